@@ -1,0 +1,106 @@
+"""What a LoRA adapter on disk is: its files, its digest, its immutable name, and the format both servers accept.
+
+Invariant: a name `name@digest` says exactly which bytes it stands for. Works without torch: the header of a safetensors
+file is plain JSON. Sources: PEFT's adapter format (adapter_config.json, adapter_model.safetensors); safetensors' format
+specification (8-byte little-endian header length, JSON header, data).
+"""
+
+import hashlib
+import json
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.errors import AdapterError
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+DIGEST_LENGTH = 12
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}(@[0-9a-f]{6,64})?")
+RANKS = (8, 16, 32, 64)
+TARGET_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterFiles:
+    """An adapter read from disk: where it is, its configuration, its tensors' shapes by name, and its digest."""
+
+    path: Path
+    config: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
+    digest: str
+
+    def name(self, base: str) -> str:
+        """The immutable name, `base@digest`."""
+        return f"{base}@{self.digest}"
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it is a safe adapter name; raise AdapterError otherwise (no paths, no blanks)."""
+    if not NAME.fullmatch(name):
+        raise AdapterError(
+            f"adapter name {name!r} is not allowed: use letters, digits, '.', '_' and '-', at most 128 of them, "
+            "optionally followed by '@' and a hexadecimal digest, such as 'support-triage@3f9c1a0b22de'"
+        )
+    return name
+
+
+def digest(path: Path) -> str:
+    """First 12 hex digits of the SHA-256 over adapter configuration and weights, in that order."""
+    total = hashlib.sha256()
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        with (path / name).open("rb") as file:
+            while block := file.read(1 << 20):
+                total.update(block)
+    return total.hexdigest()[:DIGEST_LENGTH]
+
+
+def read(path: Path) -> AdapterFiles:
+    """Read an adapter folder without loading its weights; raise AdapterError if it is not one."""
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (path / name).is_file():
+            raise AdapterError(f"{path} is no LoRA adapter: {name} is missing; give the folder that PEFT saved")
+    try:
+        config = json.loads((path / CONFIG_FILE).read_bytes())
+    except ValueError as error:
+        raise AdapterError(f"{path / CONFIG_FILE} is not JSON: {error}") from error
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        raise AdapterError(f"{path / CONFIG_FILE} does not describe a LoRA adapter (peft_type must be 'LORA')")
+    return AdapterFiles(path, config, _shapes(path / WEIGHTS_FILE), digest(path))
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
+        if length > size - 8:
+            raise AdapterError(f"{path} is not a safetensors file: its header length is impossible")
+        try:
+            header = json.loads(file.read(length))
+        except ValueError as error:
+            raise AdapterError(f"{path} is not a safetensors file: {error}") from error
+    return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+
+
+def servable_problems(adapter: AdapterFiles) -> list[str]:
+    """Why vLLM or LoRAX would refuse or silently misread this adapter; empty if both accept it."""
+    config, problems = adapter.config, []
+    if config.get("r") not in RANKS:
+        problems.append(f"rank r={config.get('r')} is not one of {RANKS}")
+    targets = config.get("target_modules")
+    if not isinstance(targets, list) or not set(targets) <= set(TARGET_MODULES):
+        problems.append(f"target_modules must be an explicit list out of {', '.join(TARGET_MODULES)}; it is {targets!r}")
+    if config.get("bias", "none") != "none":
+        problems.append("bias must be 'none'")
+    problems += [
+        f"{key} is not supported"
+        for key in ("modules_to_save", "use_dora", "rank_pattern", "alpha_pattern", "layers_to_transform")
+        if config.get(key)
+    ]
+    if not adapter.shapes:
+        problems.append("the weights file holds no tensor")
+    problems += [f"tensor {name} is not a LoRA matrix" for name in adapter.shapes if ".lora_" not in name][:3]
+    return problems

@@ -1,0 +1,1 @@
+"""Watching what goes in and out: metrics, detectors, output gates."""

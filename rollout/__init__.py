@@ -1,0 +1,1 @@
+"""Pure cores of a rollout: assignment, gates, the state machine. Nothing here does I/O."""
