@@ -1,0 +1,111 @@
+"""What is measured: each scenario's load, its figures, and which of them is the headline."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import load, payload
+from benchmarks.load import Figures
+from benchmarks.peers import DIRECT, FASTAPI, GRADUAND, LITELLM, NGINX, SGLANG, SHADOWING, VLLM
+
+CONNECTIONS = 64
+STREAMS = 128
+WARM_UP_S = 1
+EVERYBODY = (DIRECT, NGINX, VLLM, SGLANG, LITELLM, FASTAPI, GRADUAND)
+SHADOW_REASON = "the cost of shadowing is measured with small requests; the other figures would say the same again"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One measurement's surroundings: where to send, from which core, for how long, and where the bodies are."""
+
+    port: int
+    core: int
+    seconds: float
+    bodies: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One column group of the table. `share` is its length as a share of the run's `--seconds`."""
+
+    key: str
+    title: str
+    streamed: bool
+    share: float
+    rows: tuple[str, ...]
+    headline: str
+    unit: str
+    more_is_better: bool
+    measure: Callable[[Load], Figures]
+
+
+def _whole(load_: Load, body: str, connections: int) -> Figures:
+    path = load_.bodies / body
+    load.whole_answers(load_.port, path, core=load_.core, connections=connections, seconds=WARM_UP_S)
+    return load.whole_answers(load_.port, path, core=load_.core, connections=connections, seconds=load_.seconds)
+
+
+def _streams(load_: Load, mode: str) -> Figures:
+    return load.streams(load_.port, mode, core=load_.core, count=STREAMS, seconds=load_.seconds)
+
+
+BODIES = {"small.json": payload.small, "large.json": payload.large}
+
+SCENARIOS = (
+    Scenario(
+        "small",
+        f"Small chat request (450 B), {CONNECTIONS} connections",
+        False,
+        1.0,
+        (*EVERYBODY, SHADOWING),
+        "requests_per_s",
+        "requests/s",
+        True,
+        lambda load_: _whole(load_, "small.json", CONNECTIONS),
+    ),
+    Scenario(
+        "large",
+        f"8 kB prompt, {CONNECTIONS} connections",
+        False,
+        0.7,
+        EVERYBODY,
+        "requests_per_s",
+        "requests/s",
+        True,
+        lambda load_: _whole(load_, "large.json", CONNECTIONS),
+    ),
+    Scenario(
+        "single",
+        "Small chat request, one at a time",
+        False,
+        0.5,
+        EVERYBODY,
+        "p50_ms",
+        "ms, median",
+        False,
+        lambda load_: _whole(load_, "small.json", 1),
+    ),
+    Scenario(
+        "paced",
+        f"{STREAMS} streams of 50 tokens/s",
+        True,
+        0.8,
+        EVERYBODY,
+        "gap_max_ms",
+        "ms, longest gap",
+        False,
+        lambda load_: _streams(load_, "paced"),
+    ),
+    Scenario(
+        "full",
+        f"{STREAMS} streams at full speed",
+        True,
+        0.5,
+        EVERYBODY,
+        "chunks_per_s",
+        "chunks/s",
+        True,
+        lambda load_: _streams(load_, "full"),
+    ),
+)
