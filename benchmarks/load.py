@@ -24,7 +24,16 @@ def whole_answers(port: int, body: Path, *, core: int, connections: int, seconds
     """Requests per second and latency of answers that are not streamed."""
     script = str(Path(__file__).with_name("chat.lua"))
     url = f"http://127.0.0.1:{port}"
-    command = [program("wrk"), "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "30s", "-s", script]
+    command = [
+        program("wrk"),
+        "-t1",
+        f"-c{connections}",
+        f"-d{max(1, round(seconds))}s",
+        "--timeout",
+        "30s",
+        "-s",
+        script,
+    ]
     output = _run(pinned(core, [*command, url, "--", str(body), USER, CLIENT_KEY, str(USERS)]), seconds)
     found = next((line for line in output.splitlines() if line.startswith("RESULT ")), None)
     if found is None:
@@ -44,7 +53,9 @@ def streams(port: int, mode: str, *, core: int, count: int, seconds: float) -> F
     seen: dict[str, Any] = json.loads(_run(pinned(core, command), seconds))
     causes = seen.pop("causes")
     if causes and not seen.get("streams", 1):
-        raise LoadError(f"no stream was whole: {', '.join(f'{count} times {cause}' for cause, count in causes.items())}")
+        raise LoadError(
+            f"no stream was whole: {', '.join(f'{count} times {cause}' for cause, count in causes.items())}"
+        )
     return {name: float(value) for name, value in seen.items()}
 
 

@@ -160,7 +160,7 @@ class Exchange:
         question.committed = self._whole = True
         self._status = 200
         self._released = len(released)
-        self._connection.respond(200, self._headers(), released)
+        self._connection.respond(200, JSON + self._headers(), released)
 
     async def _relay_stream(self, call: Call) -> None:
         question, route = self.asked[-1], self._route
@@ -233,7 +233,7 @@ class Exchange:
         self._answer = body.decode("utf-8", "replace")
         wait = failure.retry_after_s
         retry = b"" if wait is None else b"retry-after: %d\r\n" % (wait + 0.999)
-        self._connection.respond(failure.status, self._headers() + retry, body)
+        self._connection.respond(failure.status, JSON + self._headers() + retry, body)
 
     def _break(self, failure: Failure) -> None:
         self._error = failure.cause
@@ -250,23 +250,12 @@ class Exchange:
         return self._route.name if self._route is not None else "unknown"
 
     def _headers(self) -> bytes:
-        stream = b"" if self._released or self._stream_begins else JSON
+        number = self._id.encode()
         return (
-            b"%bx-graduand-id: %b\r\nx-request-id: %b\r\nx-graduand-route: %b\r\nx-graduand-arm: %b\r\n"
+            b"x-graduand-id: %b\r\nx-request-id: %b\r\nx-graduand-route: %b\r\nx-graduand-arm: %b\r\n"
             b"x-graduand-reason: %b\r\n"
-            % (
-                stream,
-                id_ := self._id.encode(),
-                id_,
-                self._route_name.encode(),
-                self._arm.encode(),
-                self._reason.encode(),
-            )
+            % (number, number, self._route_name.encode(), self._arm.encode(), self._reason.encode())
         )
-
-    @property
-    def _stream_begins(self) -> bool:
-        return self._stream and self._status == 200
 
     def _finish(self) -> None:
         plane, now, route, arm = self._plane, self._plane.clock(), self._route_name, self._arm
