@@ -4,7 +4,6 @@ Invariant: nothing that is broken passes as whole. A stream counts as complete o
 every choice) and reported no error before.
 """
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -13,39 +12,22 @@ from gateway.dataplane import failures, jsonedit
 from gateway.dataplane.assembly import Assembly
 from gateway.dataplane.failures import UpstreamFailed
 from gateway.dataplane.sse import EventSplitter, EventTooLong
+from gateway.dataplane.targets import Target
 from gateway.openai import SSE_DONE
-from gateway.routes import Upstream
 
 Json = dict[str, Any]
 
 
-@dataclass(slots=True)
-class Expected:
-    """How to read an answer: the model to name, in JSON; whether the usage chunk was asked for by the client."""
-
-    model: str
-    model_json: bytes = field(init=False)
-    keep_usage: bool = True
-    lorax: bool = False
-
-    def __post_init__(self) -> None:
-        self.model_json = orjson.dumps(self.model)
-
-
-def expected(upstream: Upstream, model: str, *, keep_usage: bool = True) -> Expected:
-    """What an answer of `upstream` for `model` should look like."""
-    return Expected(model, keep_usage=keep_usage, lorax=upstream.kind == "lorax")
-
-
-def whole(body: bytes, wanted: Expected) -> tuple[bytes, Json]:
+def whole(body: bytes, wanted: Target) -> tuple[bytes, Json]:
     """Check a whole answer; return the bytes for the client and the parsed answer as the upstream gave it."""
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise UpstreamFailed(failures.MALFORMED) from error
-    failure = failures.from_error_event(data)
-    if failure is not None:
-        raise UpstreamFailed(failure)
+    if type(data) is not dict or "error" in data or data.get("object") == "error":
+        failure = failures.from_error_event(data)
+        if failure is not None:
+            raise UpstreamFailed(failure)
     if wanted.lorax and normalise_lorax(data, wanted.model):
         return orjson.dumps(data), data
     model = data.get("model")
@@ -81,12 +63,16 @@ def normalise_lorax(data: Json, model: str) -> bool:
 
 
 class StreamReader:
-    """Reads one event stream: `feed` returns what may go to the client; then look at `failure` and `done`."""
+    """Reads one event stream: `feed` returns what may go to the client; then look at `failure` and `done`.
 
-    __slots__ = ("_splitter", "_wanted", "assembly", "done", "failure", "served_model", "visible")
+    `keep_usage`: the client itself asked for the usage chunk.
+    """
 
-    def __init__(self, wanted: Expected) -> None:
+    __slots__ = ("_keep_usage", "_splitter", "_wanted", "assembly", "done", "failure", "served_model", "visible")
+
+    def __init__(self, wanted: Target, *, keep_usage: bool) -> None:
         self._wanted = wanted
+        self._keep_usage = keep_usage
         self._splitter = EventSplitter()
         self.assembly = Assembly()
         self.done = False
@@ -137,7 +123,7 @@ class StreamReader:
             payload = orjson.dumps(chunk)
         if self.assembly.add(chunk):
             self.visible = True
-        elif not wanted.keep_usage and chunk.get("choices") == []:
+        elif not self._keep_usage and chunk.get("choices") == []:
             return b""  # the usage chunk that the gateway asked for, not the client
         model = chunk.get("model")
         if self.served_model is None and type(model) is str:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from gateway.dataplane import jsonedit
+from gateway.dataplane.targets import Target
 from gateway.errors import RequestError
 
 Json = dict[str, Any]
@@ -68,14 +69,14 @@ def keeps_usage(data: Json) -> bool:
     return type(options) is dict and options.get("include_usage") is True
 
 
-def upstream_body(body: bytes, data: Json, model: str, *, ask_usage: bool) -> bytes:
-    """The client's body with another model; with `ask_usage`, asking for the stream's usage chunk as well."""
-    changed = body if data["model"] == model else jsonedit.set_model(body, orjson.dumps(model))
+def upstream_body(body: bytes, data: Json, target: Target, *, ask_usage: bool) -> bytes:
+    """The client's body with the target's model; with `ask_usage`, asking for the stream's usage chunk as well."""
+    changed = body if data["model"] == target.model else jsonedit.set_model(body, target.model_json)
     if not ask_usage:
         return changed
-    if data.get("stream_options") is None and "stream_options" not in data:
+    if "stream_options" not in data:
         return jsonedit.append_member(changed, INCLUDE_USAGE)
-    options = {**(data.get("stream_options") or {}), "include_usage": True}
+    options = {**(data["stream_options"] or {}), "include_usage": True}
     return orjson.dumps({**orjson.loads(changed), "stream_options": options})
 
 
