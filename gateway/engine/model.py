@@ -10,14 +10,15 @@ and a model whose attention is of another kind is refused. See docs/engine.md fo
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from gateway.engine.adapters import Layout, LoadedAdapter
+from gateway.engine.layers import PackedLinear, Run, replace_linears, runs_of
 from gateway.errors import ConfigError
 from training import base_model
 
@@ -71,30 +72,6 @@ class Span:
     mask: Tensor | None = None
 
 
-@dataclass(slots=True)
-class Batch:
-    """The step under way, which the replaced linear layers and the attention function look at."""
-
-    spans: Sequence[Span] = ()
-    runs: list[tuple[int, int, LoadedAdapter]] = field(default_factory=list)
-
-
-class AdaptedLinear(nn.Module):
-    """A linear layer of the base that adds each adapter's product to that adapter's run of rows."""
-
-    def __init__(self, name: str, base: nn.Linear, batch: Batch) -> None:
-        super().__init__()
-        self.name, self.base, self.batch = name, base, batch
-
-    def forward(self, rows: Tensor) -> Tensor:
-        result: Tensor = self.base(rows)
-        for start, end, adapter in self.batch.runs:
-            if pair := adapter.matrices.get(self.name):
-                low = torch.mm(rows[0, start:end], pair.down)
-                result[0, start:end].addmm_(low, pair.up)
-        return result
-
-
 class RaggedModel:
     """A causal language model prepared for ragged batches, and its tokenizer."""
 
@@ -108,16 +85,8 @@ class RaggedModel:
         heads = config.num_key_value_heads or config.num_attention_heads
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._cache_shape = (config.num_hidden_layers, heads, width)
-        self._batch = Batch()
+        self._runs: list[Run] = []
         self._probe(model)
-
-    def layout(self) -> Layout:
-        """Input and output width of every linear layer that an adapter may target, by module name."""
-        return {
-            module.name: (module.base.in_features, module.base.out_features)
-            for module in self.network.modules()
-            if isinstance(module, AdaptedLinear)
-        }
 
     def new_cache(self, capacity: int) -> KVCache:
         """An empty cache for one sequence, with room for `capacity` tokens at first."""
@@ -140,11 +109,10 @@ class RaggedModel:
         for span in spans:
             span.cache.length += len(span.tokens)
         last = [span.end - 1 for span in spans if span.wants_logits]
-        return list(self.network.lm_head(hidden[0, last]).unbind()) if last else []
+        return list(self._head(hidden[0, last]).unbind()) if last else []
 
     def _place(self, spans: Sequence[Span]) -> None:
-        """Give each span its rows, its room in the cache and its mask; collect the runs of each adapter."""
-        runs: list[tuple[int, int, LoadedAdapter]] = []
+        """Give each span its rows, its room in the cache and its mask; set the runs of each adapter."""
         row = 0
         for span in spans:
             count, past = len(span.tokens), span.cache.length
@@ -152,13 +120,8 @@ class RaggedModel:
             span.cache.reserve(count)
             if count > 1:
                 span.mask = torch.ones(count, past + count, dtype=torch.bool).tril_(past)
-            if span.adapter is not None:
-                if runs and runs[-1][2] is span.adapter and runs[-1][1] == row:
-                    runs[-1] = (runs[-1][0], span.end, span.adapter)
-                else:
-                    runs.append((row, span.end, span.adapter))
             row = span.end
-        self._batch.spans, self._batch.runs = spans, runs
+        self._runs[:] = runs_of([(span.start, span.end, span.adapter) for span in spans])
 
     def _check_kind(self, model: str) -> None:
         parts = ("model", "lm_head")
@@ -172,7 +135,8 @@ class RaggedModel:
         tokens = [(17 * i + 11) % min(self.network.config.vocab_size, 997) for i in range(12)]
         own = self.network(input_ids=torch.tensor([tokens]), use_cache=False).logits[0, -1]
         _install_attention(self.network)
-        _wrap_linears(self.network, self._batch)
+        self.layout: Layout = replace_linears(self.network, self._runs)
+        self._head = PackedLinear(self.network.lm_head)
         cache = self.new_cache(len(tokens))
         for part in (tokens[:7], tokens[7:11], tokens[11:]):
             (ragged,) = self.forward([Span(part, cache, None)])
@@ -189,14 +153,6 @@ def _end_tokens(network: Any, tokenizer: Any) -> frozenset[int]:
     ends = network.generation_config.eos_token_id
     ids = ends if isinstance(ends, list) else [ends]
     return frozenset(token for token in [*ids, tokenizer.eos_token_id] if token is not None)
-
-
-def _wrap_linears(network: nn.Module, batch: Batch) -> None:
-    for parent_name, parent in list(network.named_modules()):
-        for name, child in list(parent.named_children()):
-            full = f"{parent_name}.{name}" if parent_name else name
-            if isinstance(child, nn.Linear) and full != "lm_head":
-                setattr(parent, name, AdaptedLinear(full, child, batch))
 
 
 def _install_attention(network: Any) -> None:
@@ -216,10 +172,10 @@ def _ragged_attention(
     *,
     scaling: float,
     ragged_spans: Sequence[Span],
-    **_: Any,
+    **rest: Any,
 ) -> tuple[Tensor, None]:
     layer = module.layer_idx
-    _, heads, rows, width = query.shape
+    heads, rows, width = query.shape[1:]
     groups = key.shape[1]
     result = torch.empty(rows, heads, width)
     for span in ragged_spans:
