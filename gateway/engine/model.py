@@ -100,9 +100,7 @@ class RaggedModel:
         """
         self._place(spans)
         tokens = torch.tensor([[token for span in spans for token in span.tokens]])
-        positions = torch.cat(
-            [torch.arange(span.cache.length, span.cache.length + len(span.tokens)) for span in spans]
-        )
+        positions = torch.cat([torch.arange(span.cache.length, span.cache.length + len(span.tokens)) for span in spans])
         hidden = self.network.model(
             input_ids=tokens, position_ids=positions[None], use_cache=False, ragged_spans=spans
         ).last_hidden_state
