@@ -12,7 +12,7 @@ from gateway import __version__
 from gateway.errors import GraduandError
 
 # Each module owns one command and has `add_parser(commands)`.
-COMMANDS: tuple[str, ...] = ()
+COMMANDS: tuple[str, ...] = ("training.cli",)
 
 
 def parser() -> argparse.ArgumentParser:
