@@ -156,11 +156,12 @@ class Run:
             group["lr"] = self._config.rate * share
         with self._autocast():
             loss = batch_loss(self.model, collate(examples, self._pad, self._device))
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise FitError(f"the loss became {value} at step {self._at.step + 1}; lower the rate ({self._config.rate})")
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self._trained, self._config.gradient_limit)
+        norm = float(torch.nn.utils.clip_grad_norm_(self._trained, self._config.gradient_limit))
+        value = float(loss.detach())
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            where = f"step {self._at.step + 1} has loss {value} and gradient norm {norm}"
+            raise FitError(f"{where}; lower the rate ({self._config.rate}) or alpha ({self._config.alpha})")
         self._optimizer.step()
         self._optimizer.zero_grad()
         return value
