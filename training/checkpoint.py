@@ -61,7 +61,9 @@ class CheckpointFile:
         try:
             return Checkpoint(**torch.load(self.path, map_location="cpu", weights_only=True))
         except Exception as error:  # torch raises many kinds for a damaged file
-            raise CheckpointError(f"the checkpoint {self.path} is damaged ({error}); remove it to start over") from error
+            raise CheckpointError(
+                f"the checkpoint {self.path} is damaged ({error}); remove it to start over"
+            ) from error
 
     def remove(self) -> None:
         """Called once the adapter itself is on disk. Checkpoints of other configurations go with it."""

@@ -47,7 +47,9 @@ def _check_coverage(model: Any, base: str) -> None:
     missing = {name: found.count(name) for name in adapter.TARGET_MODULES if found.count(name) != layers}
     if missing:
         counts = ", ".join(f"{name} in {count}" for name, count in missing.items())
-        raise AdapterError(f"the base {base} has {layers} layers, but the adapter matches {counts}; use a Llama-like base")
+        raise AdapterError(
+            f"the base {base} has {layers} layers, but the adapter matches {counts}; use a Llama-like base"
+        )
 
 
 def weights(model: Any) -> dict[str, Any]:
