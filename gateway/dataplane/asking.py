@@ -98,9 +98,9 @@ class Asker:
         self, question: Question, replica: ReplicaState, began: float, take: Callable[[Call], Awaitable[None]]
     ) -> None:
         replica.begin(began)
-        failure: Failure | None = CLIENT_GONE
+        failure = CLIENT_GONE
         call: Call | None = None
-        fresh = False
+        fresh = whole = False
         try:
             while True:
                 connection = None if fresh else replica.pool.idle()
@@ -119,15 +119,18 @@ class Asker:
             if not 200 <= status < 300:
                 raise UpstreamFailed(failures.from_answer(status, call.headers, await call.body(), self._wall()))
             await take(call)
-            failure = None
+            whole = True
         except UpstreamFailed as error:
             failure = error.failure
             raise
         finally:
             if call is not None and not call.ended:
                 # A stream that said [DONE] may still have its last bytes to send; anything else is given up.
-                call.linger() if failure is None else call.close()
-            self._note(question, replica, failure, began)
+                if whole:
+                    call.linger()
+                else:
+                    call.close()
+            self._note(question, replica, None if whole else failure, began)
 
     def _send(self, question: Question, replica: ReplicaState, first: bool, connection: Any) -> Call:
         now = self._clock()
