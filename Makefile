@@ -1,7 +1,7 @@
 # One command each; `make demo` and `make test` need no other step on a fresh machine.
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-HOT := $(wildcard gateway/dataplane/*.py) gateway/log.py gateway/record.py gateway/routing.py rollout/assignment.py
+HOT := $(wildcard gateway/dataplane/*.py) gateway/record.py gateway/routing.py rollout/assignment.py
 ARGS ?=
 
 .PHONY: setup demo test check bench pure
@@ -17,16 +17,16 @@ $(VENV)/installed: pyproject.toml
 
 # The hot path is plain Python that mypyc compiles; without a C compiler it runs as it is.
 $(VENV)/compiled: $(VENV)/installed setup.py $(HOT)
-	rm -f *__mypyc*.so
-	GRADUAND_COMPILED=1 $(PYTHON) setup.py --quiet build_ext --inplace > $(VENV)/compile.log 2>&1 \
-		|| { echo "the hot path runs uncompiled, at about half the speed:"; tail -n 3 $(VENV)/compile.log; $(MAKE) pure; }
-	touch $@
+	@$(MAKE) --silent pure
+	@echo "compiling the hot path"
+	@GRADUAND_COMPILED=1 $(PYTHON) setup.py --quiet build_ext --inplace > $(VENV)/compile.log 2>&1 \
+		|| { echo "it runs uncompiled, at about half the speed:"; tail -n 3 $(VENV)/compile.log; $(MAKE) --silent pure; }
+	@touch $@
 
 # Run the sources themselves, say while editing them.
 pure:
-	rm -rf build
+	rm -rf build *__mypyc*.so
 	find gateway monitoring rollout -name '*.so' -delete
-	rm -f *__mypyc*.so
 
 demo: setup
 	$(PYTHON) -m examples.demo $(ARGS)

@@ -13,7 +13,6 @@ from setuptools.command.build_ext import build_ext
 
 HOT = [
     *(path for path in sorted(glob("gateway/dataplane/*.py")) if not path.endswith("__init__.py")),
-    "gateway/log.py",
     "gateway/record.py",
     "gateway/routing.py",
     "rollout/assignment.py",

@@ -83,10 +83,10 @@ class LogWriter:
     def _write(self, data: bytes) -> None:
         if self._size >= SEGMENT_BYTES:
             self._next_segment()
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._file, view) :]
         self._size += len(data)
+        while data:
+            written = os.write(self._file, data)
+            data = data[written:]
 
     def _next_segment(self) -> None:
         if self._file >= 0:

@@ -12,4 +12,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     for source in [*ROOT.glob("gateway/**/*.py"), *ROOT.glob("rollout/*.py")]:
         for compiled in source.parent.glob(f"{source.stem}.*.so"):
             if compiled.stat().st_mtime < source.stat().st_mtime:
-                pytest.exit(f"{compiled.name} is older than {source}: run `make setup`, or `make pure` to go without", 3)
+                pytest.exit(
+                    f"{compiled.name} is older than {source}: run `make setup`, or `make pure` to go without", 3
+                )

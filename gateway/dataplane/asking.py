@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gateway.dataplane import failures
-from gateway.dataplane.client import Call
+from gateway.dataplane.client import Call, Connection
 from gateway.dataplane.failures import Failure, UpstreamFailed
 from gateway.dataplane.fiber import sleep
 from gateway.dataplane.fleet import Fleet, ReplicaState
@@ -99,42 +99,59 @@ class Asker:
     ) -> None:
         replica.begin(began)
         failure = CLIENT_GONE
-        call: Call | None = None
-        fresh = whole = False
+        whole = False
         try:
-            while True:
-                connection = None if fresh else replica.pool.idle()
-                if connection is None:
-                    connection = await replica.pool.connect(question.times.connect_s)
-                call = self._send(question, replica, call is None, connection)
-                try:
-                    status = await call.head()
-                    break
-                except UpstreamFailed as error:
-                    if error.failure is not failures.RESET or not call.reused:
-                        raise
-                    # The upstream closed a kept connection while this request was on its way: no answer began, so a
-                    # new connection gets it, and neither health nor budget is charged.
-                    fresh = True
-            if not 200 <= status < 300:
-                raise UpstreamFailed(failures.from_answer(status, call.headers, await call.body(), self._wall()))
-            await take(call)
+            call = await self._answered(question, replica)
+            await self._taken(call, take)
             whole = True
         except UpstreamFailed as error:
             failure = error.failure
             raise
         finally:
-            if call is not None and not call.ended:
-                # A stream that said [DONE] may still have its last bytes to send; anything else is given up.
-                if whole:
-                    call.linger()
-                else:
-                    call.close()
-            self._note(question, replica, None if whole else failure, began)
+            self._note(question, replica, failure, began, whole=whole)
 
-    def _send(self, question: Question, replica: ReplicaState, first: bool, connection: Any) -> Call:
+    async def _taken(self, call: Call, take: Callable[[Call], Awaitable[None]]) -> None:
+        try:
+            status = call.status
+            if not 200 <= status < 300:
+                raise UpstreamFailed(failures.from_answer(status, call.headers, await call.body(), self._wall()))
+            await take(call)
+        except BaseException:
+            call.close()
+            raise
+        # A stream that said [DONE] may still have its last bytes to send.
+        call.linger()
+
+    async def _answered(self, question: Question, replica: ReplicaState) -> Call:
+        """A call whose head has arrived."""
+        connection = replica.pool.idle()
+        if connection is not None:
+            call = self._send(question, replica, connection)
+            if await self._headed(call):
+                return call
+            # The upstream closed a kept connection while this request was on its way: no answer began, so a new
+            # connection gets it, and neither health nor budget is charged.
+        call = self._send(question, replica, await replica.pool.connect(question.times.connect_s))
+        if not await self._headed(call):
+            raise UpstreamFailed(failures.RESET)
+        return call
+
+    async def _headed(self, call: Call) -> bool:
+        """Wait for the head; False if the connection was closed before any of it came."""
+        try:
+            await call.head()
+        except UpstreamFailed as error:
+            if error.failure is failures.RESET:
+                return False
+            raise
+        except BaseException:
+            call.close()
+            raise
+        return True
+
+    def _send(self, question: Question, replica: ReplicaState, connection: Connection) -> Call:
         now = self._clock()
-        if first and question.first_sent_at is None:
+        if question.first_sent_at is None:
             question.first_sent_at = now
         times, stop_at = question.times, question.stop_at
         if question.stream:
@@ -152,11 +169,11 @@ class Asker:
         call.send(replica.request(question.path, question.headers, question.body))
         return call
 
-    def _note(self, question: Question, replica: ReplicaState, failure: Failure | None, began: float) -> None:
+    def _note(self, question: Question, replica: ReplicaState, failure: Failure, began: float, *, whole: bool) -> None:
         now = self._clock()
         target = question.target
-        replica.end(failure, now, target.model)
-        outcome = "ok" if failure is None else failure.cause
+        replica.end(None if whole else failure, now, target.model)
+        outcome = "ok" if whole else failure.cause
         self._metrics.add(ATTEMPTS, (target.upstream_name, outcome))
         took_ms = round((now - began) * 1000, 3)
         question.attempts.append({"arm": target.arm, "replica": replica.url, "outcome": outcome, "ms": took_ms})

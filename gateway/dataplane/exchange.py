@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway import record
-from gateway.dataplane import answers, failures, wire
+from gateway.dataplane import answers, failures, lorax, wire
 from gateway.dataplane.asking import ClientGone, Question
 from gateway.dataplane.client import Call
 from gateway.dataplane.failures import Failure, UpstreamFailed
@@ -184,8 +184,10 @@ class Exchange:
     async def _relay_whole(self, call: Call) -> None:
         question = self.asked[-1]
         released, data = answers.whole(await call.body(), question.target)
-        self._first_at = self._plane.clock()
         self._answer = released.decode("utf-8", "replace")
+        if self._endpoint.lorax:
+            released = lorax.whole(data, self._data, listed=self._endpoint is wire.GENERATE_EITHER)
+        self._first_at = self._plane.clock()
         self._usage = data.get("usage")
         self._served_model = data.get("model")
         question.committed = self._whole = True
@@ -207,7 +209,8 @@ class Exchange:
                 data = await call.read()
                 if not data:
                     break
-                held.append(reader.feed(data))
+                events = reader.feed(data)
+                held.append(lorax.events(events) if self._endpoint.lorax else events)
                 if reader.visible and self._first_at is None:
                     self._first_at = self._plane.clock()
                 if hold is not None and reader.visible and (self._released or sum(map(len, held)) > hold):
@@ -216,6 +219,8 @@ class Exchange:
                 if reader.failure is not None:
                     break
             end = reader.finish()
+            if self._endpoint.lorax:
+                end = lorax.last_event(reader.assembly, self._data)
         finally:
             self._take_over(reader)
         await self._release(question, call, b"".join(held) + end)
@@ -249,6 +254,8 @@ class Exchange:
         self._status, self._error = error.status, error.code or error.kind
         body = error_body(error.message, error.kind, param=error.param, code=error.code)
         wait = b"" if error.retry_after_s is None else b"retry-after: %d\r\n" % (error.retry_after_s + 0.999)
+        if self._endpoint.lorax:
+            body = lorax.error(body, error.status)
         if not self._gone:
             self._connection.respond(error.status, b"%bx-graduand-id: %b\r\n%b" % (JSON, self._id.encode(), wait), body)
 
@@ -261,6 +268,8 @@ class Exchange:
         kind = "rate_limit_error" if failure.status == 429 else "server_error"
         message = failure.message if failure.status == 500 else f"{failure.message} (route {self._route_name})"
         body = failure.body or error_body(message, kind, code=failure.cause)
+        if self._endpoint.lorax:
+            body = lorax.error(body, failure.status)
         self._answer = body.decode("utf-8", "replace")
         wait = failure.retry_after_s
         retry = b"" if wait is None else b"retry-after: %d\r\n" % (wait + 0.999)
@@ -270,8 +279,9 @@ class Exchange:
         self._error = failure.cause
         if self._gone:
             return
-        event = error_body(f"the answer broke off: {failure.message}", "server_error", code=failure.cause)
-        self._connection.write(b"data: %b\n\n" % event)
+        body = error_body(f"the answer broke off: {failure.message}", "server_error", code=failure.cause)
+        event = lorax.error_event(body) if self._endpoint.lorax else b"data: %b\n\n" % body
+        self._connection.write(event)
         self._connection.break_stream()
 
     # The end.

@@ -46,7 +46,9 @@ class ReplicaState:
         """The bytes of a POST to `path` below the base URL; `extra_headers` are encoded lines."""
         head = self._heads.get(path)
         if head is None:
-            line = f"POST {self.replica.prefix}{path} HTTP/1.1\r\n".encode()
+            # LoRAX's base URL is its root, below which the OpenAI routes have a prefix of their own.
+            root = "/v1" if self.upstream.kind == "lorax" and not self.replica.prefix.endswith("/v1") else ""
+            line = f"POST {self.replica.prefix}{root}{path} HTTP/1.1\r\n".encode()
             head = self._heads[path] = line + self._key
         return b"%b%bcontent-length: %d\r\n\r\n%b" % (head, extra_headers, len(body), body)
 

@@ -55,7 +55,12 @@ class Plane:
         self.shadower = Shadower(self)
         self.in_flight = 0
         self.draining = False
-        self._gets = {b"/healthz": self._healthz, b"/readyz": self._readyz, b"/v1/models": self._models}
+        self._gets = {
+            b"/healthz": self._healthz,
+            b"/readyz": self._readyz,
+            b"/v1/models": self._models,
+            b"/health": self._healthz,
+        }
 
     def serve_by(self, table: RouteTable) -> None:
         """Serve requests that begin from now on by `table`."""
@@ -110,11 +115,10 @@ class Plane:
         headers: bytes, stop_at: float, retries: int,
     ) -> Question:  # fmt: skip
         """The question that puts a client's request to one arm of a route."""
+        path, asked = wire.upstream_request(body, data, endpoint, target)
         stream = data.get("stream") is True and endpoint.streams
-        ask_usage = stream and not wire.keeps_usage(data)
-        asked = wire.upstream_body(body, data, target, ask_usage=ask_usage)
         return Question(
-            target, endpoint.path, headers, asked, stream=stream, times=route.timeouts, stop_at=stop_at, retries=retries
+            target, path, headers, asked, stream=stream, times=route.timeouts, stop_at=stop_at, retries=retries
         )
 
     def crashed(self, error: BaseException) -> None:
