@@ -158,6 +158,8 @@ class Call:
             except zlib.error:
                 self.fail(failures.MALFORMED)
                 return
+            if not data:
+                return  # nothing to read yet; an empty piece would be taken for the end of the body
         self._total += len(data)
         if self._total > MAX_ANSWER_BYTES:
             self.fail(failures.MALFORMED)
