@@ -98,7 +98,7 @@ class Asker:
             await take(call)
             failure = None
         except UpstreamFailed as error:
-            failure = error.failure
+            failure = error.failure = failures.without_key(error.failure, replica.upstream.api_key)
             raise
         finally:
             if call is not None and not call.ended:
