@@ -104,6 +104,11 @@ class Call:
             await self._signal
         return b"".join(self._chunks)
 
+    def began(self) -> None:
+        """The answer has begun: from now on the idle timeout counts. Of a stream only its reader can tell."""
+        self.received = True
+        self.deadline = min(self._loop.time() + self._idle_s, self._stop_at)
+
     def close(self) -> None:
         """Give the call up if it has not ended: the upstream sees the connection close."""
         self._active.discard(self)
@@ -164,11 +169,14 @@ class Call:
         if self._total > MAX_ANSWER_BYTES:
             self.fail(failures.MALFORMED)
             return
-        self.received = True
-        self.deadline = min(self._loop.time() + self._idle_s, self._stop_at)
+        streamed = b"event-stream" in self.headers.get(b"content-type", b"")
+        if self.received:
+            self.deadline = min(self._loop.time() + self._idle_s, self._stop_at)
+        elif not streamed:
+            self.began()
         self._chunks.append(data)
         self._size += len(data)
-        if self._size > PAUSE_ABOVE_BYTES and b"event-stream" in self.headers.get(b"content-type", b""):
+        if streamed and self._size > PAUSE_ABOVE_BYTES:
             self.pause()
         self._signal.wake()
 

@@ -177,7 +177,8 @@ class Exchange:
                 if not data:
                     break
                 held.append(reader.feed(data))
-                if reader.visible and self._first_at is None:
+                if reader.visible and not call.received:
+                    call.began()
                     self._first_at = self._plane.clock()
                 if hold is not None and reader.visible and (self._released or sum(map(len, held)) > hold):
                     await self._release(question, call, b"".join(held))
