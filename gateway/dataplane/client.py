@@ -119,7 +119,7 @@ class Call:
 
     def linger(self) -> None:
         """Let the upstream end the answer on its own for a moment, so that the connection can be used again."""
-        self.deadline = self._loop.time() + LINGER_S
+        self.deadline = self._stop_at = self._loop.time() + LINGER_S
 
     def pause(self) -> None:
         """Stop reading from the upstream until `resume` or the next `read`."""
