@@ -125,12 +125,14 @@ class Call:
         """Stop reading from the upstream until `resume` or the next `read`."""
         if self._connection is not None:
             self._connection.transport.pause_reading()
+            self.deadline = self._stop_at  # the upstream cannot be blamed for silence while nobody listens
 
     def resume(self) -> None:
         """Read on after `pause`."""
         connection = self._connection
         if connection is not None and not connection.transport.is_reading():
             connection.transport.resume_reading()
+            self.deadline = min(self._loop.time() + self._idle_s, self._stop_at)
 
     def expire(self, now: float) -> None:
         """Fail the call if its deadline has passed."""
