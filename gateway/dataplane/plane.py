@@ -44,7 +44,8 @@ class Plane:
         self.table = table
         self.fleet = fleet
         self.loop: asyncio.AbstractEventLoop = fleet.loop
-        self.clock = fleet.loop.time
+        # The loop's own time is the same clock, but in whole milliseconds and as of the loop's last turn.
+        self.clock = time.monotonic
         self.keys = keys
         self.limits = limits
         self.metrics = metrics
