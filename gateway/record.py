@@ -44,12 +44,11 @@ def usage_of(usage: Any, pieces: int, request_bytes: int, *, completed: bool) ->
 
     Estimates count a streamed piece as a token and four bytes of a request as one.
     """
-    if type(usage) is dict and type(usage.get("prompt_tokens")) is int:
-        return {
-            "prompt_tokens": usage["prompt_tokens"],
-            "completion_tokens": usage.get("completion_tokens") or 0,
-            "kind": "exact",
-        }
+    if type(usage) is dict:
+        prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        completion = 0 if completion is None else completion  # embeddings have none
+        if type(prompt) is int and type(completion) is int and prompt >= 0 and completion >= 0:
+            return {"prompt_tokens": prompt, "completion_tokens": completion, "kind": "exact"}
     kind = "estimated" if completed else "partial"
     return {"prompt_tokens": request_bytes // 4, "completion_tokens": pieces, "kind": kind}
 
