@@ -70,7 +70,8 @@ def keeps_usage(data: Json) -> bool:
 
 def upstream_body(body: bytes, data: Json, model: str, *, ask_usage: bool) -> bytes:
     """The client's body with another model; with `ask_usage`, asking for the stream's usage chunk as well."""
-    changed = body if data["model"] == model else jsonedit.set_model(body, orjson.dumps(model))
+    # Also where the last "model" is right already: the key may be there twice, and an upstream may take the first.
+    changed = jsonedit.set_model(body, orjson.dumps(model))
     if not ask_usage:
         return changed
     if data.get("stream_options") is None and "stream_options" not in data:
