@@ -86,9 +86,8 @@ class ClientConnection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # The client offers another protocol (curl offers h2c); staying with HTTP/1.1 is a valid answer.
-            self._closing = True
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(data[offer.args[0] :])
         except httptools.HttpParserError as error:
             if not self._refused:
                 self._refuse(400, f"the request is not valid HTTP/1.1: {error.__context__ or error}")
@@ -129,6 +128,8 @@ class ClientConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         headers = self._headers
+        if b"upgrade" in headers and self._parser.should_upgrade():
+            return  # comes again, by `_decline`
         length = headers.get(b"content-length")
         self._header_bytes = 0  # from here on it counts the body
         if length is not None and int(length) > MAX_BODY_BYTES:
@@ -145,9 +146,9 @@ class ClientConnection(asyncio.Protocol):
         self._body.append(data)
 
     def on_message_complete(self) -> None:
-        if self._refused:
-            return
         parser, body = self._parser, self._body
+        if self._refused or (b"upgrade" in self._headers and parser.should_upgrade()):
+            return
         request = Request(
             parser.get_method(),
             self._url,
@@ -210,6 +211,21 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(408, f"the request did not arrive within {READ_TIMEOUT_S:.0f} s")
         elif self._request is None:
             self.transport.close()
+
+    def _decline(self, rest: bytes) -> None:
+        """Stay with HTTP/1.1 when another protocol is offered, as Java's client does with every request.
+
+        The parser has given the body up as the other protocol's: the request is read again without the offer.
+        """
+        method, headers = self._parser.get_method(), self._headers
+        if method == b"CONNECT":
+            self._refuse(405, "this is no proxy: CONNECT is not supported")
+            return
+        headers.pop(b"upgrade", None)
+        headers[b"connection"] = b"close" if b"close" in headers.get(b"connection", b"").lower() else b"keep-alive"
+        lines = b"".join(b"%b: %b\r\n" % line for line in headers.items())
+        self._parser = httptools.HttpRequestParser(self)
+        self.data_received(b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method, self._url, lines, rest))
 
     def _begin(self, request: Request) -> None:
         if not self.transport.is_closing():
