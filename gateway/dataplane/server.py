@@ -37,6 +37,7 @@ class Request:
     headers: dict[bytes, bytes]
     body: bytes
     keep_alive: bool
+    chunked: bool = True  # whether the client knows chunks: HTTP/1.0 does not
 
 
 class Ongoing(Protocol):
@@ -156,6 +157,8 @@ class ClientConnection(asyncio.Protocol):
             body[0] if len(body) == 1 else b"".join(body),
             parser.should_keep_alive() and not self._closing,
         )
+        if (not request.keep_alive or b"connection" in self._headers) and parser.get_http_version() == "1.0":
+            request.chunked = request.keep_alive = False
         if self._request is None:
             self._begin(request)
             return
@@ -177,17 +180,18 @@ class ClientConnection(asyncio.Protocol):
         """Send the head of a chunked event stream."""
         close = b"" if self._keeps_open() else b"connection: close\r\n"
         self.transport.write(
-            b"HTTP/1.1 200 OK\r\n%b%bcontent-type: text/event-stream\r\ncache-control: no-cache\r\n"
-            b"transfer-encoding: chunked\r\n\r\n" % (headers, close)
+            b"HTTP/1.1 200 OK\r\n%b%bcontent-type: text/event-stream\r\ncache-control: no-cache\r\n%b\r\n"
+            % (headers, close, b"transfer-encoding: chunked\r\n" if self._chunked else b"")
         )
 
     def write(self, data: bytes) -> None:
         """Send a piece of the stream."""
-        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def end_stream(self) -> None:
         """End the stream as complete."""
-        self.transport.write(b"0\r\n\r\n")
+        if self._chunked:
+            self.transport.write(b"0\r\n\r\n")
         self._finished()
 
     def break_stream(self) -> None:
@@ -231,6 +235,10 @@ class ClientConnection(asyncio.Protocol):
         if not self.transport.is_closing():
             self._request = request
             self._handler(self, request)
+
+    @property
+    def _chunked(self) -> bool:
+        return self._request is None or self._request.chunked
 
     def _keeps_open(self) -> bool:
         return not self._closing and self._request is not None and self._request.keep_alive
