@@ -137,7 +137,7 @@ class Plane:
     def _handle_other(self, connection: ClientConnection, request: Request) -> None:
         path, _, _ = request.path.partition(b"?")
         answer = self._gets.get(path)
-        if answer is not None and request.method == b"GET":
+        if answer is not None and request.method in (b"GET", b"HEAD"):
             answer(connection, request)
             return
         known = [one.decode() for one in (*wire.ENDPOINTS, *self._gets)]

@@ -171,8 +171,11 @@ class ClientConnection(asyncio.Protocol):
     def respond(self, status: int, headers: bytes, body: bytes) -> None:
         """Send a whole answer; `headers` are encoded lines, each ending in CRLF."""
         close = b"" if self._keeps_open() else b"connection: close\r\n"
+        length = len(body)
+        if self._request is not None and self._request.method == b"HEAD":
+            body = b""
         self.transport.write(
-            b"%b%b%bcontent-length: %d\r\n\r\n%b" % (STATUS_LINES[status], headers, close, len(body), body)
+            b"%b%b%bcontent-length: %d\r\n\r\n%b" % (STATUS_LINES[status], headers, close, length, body)
         )
         self._finished()
 
