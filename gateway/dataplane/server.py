@@ -54,7 +54,7 @@ class ClientConnection(asyncio.Protocol):
     """One client's connection. The handler answers with `respond`, or `start_stream`, `write` and `end_stream`."""
 
     __slots__ = (
-        "_body", "_closing", "_connections", "_expects_continue", "_handler", "_header_bytes", "_headers", "_loop",
+        "_arriving", "_body", "_closing", "_connections", "_due", "_handler", "_header_bytes", "_headers", "_loop",
         "_parser", "_refused", "_request", "_url", "_waiting", "authorized", "deadline", "drained", "ongoing", "paused",
         "transport",
     )  # fmt: skip
@@ -75,6 +75,9 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = loop.time() + READ_TIMEOUT_S
         self.transport: asyncio.Transport
         self.on_message_begin()
+        self._arriving = False
+        # When a request that is arriving must be there; set by the sweep that first sees it, which costs requests nothing.
+        self._due = 0.0
 
     # The asyncio side.
 
@@ -114,7 +117,7 @@ class ClientConnection(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._header_bytes = 0
         self._body: list[bytes] = []
-        self._expects_continue = False
+        self._arriving = True
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -148,6 +151,7 @@ class ClientConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         parser, body = self._parser, self._body
+        self._arriving, self._due = False, 0.0
         if self._refused or (b"upgrade" in self._headers and parser.should_upgrade()):
             return
         request = Request(
@@ -210,13 +214,16 @@ class ClientConnection(asyncio.Protocol):
 
     def expire(self, now: float) -> None:
         """Close the connection if its deadline has passed and the fault is the client's."""
-        if now < self.deadline:
-            return
         if self.paused:
-            self.transport.abort()
-        elif self._request is None and not self._refused and (self._headers or self._body or self._url):
-            self._refuse(408, f"the request did not arrive within {READ_TIMEOUT_S:.0f} s")
-        elif self._request is None:
+            if now >= self.deadline:
+                self.transport.abort()
+        elif self._request is not None:
+            return
+        elif self._arriving and not self._refused:
+            self._due = self._due or now + READ_TIMEOUT_S
+            if now >= self._due:
+                self._refuse(408, f"the request did not arrive within {READ_TIMEOUT_S:.0f} s")
+        elif now >= self.deadline:
             self.transport.close()
 
     def _decline(self, rest: bytes) -> None:
