@@ -77,7 +77,10 @@ def upstream_body(body: bytes, data: Json, model: str, *, ask_usage: bool) -> by
     if data.get("stream_options") is None and "stream_options" not in data:
         return jsonedit.append_member(changed, INCLUDE_USAGE)
     options = {**(data.get("stream_options") or {}), "include_usage": True}
-    return orjson.dumps({**orjson.loads(changed), "stream_options": options})
+    try:
+        return orjson.dumps({**orjson.loads(changed), "stream_options": options})
+    except TypeError as error:  # orjson reads deeper nesting than it writes
+        raise RequestError(400, "the request is nested too deeply", code="invalid_json") from error
 
 
 def _wrong(data: Json, field: str, what: str) -> RequestError:
