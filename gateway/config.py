@@ -4,6 +4,7 @@
 files, and returns `Settings`. It changes nothing and starts nothing. The keys are those of design.md.
 """
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from gateway.routes import Limits, Replica, Route, Settings, Student, Teacher, T
 
 UPSTREAM_KINDS = ("openai", "vllm", "lorax")
 ROUTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+BASE_URL = re.compile(r"[!\"$->A-~]+")  # no blanks, query or fragment: it becomes part of a request line
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -103,6 +105,17 @@ class ConfigFile(_Section):
     routes: Annotated[dict[str, RouteSection], Field(min_length=1)]
 
 
+class _KeysOnce(yaml.SafeLoader):
+    """YAML itself forbids a key given twice; PyYAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
     """Read and check the configuration file; raise ConfigError with every problem found, one a line."""
     try:
@@ -110,7 +123,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the configuration file {path}: {error}") from error
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, _KeysOnce)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     return parse(data, where=str(path), environ=os.environ if environ is None else environ)
@@ -158,7 +171,9 @@ def _unknown_in_value(annotation: Any, value: Any, at: str) -> list[str]:
 def _sentence(error: Any) -> str:
     place = ".".join(str(part) for part in error["loc"])
     given = error.get("input")
-    shown = "" if isinstance(given, dict | list) or error["type"] == "missing" else f" (it is {given!r})"
+    # What stands where a secret should be named may be the secret itself.
+    secret = "api_key" in error["loc"] or "client_keys" in error["loc"]
+    shown = "" if secret or isinstance(given, dict | list) or error["type"] == "missing" else f" (it is {given!r})"
     return f"{place}: {error['msg'].removeprefix('Value error, ')}{shown}"
 
 
@@ -227,8 +242,9 @@ class _Builder:
         except KeyError:
             self.problems.append(f"{at}: the environment variable {secret.env} is not set")
             return None
-        except OSError as error:
-            self.problems.append(f"{at}: cannot read {secret.file}: {error.strerror}")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            self.problems.append(f"{at}: cannot read {secret.file}: {reason}")
             return None
         if not value.isascii() or not value.isprintable():
             self.problems.append(f"{at}: holds characters that no HTTP header may carry")
@@ -247,15 +263,17 @@ class _Builder:
         )
 
     def _replica(self, url: str, at: str) -> Replica:
-        parts = urlsplit(url)
         try:
-            port = parts.port or (443 if parts.scheme == "https" else 80)
+            parts = urlsplit(url)
+            port = parts.port if parts.port is not None else 443 if parts.scheme == "https" else 80
         except ValueError:
-            port = 0
-        if parts.scheme not in ("http", "https") or not parts.hostname or not port or parts.query or parts.fragment:
-            self.problems.append(f"{at}: {url!r} is not a base URL such as http://127.0.0.1:8000/v1")
+            parts, port = urlsplit(""), 0
         if parts.username or parts.password:
             self.problems.append(f"{at}: {parts.hostname}: a key belongs into api_key, not into the URL")
+        elif parts.scheme not in ("http", "https") or not parts.hostname or not port or not BASE_URL.fullmatch(url):
+            # What stands after these characters may be a secret.
+            shown = re.split("[@?#]", url)[-1 if "@" in url else 0]
+            self.problems.append(f"{at}: {shown!r} is not a base URL such as http://127.0.0.1:8000/v1")
         return Replica(parts.scheme, parts.hostname or "", port, parts.path.rstrip("/"))
 
     def _route(self, name: str, section: RouteSection, upstreams: Mapping[str, Upstream]) -> Route:
@@ -311,7 +329,7 @@ class _Builder:
 
 def basis_points(percent: float) -> int:
     """Percent to hundredths of a percent, exactly; raise ConfigError outside 0..100 or between two steps of 0.01."""
-    points = round(percent * 100)
+    points = round(percent * 100) if math.isfinite(percent * 100) else -1
     if not 0 <= points <= 10_000:
         raise ConfigError(f"{percent} is not between 0 and 100 percent")
     if abs(points - percent * 100) > 1e-6:
@@ -322,4 +340,4 @@ def basis_points(percent: float) -> int:
 def local_path(url: str) -> Path:
     """The path of a `file:///` or `sqlite:///` address; `///./x` is relative to the working folder."""
     path = urlsplit(url).path
-    return Path(path[1:]) if path.startswith("/./") else Path(path)
+    return Path(path[1:]) if path.startswith("/./") else Path("/" + path.lstrip("/"))

@@ -71,22 +71,25 @@ class LogWriter:
         if not lines:
             return
         data = b"".join(lines)
-        try:
-            self._write(data)
-        except OSError:
-            self._size = SEGMENT_BYTES  # a new segment next time: this one may end in half a line
-            self.records_lost += len(lines)
-        else:
-            self.records_written += len(lines)
+        done = self._write(data)
+        written = len(lines) if done == len(data) else data.count(b"\n", 0, done)
+        self.records_written += written
+        self.records_lost += len(lines) - written
         self._bytes_done += len(data)
 
-    def _write(self, data: bytes) -> None:
-        if self._size >= SEGMENT_BYTES:
-            self._next_segment()
-        self._size += len(data)
-        while data:
-            written = os.write(self._file, data)
-            data = data[written:]
+    def _write(self, data: bytes) -> int:
+        """Write as much as the disk takes; return how many bytes that was."""
+        done = 0
+        try:
+            if self._size >= SEGMENT_BYTES:
+                self._next_segment()
+            view = memoryview(data)
+            while done < len(data):
+                done += os.write(self._file, view[done:])
+            self._size += done
+        except OSError:
+            self._size = SEGMENT_BYTES  # a new segment next time: this one may end in half a line
+        return done
 
     def _next_segment(self) -> None:
         if self._file >= 0:

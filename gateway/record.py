@@ -33,10 +33,14 @@ def new_id() -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def prompt_sha256(request: dict[str, Any]) -> str:
+def prompt_sha256(request: dict[str, Any], body: bytes | None = None) -> str:
     """Identifies a prompt whatever model or parameters it was sent with."""
     prompt = request.get("messages", request.get("prompt", request.get("input")))
-    return hashlib.sha256(orjson.dumps(prompt)).hexdigest()
+    try:
+        encoded = orjson.dumps(prompt)
+    except TypeError:  # orjson reads deeper nesting than it writes
+        encoded = body or b""
+    return hashlib.sha256(encoded).hexdigest()
 
 
 def usage_of(usage: Any, pieces: int, request_bytes: int, *, completed: bool) -> dict[str, Any]:
@@ -44,12 +48,11 @@ def usage_of(usage: Any, pieces: int, request_bytes: int, *, completed: bool) ->
 
     Estimates count a streamed piece as a token and four bytes of a request as one.
     """
-    if type(usage) is dict and type(usage.get("prompt_tokens")) is int:
-        return {
-            "prompt_tokens": usage["prompt_tokens"],
-            "completion_tokens": usage.get("completion_tokens") or 0,
-            "kind": "exact",
-        }
+    if type(usage) is dict:
+        prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        completion = 0 if completion is None else completion  # embeddings have none
+        if type(prompt) is int and type(completion) is int and prompt >= 0 and completion >= 0:
+            return {"prompt_tokens": prompt, "completion_tokens": completion, "kind": "exact"}
     kind = "estimated" if completed else "partial"
     return {"prompt_tokens": request_bytes // 4, "completion_tokens": pieces, "kind": kind}
 
@@ -81,7 +84,7 @@ def record(
         "teacher_model": teacher_model,
         "served_model": served_model,
         "status": status,
-        "prompt_sha256": prompt_sha256(request),
+        "prompt_sha256": prompt_sha256(request, request_body),
         "request_json": None if request_body is None else request_body.decode("utf-8", "replace"),
         "response_json": response_json,
         "stream": stream,

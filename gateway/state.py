@@ -58,9 +58,11 @@ class Override:
         student = route.student
         if student is not None and self.adapter is not None:
             student = replace(student, adapter=self.adapter)
+        # The file may have lost its student since the change: then the teacher answers.
+        mode = route.mode if self.mode is None or student is None else self.mode
         return replace(
             route,
-            mode=route.mode if self.mode is None else self.mode,
+            mode=mode,
             weight_bp=route.weight_bp if self.weight_bp is None else self.weight_bp,
             student=student,
             version=self.version,
@@ -131,8 +133,8 @@ class SqliteStore:
                 "INSERT OR REPLACE INTO routes VALUES (?, ?, ?, ?, ?)",
                 (route.name, new.mode, new.weight_bp, new.adapter, new.version),
             )
-            what = {"mode": mode, "weight_bp": weight_bp, "adapter": adapter, "reset": reset, "why": why}
-            self._changed(f"route/{route.name}", who, {key: value for key, value in what.items() if value})
+            what = {"mode": mode, "weight_bp": weight_bp, "adapter": adapter, "reset": reset or None, "why": why or None}
+            self._changed(f"route/{route.name}", who, {key: value for key, value in what.items() if value is not None})
         return new.version
 
     def adapters(self) -> list[Registered]:

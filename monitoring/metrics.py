@@ -125,6 +125,10 @@ class Metrics:
         self._values[cell + len(buckets) + 1] += value
 
     def _reserve(self, family: Family, labels: tuple[str, ...]) -> int:
+        before = self._file.known.get((family.name, labels))
+        if before is not None:  # counted by this worker's predecessor
+            self._cells[family, labels] = before
+            return before
         size = self._sizes.get(family.name, 0)
         if size >= MAX_SERIES_PER_FAMILY:
             # Not remembered under its own labels: that memory would grow without bound.

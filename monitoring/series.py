@@ -67,13 +67,13 @@ class SeriesFile:
 
 def read(path: Path) -> Iterator[tuple[Key, list[float]]]:
     """All series of a file, its writer alive or dead."""
-    data = path.read_bytes()[: _used(path)]
+    data = _in_use(path)
     for key, start, end in _entries_of(data):
         yield key, [value for (value,) in struct.iter_unpack("<d", data[start:end])]
 
 
 def _entries(path: Path) -> Iterator[tuple[Key, int, int]]:
-    return _entries_of(path.read_bytes()[: _used(path)])
+    return _entries_of(_in_use(path))
 
 
 def _entries_of(data: bytes) -> Iterator[tuple[Key, int, int]]:
@@ -85,10 +85,13 @@ def _entries_of(data: bytes) -> Iterator[tuple[Key, int, int]]:
         at += length
 
 
-def _used(path: Path) -> int:
+def _in_use(path: Path) -> bytes:
+    # Only the part in use: a scrape would otherwise read many megabytes of nothing.
     with path.open("rb") as file:
         head = file.read(_HEAD.size)
-    return int(_HEAD.unpack(head)[0]) if len(head) == _HEAD.size else 0
+        if len(head) < _HEAD.size:
+            return b""
+        return head + file.read(max(_HEAD.unpack(head)[0] - _HEAD.size, 0))
 
 
 def _round_up(offset: int) -> int:

@@ -28,6 +28,8 @@ def whole(body: bytes, wanted: Target) -> tuple[bytes, Json]:
         failure = failures.from_error_event(data)
         if failure is not None:
             raise UpstreamFailed(failure)
+    if not data.get("choices") and type(data.get("data")) is not list:
+        raise UpstreamFailed(failures.MALFORMED)
     if wanted.lorax and normalise_lorax(data, wanted.model):
         return orjson.dumps(data), data
     model = data.get("model")

@@ -105,7 +105,7 @@ class Asker:
             await self._taken(call, take)
             whole = True
         except UpstreamFailed as error:
-            failure = error.failure
+            failure = error.failure = failures.without_key(error.failure, replica.upstream.api_key)
             raise
         finally:
             self._note(question, replica, failure, began, whole=whole)

@@ -133,6 +133,8 @@ def _add_tools(whole: Json, message: Json, deltas: list[Any]) -> None:
         if not isinstance(delta, dict):
             continue
         index = delta.get("index", len(tools))
+        if type(index) is not int:
+            continue
         tool = tools.get(index)
         if tool is None:
             tool = tools[index] = {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
@@ -141,4 +143,6 @@ def _add_tools(whole: Json, message: Json, deltas: list[Any]) -> None:
         function = delta.get("function")
         if isinstance(function, dict):
             for key in ("name", "arguments"):
-                tool["function"][key] += function.get(key) or ""
+                piece = function.get(key)
+                if type(piece) is str:
+                    tool["function"][key] += piece

@@ -96,6 +96,11 @@ class Call:
         chunks = self._chunks
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
+    def began(self) -> None:
+        """The answer has begun: from now on the idle timeout counts. Of a stream only its reader can tell."""
+        self.received = True
+        self.deadline = min(self._loop.time() + self._idle_s, self._stop_at)
+
     def close(self) -> None:
         """Give the call up if it has not ended: the upstream sees the connection close."""
         self._active.discard(self)
@@ -106,18 +111,20 @@ class Call:
 
     def linger(self) -> None:
         """Let the upstream end the answer on its own for a moment, so that the connection can be used again."""
-        self.deadline = self._loop.time() + LINGER_S
+        self.deadline = self._stop_at = self._loop.time() + LINGER_S
 
     def pause(self) -> None:
         """Stop reading from the upstream until `resume` or the next `read`."""
         if self._connection is not None:
             self._connection.transport.pause_reading()
+            self.deadline = self._stop_at  # the upstream cannot be blamed for silence while nobody listens
 
     def resume(self) -> None:
         """Read on after `pause`."""
         connection = self._connection
         if connection is not None and not connection.transport.is_reading():
             connection.transport.resume_reading()
+            self.deadline = min(self._loop.time() + self._idle_s, self._stop_at)
 
     def expire(self, now: float) -> None:
         """Fail the call if its deadline has passed."""
@@ -150,12 +157,16 @@ class Call:
             except zlib.error:
                 self.fail(failures.MALFORMED)
                 return
+            if not data:
+                return  # nothing to read yet; an empty piece would be taken for the end of the body
         self._total += len(data)
         if self._total > MAX_ANSWER_BYTES:
             self.fail(failures.MALFORMED)
             return
-        self.received = True
-        self.deadline = min(self._loop.time() + self._idle_s, self._stop_at)
+        if self.received:
+            self.deadline = min(self._loop.time() + self._idle_s, self._stop_at)
+        elif not self._stream:
+            self.began()
         self._chunks.append(data)
         if self._stream:
             self._size += len(data)

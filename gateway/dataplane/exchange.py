@@ -211,7 +211,8 @@ class Exchange:
                     break
                 events = reader.feed(data)
                 held.append(lorax.events(events) if self._endpoint.lorax else events)
-                if reader.visible and self._first_at is None:
+                if reader.visible and not call.received:
+                    call.began()
                     self._first_at = self._plane.clock()
                 if hold is not None and reader.visible and (self._released or sum(map(len, held)) > hold):
                     await self._release(question, call, b"".join(held))

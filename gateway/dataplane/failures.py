@@ -4,7 +4,7 @@ Pure: from a status, headers and a body to a `Failure`. The upstream's own words
 the client's request; what they say about keys or addresses never does.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -103,6 +103,14 @@ def from_error_event(data: Any) -> Failure | None:
     if code in FILTER_CODES:
         return Failure("content_filter", text, 400, retry=False, fall_back=False, sick=False)
     return Failure("error_event", text)
+
+
+def without_key(failure: Failure, key: str | None) -> Failure:
+    """The failure without the upstream's `key`, should the upstream have repeated it in its words."""
+    if not key:
+        return failure
+    body = None if failure.body is None else failure.body.replace(key.encode(), b"[key]")
+    return replace(failure, message=failure.message.replace(key, "[key]"), body=body)
 
 
 def retry_after(value: bytes | None, now: float) -> float | None:

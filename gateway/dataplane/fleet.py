@@ -88,7 +88,8 @@ class UpstreamState:
     def __init__(self, upstream: Upstream, loop: asyncio.AbstractEventLoop) -> None:
         self.upstream = upstream
         self.budget = RetryBudget()
-        tls = _tls_context(upstream.ca_file)
+        secure = any(replica.scheme == "https" for replica in upstream.replicas)
+        tls = ssl.create_default_context(cafile=upstream.ca_file) if secure else None
         self.replicas = [
             ReplicaState(upstream, replica, tls if replica.scheme == "https" else None, loop)
             for replica in upstream.replicas
@@ -150,7 +151,3 @@ class Fleet:
         for state in self.upstreams.values():
             for replica in state.replicas:
                 replica.pool.forget_old(now)
-
-
-def _tls_context(ca_file: str | None) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=ca_file)

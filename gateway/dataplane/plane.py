@@ -45,7 +45,8 @@ class Plane:
         self.routes = resolve(table, fleet)
         self.fleet = fleet
         self.loop: asyncio.AbstractEventLoop = fleet.loop
-        self.clock = fleet.loop.time
+        # The loop's own time is the same clock, but in whole milliseconds and as of the loop's last turn.
+        self.clock = time.monotonic
         self.keys = keys
         self.limits = limits
         self.metrics = metrics
@@ -141,7 +142,7 @@ class Plane:
     def _handle_other(self, connection: ClientConnection, request: Request) -> None:
         path, _, _ = request.path.partition(b"?")
         answer = self._gets.get(path)
-        if answer is not None and request.method == b"GET":
+        if answer is not None and request.method in (b"GET", b"HEAD"):
             answer(connection, request)
             return
         known = [one.decode() for one in (*wire.ENDPOINTS, *self._gets)]

@@ -37,6 +37,7 @@ class Request:
     headers: dict[bytes, bytes]
     body: bytes
     keep_alive: bool
+    chunked: bool = True  # whether the client knows chunks: HTTP/1.0 does not
 
 
 class Ongoing(Protocol):
@@ -53,7 +54,7 @@ class ClientConnection(asyncio.Protocol):
     """One client's connection. The handler answers with `respond`, or `start_stream`, `write` and `end_stream`."""
 
     __slots__ = (
-        "_body", "_closing", "_connections", "_expects_continue", "_handler", "_header_bytes", "_headers", "_loop",
+        "_arriving", "_body", "_closing", "_connections", "_due", "_handler", "_header_bytes", "_headers", "_loop",
         "_parser", "_refused", "_request", "_url", "_waiting", "authorized", "deadline", "drained", "ongoing", "paused",
         "transport",
     )  # fmt: skip
@@ -74,6 +75,9 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = loop.time() + READ_TIMEOUT_S
         self.transport: asyncio.Transport
         self.on_message_begin()
+        self._arriving = False
+        # When a request that is arriving must be there; set by the sweep that first sees it, which costs requests nothing.
+        self._due = 0.0
 
     # The asyncio side.
 
@@ -86,9 +90,8 @@ class ClientConnection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # The client offers another protocol (curl offers h2c); staying with HTTP/1.1 is a valid answer.
-            self._closing = True
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(data[offer.args[0] :])
         except httptools.HttpParserError as error:
             if not self._refused:
                 self._refuse(400, f"the request is not valid HTTP/1.1: {error.__context__ or error}")
@@ -114,7 +117,7 @@ class ClientConnection(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._header_bytes = 0
         self._body: list[bytes] = []
-        self._expects_continue = False
+        self._arriving = True
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -129,6 +132,8 @@ class ClientConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         headers = self._headers
+        if b"upgrade" in headers and self._parser.should_upgrade():
+            return  # comes again, by `_decline`
         length = headers.get(b"content-length")
         self._header_bytes = 0  # from here on it counts the body
         if length is not None and int(length) > MAX_BODY_BYTES:
@@ -145,9 +150,10 @@ class ClientConnection(asyncio.Protocol):
         self._body.append(data)
 
     def on_message_complete(self) -> None:
-        if self._refused:
-            return
         parser, body = self._parser, self._body
+        self._arriving, self._due = False, 0.0
+        if self._refused or (b"upgrade" in self._headers and parser.should_upgrade()):
+            return
         request = Request(
             parser.get_method(),
             self._url,
@@ -155,6 +161,8 @@ class ClientConnection(asyncio.Protocol):
             body[0] if len(body) == 1 else b"".join(body),
             parser.should_keep_alive() and not self._closing,
         )
+        if (not request.keep_alive or b"connection" in self._headers) and parser.get_http_version() == "1.0":
+            request.chunked = request.keep_alive = False
         if self._request is None:
             self._begin(request)
             return
@@ -167,8 +175,11 @@ class ClientConnection(asyncio.Protocol):
     def respond(self, status: int, headers: bytes, body: bytes) -> None:
         """Send a whole answer; `headers` are encoded lines, each ending in CRLF."""
         close = b"" if self._keeps_open() else b"connection: close\r\n"
+        length = len(body)
+        if self._request is not None and self._request.method == b"HEAD":
+            body = b""
         self.transport.write(
-            b"%b%b%bcontent-length: %d\r\n\r\n%b" % (STATUS_LINES[status], headers, close, len(body), body)
+            b"%b%b%bcontent-length: %d\r\n\r\n%b" % (STATUS_LINES[status], headers, close, length, body)
         )
         self._finished()
 
@@ -176,17 +187,18 @@ class ClientConnection(asyncio.Protocol):
         """Send the head of a chunked event stream."""
         close = b"" if self._keeps_open() else b"connection: close\r\n"
         self.transport.write(
-            b"HTTP/1.1 200 OK\r\n%b%bcontent-type: text/event-stream\r\ncache-control: no-cache\r\n"
-            b"transfer-encoding: chunked\r\n\r\n" % (headers, close)
+            b"HTTP/1.1 200 OK\r\n%b%bcontent-type: text/event-stream\r\ncache-control: no-cache\r\n%b\r\n"
+            % (headers, close, b"transfer-encoding: chunked\r\n" if self._chunked else b"")
         )
 
     def write(self, data: bytes) -> None:
         """Send a piece of the stream."""
-        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def end_stream(self) -> None:
         """End the stream as complete."""
-        self.transport.write(b"0\r\n\r\n")
+        if self._chunked:
+            self.transport.write(b"0\r\n\r\n")
         self._finished()
 
     def break_stream(self) -> None:
@@ -202,19 +214,41 @@ class ClientConnection(asyncio.Protocol):
 
     def expire(self, now: float) -> None:
         """Close the connection if its deadline has passed and the fault is the client's."""
-        if now < self.deadline:
-            return
         if self.paused:
-            self.transport.abort()
-        elif self._request is None and not self._refused and (self._headers or self._body or self._url):
-            self._refuse(408, f"the request did not arrive within {READ_TIMEOUT_S:.0f} s")
-        elif self._request is None:
+            if now >= self.deadline:
+                self.transport.abort()
+        elif self._request is not None:
+            return
+        elif self._arriving and not self._refused:
+            self._due = self._due or now + READ_TIMEOUT_S
+            if now >= self._due:
+                self._refuse(408, f"the request did not arrive within {READ_TIMEOUT_S:.0f} s")
+        elif now >= self.deadline:
             self.transport.close()
+
+    def _decline(self, rest: bytes) -> None:
+        """Stay with HTTP/1.1 when another protocol is offered, as Java's client does with every request.
+
+        The parser has given the body up as the other protocol's: the request is read again without the offer.
+        """
+        method, headers = self._parser.get_method(), self._headers
+        if method == b"CONNECT":
+            self._refuse(405, "this is no proxy: CONNECT is not supported")
+            return
+        headers.pop(b"upgrade", None)
+        headers[b"connection"] = b"close" if b"close" in headers.get(b"connection", b"").lower() else b"keep-alive"
+        lines = b"".join(b"%b: %b\r\n" % line for line in headers.items())
+        self._parser = httptools.HttpRequestParser(self)
+        self.data_received(b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method, self._url, lines, rest))
 
     def _begin(self, request: Request) -> None:
         if not self.transport.is_closing():
             self._request = request
             self._handler(self, request)
+
+    @property
+    def _chunked(self) -> bool:
+        return self._request is None or self._request.chunked
 
     def _keeps_open(self) -> bool:
         return not self._closing and self._request is not None and self._request.keep_alive

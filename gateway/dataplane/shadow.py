@@ -123,7 +123,8 @@ class _Shadow:
                 if not piece:
                     break
                 reader.feed(piece)
-                if reader.visible and self._first_at is None:
+                if reader.visible and not call.received:
+                    call.began()
                     self._first_at = self._plane.clock()
             reader.finish()
         finally:

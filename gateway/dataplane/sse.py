@@ -21,16 +21,17 @@ class EventSplitter:
     ([], [b'{"a":1}'], [b'[DONE]'])
     """
 
-    __slots__ = ("_rest",)
+    __slots__ = ("_after_return", "_rest")
 
     def __init__(self) -> None:
         self._rest = b""
+        self._after_return = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """Payloads completed by `data`, in order; raise EventTooLong on an endless event."""
+        if self._after_return or b"\r" in data:
+            data = self._plain_newlines(data)
         buffer = self._rest + data if self._rest else data
-        if b"\r" in buffer:
-            buffer = _plain_newlines(buffer)
         *blocks, self._rest = buffer.split(b"\n\n")
         if len(self._rest) > MAX_EVENT_BYTES:
             raise EventTooLong(f"an upstream's event is longer than {MAX_EVENT_BYTES} bytes")
@@ -39,14 +40,15 @@ class EventSplitter:
     @property
     def unfinished(self) -> bool:
         """Whether bytes of an event were received whose end never came."""
-        return bool(self._rest.strip(b"\r\n"))
+        return bool(self._rest.strip(b"\n"))
 
-
-def _plain_newlines(buffer: bytes) -> bytes:
-    # A carriage return at the very end may be the first half of \r\n: it stays until its other half is here.
-    held = b"\r" if buffer.endswith(b"\r") else b""
-    body = buffer[: len(buffer) - len(held)]
-    return body.replace(b"\r\n", b"\n").replace(b"\r", b"\n") + held
+    def _plain_newlines(self, data: bytes) -> bytes:
+        # A carriage return ends its line at once; should its line feed come with the next bytes, it ends no other.
+        if self._after_return and data:
+            data = data.removeprefix(b"\n")
+            self._after_return = False
+        self._after_return |= data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
 def _payload(block: bytes) -> bytes | None:

@@ -88,15 +88,22 @@ def upstream_request(body: bytes, data: Json, endpoint: Endpoint, target: Target
     """
     if endpoint.lorax:
         return lorax.translated(data, target)
-    changed = body if data["model"] == target.model else jsonedit.set_model(body, target.model_json)
+    # Also where the last "model" is right already: the key may be there twice, and an upstream may take the first.
+    changed = jsonedit.set_model(body, target.model_json)
     if target.lorax and type(data.get("stop")) is str:
-        changed = orjson.dumps({**orjson.loads(changed), "stop": [data["stop"]]})  # LoRAX takes lists only
+        changed = _with(changed, "stop", [data["stop"]])  # LoRAX takes lists only
     if data.get("stream") is not True or not endpoint.streams or keeps_usage(data):
         return endpoint.path, changed
     if "stream_options" not in data:
         return endpoint.path, jsonedit.append_member(changed, INCLUDE_USAGE)
-    options = {**(data["stream_options"] or {}), "include_usage": True}
-    return endpoint.path, orjson.dumps({**orjson.loads(changed), "stream_options": options})
+    return endpoint.path, _with(changed, "stream_options", {**(data["stream_options"] or {}), "include_usage": True})
+
+
+def _with(body: bytes, key: str, value: object) -> bytes:
+    try:
+        return orjson.dumps({**orjson.loads(body), key: value})
+    except TypeError as error:  # orjson reads deeper nesting than it writes
+        raise RequestError(400, "the request is nested too deeply", code="invalid_json") from error
 
 
 def _wrong(data: Json, field: str, what: str) -> RequestError:

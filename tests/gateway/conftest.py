@@ -1,0 +1,35 @@
+"""What the data plane's tests share: upstreams that do as they are told, and gateways in real processes."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.gateway.running import Gateway
+from tests.gateway.upstream import Upstream
+
+Start = Callable[..., Gateway]
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    server = Upstream()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Starts gateways; ends them, and fails if one left a traceback behind."""
+    started: list[Gateway] = []
+
+    def start(upstreams: dict[str, Any], routes: dict[str, Any], **more: Any) -> Gateway:
+        gateway = Gateway(tmp_path_factory.mktemp("gateway"), upstreams, routes, **more)
+        started.append(gateway)
+        return gateway
+
+    yield start
+    for gateway in started:
+        gateway.stop()
+    for gateway in started:
+        assert "Traceback" not in gateway.errors, gateway.errors

@@ -1,0 +1,444 @@
+"""The faults of upstreams and what the gateway does about each: one table for the tests and for docs/faults.md.
+
+`python -m tests.gateway.faults > docs/faults.md` writes the page; a test holds it up to date. A row is one fault; it is
+committed by the teacher and by the student, in a whole answer and in a stream, with `release: observe` and `block`, and
+each of these cases has its own expectation where it differs.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.gateway.upstream import (
+    Action,
+    Conversation,
+    answer,
+    asked_usage,
+    byte_by_byte,
+    chunk,
+    good_events,
+    gzipped,
+    message,
+    tokens,
+)
+
+CONNECT_S = FIRST_TOKEN_S = IDLE_S = 0.3
+TOTAL_S = 1.5
+TIMEOUTS = {"connect_s": CONNECT_S, "first_token_s": FIRST_TOKEN_S, "idle_s": IDLE_S, "total_s": TOTAL_S}
+RETRIES = 2
+UPSTREAM_KEY = "sk-upstream-secret-7f3a"
+
+# Faults. Each is what an upstream does with one request.
+
+
+def overloaded(*headers: str) -> Action:
+    body = {"error": {"message": "Rate limit reached for org-secret", "type": "requests", "code": "rate_limit_exceeded"}}
+    return lambda one: one.whole(429, body, *headers)
+
+
+def refuses(status: int, text: str, **error: Any) -> Action:
+    """An error in OpenAI's shape."""
+    return lambda one: one.whole(status, {"error": {"message": text, "type": "invalid_request_error", **error}})
+
+
+def says(status: int, body: dict[str, Any] | bytes) -> Action:
+    return lambda one: one.whole(status, body)
+
+
+def reset(one: Conversation) -> None:
+    one.reset()
+
+
+def silent(one: Conversation) -> None:
+    one.wait_for_close()
+
+
+def late(one: Conversation) -> None:
+    """Begin to answer only after the first token was due, but before a whole answer is."""
+    if one.streams:
+        one.start_stream()
+    time.sleep(FIRST_TOKEN_S * 1.5)
+    if one.streams:
+        one.events(good_events(one.seen.data["model"]))
+        one.end_stream()
+    else:
+        answer(one)
+
+
+def only_comments(one: Conversation) -> None:
+    """Comments now and then, and never a token."""
+    one.start_stream()
+    while not one.place.ended.is_set():
+        one.piece(b": processing\n\n")
+        time.sleep(IDLE_S / 3)
+
+
+def beginning(one: Conversation) -> None:
+    """The first half of an answer, in whichever form was asked for."""
+    model = one.seen.data["model"]
+    if one.streams:
+        one.start_stream()
+        one.events(tokens(model)[:3])
+    else:
+        body = json.dumps(message(model)).encode()
+        one.whole(200, body[: len(body) // 2], length=len(body))
+    time.sleep(0.05)  # so that what was sent is not lost with the connection, and is released before the fault
+
+
+def cut(one: Conversation) -> None:
+    beginning(one)
+    one.cut()
+
+
+def reset_in_the_middle(one: Conversation) -> None:
+    beginning(one)
+    one.reset()
+
+
+def stalled(one: Conversation) -> None:
+    beginning(one)
+    one.wait_for_close()
+
+
+def malformed(one: Conversation) -> None:
+    model = one.seen.data["model"]
+    if not one.streams:
+        one.whole(200, b'{"id": "chatcmpl-1", "choices": [')
+        return
+    beginning(one)
+    one.piece(b'data: {"id": "chatcmpl-1", "choi\n\n')
+    one.events([chunk(model, content="more"), chunk(model, finish="stop"), "[DONE]"])
+    one.end_stream()
+
+
+def without_done(one: Conversation) -> None:
+    model = one.seen.data["model"]
+    one.start_stream()
+    one.events(good_events(model, usage=asked_usage(one))[:-1])
+    one.end_stream()
+
+
+def without_end(one: Conversation) -> None:
+    one.start_stream()
+    one.events(tokens(one.seen.data["model"]))
+    time.sleep(0.05)
+    one.end_stream()
+
+
+def error_event(error: dict[str, Any], *, at_once: bool, done: bool) -> Action:
+    """An error inside a stream that began with 200."""
+
+    def act(one: Conversation) -> None:
+        if at_once:
+            one.start_stream()
+        else:
+            beginning(one)
+        one.events([error, *(["[DONE]"] if done else [])])
+        one.end_stream()
+
+    return act
+
+
+VLLM_ERROR = {"error": {"message": "EngineCore died", "type": "InternalServerError", "param": None, "code": 500}}
+LORAX_ERROR = {"error": "Request failed during generation: CUDA error", "error_type": "generation"}
+CONTEXT = {"code": "context_length_exceeded", "param": "messages"}
+CONTEXT_TEXT = "This model's maximum context length is 1024 tokens."
+FILTERED_TEXT = "The response was filtered."
+
+
+def echoes_key(status: int) -> Action:
+    """Repeat the gateway's own key, as OpenAI's 401 does in part."""
+
+    def act(one: Conversation) -> None:
+        key = (one.seen.header("authorization") or "").removeprefix("Bearer ")
+        error = {"message": f"Incorrect API key provided: {key}.", "type": "invalid_request_error", "code": None}
+        one.whole(status, {"error": error}, f"x-key: {key}")
+
+    return act
+
+
+def as_stream(one: Conversation) -> None:
+    """A stream that nobody asked for."""
+    one.start_stream()
+    one.events(good_events(one.seen.data["model"]))
+    one.end_stream()
+
+
+def as_whole(one: Conversation) -> None:
+    """A whole answer where a stream was asked for."""
+    one.whole(200, message(one.seen.data["model"]))
+
+
+# What is expected.
+
+
+@dataclass(frozen=True)
+class Expect:
+    """`got`: `answer`, `error` (status and code) or `broken` (a stream that began, then an error event and a cut).
+
+    `asked` is how often the faulty upstream saw the request; `fallback` the cause in `fallback:CAUSE`, if the teacher
+    answered instead.
+    """
+
+    got: str
+    asked: int
+    status: int = 200
+    code: str | None = None
+    fallback: str | None = None
+    retry_after: str | None = None
+    at_least_s: float = 0.0
+    at_most_s: float = 1.2
+
+    @property
+    def words(self) -> str:
+        tries = {0: "not asked", 1: "asked once", 2: "asked twice"}.get(self.asked, f"asked {self.asked} times")
+        if self.fallback is not None:
+            return f"{tries}, then the teacher answers: `fallback:{self.fallback}`"
+        if self.got == "answer":
+            return f"{tries}, the answer is whole"
+        if self.got == "broken":
+            return f"{tries}; what was released, an error event `{self.code}`, connection cut"
+        wait = f", `Retry-After: {self.retry_after}`" if self.retry_after else ""
+        return f"{tries}; {self.status} `{self.code}`{wait}"
+
+
+def whole(asked: int = 1, **more: Any) -> Expect:
+    return Expect("answer", asked, **more)
+
+
+def error(status: int, code: str | None, asked: int = RETRIES + 1, **more: Any) -> Expect:
+    return Expect("error", asked, status, code, **more)
+
+
+def fallback(cause: str, asked: int = RETRIES + 1, **more: Any) -> Expect:
+    return Expect("answer", asked, fallback=cause, **more)
+
+
+def broken(code: str) -> Expect:
+    return Expect("broken", 1, code=code)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row. `script` is done once in order, then `then` for ever (None: good answers).
+
+    `teacher` and `student` are expected of whole answers and of streams with `release: block`; `streamed` (teacher,
+    student) overrides that for streams with `observe`; `blocked` for streams with `block`. `forms` are those in which the
+    fault can exist.
+    """
+
+    name: str
+    teacher: Expect
+    student: Expect
+    script: tuple[Action, ...] = ()
+    then: Action | None = None
+    streamed: tuple[Expect, Expect] | None = None
+    blocked: tuple[Expect, Expect] | None = None
+    forms: tuple[str, ...] = ("whole", "stream", "block")
+    refused: bool = False
+    passes: str | None = None  # words of the upstream that must reach the client
+
+    def expected(self, arm: str, form: str) -> Expect:
+        at = 0 if arm == "teacher" else 1
+        if form == "stream" and self.streamed is not None:
+            return self.streamed[at]
+        if form == "block" and self.blocked is not None:
+            return self.blocked[at]
+        return (self.teacher, self.student)[at]
+
+
+STREAMS = ("stream", "block")
+MIDDLE_TRUNCATED = (broken("truncated"), broken("truncated"))
+MIDDLE_ERROR = (broken("error_event"), broken("error_event"))
+
+FAULTS = (
+    Fault(
+        "429 without Retry-After, for ever", error(429, "rate_limit_exceeded"), fallback("rate_limited", 1),
+        then=overloaded(),
+    ),
+    Fault(
+        "429 with Retry-After: 1, then well", whole(2, at_least_s=1.0, at_most_s=1.45), fallback("rate_limited", 1),
+        script=(overloaded("retry-after: 1"),),
+    ),
+    Fault(
+        "429 with Retry-After: 60", error(429, "rate_limit_exceeded", 1, retry_after="60"), fallback("rate_limited", 1),
+        then=overloaded("Retry-After: 60"),
+    ),
+    Fault("500 once", whole(2), whole(2), script=(says(500, b"Internal Server Error"),)),
+    Fault(
+        "503 for ever", error(503, "http_503"), fallback("http_503"),
+        then=refuses(503, "secret hostname gpu-17 is down"),
+    ),
+    Fault("reset before the headers, for ever", error(502, "reset"), fallback("reset"), then=reset),
+    Fault("reset before the headers, once", whole(2), whole(2), script=(reset,)),
+    Fault("connection refused", error(502, "connect", 0), fallback("connect", 0), refused=True),
+    Fault(
+        "silence", error(504, "total_timeout", 1, at_least_s=TOTAL_S, at_most_s=TOTAL_S + 0.5),
+        fallback("first_token_timeout", 1, at_least_s=FIRST_TOKEN_S),
+        streamed=(error(504, "first_token_timeout", at_most_s=1.45), fallback("first_token_timeout", 1)),
+        blocked=(error(504, "first_token_timeout", at_most_s=1.45), fallback("first_token_timeout", 1)),
+        then=silent,
+    ),
+    Fault(
+        "first token after its timeout", whole(1), whole(1), then=late,
+        streamed=(error(504, "first_token_timeout", at_most_s=1.45), fallback("first_token_timeout", 1)),
+        blocked=(error(504, "first_token_timeout", at_most_s=1.45), fallback("first_token_timeout", 1)),
+    ),
+    Fault(
+        "comments, but never a token", error(504, "first_token_timeout", at_most_s=1.45),
+        fallback("first_token_timeout", 1), forms=STREAMS, then=only_comments,
+    ),
+    Fault(
+        "cut in the middle", error(502, "truncated"), fallback("truncated"), streamed=MIDDLE_TRUNCATED, then=cut,
+    ),
+    Fault(
+        "reset in the middle", error(502, "truncated"), fallback("truncated"), streamed=MIDDLE_TRUNCATED,
+        then=reset_in_the_middle,
+    ),
+    Fault(
+        "cut in the middle, once", whole(2), whole(2), streamed=MIDDLE_TRUNCATED, script=(cut,),
+    ),
+    Fault(
+        "stalled in the middle", error(504, "idle_timeout", at_most_s=1.45), fallback("idle_timeout", 1),
+        streamed=(broken("idle_timeout"), broken("idle_timeout")), then=stalled,
+    ),
+    Fault(
+        "malformed in the middle", error(502, "malformed"), fallback("malformed"),
+        streamed=(broken("malformed"), broken("malformed")), then=malformed,
+    ),
+    Fault(
+        "no [DONE], but finish_reason", whole(1), whole(1), forms=STREAMS, then=without_done,
+    ),
+    Fault(
+        "no [DONE] and no finish_reason", error(502, "truncated"), fallback("truncated"), forms=STREAMS,
+        streamed=MIDDLE_TRUNCATED, then=without_end,
+    ),
+    Fault(
+        "400 context length", error(400, "context_length_exceeded", 1), fallback("context_length", 1),
+        then=refuses(400, CONTEXT_TEXT, **CONTEXT), passes=CONTEXT_TEXT,
+    ),
+    Fault(
+        "400 context length, vLLM's words", error(400, None, 1), fallback("context_length", 1), passes="maximum context",
+        then=says(400, {"error": {"message": CONTEXT_TEXT, "type": "BadRequestError", "param": None, "code": 400}}),
+    ),
+    Fault(
+        "400 content filter", error(400, "content_filter", 1), error(400, "content_filter", 1), passes=FILTERED_TEXT,
+        then=refuses(400, FILTERED_TEXT, code="content_filter"),
+    ),
+    Fault(
+        "422 validation, LoRAX's words", error(422, None, 1), fallback("bad_request", 1),
+        then=says(422, {"error": "Input validation error: `top_p` must be > 0.0", "error_type": "validation"}),
+        passes="top_p",
+    ),
+    Fault(
+        "404 model unknown to the upstream", error(502, "model_missing", 1), fallback("model_missing", 1),
+        then=refuses(404, "The model does not exist.", code="model_not_found"),
+    ),
+    Fault(
+        "401 (the key in its words)", error(502, "upstream_auth", 1), fallback("upstream_auth", 1), then=echoes_key(401),
+    ),
+    Fault(
+        "400 (the key in its words)", error(400, None, 1), fallback("bad_request", 1), then=echoes_key(400),
+        passes="Incorrect API key provided",
+    ),
+    Fault(
+        "404 (the key in its words)", error(502, "model_missing", 1), fallback("model_missing", 1), then=echoes_key(404),
+    ),
+    Fault(
+        "200 with an error body", error(502, "error_event"), fallback("error_event"), forms=("whole", "stream"),
+        then=says(200, VLLM_ERROR),
+    ),
+    Fault(
+        "200 with an older vLLM's error body", error(502, "error_event"), fallback("error_event"), forms=("whole",),
+        then=says(200, {"object": "error", "message": "boom", "type": "InternalServerError", "code": 500}),
+    ),
+    Fault("200 with an empty object", error(502, "malformed"), fallback("malformed"), forms=("whole",), then=says(200, {})),
+    Fault("200 with another JSON", error(502, "malformed"), fallback("malformed"), forms=("whole",), then=says(200, b"[1]")),
+    Fault("200 with HTML", error(502, "malformed"), fallback("malformed"), then=says(200, b"<html>busy</html>")),
+    Fault(
+        "vLLM's error event at once", error(502, "error_event"), fallback("error_event"), forms=STREAMS,
+        then=error_event(VLLM_ERROR, at_once=True, done=True),
+    ),
+    Fault(
+        "vLLM's error event in the middle, then [DONE]", error(502, "error_event"), fallback("error_event"),
+        forms=STREAMS, streamed=MIDDLE_ERROR, then=error_event(VLLM_ERROR, at_once=False, done=True),
+    ),
+    Fault(
+        "LoRAX's error event at once", error(502, "error_event"), fallback("error_event"), forms=STREAMS,
+        then=error_event(LORAX_ERROR, at_once=True, done=False),
+    ),
+    Fault(
+        "LoRAX's error event in the middle", error(502, "error_event"), fallback("error_event"), forms=STREAMS,
+        streamed=MIDDLE_ERROR, then=error_event(LORAX_ERROR, at_once=False, done=False),
+    ),
+    Fault(
+        "a stream where none was asked for", error(502, "malformed"), fallback("malformed"), forms=("whole",),
+        then=as_stream,
+    ),
+    Fault(
+        "no stream where one was asked for", error(502, "malformed"), fallback("malformed"), forms=STREAMS, then=as_whole,
+    ),
+    Fault("gzip that nobody asked for", whole(), whole(), then=gzipped),
+    Fault(
+        "chunks of one byte (inside UTF-8 characters and `data:`)", whole(), whole(), forms=STREAMS, then=byte_by_byte,
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fault, committed by one arm, to one form of request."""
+
+    number: int
+    fault: Fault
+    arm: str
+    form: str
+    expect: Expect = field(compare=False)
+
+    @property
+    def name(self) -> str:
+        return f"{self.fault.name}-{self.arm}-{self.form}"
+
+    @property
+    def place(self) -> str:
+        return f"case{self.number}"
+
+
+def cases() -> Iterator[Case]:
+    number = 0
+    for fault in FAULTS:
+        for arm in ("teacher", "student"):
+            for form in fault.forms:
+                yield Case(number, fault, arm, form, fault.expected(arm, form))
+                number += 1
+
+
+# The page.
+
+HEAD = """# Faults of upstreams, and what clients see of them
+
+Written by `python -m tests.gateway.faults > docs/faults.md` from the table that the tests run: each line below is a test
+against real sockets (tests/gateway/test_faults.py). Retries: {retries}. A student has the teacher behind it
+(`on_student_failure: teacher`). 'Streamed' is with `release: observe`; with `release: block` nothing leaves before the
+answer is whole. A truncated answer is never presented as a success, and every request has exactly one log record.
+"""
+COLUMNS = (("not streamed", "whole"), ("streamed, `observe`", "stream"), ("streamed, `block`", "block"))
+
+
+def page() -> str:
+    lines = [HEAD.format(retries=RETRIES)]
+    for arm in ("teacher", "student"):
+        lines += [f"## By the {arm}", "", "| fault | " + " | ".join(title for title, _ in COLUMNS) + " |"]
+        lines.append("|---" * (len(COLUMNS) + 1) + "|")
+        for fault in FAULTS:
+            cells = [fault.expected(arm, form).words if form in fault.forms else "-" for _, form in COLUMNS]
+            lines.append(f"| {fault.name} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

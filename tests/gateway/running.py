@@ -1,0 +1,148 @@
+"""A real gateway in processes of its own, and what it leaves behind: its log and its metrics."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.gateway.speaking import Client
+
+ROOT = Path(__file__).parents[2]
+Json = dict[str, Any]
+
+
+def upstream(*urls: str, kind: str = "openai", **more: Any) -> Json:
+    """One upstream of a configuration file."""
+    return {"kind": kind, "base_urls": [*urls], **more}
+
+
+def route(teacher: str, student: str | None = None, **more: Any) -> Json:
+    """One route; its models are called as its upstreams."""
+    section: Json = {"teacher": {"upstream": teacher, "model": "gpt-4o"}, "retries": 2, **more}
+    if student is not None:
+        section["student"] = {"upstream": student, "adapter": "small@3f9c1a0b22de"}
+    return section
+
+
+class Gateway:
+    """`graduand serve` on free ports. Ends by `stop`, at the latest when the test's process ends its standard input."""
+
+    def __init__(self, folder: Path, upstreams: Json, routes: Json, environ: dict[str, str] | None = None, **more: Any) -> None:
+        self.folder = folder
+        self.file = folder / "graduand.yaml"
+        self.settings: Json = {
+            "listen": "127.0.0.1:0", "admin": "127.0.0.1:0", "workers": 1,
+            "state": f"sqlite:///{folder}/state.db", "logs": f"file:///{folder}/logs",
+            "upstreams": upstreams, "routes": routes, **more,
+        }  # fmt: skip
+        self.write_settings()
+        self.errors_path = folder / "stderr"
+        with self.errors_path.open("ab") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gateway", "serve", "--config", str(self.file)],
+                stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})},
+            )  # fmt: skip
+        assert self.process.stdout is not None
+        words = self.process.stdout.readline().split()
+        assert words, self.errors_path.read_text()
+        self.port = int(words[2].removesuffix("/v1,").rpartition(":")[2])
+        self.admin_url = words[5]
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+        self.admin = httpx.Client(base_url=self.admin_url, timeout=20, trust_env=False)
+        self._read: dict[Path, int] = {}
+        self._records: list[Json] = []
+        self._lock = threading.Lock()
+        until(self._ready, 30, "the gateway starts")
+
+    def write_settings(self) -> None:
+        self.file.write_text(yaml.safe_dump(self.settings))
+
+    def client(self, **more: Any) -> Client:
+        return Client(self.port, **more)
+
+    def stop(self, within_s: float = 30) -> int:
+        """End it in an orderly way; return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        self.admin.close()
+        try:
+            return self.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+    @property
+    def errors(self) -> str:
+        return self.errors_path.read_text()
+
+    def worker_ids(self) -> list[int]:
+        """The process ids of its workers."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [int(one) for one in children if b"gateway.worker" in Path(f"/proc/{one}/cmdline").read_bytes()]
+
+    # What it leaves behind.
+
+    def records(self) -> list[Json]:
+        """All log records until now, in the order of the files."""
+        with self._lock:
+            for path in sorted((self.folder / "logs" / "segments").glob("*.jsonl")):
+                with path.open("rb") as file:
+                    file.seek(self._read.get(path, 0))
+                    data = file.read()
+                whole = data[: data.rfind(b"\n") + 1]
+                self._read[path] = self._read.get(path, 0) + len(whole)
+                self._records += [json.loads(line) for line in whole.splitlines()]
+            return list(self._records)
+
+    def record(self, number: str) -> Json:
+        """The one record of a request that was served; fails if there is none or more than one."""
+        until(lambda: any(one["id"] == number for one in self.records()), 5, f"the record {number} is written")
+        [found] = [one for one in self.records() if one["id"] == number]
+        return found
+
+    def raw_log(self) -> str:
+        return "".join(path.read_text() for path in (self.folder / "logs" / "segments").glob("*.jsonl"))
+
+    def metrics(self) -> dict[tuple[str, tuple[str, ...]], float]:
+        """Every sample by name and label values."""
+        page = self.admin.get("/metrics").text
+        return {
+            (sample.name, tuple(sample.labels.values())): sample.value
+            for family in text_string_to_metric_families(page)
+            for sample in family.samples
+        }
+
+    def total(self, name: str, *labels: str) -> float:
+        """The sum of a metric's samples that carry all the given label values."""
+        return sum(value for (one, given), value in self.metrics().items() if one == name and set(labels) <= set(given))
+
+    def change(self, name: str, **change: Any) -> httpx.Response:
+        return self.admin.patch(f"/v1/routes/{name}", json=change)
+
+    def _ready(self) -> bool:
+        assert self.process.poll() is None, self.errors
+        try:
+            with Client(self.port, timeout_s=5) as client:
+                ready = client.get("/readyz").status == 200
+            return ready and self.admin.get("/healthz").status_code == 200
+        except (OSError, httpx.HTTPError):
+            return False
+
+
+def until(condition: Callable[[], Any], within_s: float, what: str) -> None:
+    """Wait for something that must happen soon; what is waited for is a fact about another process."""
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, f"not within {within_s} s: {what}"
+        time.sleep(0.005)

@@ -1,0 +1,115 @@
+"""What is changed at run time: compare-and-swap, reset, audit, and two processes at once."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.routes import Route, Student, Teacher
+from gateway.state import Conflict, SqliteStore, StateError
+
+ROUTE = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", "triage@3f9c1a"), mode="teacher", weight_bp=0)
+ROUTES = {"triage": ROUTE, "other": replace(ROUTE, name="other")}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SqliteStore:
+    return SqliteStore(tmp_path / "folder" / "state.db")
+
+
+def test_nothing_changed(store: SqliteStore) -> None:
+    assert store.table(ROUTES).routes == ROUTES
+
+
+def test_a_change_wins_over_the_file_and_leaves_other_routes(store: SqliteStore, tmp_path: Path) -> None:
+    before = store.version()
+    assert store.change_route(ROUTE, who="ann", mode="canary", weight_bp=1000) == 2
+    assert store.change_route(ROUTE, who="ann", weight_bp=0) == 3
+    again = SqliteStore(tmp_path / "folder" / "state.db")  # kept, and seen by others
+    table = again.table(ROUTES)
+    assert table.version == again.version() == before + 2
+    assert table.routes["triage"] == replace(ROUTE, mode="canary", weight_bp=0, version=3)
+    assert table.routes["other"] == ROUTES["other"]
+
+
+def test_stale_version(store: SqliteStore) -> None:
+    store.change_route(ROUTE, who="ann", version=1, weight_bp=100)
+    version = store.version()
+    with pytest.raises(Conflict, match="at version 2, not 1") as caught:
+        store.change_route(ROUTE, who="bob", version=1, weight_bp=9999)
+    assert caught.value.current == 2
+    assert store.table(ROUTES).routes["triage"].weight_bp == 100
+    assert store.version() == version
+    assert len(store.events()) == 1
+
+
+def test_only_one_of_many_wins(store: SqliteStore, tmp_path: Path) -> None:
+    won: list[int] = []
+
+    def change(weight: int) -> None:
+        mine = SqliteStore(tmp_path / "folder" / "state.db")
+        try:
+            mine.change_route(ROUTE, who=str(weight), version=1, weight_bp=weight)
+            won.append(weight)
+        except Conflict:
+            pass
+
+    threads = [threading.Thread(target=change, args=(weight,)) for weight in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [store.table(ROUTES).routes["triage"].weight_bp] == won
+    assert [event["who"] for event in store.events()] == [str(won[0])]
+
+
+def test_reset(store: SqliteStore) -> None:
+    store.change_route(ROUTE, who="ann", mode="canary", weight_bp=1000, adapter="triage@ffffff")
+    assert store.change_route(ROUTE, who="ann", reset=True) == 3
+    assert store.table(ROUTES).routes["triage"] == replace(ROUTE, version=3)
+    store.change_route(ROUTE, who="ann", mode="student", weight_bp=1)
+    store.change_route(ROUTE, who="ann", reset=True, mode="shadow")
+    assert store.table(ROUTES).routes["triage"] == replace(ROUTE, mode="shadow", version=5)
+
+
+def test_another_adapter(store: SqliteStore) -> None:
+    store.change_route(ROUTE, who="ann", adapter="triage@ffffff")
+    student = store.table(ROUTES).routes["triage"].student
+    assert student == Student("gpu", "triage@ffffff")
+
+
+def test_a_route_that_lost_its_student_in_the_file_is_the_teachers(store: SqliteStore) -> None:
+    store.change_route(ROUTE, who="ann", mode="canary", weight_bp=5000, adapter="triage@ffffff")
+    without = {"triage": replace(ROUTE, student=None)}
+    assert store.table(without).routes["triage"].mode == "teacher"
+    assert store.table(ROUTES).routes["triage"].mode == "canary"
+
+
+def test_audit(store: SqliteStore) -> None:
+    store.change_route(ROUTE, who="ann", why="looks good", weight_bp=1000)
+    store.change_route(ROUTE, who="ann", weight_bp=0)
+    store.add_adapter("triage@ffffff", "gpu", "/x", who="bob")
+    store.remove_adapter("triage@ffffff", "gpu", who="bob")
+    removed, added, down, up = store.events()
+    assert (up["subject"], up["who"], up["why"], up["weight_bp"]) == ("route/triage", "ann", "looks good", 1000)
+    assert down["weight_bp"] == 0
+    assert (added["subject"], added["add"], removed["remove"]) == ("adapter/triage@ffffff", "/x", True)
+    assert store.events(1) == [removed]
+
+
+def test_adapters(store: SqliteStore) -> None:
+    for _ in range(2):
+        store.add_adapter("a@111111", "gpu", "/a", who="ann")
+    store.add_adapter("a@111111", "cpu", "/a", who="ann")
+    assert [(one.name, one.upstream) for one in store.adapters()] == [("a@111111", "cpu"), ("a@111111", "gpu")]
+    store.remove_adapter("a@111111", "gpu", who="ann")
+    assert [one.upstream for one in store.adapters()] == ["cpu"]
+
+
+def test_a_file_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no database " * 100)
+    with pytest.raises(StateError, match="cannot use the state file"):
+        SqliteStore(tmp_path / "file" / "state.db")
+    with pytest.raises(StateError, match="cannot use the state file"):
+        SqliteStore(tmp_path / "file")
