@@ -57,7 +57,7 @@ def adapters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two adapters of the base, as PEFT saves them: one of all linear layers, one of two modules only."""
     from peft import LoraConfig, get_peft_model
 
-    targets = {"red@0123456789ab": (8, 0.02, LINEARS), "blue": (16, 0.15, ["q_proj", "v_proj"])}
+    targets = {"red@0123456789ab": (8, 0.05, LINEARS), "blue": (16, 0.3, ["q_proj", "v_proj"])}
     folders = {}
     for seed, (name, (rank, spread, modules)) in enumerate(targets.items()):
         network, _ = base_model.load(MODEL)

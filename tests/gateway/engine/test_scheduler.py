@@ -214,7 +214,9 @@ def test_stopping_answers_what_is_left(model: Counting, until: Any) -> None:
         scheduler.submit(client.job)
     model.allow(1)
     until(lambda: clients[0].events)
-    model.allow(1)
-    threading.Thread(target=lambda: model.allow(1)).start()
-    scheduler.stop()
+    stopping = threading.Thread(target=scheduler.stop)
+    stopping.start()
+    while stopping.is_alive():  # the step under way has to end first
+        model.allow(1)
+        stopping.join(0.01)
     assert [client.events[-1].finish_reason for client in clients] == ["error", "error"]
