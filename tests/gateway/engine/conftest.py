@@ -96,7 +96,7 @@ def engine(adapters: dict[str, Path]) -> Engine:
 def address(engine: Engine) -> Iterator[str]:
     """A running server's address, without the path."""
     listener = listen("127.0.0.1", 0)
-    server = Server(engine, "openai")
+    server = Server(engine, "both")
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

@@ -26,9 +26,7 @@ COMMAND = [sys.executable, "-c", "import sys; from gateway.cli import main; sys.
         (["--model", "smollm2-135m", "--listen", "192.0.2.1:80"], 1, "cannot listen on 192.0.2.1:80"),
     ],
 )
-def test_mistakes_are_one_line(
-    arguments: list[str], code: int, part: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_mistakes_are_one_line(arguments: list[str], code: int, part: str, capsys: pytest.CaptureFixture[str]) -> None:
     listen = [] if "--listen" in arguments else ["--listen", "127.0.0.1:0"]
     assert main(["engine", *arguments, *listen]) == code
     error = capsys.readouterr().err

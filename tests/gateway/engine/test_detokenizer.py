@@ -4,7 +4,9 @@ from gateway.engine.detokenizer import Detokenizer
 from gateway.engine.engine import Engine
 
 
-@pytest.mark.parametrize("text", ["plain words", "naïve façade", "日本語のテキスト", "🙂👩‍👩‍👧‍👦 done", " leading", "a\n\n  b"])
+@pytest.mark.parametrize(
+    "text", ["plain words", "naïve façade", "日本語のテキスト", "🙂👩‍👩‍👧‍👦 done", " leading", "a\n\n  b"]
+)
 def test_never_gives_half_a_character(engine: Engine, text: str) -> None:
     backend = engine._backend
     tokens = backend.encode(text, add_special_tokens=False).ids

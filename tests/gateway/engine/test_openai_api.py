@@ -135,7 +135,9 @@ def test_chat_logprobs(client: openai.OpenAI) -> None:
     assert [entry.token for entry in content] == ["The", " capital", " of", " France"]
     for entry in content:
         assert bytes(entry.bytes).decode() == entry.token
-        assert [top.logprob for top in entry.top_logprobs] == sorted((t.logprob for t in entry.top_logprobs), reverse=True)
+        assert [top.logprob for top in entry.top_logprobs] == sorted(
+            (t.logprob for t in entry.top_logprobs), reverse=True
+        )
         assert (entry.top_logprobs[0].token, len(entry.top_logprobs)) == (entry.token, 3)
         assert entry.logprob <= 0
     streamed = [
@@ -210,7 +212,14 @@ def test_closing_the_connection_stops_the_generation(address: str, until: Any, s
         ("POST", "/v1/chat/completions", b"{nope", 400, "Bad Request", "json_invalid"),
         ("POST", "/v1/chat/completions", b"{}", 400, "Bad Request", "Field required"),
         ("POST", "/v1/chat/completions", {"messages": []}, 400, "BadRequestError", "at least one"),
-        ("POST", "/v1/chat/completions", {"messages": FRANCE, "model": "gone"}, 404, "NotFoundError", "`gone` does not"),
+        (
+            "POST",
+            "/v1/chat/completions",
+            {"messages": FRANCE, "model": "gone"},
+            404,
+            "NotFoundError",
+            "`gone` does not",
+        ),
         ("POST", "/v1/completions", {"prompt": "word " * 700}, 400, "BadRequestError", "maximum context length is 600"),
         ("POST", "/v1/completions", {"prompt": "w" * 900_000}, 400, "BadRequestError", "maximum context length is 600"),
         ("POST", "/v1/completions", {"prompt": [10**9]}, 400, "BadRequestError", "out of vocabulary"),
@@ -245,7 +254,9 @@ def test_adapters_come_and_go(address: str, client: openai.OpenAI, adapters: dic
     assert chat(client, model="late").choices[0].message == chat(client, model=BLUE).choices[0].message
     again = post("load_lora_adapter", **late)
     assert (again.status_code, again.json()["error"]["type"]) == (400, "InvalidUserInput")
-    assert post("load_lora_adapter", **late | {"lora_path": str(adapters[RED]), "load_inplace": True}).status_code == 200
+    assert (
+        post("load_lora_adapter", **late | {"lora_path": str(adapters[RED]), "load_inplace": True}).status_code == 200
+    )
     assert chat(client, model="late").choices[0].message == chat(client, model=RED).choices[0].message
     unloaded = post("unload_lora_adapter", lora_name="late")
     assert (unloaded.status_code, unloaded.text) == (200, "Success: LoRA adapter 'late' removed successfully.")
