@@ -2,8 +2,8 @@
 
     python benchmarks/engine_step.py --threads 1
 
-Eight sequences of 100 tokens over three adapters and the base: transformers with PEFT's mixed batches on a padded cache,
-one forward an adapter with the same, and the engine. Times are the best and the median of several steps, in milliseconds.
+Eight sequences of 100 tokens over three adapters and the base: transformers with PEFT's mixed batches on a padded
+cache, one forward an adapter with the same, and the engine. Times are the best and the median of several steps.
 """
 
 import argparse
