@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.errors import ConfigError
 
-DIALECTS = ("openai",)
+DIALECTS = ("openai", "lorax", "both")
 
 
 def add_parser(commands: Any) -> None:
@@ -14,7 +14,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "engine",
         help="serve a base model and LoRA adapters on this machine",
-        description="Serve a base model and LoRA adapters on this machine, in vLLM's dialect of the OpenAI API.",
+        description="Serve a base model and LoRA adapters on this machine, as vLLM or LoRAX would, or both.",
     )
     parser.add_argument(
         "--model", required=True, help="a folder, a hub id (org/name), or smollm2-135m, which needs no download"

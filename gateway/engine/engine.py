@@ -93,6 +93,7 @@ class Engine:
         self._tokenizer = self._model.tokenizer
         self._backend = self._tokenizer.backend_tokenizer
         self.vocabulary = self._model.network.config.vocab_size
+        self._special = frozenset(self._tokenizer.all_special_ids)
         self._longest_token = max(len(token) for token in self._backend.get_vocab())
 
     def start(self) -> None:
@@ -158,3 +159,7 @@ class Engine:
     def text_of_all(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones included."""
         return str(self._backend.decode(list(tokens), skip_special_tokens=False))
+
+    def is_special(self, token: int) -> bool:
+        """Whether the token is a mark of the model's own rather than text."""
+        return token in self._special

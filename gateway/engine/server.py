@@ -20,12 +20,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway import __version__, openai
-from gateway.engine import openai_api
+from gateway.engine import lorax, openai_api
 from gateway.engine.engine import Engine
 from gateway.errors import GraduandError, RequestError
 
 GRACE_S = 3
-DIALECTS: dict[str, tuple[Callable[[Engine], list[Any]], ...]] = {"openai": (openai_api.routes,)}
+DIALECTS: dict[str, tuple[Callable[[Engine], list[Any]], ...]] = {
+    "openai": (openai_api.routes,),
+    "lorax": (lorax.routes,),
+    "both": (openai_api.routes, lorax.native_routes),  # the OpenAI routes that both have are vLLM's
+}
 
 
 class ListenError(GraduandError, OSError):
@@ -54,7 +58,12 @@ def app(engine: Engine, dialect: str = "openai") -> Starlette:
 
     own = [Route("/health", health), Route("/version", version), Route("/metrics", metrics)]
     routes = [route for make in DIALECTS[dialect] for route in make(engine)]
-    handlers: Any = {RequestError: _refused, HTTPException: _http_error, Exception: _crashed}
+    handlers: Any = {
+        lorax.LoRAXError: lorax.on_error,
+        RequestError: _refused,
+        HTTPException: _http_error,
+        Exception: _crashed,
+    }
     return Starlette(routes=[*own, *routes], lifespan=lifespan, exception_handlers=handlers)
 
 
