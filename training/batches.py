@@ -4,6 +4,7 @@ Invariant: a pure function of lengths, size, seed and epoch, so that a resumed r
 every example exactly once.
 """
 
+import itertools
 import random
 from collections.abc import Sequence
 
@@ -30,7 +31,7 @@ def _cut(indices: list[int], size: int) -> list[list[int]]:
     """`indices` in runs of nearly equal size, at most `size`: a rest of one row would make a noisy step."""
     count = -(-len(indices) // size)
     bounds = [len(indices) * part // count for part in range(count + 1)]
-    return [indices[first:last] for first, last in zip(bounds, bounds[1:], strict=False)]
+    return [indices[first:last] for first, last in itertools.pairwise(bounds)]
 
 
 def steps_per_epoch(rows: int, size: int) -> int:

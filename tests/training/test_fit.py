@@ -127,9 +127,7 @@ def test_damaged_adapter_is_not_taken_for_a_finished_run(tiny_base: Path, tiny_r
         fit(settings, Watch())
 
 
-def test_checkpoint_of_another_configuration_is_not_continued(
-    tiny_base: Path, tiny_rows: Path, tmp_path: Path
-) -> None:
+def test_checkpoint_of_another_configuration_is_not_continued(tiny_base: Path, tiny_rows: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         fit(config(tiny_base, tiny_rows, tmp_path), Watch(4))
     other = Watch()
