@@ -34,6 +34,9 @@ NOT_IN_FINGERPRINT = {"data", "out", "threads", "checkpoint_steps"}
 
 class FitError(GraduandError, RuntimeError):
     """Training went wrong in a way that no configuration check could foresee."""
+# Up to this length the plain attention is faster on a CPU in bfloat16 than torch's fused one: 0.75 s of CPU time a step
+# of 4 rows of 60 tokens, against 0.95 s.
+EAGER_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,8 @@ class Run:
         model.train()
         if self._bfloat16:
             lora.halve_frozen(model)
+            if self._device.type == "cpu" and max(self._lengths) <= EAGER_TOKENS:
+                model.get_base_model().set_attn_implementation("eager")
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(self._trained, lr=config.rate, weight_decay=config.weight_decay)
         self.total = max(1, round(config.epochs * steps_per_epoch(len(examples), config.batch)))
