@@ -34,6 +34,8 @@ NOT_IN_FINGERPRINT = {"data", "out", "threads", "checkpoint_steps"}
 
 class FitError(GraduandError, RuntimeError):
     """Training went wrong in a way that no configuration check could foresee."""
+
+
 # Up to this length the plain attention is faster on a CPU in bfloat16 than torch's fused one: 0.75 s of CPU time a step
 # of 4 rows of 60 tokens, against 0.95 s.
 EAGER_TOKENS = 256

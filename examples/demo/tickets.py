@@ -65,26 +65,20 @@ FACTS = {
         "there is a smell of burning",
         "money is being lost every minute",
         "a patient depends on it tonight",
-        "sparks come out of it",
-        "the whole team is locked out",
     ),
     "normal": (
-        "we need it within the week",
-        "it slows me down a little",
-        "we can work around it for some days",
+        "we need it this week",
+        "it slows us down a little",
+        "we can manage for a few days",
         "an answer by Friday is fine",
         "it is a small nuisance",
-        "one of us is held up a bit",
-        "next Tuesday would be good",
     ),
     "low": (
+        "there is no hurry at all",
         "next year is early enough",
         "I am only curious",
         "it is just an idea for later",
         "nobody is waiting for it",
-        "it does not matter to us",
-        "I have a spare one anyway",
-        "any time this year will do",
     ),
 }
 
@@ -101,11 +95,9 @@ BESIDE = (
 HOLDS = ("{true}.", "To be clear: {true}.")
 HOLDS_AGAINST = (
     "It is not true that {false}: {true}.",
-    "It is true that {true}, not that {false}.",
+    "{true}; it is not true that {false}.",
     "Yesterday {false}, but now {true}.",
     "Now {true}, though yesterday {false}.",
-    "My note says {false}, which is wrong: {true}.",
-    "{true}, and my note that {false} is wrong.",
 )
 TONES = (
     "URGENT!!!",

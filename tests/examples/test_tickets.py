@@ -1,5 +1,6 @@
 """The demo's corpus: seeded, without repeats, and beyond a majority rule and a keyword rule."""
 
+import itertools
 import json
 import math
 from collections import Counter, defaultdict
@@ -15,7 +16,7 @@ TRAINED, HELD_OUT = 320, 400
 def words(text: str) -> list[str]:
     """Words and neighbouring pairs: what a person who writes keyword rules would look at."""
     plain = "".join(letter if letter.isalnum() else " " for letter in text.lower()).split()
-    return [*plain, *(f"{first} {second}" for first, second in zip(plain, plain[1:], strict=False))]
+    return [*plain, *(f"{first} {second}" for first, second in itertools.pairwise(plain))]
 
 
 class Keywords:

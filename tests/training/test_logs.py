@@ -102,9 +102,9 @@ def test_damage_in_the_middle_is_an_error(tmp_path: Path) -> None:
 def test_mistakes(tmp_path: Path) -> None:
     log = write_log(tmp_path / "logs", a=record(1, arm="student"))
     out = tmp_path / "rows.jsonl"
-    with pytest.raises(DataError, match="no route 'ticket'; it has tickets. Did you mean 'tickets'"):
+    with pytest.raises(DataError, match=r"no route 'ticket'; it has tickets\. Did you mean 'tickets'"):
         write_rows(log, "ticket", out)
-    with pytest.raises(DataError, match="(?s)no record of route 'tickets' makes a row.*answered by a student"):
+    with pytest.raises(DataError, match=r"(?s)no record of route 'tickets' makes a row.*answered by a student"):
         write_rows(log, "tickets", out)
     with pytest.raises(DataError, match="is no folder"):
         write_rows(tmp_path / "none", "tickets", out)

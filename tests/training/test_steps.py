@@ -22,7 +22,7 @@ def test_rate_rises_then_falls_to_nothing() -> None:
 
 def test_loss_of_a_padded_batch_is_that_of_its_rows_alone(tiny_base: Path) -> None:
     model, _ = base_model.load(str(tiny_base))
-    examples = [Example("a", (5, 9, 11, 30, 2), 3), Example("b", tuple(range(20, 33)) + (40, 41, 2), 13)]
+    examples = [Example("a", (5, 9, 11, 30, 2), 3), Example("b", (*range(20, 33), 40, 41, 2), 13)]
     with torch.no_grad():
         loss = batch_loss(model, collate(examples, 0, "cpu"))
         sums = []
