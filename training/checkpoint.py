@@ -1,7 +1,7 @@
 """Checkpoints: where a run has got to, so that the same command goes on after a kill.
 
-Invariant: a checkpoint file is whole or absent (written beside, flushed, then renamed), and is only ever continued by a run
-with the same fingerprint: the same data, base, configuration and versions.
+Invariant: a checkpoint file is whole or absent (written beside, flushed, then renamed), and is only ever continued by a
+run with the same fingerprint: the same data, base, configuration and versions.
 """
 
 import os
@@ -61,9 +61,7 @@ class CheckpointFile:
         try:
             return Checkpoint(**torch.load(self.path, map_location="cpu", weights_only=True))
         except Exception as error:  # torch raises many kinds for a damaged file
-            raise CheckpointError(
-                f"the checkpoint {self.path} is damaged ({error}); remove it to start over"
-            ) from error
+            raise CheckpointError(f"the checkpoint {self.path} is damaged; remove it to start over: {error}") from error
 
     def remove(self) -> None:
         """Called once the adapter itself is on disk. Checkpoints of other configurations go with it."""

@@ -1,7 +1,7 @@
 """`graduand train fit`: from rows to an adapter `NAME@DIGEST`, with progress, checkpoints and a record of the run.
 
-Invariant: the same configuration, data, base and versions give the same bytes on the same machine, however often the run
-was killed and started again. Never writes an adapter whose loss was not a number or whose weights did not move.
+Invariant: the same configuration, data, base and versions give the same bytes on the same machine, however often the
+run was killed and started again. Never writes an adapter whose loss was not a number or whose weights did not move.
 """
 
 import contextlib
@@ -34,6 +34,11 @@ NOT_IN_FINGERPRINT = {"data", "out", "threads", "checkpoint_steps"}
 
 class FitError(GraduandError, RuntimeError):
     """Training went wrong in a way that no configuration check could foresee."""
+
+
+# Up to this length the plain attention is faster on a CPU in bfloat16 than torch's fused one: 0.75 s of CPU time a step
+# of 4 rows of 60 tokens, against 0.95 s.
+EAGER_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,10 @@ class Run:
         self._bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and _has_bfloat16(self._device))
         model.to(self._device)
         model.train()
+        if self._bfloat16:
+            lora.halve_frozen(model)
+            if self._device.type == "cpu" and max(self._lengths) <= EAGER_TOKENS:
+                model.get_base_model().set_attn_implementation("eager")
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(self._trained, lr=config.rate, weight_decay=config.weight_decay)
         self.total = max(1, round(config.epochs * steps_per_epoch(len(examples), config.batch)))
@@ -218,4 +227,4 @@ def _has_bfloat16(device: "torch.device") -> bool:
 
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

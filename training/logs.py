@@ -47,9 +47,7 @@ class Counts:
         lines = [f"{self.rows} rows, {self.held_out} held out, of {self.records} records; left out:"]
         lines += [f"  {count:6d}  {reason}" for reason, count in self.left_out.most_common()]
         if self.conflicting:
-            lines.append(
-                f"  ({self.conflicting} of the same prompts had another answer: is the teacher's temperature 0?)"
-            )
+            lines.append(f"  ({self.conflicting} prompts came back with another answer: is the temperature 0?)")
         return "\n".join(lines if self.left_out else [lines[0].replace("; left out:", "; none left out")])
 
 
@@ -69,9 +67,7 @@ def records(folder: Path, counts: Counts) -> Iterator[dict[str, Any]]:
                     if not line.endswith(b"\n"):
                         counts.left_out[CUT] += 1
                         continue
-                    raise DataError(
-                        f"{path}, line {number} is not JSON ({error}); move the damaged segment away"
-                    ) from error
+                    raise DataError(f"{path}, line {number} is not JSON ({error}); move this segment away") from error
                 if not isinstance(record, dict):
                     raise DataError(f"{path}, line {number} is no request record; give the gateway's own log folder")
                 yield record

@@ -40,6 +40,16 @@ def attach(base: Any, config: FitConfig) -> Any:
     return model
 
 
+def halve_frozen(model: Any) -> None:
+    """Keep the base's linear layers in bfloat16. Autocast would cast them anew at every step, to the same values."""
+    import torch
+
+    head = model.get_output_embeddings()  # often shared with the input embeddings, which stay as they are
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear) and module is not head and not module.weight.requires_grad:
+            module.weight.data = module.weight.data.bfloat16()
+
+
 def _check_coverage(model: Any, base: str) -> None:
     """PEFT is content when one module matches; LoRAX drops a module type of which one layer is missing."""
     layers = model.config.num_hidden_layers
@@ -47,9 +57,7 @@ def _check_coverage(model: Any, base: str) -> None:
     missing = {name: found.count(name) for name in adapter.TARGET_MODULES if found.count(name) != layers}
     if missing:
         counts = ", ".join(f"{name} in {count}" for name, count in missing.items())
-        raise AdapterError(
-            f"the base {base} has {layers} layers, but the adapter matches {counts}; use a Llama-like base"
-        )
+        raise AdapterError(f"the base {base} has {layers} layers, but it fits {counts}; use a Llama-like base")
 
 
 def weights(model: Any) -> dict[str, Any]:

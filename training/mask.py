@@ -70,7 +70,7 @@ def prompt_ids(row: Row, tokenizer: Any) -> list[int]:
 
 
 def completion_ids(text: str, tokenizer: Any, end: int) -> list[int]:
-    """The completion and the end of the turn. Text that looks like a special token stays text: it must not end a turn."""
+    """The completion and the end of the turn. Text that looks like a special token stays text, and ends no turn."""
     return [*tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"], end]
 
 

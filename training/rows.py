@@ -1,7 +1,7 @@
 """Rows: one prompt with the completion to learn, read from JSON lines.
 
-Invariant: a row that is returned is whole and usable; anything else is an error that names the file, the line and what to
-do. Never repairs or drops a row in silence.
+Invariant: a row that is returned is whole and usable; anything else is an error that names the file, the line and what
+to do. Never repairs or drops a row in silence.
 """
 
 import hashlib

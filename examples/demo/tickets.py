@@ -1,8 +1,8 @@
 """Synthetic support tickets, with what a perfect teacher says of each: the queue it belongs to and how urgent it is.
 
-Invariant: a pure function of the seed; no two tickets of one corpus have the same text. Most tickets name two matters, of
-which one is settled, and two facts, of which one holds; the same words stand in both places. So it is the sentence, not
-the vocabulary, that decides, and a loud or a meek tone says nothing at all.
+Invariant: a pure function of the seed; no two tickets of one corpus have the same text. Most tickets name two matters,
+of which one is settled, and two facts, of which one holds; the same words stand in both places. So it is the sentence,
+not the vocabulary, that decides, and a loud or a meek tone says nothing at all.
 """
 
 import json
@@ -16,54 +16,44 @@ PRODUCTS = ("Orbit lamp", "Nimbus kettle", "Pico router", "Tern headset", "Vela 
 # What a ticket can be about. Each phrase stands equally well for the open matter and for a settled one.
 MATTERS = {
     "billing": (
-        "the second charge on my card",
+        "the double charge on my card",
         "the wrong sum on the invoice",
-        "the discount that was not taken off",
-        "the VAT number missing from the receipt",
-        "the subscription fee for the {product}",
-        "the direct debit that went out twice",
-        "the price I was asked for the {product}",
+        "the discount missing from the bill",
+        "the price of the {product}",
         "the payment that was declined",
+        "the fee I was asked for",
     ),
     "delivery": (
         "the parcel that never came",
-        "the courier who left the {product} outside",
+        "the courier who missed me",
         "the tracking that has not moved",
-        "the wrong street on the shipping label",
-        "the {product} that is still on its way",
-        "the box handed to a neighbour",
-        "the missed drop-off this morning",
+        "the {product} still on its way",
         "the order stuck at customs",
+        "the wrong street on the label",
     ),
     "account": (
         "the password I cannot reset",
         "the login that locks me out",
         "the old email in my profile",
-        "the code that never reaches my phone",
-        "the name I want changed on my profile",
-        "the second user I cannot invite",
         "the sign-in from a stranger",
+        "the user I cannot invite",
         "the profile I want deleted",
     ),
     "technical": (
-        "the {product} that will not switch on",
-        "the app that crashes on start",
+        "the {product} that will not start",
+        "the app that crashes",
         "the firmware update that hangs",
-        "the {product} that drops its connection",
-        "the error 41 on the screen",
-        "the noise that the {product} makes",
-        "the settings that do not stick",
-        "the sensor that shows nonsense",
+        "the error on the screen",
+        "the noise the {product} makes",
+        "the broken connection of the {product}",
     ),
     "returns": (
         "the {product} I want to send back",
         "the exchange for a bigger size",
-        "the return label I need",
         "the refund for what I sent back",
         "the {product} I no longer want",
         "the swap for another colour",
-        "the time I have left to give it back",
-        "the unopened {product} I would rather not keep",
+        "the unopened {product} to give back",
     ),
 }
 
@@ -71,82 +61,53 @@ MATTERS = {
 FACTS = {
     "high": (
         "our whole office is standing still",
-        "we open to guests in two hours",
+        "we open to guests in an hour",
         "there is a smell of burning",
-        "money is being taken every hour",
+        "money is being lost every minute",
         "a patient depends on it tonight",
-        "the whole team is locked out",
-        "sparks come out of it",
-        "everything stops at noon today",
     ),
     "normal": (
-        "I need it within the week",
-        "it slows me down a little",
-        "I can work around it for some days",
-        "Friday would be early enough",
-        "one of us is held up now and then",
-        "a reply in a day or two is fine",
-        "it is a nuisance, nothing worse",
-        "we need it by next week",
+        "we need it this week",
+        "it slows us down a little",
+        "we can manage for a few days",
+        "an answer by Friday is fine",
+        "it is a small nuisance",
     ),
     "low": (
-        "next month is early enough",
+        "there is no hurry at all",
+        "next year is early enough",
         "I am only curious",
-        "it is merely an idea for later",
-        "I have a spare one anyway",
-        "nobody here is waiting for it",
-        "it matters to no one this year",
-        "it is just for our files",
-        "any time this year will do",
+        "it is just an idea for later",
+        "nobody is waiting for it",
     ),
 }
 
-ALONE = (
-    "I write about {open}.",
-    "My trouble is {open}.",
-    "Please look at {open}.",
-    "It is about {open}.",
-    "Could you help with {open}?",
-    "Once more: {open}.",
-)
+ALONE = ("I write about {open}.", "Please look at {open}.", "Could you help with {open}?")
+# Each sentence has a twin with the two matters in the other order, so that neither place nor neighbour gives it away.
 BESIDE = (
-    "I write about {open}, not about {settled}.",
-    "This is not about {settled} but about {open}.",
+    "I write about {open}, not {settled}.",
+    "I do not write about {settled} but {open}.",
     "{settled} is settled, {open} is not.",
-    "{open} is still open, while {settled} is done with.",
-    "Thanks for sorting out {settled}. Now please look at {open}.",
-    "My trouble is {open}; forget {settled}.",
-    "Forget {settled}; my trouble is {open}.",
-    "You solved {settled}, yet {open} remains.",
-    "{open} remains, though you solved {settled}.",
-    "Your colleague took {settled} for my question, but I meant {open}.",
-    "I meant {open} when your colleague wrote back about {settled}.",
-    "Is {open} being looked at? {settled} no longer matters.",
+    "{open} is still open, {settled} is settled.",
+    "Please look at {open}, and forget {settled}.",
+    "Forget {settled}, and please look at {open}.",
 )
-HOLDS = ("{true}.", "Mind that {true}.", "To be clear, {true}.", "For us {true}.")
+HOLDS = ("{true}.", "To be clear: {true}.")
 HOLDS_AGAINST = (
-    "I first wrote that {false}; in fact {true}.",
-    "It is not that {false}: {true}.",
-    "{true}, so do not believe the note that {false}.",
-    "Do not believe the note that {false}: {true}.",
-    "Last year {false}. This time {true}.",
-    "This time {true}, unlike last year, when {false}.",
-    "A colleague thinks {false}, but he is wrong: {true}.",
-    "{true}, although a colleague wrongly thinks {false}.",
+    "It is not true that {false}: {true}.",
+    "{true}; it is not true that {false}.",
+    "Yesterday {false}, but now {true}.",
+    "Now {true}, though yesterday {false}.",
 )
 TONES = (
     "URGENT!!!",
-    "I am furious.",
+    "I am furious!",
     "Please hurry!",
-    "This is a scandal!",
-    "ANSWER ME NOW",
+    "What a scandal!",
     "Sorry to bother you.",
-    "No offence meant.",
-    "Hello there,",
-    "Hi team,",
+    "No offence.",
+    "Hello!",
     "Thanks a lot.",
-    "Kind regards",
-    "Have a nice day!",
 )
 
 
@@ -197,15 +158,15 @@ def _text(source: random.Random, queue: str, urgency: str) -> str:
     parts = [_matter(source, queue), _fact(source, urgency)]
     if source.random() < 0.25:
         parts.reverse()
-    if source.random() < 0.5:
+    if source.random() < 0.4:
         parts.insert(source.choice((0, 2)), source.choice(TONES))
     text = " ".join(part[0].upper() + part[1:] for part in parts)
-    return _mistyped(source, text) if source.random() < 0.4 else text
+    return _mistyped(source, text) if source.random() < 0.3 else text
 
 
 def _matter(source: random.Random, queue: str) -> str:
     open_matter = source.choice(MATTERS[queue])
-    if source.random() < 0.25:
+    if source.random() < 0.4:
         return source.choice(ALONE).format(open=_named(source, open_matter))
     settled = source.choice(MATTERS[_other(source, MATTERS, queue)])
     frame = source.choice(BESIDE)

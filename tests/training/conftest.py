@@ -1,6 +1,7 @@
 """A tiny random Llama with a byte-level tokenizer, made once: training takes milliseconds a step."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,16 @@ def _tokenizer(folder: Path) -> None:
     )
     fast.chat_template = CHAT_TEMPLATE
     fast.save_pretrained(folder)
+
+
+@pytest.fixture(autouse=True)
+def thread_count() -> Iterator[None]:
+    """Some tests train on one thread; the next one gets the usual number back."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

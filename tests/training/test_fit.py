@@ -41,7 +41,15 @@ class Watch:
 
 
 def config(tiny_base: Path, tiny_rows: Path, out: Path, **changes: object) -> FitConfig:
-    values = {"data": tiny_rows, "out": out, "name": "letters", "base": str(tiny_base), "rank": 8, "rate": 5e-3}
+    values = {
+        "data": tiny_rows,
+        "out": out,
+        "name": "letters",
+        "base": str(tiny_base),
+        "rank": 8,
+        "rate": 5e-3,
+        "batch": 8,
+    }
     # One thread: with more, a busy machine makes steps this small a hundred times slower.
     return FitConfig.model_validate(values | {"checkpoint_steps": 3, "threads": 1} | changes)
 
