@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from rollout.gates import GateError, check_open
 
-MULTIPLES = (1.5, 2.0, 3.0, 5.0, 8.0)
+MULTIPLES = (1.5, 2.0, 3.0, 5.0)
 # The logarithm of "no evidence at all", finite so that it stays plain JSON.
 LOG_ZERO = -745.0
 
