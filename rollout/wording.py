@@ -3,6 +3,12 @@
 import math
 
 from rollout.evidence import Reading
+from rollout.gates.agreement import Agreement
+from rollout.gates.discordant import Discordant
+from rollout.gates.error_ratio import ErrorRatio
+from rollout.gates.latency import Latency
+from rollout.gates.scores import Scores
+from rollout.gates.state import AnyGate
 from rollout.spec import GateSpec, Step
 from rollout.state import Phase, State
 
@@ -86,3 +92,24 @@ def onward(state: State, n: int, now: float) -> str:
     step = state.spec.steps[state.step]
     target = state.upcoming.name if state.upcoming is not None else "promoted"
     return f"{step.name} passed after {span(state.dwelt_s(now))} and {n} observations; on to {target}"
+
+
+def seen(gate: AnyGate) -> str:
+    """What a gate has seen, in its own words."""
+    match gate:
+        case Agreement(agreed=agreed, n=n):
+            return f"{agreed} of {n} agree{_share(agreed, n)}"
+        case Latency(met=met, n=n, slo_s=slo_s):
+            return f"{met} of {n} within {slo_s:g} s{_share(met, n)}"
+        case Discordant(wins=wins, losses=losses, n=n):
+            return f"{wins} won and {losses} lost of {n}"
+        case Scores(total=total, n=n, harm=harm):
+            mean = total / n if n else 0.0
+            return f"mean {1 - mean if harm and n else mean:.3f} of {n} scores"
+        case ErrorRatio(n=n):
+            return f"{n} errors on either side"
+    return f"{gate.n} observations"
+
+
+def _share(part: int, n: int) -> str:
+    return f", {part / n:.1%}" if n else ""
