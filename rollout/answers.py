@@ -42,7 +42,7 @@ def parse_object(text: str) -> dict[str, Any] | Unparsed:
     >>> parse_object("{'is_bad': 1}\\n\\nExplanation: ...")
     {'is_bad': 1}
     >>> parse_object('{"is_bad": 0} or {"is_bad": 1}')
-    Unparsed(reason='2 objects that differ')
+    Unparsed(reason='objects that differ')
     """
     if len(text) > LONGEST:
         return Unparsed(f"longer than {LONGEST} characters")
@@ -55,8 +55,8 @@ def parse_object(text: str) -> dict[str, Any] | Unparsed:
             value = _literal(place.strip())
             if isinstance(value, dict) and value not in found:
                 found.append(value)
-        if len(found) > 1:
-            return Unparsed(f"{len(found)} objects that differ")
+            if len(found) > 1:
+                return Unparsed("objects that differ")
         if found:
             return found[0]
     return Unparsed("empty" if not text.strip() else "no complete object in it")
