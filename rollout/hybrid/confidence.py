@@ -85,22 +85,22 @@ def value_tokens(tokens: Sequence[str]) -> list[int]:
 
 
 def _value_characters(text: str) -> list[bool]:
-    wanted, value, quote, skip, depth = [], False, "", False, 0
+    """Which characters are letters or digits of a value: after a colon, up to the comma or brace that ends it."""
+    wanted, value, quote, skip, open_brackets = [], False, "", False, ""
     for char in text:
-        inside = value and char.isalnum()
+        wanted.append(value and char.isalnum())
         if skip:
             skip = False
         elif quote:
             skip, quote = char == "\\", "" if char == quote else quote
         elif char == '"':
             quote = char
-        elif char == "{":
-            depth, value = depth + 1, False
-        elif char == "}":
-            depth, value = max(0, depth - 1), False
-        elif char == ":" and depth:
+        elif char in "{[":
+            open_brackets, value = open_brackets + char, value and char == "["
+        elif char in "}]":
+            open_brackets, value = open_brackets[:-1], char == "]" and value and len(open_brackets) > 1
+        elif char == ":" and open_brackets:
             value = True
-        elif char == "," and depth:
+        elif char == "," and open_brackets.endswith("{"):
             value = False
-        wanted.append(inside and bool(depth))
     return wanted

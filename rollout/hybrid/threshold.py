@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from rollout.hybrid import HybridError
 
@@ -87,21 +87,27 @@ def learn(
     """The lowest cut that the calibration pairs prove. `cuts` must not come from these pairs' outcomes.
 
     From the highest cut down, p_j = P(Bin(n_j, risk) <= k_j) among scores of at least t_j; testing goes on while p_j <=
-    delta. Cuts with too few pairs to be proved at all are passed over first, which looks at scores only.
+    delta. Testing starts where there are pairs enough, which looks at scores only.
     """
     sample, wrong = np.asarray(scores, dtype=float), np.asarray(disagreed, dtype=bool)
     if sample.shape != wrong.shape or not np.isfinite(sample).all():
         raise HybridError("calibration needs one finite score an outcome")
-    need, best = pairs_needed(risk, delta), None
+    first, best = _first_size(sample, cuts, pairs_needed(risk, delta)), None
     for cut in sorted(cuts, reverse=True):
         through = sample >= cut
         n, k = int(through.sum()), int(wrong[through].sum())
-        if n < need:
+        if n < first:
             continue
-        p_value = float(stats.binom.cdf(k, n, risk))
+        p_value = float(special.bdtr(k, n, risk))
         if p_value > delta:
             reason = f"at the first cut {k} of {n} disagree, too many to prove {risk:.3g} (p = {p_value:.3g})"
             return best or NoThreshold(reason)
         coverage = n / len(sample)
         best = Threshold(cut, risk, delta, n, k, p_value, coverage, adapter, now, now + lifetime_s)
-    return best or NoThreshold(f"no cut has the {need} calibration pairs that proving {risk:.3g} takes")
+    return best or NoThreshold(f"no cut has the {first} calibration pairs that proving {risk:.3g} takes")
+
+
+def _first_size(sample: Floats, cuts: list[float], need: int) -> int:
+    """Pairs at the first cut tested: three times the bare minimum, with which one unlucky pair would end it."""
+    most = max((int((sample >= cut).sum()) for cut in cuts), default=0)
+    return 3 * need if most >= 3 * need else need
