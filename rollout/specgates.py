@@ -35,9 +35,9 @@ class AgreementIn(Strict):
 
 
 class ScoreIn(Strict):
-    """Mean score of a judge, 0 to 1."""
+    """Mean score of a judge, 0 to 1; a student as good as the teacher has 0.5, so 0.5 itself could never be proved."""
 
-    p0: Probability = 0.5
+    p0: Probability = 0.45
     alpha: Probability = 0.05
 
 
