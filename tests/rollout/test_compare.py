@@ -193,16 +193,16 @@ def test_tasks_are_refused_with_reasons(data: dict[str, Any], says: str) -> None
         read(data)
 
 
-JIGSAW = Path(os.environ.get("GRADUAND_JIGSAW", "../shared/jigsaw"))
+JIGSAW = os.environ.get("GRADUAND_JIGSAW", "")
 # Recorded answers that hold nothing: the whole of what cannot be read in 13,760 recorded answers.
 EMPTY = {"gpt4_raw": 0, "gpt4_cot_raw": 0, "gpt35_raw": 1, "gpt35_cot_raw": 1}
 
 
 @pytest.mark.parametrize("field", sorted(EMPTY))
 def test_recorded_gpt_answers(field: str) -> None:
-    files = sorted(JIGSAW.glob("*.jsonl"))
+    files = sorted(Path(JIGSAW).glob("*.jsonl")) if JIGSAW else []
     if not files:
-        pytest.skip(f"no recorded answers at {JIGSAW}; set GRADUAND_JIGSAW to their folder")
+        pytest.skip(f"no recorded answers at {JIGSAW!r}; set GRADUAND_JIGSAW to their folder")
     rows = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     answers = [row[field] for row in rows if field in row]
     unread = [raw for raw in answers if isinstance(parse_label(raw, {"0": "0", "1": "1"}, "is_bad"), Unparsed)]
