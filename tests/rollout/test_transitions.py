@@ -149,7 +149,7 @@ def test_a_clock_that_goes_back_makes_no_negative_time() -> None:
 moves = st.lists(st.tuples(st.sampled_from([*KINDS, "look", "harm", "silence"]), st.floats(1, 5000)), max_size=40)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(moves, st.sampled_from([SPEC, HYBRID]))
 def test_any_history_replays_to_the_same_state_and_moves_nobody_back(moves: list[tuple[str, float]], spec: Any) -> None:
     state = first = draft("r1", spec, "salt-1", 0.0)
