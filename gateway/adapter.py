@@ -92,9 +92,7 @@ def servable_problems(adapter: AdapterFiles) -> list[str]:
         problems.append(f"rank r={config.get('r')} is not one of {RANKS}")
     targets = config.get("target_modules")
     if not isinstance(targets, list) or not set(targets) <= set(TARGET_MODULES):
-        problems.append(
-            f"target_modules must be an explicit list out of {', '.join(TARGET_MODULES)}; it is {targets!r}"
-        )
+        problems.append(f"target_modules must be an explicit list out of {', '.join(TARGET_MODULES)}; it is {targets!r}")
     if config.get("bias", "none") != "none":
         problems.append("bias must be 'none'")
     problems += [

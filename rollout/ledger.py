@@ -36,6 +36,7 @@ class Pair:
     fields: Mapping[str, bool] = field(default_factory=dict)
     score: float | None = None
     incumbent_agreed: bool | None = None
+    slices: tuple[str, ...] = ()  # names of the slices of traffic that the request belongs to
     unparsed: bool = False  # the student's answer could not be read; `agreed` is False then
 
 
@@ -202,9 +203,12 @@ def _sample_ratio(weight_bp: int) -> SampleRatio | None:
 
 def _feed_pair(tracked: Tracked, pair: Pair) -> bool:
     """Give the gate its part of the pair; whether there was one."""
+    signal, _, part = tracked.signal.partition("@")
+    if part and part not in pair.slices:
+        return False
     agreed = pair.agreed
-    if tracked.signal.startswith("agreement:"):
-        agreed = pair.fields.get(tracked.signal.removeprefix("agreement:"))
+    if signal.startswith("agreement:"):
+        agreed = pair.fields.get(signal.removeprefix("agreement:"))
     match tracked.gate:
         case Agreement() | Watch() as gate if agreed is not None:
             gate.update(agreed)

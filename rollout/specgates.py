@@ -27,11 +27,12 @@ RANDOMISED: tuple[StepKind, ...] = ("canary",)
 
 
 class AgreementIn(Strict):
-    """Share of answers, or of one field's values, that agree with the teacher's."""
+    """Share of answers that agree with the teacher's: of all, of one field's values, or of one slice of the traffic."""
 
     p0: Probability = 0.95
     alpha: Probability = 0.05
-    field: str | None = None
+    field: str | None = Field(default=None, pattern="^[^@]+$")
+    slice: str | None = Field(default=None, pattern="^[^@]+$")
 
 
 class ScoreIn(Strict):
@@ -114,8 +115,9 @@ def _resolve(gate: Strict, harm: bool, log_threshold: float) -> GateSpec:
 
 def _built(gate: Strict, harm: bool, alpha: float) -> tuple[str, AnyGate, tuple[StepKind, ...]]:
     match gate:
-        case AgreementIn(p0=p0, field=field):
-            return "agreement" if field is None else f"agreement:{field}", Agreement(p0, harm), EVERYWHERE
+        case AgreementIn(p0=p0, field=name, slice=part):
+            signal = "agreement" + f":{name}" * bool(name) + f"@{part}" * bool(part)
+            return signal, Agreement(p0, harm), EVERYWHERE
         case ScoreIn(p0=p0):
             return "score", Scores(p0, harm, alpha), EVERYWHERE
         case IncumbentIn(p0=p0):

@@ -10,7 +10,7 @@ from rollout.gates.agreement import Agreement
 from rollout.ledger import ARMS, Answered, Ledger, Pair, _sample_ratio, ledger_from_dict, start
 from rollout.machine import decide
 from rollout.specfile import read
-from rollout.state import Phase
+from rollout.state import Hold, Phase
 from tests.rollout.plays import SPEC, begin, good, reach, verb
 
 RICH = read(
@@ -45,6 +45,22 @@ def test_each_signal_reaches_its_gates() -> None:
     assert {name: tracked.gate.n for name, tracked in ledger.harm.items()} == {"agreement": 2, "errors": 1}
     assert (ledger.pairs, ledger.unparsed, ledger.step_n) == (3, 1, 1)
     assert ledger.harm["errors"].last_at == 5.0
+
+
+def test_a_student_that_is_worse_on_one_slice_is_held() -> None:
+    """Nine in ten requests are English and go well; the overall agreement is far above what is asked."""
+    gates = ["agreement 0.9", {"agreement": {"p0": 0.9, "slice": "french"}}]
+    steps = [{"shadow": {"pairs": 100, "t_max": "1h"}}, "full"]
+    spec = read({"route": "r", "student": "s@3f9c1a", "steps": steps, "gates": gates})
+    state, rng = decide(begin(spec), good(begin(spec), 1), 1).state, random.Random(2)
+    ledger = start(state)
+    for at in range(3000):
+        french = rng.random() < 0.1
+        ledger.pair(Pair(at, rng.random() < (0.8 if french else 0.99), slices=("french",) if french else ()))
+    assert ledger.promote["agreement@french"].gate.n < 400
+    decision = decide(state, ledger.snapshot(), 3600 + 1)
+    assert decision.state.hold is Hold.INCONCLUSIVE
+    assert next(reason for reason in decision.reasons if "of 20 asked for" in reason).startswith("agreement@french")
 
 
 def test_no_errors_are_news_too() -> None:
