@@ -3,8 +3,8 @@
 Must not be what limits a measurement: it takes events out of the HTTP chunks with httptools and counts them without
 decoding. Run as `python -m benchmarks.streams PORT paced|full STREAMS SECONDS`; prints one JSON object.
 
-paced: each stream is 50 tokens/s for SECONDS. Counted are the gaps between arrivals, the streams with a gap of more than
-250 ms, and those that had not ended, whole, two seconds after they should have.
+paced: each stream is 50 tokens/s for SECONDS. Counted are the gaps between arrivals, the streams with a gap of more
+than 250 ms, and those that had not ended, whole, two seconds after they should have.
 full: each stream starts anew when it ends. Counted are the events that arrive in SECONDS after one second of warm-up.
 """
 
@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httptools
@@ -128,9 +129,8 @@ async def paced(port: int, streams: int, seconds: float) -> dict[str, Any]:
     opened: list[Stream] = []
     for number in range(streams):
         sent = request(port, number, 1000 // TOKENS_PER_S, tokens)
-        stream = Stream(sent, tokens, tally, lambda stream: ended.release())
-        opened.append(stream)
-        await loop.create_connection(lambda stream=stream: stream, "127.0.0.1", port)
+        make = partial(Stream, sent, tokens, tally, lambda stream: ended.release())
+        opened.append((await loop.create_connection(make, "127.0.0.1", port))[1])
         await asyncio.sleep(RAMP_S / streams)
     try:
         async with asyncio.timeout(seconds + GRACE_S):

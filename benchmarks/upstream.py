@@ -45,7 +45,8 @@ def chunk(delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
 USAGE = {"prompt_tokens": 93, "completion_tokens": 300, "total_tokens": 393}
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 FIRST = HEAD + frame(chunk({"role": "assistant", "content": ""}))
-TOKEN = frame(chunk({"content": " token"}))
+# Not one word over and over: LiteLLM takes that for a model that is stuck and ends the stream with an error.
+TOKENS = [frame(chunk({"content": f" word{number:02}"})) for number in range(64)]
 FINISH = frame(chunk({}, "stop"))
 COUNTED = frame({**chunk({}), "choices": [], "usage": USAGE})
 DONE = frame("[DONE]") + b"0\r\n\r\n"
@@ -146,7 +147,8 @@ class Connection(asyncio.Protocol):
         if self.left <= 0 or self.transport.is_closing():
             return False
         self.left -= 1
-        self.transport.write(TOKEN if self.left else TOKEN + self.ending)
+        token = TOKENS[self.left % len(TOKENS)]
+        self.transport.write(token if self.left else token + self.ending)
         return self.left > 0
 
 
