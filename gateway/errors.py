@@ -27,7 +27,8 @@ class AdapterError(GraduandError, ValueError):
 class RequestError(GraduandError, ValueError):
     """A client's request cannot be served; carries what OpenAI's error shape needs.
 
-    `status` is the HTTP status; `kind` is OpenAI's `type`; `param` names the offending field; `code` is OpenAI's code.
+    `status` is the HTTP status; `kind` is OpenAI's `type`; `param` names the offending field; `code` is OpenAI's code;
+    `retry_after_s` becomes a Retry-After header.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class RequestError(GraduandError, ValueError):
         kind: str = "invalid_request_error",
         param: str | None = None,
         code: str | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -45,6 +47,7 @@ class RequestError(GraduandError, ValueError):
         self.kind = kind
         self.param = param
         self.code = code
+        self.retry_after_s = retry_after_s
 
 
 def nearest(word: str, known: Iterable[str], most: int = 3) -> list[str]:

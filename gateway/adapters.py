@@ -1,0 +1,140 @@
+"""Adapters on upstreams: load, unload, see where they are, and prove that a loaded one is applied.
+
+Speaks vLLM's dynamic LoRA API, which the embedded engine shares. 'Listed' is not believed: `verify` compares the
+probabilities that the adapter and its base give to the same prompts.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from gateway import adapter
+from gateway.errors import AdapterError, GraduandError
+from gateway.routes import Replica, Upstream
+
+LOAD_TIMEOUT_S = 120.0
+PROBES = ("The capital of France is", "Ticket: I cannot log in.\nQueue:", "def add(a, b):")
+
+
+class UpstreamUnreachable(GraduandError, ConnectionError):
+    """A replica could not be reached or did not speak the expected dialect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one replica does with an adapter: whether it lists it, and how far its answers are from the base's.
+
+    `distance` is the largest difference of a next-token log-probability between adapter and base over the probe prompts;
+    0 means that the adapter does nothing.
+    """
+
+    replica: str
+    listed: bool
+    distance: float | None
+    problem: str | None
+
+    @property
+    def applied(self) -> bool:
+        """Whether the adapter is there and changes answers."""
+        return self.problem is None and self.distance is not None and self.distance > 0
+
+
+def resolve_name(name: str, path: Path) -> str:
+    """The immutable name of the adapter at `path`; a digest already given must be the beginning of the real one."""
+    files = adapter.read(path)
+    problems = adapter.servable_problems(files)
+    if problems:
+        raise AdapterError(f"{path} cannot be served by both vLLM and LoRAX: {'; '.join(problems)}")
+    base, at, digest = adapter.check_name(name).partition("@")
+    if not at:
+        return files.name(base)
+    if not files.digest.startswith(digest) and not digest.startswith(files.digest):
+        raise AdapterError(
+            f"{path} has the digest {files.digest}, not {digest}: it is not the adapter that {name!r} names"
+        )
+    return name
+
+
+def load(upstream: Upstream, name: str, path: Path) -> None:
+    """Load the adapter on every replica; raise with the replica's own reason if one refuses."""
+    for replica in upstream.replicas:
+        body = {"lora_name": name, "lora_path": str(path.resolve())}
+        answer = _call(upstream, replica, "POST", "/load_lora_adapter", body)
+        if answer.status_code == 404:
+            raise AdapterError(
+                f"{replica.url} cannot load adapters at run time; start vLLM with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+            )
+        if answer.status_code >= 400 and name not in listed(upstream, replica):
+            raise AdapterError(f"{replica.url} refused the adapter {name}: {_reason(answer)}")
+
+
+def unload(upstream: Upstream, name: str) -> None:
+    """Unload the adapter from every replica; that it was not there is no error."""
+    for replica in upstream.replicas:
+        answer = _call(upstream, replica, "POST", "/unload_lora_adapter", {"lora_name": name})
+        if answer.status_code >= 400 and answer.status_code != 404:
+            raise AdapterError(f"{replica.url} did not unload {name}: {_reason(answer)}")
+
+
+def listed(upstream: Upstream, replica: Replica) -> dict[str, dict[str, Any]]:
+    """The models that a replica lists, by id."""
+    answer = _call(upstream, replica, "GET", "/models")
+    if answer.status_code != 200:
+        raise UpstreamUnreachable(f"{replica.url} does not list its models: {_reason(answer)}")
+    return {entry["id"]: entry for entry in answer.json().get("data", [])}
+
+
+def verify(upstream: Upstream, name: str) -> list[Verdict]:
+    """Compare adapter and base on every replica."""
+    return [_verdict(upstream, replica, name) for replica in upstream.replicas]
+
+
+def _verdict(upstream: Upstream, replica: Replica, name: str) -> Verdict:
+    try:
+        models = listed(upstream, replica)
+        if name not in models:
+            return Verdict(replica.url, False, None, "the replica does not list it; run adapters add again")
+        base = models[name].get("parent") or next(key for key, entry in models.items() if not entry.get("parent"))
+        distances = [_distance(upstream, replica, base, name, prompt) for prompt in PROBES]
+    except (GraduandError, KeyError, StopIteration) as error:
+        return Verdict(replica.url, False, None, str(error) or "the replica lists no base model")
+    distance = max(distances)
+    problem = None if distance > 0 else f"it answers exactly like its base {base}: the adapter is not applied"
+    return Verdict(replica.url, True, distance, problem)
+
+
+def _distance(upstream: Upstream, replica: Replica, base: str, name: str, prompt: str) -> float:
+    of_base, of_adapter = (_next_token(upstream, replica, model, prompt) for model in (base, name))
+    shared = of_base.keys() & of_adapter.keys()
+    apart = max((abs(of_base[token] - of_adapter[token]) for token in shared), default=float("inf"))
+    return float("inf") if of_base.keys() != of_adapter.keys() else apart
+
+
+def _next_token(upstream: Upstream, replica: Replica, model: str, prompt: str) -> dict[str, float]:
+    body = {"model": model, "prompt": prompt, "max_tokens": 1, "temperature": 0, "logprobs": 5}
+    answer = _call(upstream, replica, "POST", "/completions", body)
+    if answer.status_code != 200:
+        raise AdapterError(f"{replica.url} did not answer a probe for {model}: {_reason(answer)}")
+    top = answer.json()["choices"][0]["logprobs"]["top_logprobs"][0]
+    return {str(token): float(value) for token, value in top.items()}
+
+
+def _call(upstream: Upstream, replica: Replica, method: str, path: str, body: object = None) -> httpx.Response:
+    headers = {"authorization": f"Bearer {upstream.api_key}"} if upstream.api_key else {}
+    verify_with: str | bool = upstream.ca_file or True
+    try:
+        with httpx.Client(timeout=LOAD_TIMEOUT_S, verify=verify_with, trust_env=False) as client:
+            return client.request(method, replica.url + path, json=body, headers=headers)
+    except httpx.HTTPError as error:
+        raise UpstreamUnreachable(f"{replica.url} cannot be reached: {error or type(error).__name__}") from error
+
+
+def _reason(answer: httpx.Response) -> str:
+    try:
+        data = answer.json()
+    except ValueError:
+        return answer.text[:300] or f"status {answer.status_code}"
+    error = data.get("error", data) if isinstance(data, dict) else data
+    return str(error.get("message", error) if isinstance(error, dict) else error)[:500]

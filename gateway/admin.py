@@ -1,0 +1,264 @@
+"""The admin plane: routes, adapters and metrics over HTTP, on a port of its own. `/docs` has its OpenAPI page.
+
+FastAPI, because nothing here is on a request's path. Errors have OpenAI's shape, as the data plane's.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from gateway import __version__, adapters
+from gateway.config import basis_points, local_path
+from gateway.errors import AdapterError, ConfigError, GraduandError, RequestError, did_you_mean
+from gateway.openai import error_body
+from gateway.routes import MODES, Route, Settings, Upstream
+from gateway.state import Conflict, SqliteStore
+from monitoring.metrics import Totals, exposition
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class RouteChange(_Body):
+    """What to change of a route. Without `version` the change is made whatever the version is."""
+
+    mode: str | None = Field(None, examples=["canary"])
+    weight: float | None = Field(None, description="percent of units for the student, 0 to 100 in steps of 0.01")
+    version: int | None = Field(None, description="the version that the change is based on; 409 if it is not current")
+    adapter: str | None = Field(None, description="another adapter for the student arm")
+    from_file: bool = Field(False, description="first undo every change made at run time")
+    why: str = Field("", max_length=1000)
+
+
+class NewAdapter(_Body):
+    """An adapter to load: a folder that every replica of the upstream can read."""
+
+    name: str
+    path: str
+    upstream: str
+
+
+class Configuration:
+    """The settings in force; replaced whole on reload."""
+
+    def __init__(self, settings: Settings, totals: Totals) -> None:
+        self.settings = settings
+        self.totals = totals
+
+
+def app(configuration: Configuration) -> FastAPI:
+    """The admin application."""
+    application = FastAPI(title="Graduand admin plane", version=__version__)
+    _errors(application)
+
+    def store() -> Iterator[SqliteStore]:
+        opened = SqliteStore(local_path(configuration.settings.state))
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+    store_here = Annotated[SqliteStore, Depends(store)]
+    who_here = Annotated[str, Header(alias="x-graduand-who")]
+
+    @application.get("/healthz")
+    def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @application.get("/metrics")
+    def metrics() -> Response:
+        return Response(exposition(configuration.totals), media_type=CONTENT_TYPE)
+
+    @application.get("/v1/routes")
+    def list_routes(state: store_here) -> dict[str, Any]:
+        table = state.table(configuration.settings.routes)
+        return {"version": table.version, "routes": [show(route) for route in table.routes.values()]}
+
+    @application.get("/v1/routes/{name:path}")
+    def get_route(name: str, state: store_here) -> dict[str, Any]:
+        return show(state.table(_known(name, configuration.settings)).routes[name])
+
+    @application.patch("/v1/routes/{name:path}")
+    def change_route(name: str, change: RouteChange, state: store_here, who: who_here = "api") -> dict[str, Any]:
+        known = _known(name, configuration.settings)
+        _check(known[name], change)
+        state.change_route(
+            known[name], who=who, why=change.why, version=change.version, mode=change.mode, adapter=change.adapter,
+            weight_bp=None if change.weight is None else basis_points(change.weight), reset=change.from_file,
+        )  # fmt: skip
+        return show(state.table(known).routes[name])
+
+    @application.get("/v1/adapters")
+    def list_adapters(state: store_here) -> dict[str, Any]:
+        return {"adapters": [_placed(one, configuration.settings) for one in state.adapters()]}
+
+    @application.post("/v1/adapters", status_code=201)
+    def add_adapter(new: NewAdapter, state: store_here, who: who_here = "api") -> dict[str, Any]:
+        upstream = _upstream(new.upstream, configuration.settings)
+        path = Path(new.path)
+        name = adapters.resolve_name(new.name, path)
+        adapters.load(upstream, name, path)
+        verdicts = adapters.verify(upstream, name)
+        failed = [verdict for verdict in verdicts if not verdict.applied]
+        if failed:
+            adapters.unload(upstream, name)
+            raise AdapterError(f"{name} was unloaded again: on {failed[0].replica}, {failed[0].problem}")
+        state.add_adapter(name, new.upstream, str(path.resolve()), who=who)
+        return {"name": name, "upstream": new.upstream, "replicas": [_shown(verdict) for verdict in verdicts]}
+
+    @application.get("/v1/adapters/{name}/verify")
+    def verify_adapter(name: str, state: store_here) -> dict[str, Any]:
+        found = [one for one in state.adapters() if one.name == name]
+        if not found:
+            raise _no_adapter(name, state)
+        verdicts = [
+            _shown(verdict)
+            for one in found
+            for verdict in adapters.verify(_upstream(one.upstream, configuration.settings), name)
+        ]
+        return {"name": name, "applied": all(verdict["applied"] for verdict in verdicts), "replicas": verdicts}
+
+    @application.delete("/v1/adapters/{name}")
+    def remove_adapter(name: str, state: store_here, who: who_here = "api") -> dict[str, Any]:
+        found = [one for one in state.adapters() if one.name == name]
+        if not found:
+            raise _no_adapter(name, state)
+        for route in state.table(configuration.settings.routes).routes.values():
+            if route.student is not None and route.student.adapter == name and route.mode != "teacher":
+                raise RequestError(
+                    409, f"route {route.name!r} uses {name} in mode {route.mode}; set its mode to teacher first",
+                    code="adapter_in_use",
+                )  # fmt: skip
+        for one in found:
+            adapters.unload(_upstream(one.upstream, configuration.settings), name)
+            state.remove_adapter(name, one.upstream, who=who)
+        return {"removed": name}
+
+    @application.get("/v1/events")
+    def events(state: store_here, limit: Annotated[int, Field(ge=1, le=1000)] = 100) -> dict[str, Any]:
+        return {"events": state.events(limit)}
+
+    return application
+
+
+def show(route: Route) -> dict[str, Any]:
+    """A route as the admin API shows it; `weight` and `shadow_sample` in percent."""
+    student = route.student
+    return {
+        "name": route.name,
+        "mode": route.mode,
+        "weight": route.weight_bp / 100,
+        "version": route.version,
+        "teacher": {"upstream": route.teacher.upstream, "model": route.teacher.model},
+        "student": None if student is None else {"upstream": student.upstream, "adapter": student.adapter},
+        "unit": str(route.unit),
+        "shadow_sample": route.shadow_bp / 100,
+        "on_student_failure": route.on_student_failure,
+        "release": route.release,
+    }
+
+
+def _known(name: str, settings: Settings) -> dict[str, Route]:
+    if name not in settings.routes:
+        hint = did_you_mean(name, settings.routes) or f" There are: {', '.join(settings.routes)}."
+        raise RequestError(404, f"there is no route {name!r}.{hint}", param="route", code="route_not_found")
+    return settings.routes
+
+
+def _check(route: Route, change: RouteChange) -> None:
+    if change.mode is not None and change.mode not in MODES:
+        hint = did_you_mean(change.mode, MODES) or f" There are: {', '.join(MODES)}."
+        raise RequestError(400, f"there is no mode {change.mode!r}.{hint}", param="mode", code="invalid_mode")
+    if change.mode not in (None, "teacher") and route.student is None:
+        raise RequestError(
+            400, f"mode {change.mode} needs a student, and route {route.name!r} has none in the configuration file",
+            param="mode", code="no_student",
+        )  # fmt: skip
+    if change.adapter is not None and route.student is None:
+        raise RequestError(400, f"route {route.name!r} has no student", param="adapter", code="no_student")
+    if change.mode is None and change.weight is None and change.adapter is None and not change.from_file:
+        raise RequestError(400, "nothing to change: give mode, weight, adapter or from_file", code="empty_change")
+
+
+def _upstream(name: str, settings: Settings) -> Upstream:
+    if name not in settings.upstreams:
+        hint = did_you_mean(name, settings.upstreams) or f" There are: {', '.join(settings.upstreams)}."
+        raise RequestError(404, f"there is no upstream {name!r}.{hint}", param="upstream", code="upstream_not_found")
+    return settings.upstreams[name]
+
+
+def _no_adapter(name: str, state: SqliteStore) -> RequestError:
+    known = [one.name for one in state.adapters()]
+    hint = did_you_mean(name, known) or (f" There are: {', '.join(known)}." if known else " None was added yet.")
+    return RequestError(404, f"there is no adapter {name!r}.{hint}", param="name", code="adapter_not_found")
+
+
+def _placed(one: Any, settings: Settings) -> dict[str, Any]:
+    upstream = settings.upstreams.get(one.upstream)
+    places = []
+    for replica in upstream.replicas if upstream is not None else ():
+        try:
+            there = one.name in adapters.listed(upstream, replica) if upstream is not None else False
+            places.append({"replica": replica.url, "listed": there})
+        except GraduandError as error:
+            places.append({"replica": replica.url, "listed": False, "problem": str(error)})
+    return {"name": one.name, "upstream": one.upstream, "path": one.path, "replicas": places}
+
+
+def _shown(verdict: adapters.Verdict) -> dict[str, Any]:
+    distance = verdict.distance
+    finite = None if distance is None or distance == float("inf") else round(distance, 6)
+    return {
+        "replica": verdict.replica, "listed": verdict.listed, "applied": verdict.applied,
+        "largest_logprob_difference": finite, "problem": verdict.problem,
+    }  # fmt: skip
+
+
+def _errors(application: FastAPI) -> None:
+    def answer(status: int, message: str, code: str | None, param: str | None = None) -> Response:
+        kind = "invalid_request_error" if status < 500 else "server_error"
+        return Response(error_body(message, kind, param=param, code=code), status, media_type="application/json")
+
+    statuses: dict[type[Exception], tuple[int, str]] = {
+        Conflict: (409, "version_conflict"),
+        AdapterError: (400, "adapter_refused"),
+        ConfigError: (400, "invalid_value"),
+        adapters.UpstreamUnreachable: (502, "upstream_unreachable"),
+        GraduandError: (500, "failed"),
+    }
+
+    def handler(status: int, code: str) -> Callable[[Request, Exception], Awaitable[Response]]:
+        async def handle(_: Request, error: Exception) -> Response:
+            return answer(status, str(error), code)
+
+        return handle
+
+    for kind, (status, code) in statuses.items():
+        application.add_exception_handler(kind, handler(status, code))
+
+    @application.exception_handler(RequestError)
+    async def refused(_: Request, error: RequestError) -> Response:
+        return answer(error.status, error.message, error.code, error.param)
+
+    @application.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"][1:])
+        message = f"{field}: {first['msg']}" if field else str(first["msg"])
+        if first["type"] == "extra_forbidden":
+            known = RouteChange.model_fields | NewAdapter.model_fields
+            message = f"unknown field {field!r}.{did_you_mean(field, known)}"
+        return answer(422, message, "invalid_request", field or None)
+
+    @application.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> Response:
+        hint = "; the API is described at /docs" if error.status_code == 404 else ""
+        return answer(error.status_code, f"{error.detail}{hint}", "http_error")

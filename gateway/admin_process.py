@@ -1,0 +1,42 @@
+"""The admin plane's process: `python -m gateway.admin_process`, started and configured by the supervisor.
+
+Reads settings from standard input as a worker does. When it dies, the data plane serves on and it is started again.
+"""
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import uvicorn
+
+from gateway.admin import Configuration, app
+from gateway.routes import settings_from_json
+from monitoring.metrics import Totals
+
+
+def main() -> None:
+    """Entry point; the one argument is JSON: listener (a file descriptor) and run_folder."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s admin: %(message)s")
+    arguments = json.loads(sys.argv[1])
+    settings = settings_from_json(json.loads(sys.stdin.readline()))
+    configuration = Configuration(settings, Totals(Path(arguments["run_folder"])))
+
+    def follow() -> None:
+        for line in sys.stdin:
+            configuration.settings = settings_from_json(json.loads(line))
+        os.kill(os.getpid(), signal.SIGTERM)  # the supervisor has died
+
+    threading.Thread(target=follow, name="settings", daemon=True).start()
+    server = uvicorn.Server(
+        uvicorn.Config(app(configuration), log_level="warning", access_log=False, timeout_graceful_shutdown=3)
+    )
+    server.run(sockets=[socket.socket(fileno=arguments["listener"])])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,325 @@
+"""The configuration file: pydantic at the edge, frozen dataclasses inside.
+
+`load(path)` reads YAML, refuses unknown keys with the nearest known one, reads secrets from the environment or from
+files, and returns `Settings`. It changes nothing and starts nothing. The keys are those of design.md.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from gateway import adapter
+from gateway.errors import AdapterError, ConfigError, did_you_mean
+from gateway.routes import Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Unit, Upstream
+
+UPSTREAM_KINDS = ("openai", "vllm", "lorax")
+ROUTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+class _Section(BaseModel):
+    """Strict: unknown keys are refused by `_refuse_unknown` with a suggestion, wrong types by pydantic."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Secret(_Section):
+    """Where a secret is read from: exactly one of an environment variable and a file."""
+
+    env: str | None = None
+    file: Path | None = None
+
+
+class TimeoutsSection(_Section):
+    connect_s: float = Field(2, gt=0, le=3600)
+    first_token_s: float = Field(10, gt=0, le=3600)
+    idle_s: float = Field(10, gt=0, le=3600)
+    total_s: float = Field(120, gt=0, le=86400)
+
+
+class UpstreamSection(_Section):
+    kind: Literal["openai", "vllm", "lorax"]
+    base_urls: Annotated[list[str], Field(min_length=1)]
+    api_key: Secret | None = None
+    ca_file: Path | None = None
+
+
+class TeacherSection(_Section):
+    upstream: str
+    model: str = Field(min_length=1)
+
+
+class StudentSection(_Section):
+    upstream: str
+    adapter: str = Field(min_length=1)
+
+
+def _plain_number(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("must be a number of percent, 0 to 100")
+    return value
+
+
+Percent = Annotated[float, BeforeValidator(_plain_number), Field(ge=0, le=100)]
+
+
+class RouteSection(_Section):
+    teacher: TeacherSection
+    student: StudentSection | None = None
+    mode: Literal["teacher", "shadow", "canary", "hybrid", "student"] = "teacher"
+    weight: Percent = 0
+    unit: str = "request"
+    shadow_sample: Percent = 100
+    on_student_failure: Literal["teacher", "error"] = "teacher"
+    release: Literal["observe", "window", "block"] = "observe"
+    timeouts: TimeoutsSection = TimeoutsSection()
+    retries: int = Field(2, ge=0, le=10)
+
+
+class LimitsSection(_Section):
+    """What one client key may use in any minute; 0 is no limit."""
+
+    requests_per_minute: int = Field(0, ge=0)
+    tokens_per_minute: int = Field(0, ge=0)
+
+
+class ConfigFile(_Section):
+    """The whole file."""
+
+    listen: str = "127.0.0.1:8080"
+    admin: str = "127.0.0.1:8081"
+    workers: int = Field(1, ge=1, le=256)
+    state: str = "sqlite:///./graduand-data/state.db"
+    logs: str = "file:///./graduand-data/logs"
+    client_keys: Secret | None = None
+    client_limits: LimitsSection = LimitsSection()
+    upstreams: Annotated[dict[str, UpstreamSection], Field(min_length=1)]
+    routes: Annotated[dict[str, RouteSection], Field(min_length=1)]
+
+
+def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read and check the configuration file; raise ConfigError with every problem found, one a line."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration file {path}: {error}") from error
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    return parse(data, where=str(path), environ=os.environ if environ is None else environ)
+
+
+def parse(data: Any, *, where: str, environ: Mapping[str, str]) -> Settings:
+    """Check configuration data that was already read; `where` names its source in error messages."""
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where} must hold a mapping with 'upstreams' and 'routes'; see the README for an example")
+    problems = list(_unknown_keys(ConfigFile, data, ""))
+    if not problems:
+        try:
+            file = ConfigFile.model_validate(data)
+        except ValidationError as error:
+            problems = [_sentence(one) for one in error.errors()]
+        else:
+            return _Builder(where, environ).settings(file)
+    raise ConfigError(f"{where} is not a valid configuration:\n" + "\n".join(f"  - {line}" for line in problems))
+
+
+def _unknown_keys(model: type[BaseModel], data: Mapping[Any, Any], at: str) -> list[str]:
+    problems = []
+    for key, value in data.items():
+        field = model.model_fields.get(str(key))
+        if field is None:
+            hint = did_you_mean(str(key), model.model_fields)
+            known = "" if hint else f" Known keys: {', '.join(model.model_fields)}."
+            problems.append(f"unknown key '{at}{key}'.{hint}{known}")
+            continue
+        problems += _unknown_in_value(field.annotation, value, f"{at}{key}.")
+    return problems
+
+
+def _unknown_in_value(annotation: Any, value: Any, at: str) -> list[str]:
+    sections = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+    models = [kind for kind in sections if issubclass(kind, BaseModel)]
+    if not models or not isinstance(value, dict):
+        return []
+    if getattr(annotation, "__origin__", None) is dict:
+        entries = ((name, entry) for name, entry in value.items() if isinstance(entry, dict))
+        return [line for name, entry in entries for line in _unknown_keys(models[0], entry, f"{at}{name}.")]
+    return _unknown_keys(models[0], value, at)
+
+
+def _sentence(error: Any) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    given = error.get("input")
+    shown = "" if isinstance(given, dict | list) or error["type"] == "missing" else f" (it is {given!r})"
+    return f"{place}: {error['msg'].removeprefix('Value error, ')}{shown}"
+
+
+class _Builder:
+    """Turns the checked file into Settings; collects problems that span several keys."""
+
+    def __init__(self, where: str, environ: Mapping[str, str]) -> None:
+        self.where = where
+        self.environ = environ
+        self.problems: list[str] = []
+
+    def settings(self, file: ConfigFile) -> Settings:
+        upstreams = {name: self._upstream(name, section) for name, section in file.upstreams.items()}
+        routes = {name: self._route(name, section, upstreams) for name, section in file.routes.items()}
+        keys = self._secret(file.client_keys, "client_keys")
+        client_keys = tuple(key.strip() for key in keys.split(",") if key.strip()) if keys is not None else None
+        if client_keys == ():
+            self.problems.append("client_keys: the list is empty; give at least one key or leave client_keys out")
+        settings = Settings(
+            listen=self._address(file.listen, "listen"),
+            admin=self._address(file.admin, "admin"),
+            workers=file.workers,
+            state=self._state(file.state),
+            logs=self._logs(file.logs),
+            client_keys=client_keys,
+            limits=Limits(file.client_limits.requests_per_minute, file.client_limits.tokens_per_minute),
+            upstreams=upstreams,
+            routes=routes,
+        )
+        if settings.limits != Limits() and client_keys is None:
+            self.problems.append("client_limits: there are no client_keys to limit; add client_keys")
+        if self.problems:
+            lines = "\n".join(f"  - {line}" for line in self.problems)
+            raise ConfigError(f"{self.where} is not a valid configuration:\n{lines}")
+        return settings
+
+    def _address(self, text: str, at: str) -> tuple[str, int]:
+        host, _, port = text.rpartition(":")
+        if not host or not port.isdigit() or not 0 <= int(port) < 65536:
+            self.problems.append(f"{at}: {text!r} is not HOST:PORT, such as 127.0.0.1:8080")
+            return "127.0.0.1", 0
+        return host.strip("[]"), int(port)
+
+    def _state(self, text: str) -> str:
+        if not text.startswith("sqlite:///"):
+            self.problems.append(f"state: {text!r} is not supported; use sqlite:///PATH, such as sqlite:///./state.db")
+        return text
+
+    def _logs(self, text: str) -> str:
+        if not text.startswith("file://"):
+            self.problems.append(f"logs: {text!r} is not supported; use file:///PATH, such as file:///./logs")
+        return text
+
+    def _secret(self, secret: Secret | None, at: str) -> str | None:
+        if secret is None:
+            return None
+        if (secret.env is None) == (secret.file is None):
+            self.problems.append(f"{at}: give exactly one of env and file, such as {{env: OPENAI_API_KEY}}")
+            return None
+        try:
+            if secret.env is not None:
+                value = self.environ[secret.env]
+            else:
+                assert secret.file is not None
+                value = secret.file.read_text("utf-8").strip()
+        except KeyError:
+            self.problems.append(f"{at}: the environment variable {secret.env} is not set")
+            return None
+        except OSError as error:
+            self.problems.append(f"{at}: cannot read {secret.file}: {error.strerror}")
+            return None
+        if not value.isascii() or not value.isprintable():
+            self.problems.append(f"{at}: holds characters that no HTTP header may carry")
+        return value
+
+    def _upstream(self, name: str, section: UpstreamSection) -> Upstream:
+        at = f"upstreams.{name}"
+        if section.ca_file is not None and not section.ca_file.is_file():
+            self.problems.append(f"{at}.ca_file: there is no file {section.ca_file}")
+        return Upstream(
+            name=name,
+            kind=section.kind,
+            replicas=tuple(self._replica(url, f"{at}.base_urls") for url in section.base_urls),
+            api_key=self._secret(section.api_key, f"{at}.api_key"),
+            ca_file=None if section.ca_file is None else str(section.ca_file),
+        )
+
+    def _replica(self, url: str, at: str) -> Replica:
+        parts = urlsplit(url)
+        try:
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+        except ValueError:
+            port = 0
+        if parts.scheme not in ("http", "https") or not parts.hostname or not port or parts.query or parts.fragment:
+            self.problems.append(f"{at}: {url!r} is not a base URL such as http://127.0.0.1:8000/v1")
+        if parts.username or parts.password:
+            self.problems.append(f"{at}: {parts.hostname}: a key belongs into api_key, not into the URL")
+        return Replica(parts.scheme, parts.hostname or "", port, parts.path.rstrip("/"))
+
+    def _route(self, name: str, section: RouteSection, upstreams: Mapping[str, Upstream]) -> Route:
+        at = f"routes.{name}"
+        if not ROUTE_NAME.fullmatch(name):
+            self.problems.append(f"{at}: a route's name has letters, digits and . _ : / - only")
+        self._known(section.teacher.upstream, upstreams, f"{at}.teacher.upstream")
+        if section.student is not None:
+            self._known(section.student.upstream, upstreams, f"{at}.student.upstream")
+            try:
+                adapter.check_name(section.student.adapter)
+            except AdapterError as error:
+                self.problems.append(f"{at}.student.adapter: {error}")
+        elif section.mode != "teacher":
+            self.problems.append(f"{at}.mode: {section.mode} needs a student; add student: or set mode: teacher")
+        weight = self._basis_points(section.weight, f"{at}.weight")
+        student = section.student
+        return Route(
+            name=name,
+            teacher=Teacher(section.teacher.upstream, section.teacher.model),
+            student=None if student is None else Student(student.upstream, student.adapter),
+            mode=section.mode,
+            weight_bp=weight,
+            unit=self._unit(section.unit, f"{at}.unit"),
+            shadow_bp=self._basis_points(section.shadow_sample, f"{at}.shadow_sample"),
+            on_student_failure=section.on_student_failure,
+            release=section.release,
+            timeouts=Timeouts(**section.timeouts.model_dump()),
+            retries=section.retries,
+        )
+
+    def _known(self, name: str, upstreams: Mapping[str, Upstream], at: str) -> None:
+        if name not in upstreams:
+            hint = did_you_mean(name, upstreams) or f" There are: {', '.join(upstreams)}."
+            self.problems.append(f"{at}: there is no upstream {name!r}.{hint}")
+
+    def _basis_points(self, percent: float, at: str) -> int:
+        try:
+            return basis_points(percent)
+        except ConfigError as error:
+            self.problems.append(f"{at}: {error}")
+            return 0
+
+    def _unit(self, text: str, at: str) -> Unit:
+        if text in ("user", "request"):
+            return Unit(text)
+        kind, _, header = text.partition(":")
+        if kind == "header" and HEADER_NAME.fullmatch(header):
+            return Unit("header", header.lower())
+        self.problems.append(f"{at}: {text!r} is not one of user, request and header:NAME")
+        return Unit("request")
+
+
+def basis_points(percent: float) -> int:
+    """Percent to hundredths of a percent, exactly; raise ConfigError outside 0..100 or between two steps of 0.01."""
+    points = round(percent * 100)
+    if not 0 <= points <= 10_000:
+        raise ConfigError(f"{percent} is not between 0 and 100 percent")
+    if abs(points - percent * 100) > 1e-6:
+        raise ConfigError(f"{percent} is finer than the steps of 0.01 percent")
+    return points
+
+
+def local_path(url: str) -> Path:
+    """The path of a `file:///` or `sqlite:///` address; `///./x` is relative to the working folder."""
+    path = urlsplit(url).path
+    return Path(path[1:]) if path.startswith("/./") else Path(path)

@@ -1,0 +1,144 @@
+"""Put a stream's chunks together into the answer that the same request would have given without `stream`.
+
+Source: OpenAI's API reference, chat completion chunk and completion chunk objects. Deltas are joined by kind: strings are
+concatenated, tool calls by their index, logprobs by list; what is unknown keeps its latest value.
+"""
+
+from typing import Any
+
+Json = dict[str, Any]
+
+
+class Assembly:
+    """Collects the chunks of one stream; `answer()` is the whole."""
+
+    __slots__ = ("_choices", "_texts", "_top", "finished", "pieces", "usage")
+
+    def __init__(self) -> None:
+        self._top: Json = {}
+        self._choices: dict[int, Json] = {}
+        # Texts are joined once at the end: concatenating each piece would copy a long answer over and over.
+        self._texts: dict[tuple[int, str], list[str]] = {}
+        self.finished: set[int] = set()
+        self.pieces = 0
+        self.usage: Json | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every choice that began has said why it ended."""
+        return bool(self._choices) and len(self.finished) == len(self._choices)
+
+    def add(self, chunk: Json) -> bool:
+        """Take one chunk in; return whether it carries anything that a reader would see (text, tools, an end)."""
+        if not self._top:
+            self._top = {key: value for key, value in chunk.items() if key not in ("choices", "usage")}
+        usage = chunk.get("usage")
+        if type(usage) is dict:
+            self.usage = usage
+        visible = False
+        choices = chunk.get("choices")
+        if type(choices) is list:
+            for choice in choices:
+                if type(choice) is dict:
+                    visible |= self._add_choice(choice)
+        return visible
+
+    def answer(self) -> Json:
+        """The whole answer, as far as it came."""
+        kind = str(self._top.get("object", ""))
+        if kind.startswith("chat.completion"):
+            kind = "chat.completion"
+        choices = []
+        for index in sorted(self._choices):
+            choice = self._choices[index]
+            for (at, field), pieces in self._texts.items():
+                if at == index:
+                    (choice if field == "text" else choice["message"])[field] = "".join(pieces)
+            choices.append({key: value for key, value in choice.items() if key != "_tools"})
+        return {**self._top, "object": kind, "choices": choices, "usage": self.usage}
+
+    def _add_choice(self, choice: Json) -> bool:
+        index = choice.get("index", 0)
+        if type(index) is not int:
+            return False
+        whole = self._choices.get(index)
+        if whole is None:
+            whole = self._choices[index] = {"index": index, "finish_reason": None}
+            if "delta" in choice:
+                whole["message"] = {"role": "assistant", "content": None}
+        visible = False
+        delta = choice.get("delta")
+        if type(delta) is dict:
+            visible = self._add_delta(index, whole, delta)
+        text = choice.get("text")
+        if type(text) is str and text:
+            self._text(index, "text", text)
+            visible = True
+        elif text == "" and (index, "text") not in self._texts:
+            self._texts[index, "text"] = []
+        logprobs = choice.get("logprobs")
+        if logprobs is not None:
+            whole["logprobs"] = _extended(whole.get("logprobs"), logprobs)
+        reason = choice.get("finish_reason")
+        if reason is not None:
+            whole["finish_reason"] = reason
+            self.finished.add(index)
+            visible = True
+        return visible
+
+    def _add_delta(self, index: int, whole: Json, delta: Json) -> bool:
+        visible = False
+        message: Json = whole.setdefault("message", {"role": "assistant", "content": None})
+        for key, value in delta.items():
+            if value is None:
+                continue
+            if key == "role":
+                message["role"] = value
+            elif type(value) is str:
+                if value:
+                    self._text(index, key, value)
+                    visible = True
+                elif (index, key) not in self._texts:
+                    self._texts[index, key] = []
+            elif key == "tool_calls" and type(value) is list:
+                _add_tools(whole, message, value)
+                self.pieces += 1
+                visible = True
+            else:
+                message[key] = value
+                visible = True
+        return visible
+
+    def _text(self, index: int, field: str, text: str) -> None:
+        pieces = self._texts.get((index, field))
+        if pieces is None:
+            pieces = self._texts[index, field] = []
+        pieces.append(text)
+        self.pieces += 1
+
+
+def _extended(known: Any, more: Any) -> Any:
+    if not isinstance(known, dict) or not isinstance(more, dict):
+        return more
+    joined = dict(known)
+    for key, value in more.items():
+        old = joined.get(key)
+        joined[key] = [*old, *value] if isinstance(old, list) and isinstance(value, list) else value
+    return joined
+
+
+def _add_tools(whole: Json, message: Json, deltas: list[Any]) -> None:
+    tools: dict[int, Json] = whole.setdefault("_tools", {})
+    for delta in deltas:
+        if not isinstance(delta, dict):
+            continue
+        index = delta.get("index", len(tools))
+        tool = tools.get(index)
+        if tool is None:
+            tool = tools[index] = {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
+            message.setdefault("tool_calls", []).append(tool)
+        tool.update({key: value for key, value in delta.items() if key not in ("index", "function") and value})
+        function = delta.get("function")
+        if isinstance(function, dict):
+            for key in ("name", "arguments"):
+                tool["function"][key] += function.get(key) or ""

@@ -1,0 +1,321 @@
+"""HTTP/1.1 towards upstreams: pooled connections on asyncio protocols, awaited from fibers.
+
+A `Call` is one request on one connection. Closing an unfinished call closes its connection, which is what tells an
+engine to stop generating. Every failure is an UpstreamFailed; a broken-off answer is never returned as a whole one.
+"""
+
+import asyncio
+import ssl
+import zlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httptools
+
+from gateway.dataplane import failures
+from gateway.dataplane.failures import Failure, UpstreamFailed
+from gateway.dataplane.fiber import Signal
+from gateway.routes import Replica
+
+MAX_ANSWER_BYTES = 64 << 20
+MAX_HEADER_BYTES = 64 << 10
+PAUSE_ABOVE_BYTES = 256 << 10
+IDLE_CONNECTION_S = 60.0
+LINGER_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait, in the event loop's clock: `first_at` for the first byte of the body, `idle_s` between two
+    pieces of it, `stop_at` for its end."""
+
+    first_at: float
+    idle_s: float
+    stop_at: float
+
+
+class Call:
+    """A request under way: its head, then its body, then its end."""
+
+    __slots__ = (
+        "_active", "_chunks", "_connection", "_decoder", "_idle_s", "_loop", "_signal", "_size", "_stop_at", "_total",
+        "deadline", "ended", "failure", "headers", "received", "reused", "status",
+    )  # fmt: skip
+
+    def __init__(
+        self, connection: "Connection", patience: Patience, active: set["Call"], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._connection: Connection | None = connection
+        self._idle_s = patience.idle_s
+        self._stop_at = patience.stop_at
+        self._active = active
+        self._loop = loop
+        self._signal = Signal()
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+        self._total = 0
+        self._decoder: Callable[[bytes], bytes] | None = None
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self.ended = False
+        self.received = False
+        self.failure: Failure | None = None
+        self.reused = connection.used
+        self.deadline = patience.first_at
+
+    def send(self, request: bytes) -> None:
+        """Write the whole request; the answer's parts then arrive."""
+        connection = self._connection
+        assert connection is not None
+        self._active.add(self)
+        connection.call = self
+        connection.used = True
+        connection.transport.write(request)
+
+    async def head(self) -> int:
+        """Wait for status and headers; return the status."""
+        while not self.status:
+            if self.failure is not None:
+                raise UpstreamFailed(self.failure)
+            await self._signal
+        return self.status
+
+    async def read(self) -> bytes:
+        """All that has arrived of the body since the last read; b"" at its end."""
+        while not self._chunks:
+            if self.failure is not None:
+                raise UpstreamFailed(self.failure)
+            if self.ended:
+                return b""
+            await self._signal
+        chunks = self._chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self._size = 0
+        self.resume()
+        return data
+
+    async def body(self) -> bytes:
+        """The whole body."""
+        while not self.ended:
+            if self.failure is not None:
+                raise UpstreamFailed(self.failure)
+            await self._signal
+        return b"".join(self._chunks)
+
+    def close(self) -> None:
+        """Give the call up if it has not ended: the upstream sees the connection close."""
+        self._active.discard(self)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.call = None
+            connection.transport.abort()
+
+    def linger(self) -> None:
+        """Let the upstream end the answer on its own for a moment, so that the connection can be used again."""
+        self.deadline = self._loop.time() + LINGER_S
+
+    def pause(self) -> None:
+        """Stop reading from the upstream until `resume` or the next `read`."""
+        if self._connection is not None:
+            self._connection.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on after `pause`."""
+        connection = self._connection
+        if connection is not None and not connection.transport.is_reading():
+            connection.transport.resume_reading()
+
+    def expire(self, now: float) -> None:
+        """Fail the call if its deadline has passed."""
+        if now < self.deadline:
+            return
+        if now >= self._stop_at:
+            self.fail(failures.TOTAL_TIMEOUT)
+        else:
+            self.fail(failures.IDLE_TIMEOUT if self.received else failures.FIRST_TOKEN_TIMEOUT)
+
+    # The connection's side.
+
+    def on_head(self, status: int, headers: dict[bytes, bytes]) -> None:
+        self.status = status
+        self.headers = headers
+        encoding = headers.get(b"content-encoding", b"identity").lower()
+        if encoding in (b"gzip", b"x-gzip", b"deflate"):
+            # 32 lets zlib recognise gzip and zlib framing by itself.
+            self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress
+        elif encoding not in (b"identity", b""):
+            self.fail(failures.MALFORMED)
+        # A stream is read as it comes; of a whole answer only the end is worth waking anybody for.
+        if status != 200 or b"event-stream" in headers.get(b"content-type", b""):
+            self._signal.wake()
+
+    def on_body(self, data: bytes) -> None:
+        if self._decoder is not None:
+            try:
+                data = self._decoder(data)
+            except zlib.error:
+                self.fail(failures.MALFORMED)
+                return
+        self._total += len(data)
+        if self._total > MAX_ANSWER_BYTES:
+            self.fail(failures.MALFORMED)
+            return
+        self.received = True
+        self.deadline = min(self._loop.time() + self._idle_s, self._stop_at)
+        self._chunks.append(data)
+        self._size += len(data)
+        if self._size > PAUSE_ABOVE_BYTES and b"event-stream" in self.headers.get(b"content-type", b""):
+            self.pause()
+        self._signal.wake()
+
+    def on_end(self) -> None:
+        self.ended = True
+        self._connection = None
+        self._active.discard(self)
+        self._signal.wake()
+
+    def fail(self, failure: Failure) -> None:
+        """End the call with `failure`, unless it has ended."""
+        if self.ended or self.failure is not None:
+            return
+        self.failure = failure
+        self.close()
+        self._signal.wake()
+
+
+class Connection(asyncio.Protocol):
+    """One connection to an upstream; holds at most one call."""
+
+    __slots__ = ("_headers", "_idle", "_parser", "_size", "call", "idle_since", "transport", "used")
+
+    def __init__(self, idle: "list[Connection]") -> None:
+        self._idle = idle
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: dict[bytes, bytes] = {}
+        self._size = 0
+        self.call: Call | None = None
+        self.used = False
+        self.idle_since = 0.0
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        if self.call is None:
+            # Nobody asked for this: whatever it is, it must not be taken for the next call's answer.
+            self.transport.abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if self.call is not None:
+                self.call.fail(failures.MALFORMED)
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self in self._idle:
+            self._idle.remove(self)
+        call, self.call = self.call, None
+        if call is None:
+            return
+        headers = call.headers
+        if exc is None and call.status and b"content-length" not in headers and b"transfer-encoding" not in headers:
+            call.on_end()  # HTTP/1.0 style: the end of the connection is the end of the body
+        else:
+            call.fail(failures.TRUNCATED if call.status else failures.RESET)
+
+    def on_message_begin(self) -> None:
+        self._headers = {}
+        self._size = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._size += len(name) + len(value)
+        if self._size > MAX_HEADER_BYTES and self.call is not None:
+            self.call.fail(failures.MALFORMED)
+        self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status >= 200 and self.call is not None:
+            self.call.on_head(status, self._headers)
+
+    def on_body(self, data: bytes) -> None:
+        if self.call is not None:
+            self.call.on_body(data)
+
+    def on_message_complete(self) -> None:
+        call = self.call
+        if call is None or not call.status:
+            return  # an interim 1xx answer, or a call that was given up
+        self.call = None
+        if self._parser.should_keep_alive() and not self.transport.is_closing():
+            call.resume()
+            self._idle.append(self)
+        else:
+            self.transport.close()
+        call.on_end()
+
+
+class Pool:
+    """The connections to one replica. Reuses the one used last, so that the others can age and close."""
+
+    def __init__(self, replica: Replica, tls: ssl.SSLContext | None, loop: asyncio.AbstractEventLoop) -> None:
+        self._replica = replica
+        self._tls = tls
+        self._loop = loop
+        self._idle: list[Connection] = []
+
+    async def connection(self, connect_s: float, *, fresh: bool = False) -> Connection:
+        """An idle connection, or a new one; raise UpstreamFailed if none can be made within `connect_s`."""
+        while self._idle and not fresh:
+            connection = self._idle.pop()
+            if not connection.transport.is_closing():
+                connection.idle_since = 0.0
+                return connection
+        signal = Signal()
+        task = self._loop.create_task(self._connect(connect_s))
+        task.add_done_callback(lambda _: signal.wake())
+        try:
+            await signal
+        except BaseException:
+            task.add_done_callback(_close_unwanted)
+            task.cancel()
+            raise
+        return task.result()
+
+    def forget_old(self, now: float) -> None:
+        """Close connections that have been idle for long; called now and then."""
+        for connection in list(self._idle):
+            if not connection.idle_since:
+                connection.idle_since = now
+            elif now - connection.idle_since > IDLE_CONNECTION_S:
+                connection.transport.close()
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        for connection in list(self._idle):
+            connection.transport.close()
+
+    async def _connect(self, connect_s: float) -> Connection:
+        replica = self._replica
+        try:
+            async with asyncio.timeout(connect_s):
+                _, connection = await self._loop.create_connection(
+                    lambda: Connection(self._idle), replica.host, replica.port, ssl=self._tls
+                )
+        except TimeoutError as error:
+            raise UpstreamFailed(failures.CONNECT_TIMEOUT) from error
+        except ssl.SSLCertVerificationError as error:
+            text = f"the upstream's certificate cannot be verified: {error.verify_message}; see ca_file"
+            raise UpstreamFailed(Failure("tls", text, retry=False)) from error
+        except OSError as error:
+            raise UpstreamFailed(failures.CONNECT) from error
+        return connection
+
+
+def _close_unwanted(task: "asyncio.Task[Connection]") -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().transport.abort()

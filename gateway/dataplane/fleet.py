@@ -1,0 +1,149 @@
+"""The upstreams as one worker knows them: their replicas' connections, load and health, and the choice among them.
+
+The choice: among replicas whose breaker lets requests through, the one with the fewest requests under way; among equals,
+the one that the adapter's hash prefers, so that an adapter stays where it is warm. A replica that said it lacks an
+adapter is passed over for a while.
+"""
+
+import asyncio
+import ssl
+
+import mmh3
+
+from gateway.dataplane.client import Call, Pool
+from gateway.dataplane.failures import Failure
+from gateway.dataplane.health import Breaker, RetryBudget
+from gateway.routes import Replica, Upstream
+
+MISSING_FOR_S = 5.0
+
+
+class ReplicaState:
+    """One address: its pool, its breaker, and how many requests are under way."""
+
+    __slots__ = ("_authority", "_key", "_missing", "breaker", "in_flight", "pool", "replica", "upstream")
+
+    def __init__(
+        self, upstream: Upstream, replica: Replica, tls: ssl.SSLContext | None, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.upstream = upstream
+        self.replica = replica
+        self.pool = Pool(replica, tls, loop)
+        self.breaker = Breaker()
+        self.in_flight = 0
+        self._missing: dict[str, float] = {}
+        host = f"[{replica.host}]" if ":" in replica.host else replica.host
+        default = replica.port == (443 if replica.scheme == "https" else 80)
+        self._authority = (host if default else f"{host}:{replica.port}").encode()
+        self._key = b"authorization: Bearer %b\r\n" % upstream.api_key.encode() if upstream.api_key else b""
+
+    def request(self, path: str, extra_headers: bytes, body: bytes) -> bytes:
+        """The bytes of a POST to `path` below the base URL; `extra_headers` are encoded lines."""
+        return (
+            b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-type: application/json\r\naccept-encoding: identity\r\n"
+            b"%b%bcontent-length: %d\r\n\r\n%b"
+            % ((self.replica.prefix + path).encode(), self._authority, self._key, extra_headers, len(body), body)
+        )
+
+    def begin(self, now: float) -> None:
+        """A request is about to be sent."""
+        self.in_flight += 1
+        self.breaker.begin(now)
+
+    def end(self, failure: Failure | None, now: float, model: str = "") -> None:
+        """The request has ended, well or with `failure`."""
+        self.in_flight -= 1
+        if failure is None:
+            self.breaker.succeeded()
+        elif failure.sick:
+            self.breaker.failed(now)
+        elif failure.cause == "client_gone":
+            self.breaker.abandoned()
+        else:
+            self.breaker.succeeded()
+            if failure.cause == "model_missing":
+                self._missing[model] = now + MISSING_FOR_S
+
+    def lacks(self, model: str, now: float) -> bool:
+        """Whether the replica said a moment ago that it has no such model."""
+        until = self._missing.get(model)
+        if until is None:
+            return False
+        if now >= until:
+            del self._missing[model]
+            return False
+        return True
+
+
+class UpstreamState:
+    """One upstream's replicas and its retry budget."""
+
+    def __init__(self, upstream: Upstream, loop: asyncio.AbstractEventLoop) -> None:
+        self.upstream = upstream
+        self.budget = RetryBudget()
+        tls = _tls_context(upstream.ca_file)
+        self.replicas = [
+            ReplicaState(upstream, replica, tls if replica.scheme == "https" else None, loop)
+            for replica in upstream.replicas
+        ]
+
+    def choose(self, model: str, now: float, tried: set[ReplicaState]) -> ReplicaState | None:
+        """The replica to ask for `model`, not one of `tried` if another is left; None while all are resting."""
+        replicas = self.replicas
+        if len(replicas) == 1:
+            return replicas[0] if replicas[0].breaker.allows(now) else None
+        allowed = [replica for replica in replicas if replica.breaker.allows(now)]
+        fresh = [replica for replica in allowed if replica not in tried and not replica.lacks(model, now)]
+        candidates = fresh or allowed
+        if not candidates:
+            return None
+        return min(candidates, key=lambda one: (one.in_flight, mmh3.hash(one.replica.url + model, signed=False)))
+
+    def close(self) -> None:
+        """Close idle connections; calls under way go on."""
+        for replica in self.replicas:
+            replica.pool.close()
+
+
+class Fleet:
+    """All upstreams of a worker, and the calls under way."""
+
+    def __init__(self, upstreams: dict[str, Upstream], loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.calls: set[Call] = set()
+        self.upstreams: dict[str, UpstreamState] = {}
+        self.replace(upstreams)
+
+    def __getitem__(self, name: str) -> UpstreamState:
+        return self.upstreams[name]
+
+    @property
+    def configured(self) -> dict[str, Upstream]:
+        """The upstreams by name."""
+        return {name: state.upstream for name, state in self.upstreams.items()}
+
+    def replace(self, upstreams: dict[str, Upstream]) -> None:
+        """Take a new configuration over; what did not change keeps its connections and its health."""
+        old = self.upstreams
+        self.upstreams = {
+            name: old[name] if name in old and old[name].upstream == upstream else UpstreamState(upstream, self.loop)
+            for name, upstream in upstreams.items()
+        }
+        for name, state in old.items():
+            if self.upstreams.get(name) is not state:
+                state.close()
+
+    def sweep(self, now: float) -> None:
+        """Fail calls whose deadline has passed; called many times a second."""
+        for call in [call for call in self.calls if now >= call.deadline]:
+            call.expire(now)
+
+    def forget_old(self, now: float) -> None:
+        """Close connections that nobody has used for long; called now and then."""
+        for state in self.upstreams.values():
+            for replica in state.replicas:
+                replica.pool.forget_old(now)
+
+
+def _tls_context(ca_file: str | None) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=ca_file)

@@ -1,0 +1,159 @@
+"""What all exchanges of a worker share: the route table, the fleet, keys, metrics and the log; and who handles a path.
+
+The table is swapped whole (`serve_by`), never edited, so an exchange sees one table from its beginning to its end.
+"""
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import orjson
+
+from gateway.dataplane import wire
+from gateway.dataplane.answers import Expected, expected
+from gateway.dataplane.asking import Asker, Question
+from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.fleet import Fleet
+from gateway.dataplane.keys import ClientKeys, KeyLimits
+from gateway.dataplane.server import JSON, ClientConnection, Request
+from gateway.dataplane.shadow import Shadower
+from gateway.errors import RequestError, did_you_mean
+from gateway.log import LogWriter
+from gateway.openai import error_body, model_list
+from gateway.routes import Route, RouteTable
+from gateway.routing import STUDENT
+from monitoring import metrics as m
+from monitoring.metrics import Metrics
+
+logger = logging.getLogger("graduand")
+
+
+class Plane:
+    """A worker's data plane; `handle` is the connections' handler."""
+
+    def __init__(
+        self,
+        table: RouteTable,
+        fleet: Fleet,
+        keys: ClientKeys,
+        limits: KeyLimits | None,
+        metrics: Metrics,
+        log: LogWriter,
+    ) -> None:
+        self.table = table
+        self.fleet = fleet
+        self.loop: asyncio.AbstractEventLoop = fleet.loop
+        self.clock = fleet.loop.time
+        self.keys = keys
+        self.limits = limits
+        self.metrics = metrics
+        self.log = log
+        self.asker = Asker(fleet, metrics, self.clock, time.time)
+        self.shadower = Shadower(self)
+        self.in_flight = 0
+        self.draining = False
+        self._gets = {b"/healthz": self._healthz, b"/readyz": self._readyz, b"/v1/models": self._models}
+
+    def serve_by(self, table: RouteTable) -> None:
+        """Serve requests that begin from now on by `table`."""
+        self.table = table
+
+    def handle(self, connection: ClientConnection, request: Request) -> None:
+        """Answer one request."""
+        path = request.path
+        endpoint = wire.ENDPOINTS.get(path if b"?" not in path else path.partition(b"?")[0])
+        if endpoint is not None and request.method == b"POST":
+            Exchange(self, connection, request, endpoint).start()
+            return
+        try:
+            self._handle_other(connection, request)
+        except RequestError as error:
+            self.metrics.add(m.REJECTED, (error.code or error.kind,))
+            connection.respond(
+                error.status, JSON, error_body(error.message, error.kind, param=error.param, code=error.code)
+            )
+
+    def admit(self, connection: ClientConnection, request: Request) -> int:
+        """The client's number; raise RequestError if its key is unknown or has used up its limits."""
+        authorization = request.headers.get(b"authorization", b"")
+        known = connection.authorized
+        # A connection that has shown this very header before need not be hashed again; the comparison tells nobody
+        # more than what it sent itself.
+        if known is not None and known[0] == authorization:
+            client = known[1]
+        else:
+            client = self.keys.client(authorization)
+            connection.authorized = (authorization, client)
+        if self.limits is not None:
+            self.limits.admit(client, time.time())
+        return client
+
+    def spend(self, client: int, tokens: int) -> None:
+        """Count tokens against the client's limit."""
+        if self.limits is not None:
+            self.limits.spend(client, tokens, time.time())
+
+    def question(
+        self, route: Route, arm: str, endpoint: wire.Endpoint, body: bytes, data: dict[str, Any], *, headers: bytes,
+        stop_at: float, fallback_behind: bool, retries: int | None = None,
+    ) -> Question:  # fmt: skip
+        """The question that puts a client's request to one arm of a route."""
+        if arm == STUDENT:
+            assert route.student is not None
+            upstream, model = route.student.upstream, route.student.adapter
+        else:
+            upstream, model = route.teacher.upstream, route.teacher.model
+        stream = data.get("stream") is True and endpoint.streams
+        ask_usage = stream and not wire.keeps_usage(data)
+        return Question(
+            upstream=upstream, model=model, arm=arm, path=endpoint.path, headers=headers, stream=stream, stop_at=stop_at,
+            body=wire.upstream_body(body, data, model, ask_usage=ask_usage), fallback_behind=fallback_behind,
+            retries=route.retries if retries is None else retries,
+        )  # fmt: skip
+
+    def expected(self, question: Question, *, keep_usage: bool) -> Expected:
+        """How to read the answer to `question`."""
+        return expected(self.fleet[question.upstream].upstream, question.model, keep_usage=keep_usage)
+
+    def crashed(self, error: BaseException) -> None:
+        """An exception that nobody expected: it is a bug, and one request's only."""
+        logger.error("unexpected error while serving a request", exc_info=error)
+
+    def tick(self) -> None:
+        """Bring gauges and the log's counts up to date; called many times a second."""
+        log, metrics = self.log, self.metrics
+        metrics.set(m.IN_FLIGHT, (), self.in_flight)
+        metrics.set(m.SHADOW_QUEUE, (), self.shadower.size)
+        metrics.set(m.LOG_PENDING, (), log.pending_bytes)
+        metrics.set(m.LOG_RECORDS, ("written",), log.records_written)
+        metrics.set(m.LOG_RECORDS, ("lost",), log.records_lost)
+        metrics.set(m.LOG_RECORDS, ("refused",), log.records_refused)
+        for name, state in self.fleet.upstreams.items():
+            resting = sum(replica.breaker.state == "open" for replica in state.replicas)
+            metrics.set(m.BREAKER_OPEN, (name,), resting)
+
+    def _handle_other(self, connection: ClientConnection, request: Request) -> None:
+        path, _, _ = request.path.partition(b"?")
+        answer = self._gets.get(path)
+        if answer is not None and request.method == b"GET":
+            answer(connection, request)
+            return
+        known = [one.decode() for one in (*wire.ENDPOINTS, *self._gets)]
+        shown = path.decode("latin-1")[:200]
+        if shown in known:
+            raise RequestError(
+                405, f"{shown} does not take {request.method.decode('latin-1')}", code="method_not_allowed"
+            )
+        raise RequestError(404, f"there is nothing at {shown!r}.{did_you_mean(shown, known)}", code="not_found")
+
+    def _healthz(self, connection: ClientConnection, request: Request) -> None:
+        connection.respond(200, JSON, b'{"status":"ok"}')
+
+    def _readyz(self, connection: ClientConnection, request: Request) -> None:
+        status, text = (503, b'{"status":"draining"}') if self.draining else (200, b'{"status":"ready"}')
+        connection.respond(status, JSON, text)
+
+    def _models(self, connection: ClientConnection, request: Request) -> None:
+        self.admit(connection, request)
+        connection.respond(200, JSON, orjson.dumps(model_list([{"id": name} for name in self.table.routes])))

@@ -1,0 +1,152 @@
+"""Copies of teacher-answered requests to the student: after the answer has left, bounded, and never in its way.
+
+A copy starts only when the client has its whole answer, so it cannot delay or change what is served. Copies beyond the
+bounds are dropped and counted. Each has its own record with `role: shadow` and `parent_id` the served request's id.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gateway import record
+from gateway.dataplane import answers
+from gateway.dataplane.asking import Question
+from gateway.dataplane.client import Call
+from gateway.dataplane.failures import UpstreamFailed
+from gateway.dataplane.fiber import Fiber
+from gateway.dataplane.wire import Endpoint
+from gateway.routes import Route
+from gateway.routing import STUDENT, Decision
+from monitoring import metrics as m
+
+if TYPE_CHECKING:
+    from gateway.dataplane.plane import Plane
+
+MAX_UNDER_WAY = 16
+MAX_WAITING = 1000
+MAX_WAITING_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One request to shadow, and the served request that it belongs to."""
+
+    route: Route
+    endpoint: Endpoint
+    body: bytes
+    data: dict[str, Any]
+    parent_id: str
+    decision: Decision
+    client: int
+
+
+class Shadower:
+    """Runs copies, a few at a time."""
+
+    def __init__(self, plane: "Plane") -> None:
+        self._plane = plane
+        self._waiting: deque[Copy] = deque()
+        self._waiting_bytes = 0
+        self._under_way = 0
+
+    @property
+    def size(self) -> int:
+        """Copies waiting or under way."""
+        return len(self._waiting) + self._under_way
+
+    def offer(self, copy: Copy) -> None:
+        """Queue a copy, or drop and count it."""
+        if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + len(copy.body) > MAX_WAITING_BYTES:
+            self._plane.metrics.add(m.SHADOWS, (copy.route.name, "dropped"))
+            return
+        self._waiting.append(copy)
+        self._waiting_bytes += len(copy.body)
+        # Started by the event loop, so that whatever else this served request still does comes first.
+        self._plane.loop.call_soon(self._start_next)
+
+    def _start_next(self) -> None:
+        while self._waiting and self._under_way < MAX_UNDER_WAY:
+            copy = self._waiting.popleft()
+            self._waiting_bytes -= len(copy.body)
+            self._under_way += 1
+            Fiber(self._run(copy), self._plane.crashed).resume()
+
+    async def _run(self, copy: Copy) -> None:
+        try:
+            await _Shadow(self._plane, copy).run()
+        finally:
+            self._under_way -= 1
+            self._plane.loop.call_soon(self._start_next)
+
+
+class _Shadow:
+    """One copy's question, answer and record."""
+
+    def __init__(self, plane: "Plane", copy: Copy) -> None:
+        self._plane = plane
+        self._copy = copy
+        self._began = plane.clock()
+        self._first_at: float | None = None
+        self._answer: str | None = None
+        self._usage: Any = None
+        self._pieces = 0
+        self._served_model: str | None = None
+
+    async def run(self) -> None:
+        plane, copy = self._plane, self._copy
+        route = copy.route
+        question = plane.question(
+            route, STUDENT, copy.endpoint, copy.body, copy.data, headers=b"", fallback_behind=False,
+            stop_at=self._began + route.timeouts.total_s, retries=0,
+        )  # fmt: skip
+        error = None
+        try:
+            await plane.asker.ask(question, route.timeouts, lambda call: self._take(call, question))
+        except UpstreamFailed as failed:
+            error = failed.failure.cause
+        plane.metrics.add(m.SHADOWS, (route.name, error or "ok"))
+        plane.log.append(self._record(question, error))
+
+    async def _take(self, call: Call, question: Question) -> None:
+        wanted = self._plane.expected(question, keep_usage=True)
+        if b"event-stream" not in call.headers.get(b"content-type", b""):
+            body, data = answers.whole(await call.body(), wanted)
+            self._answer, self._usage, self._served_model = (
+                body.decode("utf-8", "replace"),
+                data.get("usage"),
+                data.get("model"),
+            )
+            return
+        reader = answers.StreamReader(wanted)
+        try:
+            while not reader.done and reader.failure is None:
+                piece = await call.read()
+                if not piece:
+                    break
+                reader.feed(piece)
+                if reader.visible and self._first_at is None:
+                    self._first_at = self._plane.clock()
+            reader.finish()
+        finally:
+            assembly = reader.assembly
+            self._answer = orjson.dumps(assembly.answer()).decode()
+            self._usage, self._pieces, self._served_model = assembly.usage, assembly.pieces, reader.served_model
+
+    def _record(self, question: Question, error: str | None) -> dict[str, Any]:
+        copy, began = self._copy, self._began
+        return record.record(
+            id=record.new_id(), parent_id=copy.parent_id, role="shadow", route=copy.route.name, endpoint=copy.endpoint.path,
+            decision=copy.decision, arm=STUDENT, reason="shadow", adapter=question.model,
+            teacher_model=copy.route.teacher.model, served_model=self._served_model, status=200 if error is None else 502,
+            request_body=copy.body, request=copy.data, response_json=self._answer, stream=question.stream,
+            completed=error is None, client_disconnected=False, bytes_released=0,
+            timings={
+                "overhead_ms": None,
+                "ttft_ms": None if self._first_at is None else round((self._first_at - began) * 1000, 3),
+                "total_ms": round((self._plane.clock() - began) * 1000, 3),
+            },
+            usage=record.usage_of(self._usage, self._pieces, len(copy.body), completed=error is None),
+            attempts=question.attempts, error=error, client=copy.client,
+        )  # fmt: skip

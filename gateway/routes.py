@@ -1,0 +1,165 @@
+"""What the gateway serves: upstreams, routes, and the versioned table that the data plane reads.
+
+Plain frozen data with a JSON form, because the supervisor hands it to the workers. No I/O.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+MODES = ("teacher", "shadow", "canary", "hybrid", "student")
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One address of an upstream: `scheme://host:port/prefix`."""
+
+    scheme: str
+    host: str
+    port: int
+    prefix: str
+
+    @property
+    def url(self) -> str:
+        """The base URL as it was configured, without a trailing slash."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}{self.prefix}"
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A set of replicas that serve the same models. `api_key` never leaves the process but towards them."""
+
+    name: str
+    kind: str
+    replicas: tuple[Replica, ...]
+    api_key: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """The expensive model that a route can always fall back to."""
+
+    upstream: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Student:
+    """The adapter that is to take the route over."""
+
+    upstream: str
+    adapter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Bounds of one request in seconds."""
+
+    connect_s: float = 2
+    first_token_s: float = 10
+    idle_s: float = 10
+    total_s: float = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What sticks to an arm: `user`, `request`, or the value of a `header`."""
+
+    kind: str
+    header: str = ""
+
+    def __str__(self) -> str:
+        return f"header:{self.header}" if self.kind == "header" else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client key may use in a minute; 0 is no limit."""
+
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One model name that clients ask for, and who answers it. Weights are in basis points (hundredths of a percent).
+
+    `salt` and `rollout` enter the hash that assigns units to arms; `version` counts the changes made at run time.
+    """
+
+    name: str
+    teacher: Teacher
+    student: Student | None = None
+    mode: str = "teacher"
+    weight_bp: int = 0
+    unit: Unit = Unit("request")
+    shadow_bp: int = 10_000
+    on_student_failure: str = "teacher"
+    release: str = "observe"
+    timeouts: Timeouts = Timeouts()
+    retries: int = 2
+    salt: str = ""
+    rollout: str = ""
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A checked configuration."""
+
+    listen: tuple[str, int]
+    admin: tuple[str, int]
+    workers: int
+    state: str
+    logs: str
+    upstreams: dict[str, Upstream]
+    routes: dict[str, Route]
+    client_keys: tuple[str, ...] | None = field(default=None, repr=False)
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable:
+    """What the data plane serves by: swapped whole, never edited."""
+
+    version: int
+    routes: dict[str, Route]
+
+
+def settings_to_json(settings: Settings) -> dict[str, Any]:
+    """Settings as JSON data, keys included: for the private channel to the gateway's own processes only."""
+    return asdict(settings)
+
+
+def settings_from_json(data: dict[str, Any]) -> Settings:
+    """The settings that `settings_to_json` wrote."""
+    keys = data["client_keys"]
+    return Settings(
+        **{
+            **data,
+            "listen": tuple(data["listen"]),
+            "admin": tuple(data["admin"]),
+            "upstreams": {name: _upstream(one) for name, one in data["upstreams"].items()},
+            "routes": {name: _route(one) for name, one in data["routes"].items()},
+            "client_keys": None if keys is None else tuple(keys),
+            "limits": Limits(**data["limits"]),
+        }
+    )
+
+
+def _route(data: dict[str, Any]) -> Route:
+    student = data["student"]
+    return Route(
+        **{
+            **data,
+            "teacher": Teacher(**data["teacher"]),
+            "student": None if student is None else Student(**student),
+            "unit": Unit(**data["unit"]),
+            "timeouts": Timeouts(**data["timeouts"]),
+        }
+    )
+
+
+def _upstream(data: dict[str, Any]) -> Upstream:
+    return Upstream(**{**data, "replicas": tuple(Replica(**one) for one in data["replicas"])})

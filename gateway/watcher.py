@@ -1,0 +1,66 @@
+"""Tells a worker that the route table has changed, from a thread that looks at the state store a few times a second.
+
+The data plane itself never touches the store. While the store cannot be read the last table stays in force.
+"""
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping
+
+from gateway.config import local_path
+from gateway.errors import GraduandError
+from gateway.routes import Route, RouteTable
+from gateway.state import SqliteStore
+
+LOOK_EVERY_S = 0.1
+
+logger = logging.getLogger("graduand")
+
+
+class TableWatcher:
+    """Calls `changed` (in the watching thread) with every new table; `first` reads the first one at once."""
+
+    def __init__(self, state: str, routes: Mapping[str, Route], changed: Callable[[RouteTable], None]) -> None:
+        self._path = local_path(state)
+        self._routes = routes
+        self._changed = changed
+        self._seen = -1
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="table-watcher", daemon=True)
+
+    def first(self) -> RouteTable:
+        """Read the table now, then begin to watch."""
+        store = SqliteStore(self._path)
+        table = store.table(self._routes)
+        store.close()
+        self._seen = table.version
+        self._thread.start()
+        return table
+
+    def configure(self, routes: Mapping[str, Route]) -> None:
+        """Take over the routes of a reloaded configuration."""
+        self._routes = routes
+        self._seen = -1
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        store: SqliteStore | None = None
+        failing = False
+        while not self._stopping.wait(LOOK_EVERY_S):
+            try:
+                store = store or SqliteStore(self._path)
+                if store.version() != self._seen:
+                    table = store.table(self._routes)
+                    self._seen = table.version
+                    self._changed(table)
+                failing = False
+            except (sqlite3.Error, GraduandError) as error:
+                if not failing:
+                    logger.warning("the state store cannot be read, the last route table stays in force: %s", error)
+                failing = True
+                store = None

@@ -1,0 +1,187 @@
+"""The gateway's metrics: what is counted, under which names and labels, and how the workers' counts become one page.
+
+Names and buckets follow Prometheus and OpenTelemetry's GenAI conventions. Labels are only `route, arm, adapter, upstream,
+outcome, monitor`, each from a bounded set: ids belong into the log. The page (`exposition`) sums the workers' files.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from monitoring import series
+from monitoring.series import Key, SeriesFile
+
+MAX_SERIES_PER_FAMILY = 2_000
+OTHER = "other"
+
+DURATION_BUCKETS_S = tuple(0.01 * 2**k for k in range(14))
+FIRST_TOKEN_BUCKETS_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+OVERHEAD_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric: its kind is counter, gauge or histogram (then with `buckets`)."""
+
+    name: str
+    kind: str
+    help: str
+    labels: tuple[str, ...]
+    buckets: tuple[float, ...] = ()
+
+
+REQUESTS = Family(
+    "graduand_requests", "counter", "Requests answered, by the arm that answered and how they ended.",
+    ("route", "arm", "outcome"),
+)  # fmt: skip
+DURATION = Family(
+    "graduand_request_duration_seconds", "histogram", "From a request's arrival to the end of its answer.",
+    ("route", "arm"), DURATION_BUCKETS_S,
+)  # fmt: skip
+FIRST_TOKEN = Family(
+    "graduand_time_to_first_token_seconds", "histogram", "From a request's arrival to the first byte of its answer.",
+    ("route", "arm"), FIRST_TOKEN_BUCKETS_S,
+)  # fmt: skip
+OVERHEAD = Family(
+    "graduand_overhead_seconds", "histogram", "Time the gateway itself added before it asked the upstream.",
+    ("route",), OVERHEAD_BUCKETS_S,
+)  # fmt: skip
+INPUT_TOKENS = Family("graduand_input_tokens", "counter", "Prompt tokens by usage.", ("route", "arm", "adapter"))
+OUTPUT_TOKENS = Family("graduand_output_tokens", "counter", "Answered tokens by usage.", ("route", "arm", "adapter"))
+FALLBACKS = Family(
+    "graduand_fallbacks", "counter", "Requests that the teacher answered because the student failed, by cause.",
+    ("route", "outcome"),
+)  # fmt: skip
+ATTEMPTS = Family(
+    "graduand_upstream_attempts", "counter", "Attempts at an upstream, by how they ended.", ("upstream", "outcome")
+)
+SHADOWS = Family(
+    "graduand_shadow_requests", "counter", "Copies sent to the student, by how they ended.", ("route", "outcome")
+)
+UNIT_MISSING = Family(
+    "graduand_unit_missing", "counter", "Requests without the unit that the route sticks by.", ("route",)
+)
+REJECTED = Family(
+    "graduand_rejected_requests", "counter", "Requests refused before any upstream was asked, by cause.", ("outcome",)
+)
+LOG_RECORDS = Family("graduand_log_records", "counter", "Log records by what became of them.", ("outcome",))
+IN_FLIGHT = Family("graduand_in_flight_requests", "gauge", "Requests being answered now.", ())
+SHADOW_QUEUE = Family("graduand_shadow_queue", "gauge", "Shadow copies waiting or under way.", ())
+BREAKER_OPEN = Family(
+    "graduand_breaker_open", "gauge", "Replicas that are given a rest, summed over workers.", ("upstream",)
+)
+LOG_PENDING = Family("graduand_log_pending_bytes", "gauge", "Log bytes not yet handed to the file system.", ())
+
+FAMILIES = (
+    REQUESTS, DURATION, FIRST_TOKEN, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS, FALLBACKS, ATTEMPTS, SHADOWS, UNIT_MISSING,
+    REJECTED, LOG_RECORDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING,
+)  # fmt: skip
+
+
+class Metrics:
+    """The worker's side: one addition a count. Label values beyond a bound are counted as `other`."""
+
+    def __init__(self, file: SeriesFile) -> None:
+        self._file = file
+        self._values = file.values
+        self._cells: dict[tuple[Family, tuple[str, ...]], int] = {}
+        self._sizes: dict[str, int] = {}
+        gauges = {family.name for family in FAMILIES if family.kind == "gauge"}
+        for (name, _), cell in file.known.items():
+            self._sizes[name] = self._sizes.get(name, 0) + 1
+            if name in gauges:
+                self._values[cell] = 0.0  # what a dead worker was doing is not being done any more
+
+    def add(self, family: Family, labels: tuple[str, ...], amount: float = 1.0) -> None:
+        """Count `amount` more."""
+        cell = self._cells.get((family, labels))
+        if cell is None:
+            cell = self._reserve(family, labels)
+        self._values[cell] += amount
+
+    def set(self, family: Family, labels: tuple[str, ...], value: float) -> None:
+        """Set a gauge."""
+        cell = self._cells.get((family, labels))
+        if cell is None:
+            cell = self._reserve(family, labels)
+        self._values[cell] = value
+
+    def observe(self, family: Family, labels: tuple[str, ...], value: float) -> None:
+        """Put one value into a histogram: cells are one a bucket, one for +Inf, and the sum."""
+        cell = self._cells.get((family, labels))
+        if cell is None:
+            cell = self._reserve(family, labels)
+        buckets = family.buckets
+        self._values[cell + bisect_left(buckets, value)] += 1
+        self._values[cell + len(buckets) + 1] += value
+
+    def _reserve(self, family: Family, labels: tuple[str, ...]) -> int:
+        size = self._sizes.get(family.name, 0)
+        if size >= MAX_SERIES_PER_FAMILY:
+            # Not remembered under its own labels: that memory would grow without bound.
+            labels = (OTHER,) * len(labels)
+            known = self._cells.get((family, labels))
+            if known is not None:
+                return known
+        self._sizes[family.name] = size + 1
+        cells = len(family.buckets) + 2 if family.kind == "histogram" else 1
+        cell = self._cells[family, labels] = self._file.cells(family.name, labels, cells)
+        return cell
+
+
+class Totals:
+    """The scraped side: the sum of all workers' files in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def sums(self) -> dict[Key, list[float]]:
+        """Every series' cells, summed over the workers."""
+        sums: dict[Key, list[float]] = {}
+        for path in sorted(self._folder.glob("*.series")):
+            for key, values in series.read(path):
+                known = sums.setdefault(key, [0.0] * len(values))
+                for index, value in enumerate(values):
+                    known[index] += value
+        return sums
+
+    def collect(self) -> Iterator[Metric]:
+        """All families with their sums, in prometheus_client's form."""
+        by_name: dict[str, list[tuple[tuple[str, ...], list[float]]]] = {}
+        for (name, labels), values in sorted(self.sums().items()):
+            by_name.setdefault(name, []).append((labels, values))
+        for family in FAMILIES:
+            yield _metric(family, by_name.get(family.name, []))
+
+
+def exposition(totals: Totals) -> bytes:
+    """The page that Prometheus scrapes, in its text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(totals)
+    return generate_latest(registry)
+
+
+def _metric(family: Family, rows: list[tuple[tuple[str, ...], list[float]]]) -> Metric:
+    if family.kind == "counter":
+        counter = CounterMetricFamily(family.name, family.help, labels=family.labels)
+        for labels, values in rows:
+            counter.add_metric(labels, values[0])
+        return counter
+    if family.kind == "gauge":
+        gauge = GaugeMetricFamily(family.name, family.help, labels=family.labels)
+        for labels, values in rows:
+            gauge.add_metric(labels, values[0])
+        return gauge
+    histogram = HistogramMetricFamily(family.name, family.help, labels=family.labels)
+    for labels, values in rows:
+        bounds = [*(f"{bound:g}" for bound in family.buckets), "+Inf"]
+        total, buckets = 0.0, []
+        for bound, value in zip(bounds, values, strict=False):
+            total += value
+            buckets.append((bound, total))
+        histogram.add_metric(labels, buckets, sum_value=values[len(bounds)])
+    return histogram

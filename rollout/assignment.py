@@ -1,0 +1,43 @@
+"""Which arm of a rollout a unit (a user, say) is in: a stateless, sticky hash.
+
+Invariant: dialling the weight up moves nobody out of treatment, because [0, w) only grows. The control arm runs beside
+treatment on units of its own, as large as treatment while there is room, so both are compared over the same hours.
+Must never hash a constant when a unit is missing: the caller passes the request id instead and counts it.
+"""
+
+from typing import Literal
+
+import mmh3
+
+Arm = Literal["treatment", "control", "rest"]
+
+BUCKETS = 10_000
+CONTROL_START = 5_000
+
+
+def bucket(salt: str, rollout: str, unit: str) -> int:
+    """The unit's bucket, 0..9999: murmur3 (32 bits, x86) of salt, rollout and unit, modulo 10,000.
+
+    Lengths stand before salt and rollout, so that no two triples ever join to the same text.
+
+    >>> bucket("salt", "triage-1", "ann") == bucket("salt", "triage-1", "ann")
+    True
+    """
+    joined = f"{len(salt)}:{salt}{len(rollout)}:{rollout}{unit}"
+    # surrogatepass: a unit comes from a client, and a lone surrogate in it must not fail the request.
+    return mmh3.hash(joined.encode("utf-8", "surrogatepass"), signed=False) % BUCKETS
+
+
+def arm(position: int, weight_bp: int) -> Arm:
+    """The arm of bucket `position` when treatment has `weight_bp` basis points (0..10000) of all units.
+
+    >>> arm(999, 1000), arm(1000, 1000), arm(5999, 1000)
+    ('treatment', 'rest', 'control')
+    >>> arm(7000, 6000)
+    'control'
+    """
+    if position < weight_bp:
+        return "treatment"
+    if CONTROL_START <= position < CONTROL_START + weight_bp:
+        return "control"
+    return "rest"
