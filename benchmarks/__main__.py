@@ -14,13 +14,13 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from benchmarks import plot, report
+from benchmarks import plot, proof, report
 from benchmarks.environments import ROOT, Unavailable, program
 from benchmarks.fleet import Fleet
 from benchmarks.load import Figures, LoadError
 from benchmarks.peers import DIRECT, NGINX, PEERS, Peer
+from benchmarks.process import Server
 from benchmarks.results import Results, targets
 from benchmarks.scenarios import BODIES, SCENARIOS, Load, Scenario
 from gateway.errors import ConfigError, GraduandError
@@ -115,6 +115,7 @@ def phase(results: Results, given: argparse.Namespace, streamed: bool, fleet: Fl
                 for row in scenario.rows:
                     if row in wanted:
                         measure(results, fleet, scenario, row, number, given)
+        results.proof |= proof.of(fleet)
         for row, server in fleet.servers.items():
             results.peak_rss_mb[row] = max(server.peak_rss_mb(), results.peak_rss_mb.get(row, 0.0))
 
@@ -152,17 +153,16 @@ def measure(
     print(f"  round {number + 1}  {scenario.key:7} {row:22} {told}", flush=True)
 
 
-def measured(fleet: Fleet, scenario: Scenario, row: str, server: Any, given: argparse.Namespace) -> Figures:
+def measured(fleet: Fleet, scenario: Scenario, row: str, server: Server, given: argparse.Namespace) -> Figures:
     """Warm up, measure, and add what the server's own processor time says."""
     seconds = max(1.0, scenario.share * given.seconds)
     load_ = Load(fleet.ports[row], fleet.load_core, seconds, fleet.folder)
     scenario.warm_up(load_)
-    before, began = server.cpu_s(), time.monotonic()
+    before = server.cpu_s()
     figures = scenario.measure(load_)
-    used_s, took_s = server.cpu_s() - before, time.monotonic() - began
-    figures["busy_percent"] = 100 * used_s / took_s
-    if requests := figures.get("requests"):
-        figures["cpu_us"] = 1e6 * used_s / requests
+    used_s = server.cpu_s() - before
+    figures["busy_percent"] = 100 * used_s / figures["seconds"]
+    figures["cpu_us"] = 1e6 * used_s / max(1.0, figures["count"])
     return figures
 
 

@@ -14,7 +14,7 @@ Column = tuple[str, Callable[[Results, Scenario, str], str]]
 def columns(scenario: Scenario) -> list[Column]:
     """What is shown of a scenario, from left to right."""
     if scenario.key == "single":
-        return [_median("median, ms", "p50_ms", 3), _median("p99, ms", "p99_ms", 3), *_added()]
+        return [_median("median, ms", "p50_ms", 3), _median("p99, ms", "p99_ms", 3), *_added(), *_cost("request", 0)]
     if scenario.key == "paced":
         return [
             _median("longest gap, ms", "gap_max_ms", 0),
@@ -22,16 +22,16 @@ def columns(scenario: Scenario) -> list[Column]:
             _worst("streams with a gap over 250 ms, worst round", "stalled"),
             _worst("streams not whole, worst round", "unfinished"),
             _median("first token, ms, median", "first_p50_ms", 1),
+            *_cost("chunk", 1),
         ]
     shown = [_median(scenario.unit, scenario.headline, 0), *(_ratio(scenario.headline, other) for other in RATIOS)]
     if scenario.streamed:
-        return [*shown, _worst("streams broken, worst round", "unfinished"), _median("core busy, %", "busy_percent", 0)]
+        return [*shown, _worst("streams broken, worst round", "unfinished"), *_cost("chunk", 1)]
     return [
         *shown,
         _median("median, ms", "p50_ms", 2),
         _median("p99, ms", "p99_ms", 2),
-        _median("CPU a request, µs", "cpu_us", 0),
-        _median("core busy, %", "busy_percent", 0),
+        *_cost("request", 0),
     ]
 
 
@@ -59,6 +59,11 @@ def _ratio(metric: str, other: str) -> Column:
         return NOTHING if row == other else _number(results.ratio(scenario.key, row, other, metric))
 
     return f"× {other}", make
+
+
+def _cost(what: str, digits: int) -> list[Column]:
+    # Of one core: a row far below 100% was held up by the load, the upstream, or by what else the machine does.
+    return [_median(f"CPU a {what}, µs", "cpu_us", digits), _median("core busy, %", "busy_percent", 0)]
 
 
 def _added() -> list[Column]:

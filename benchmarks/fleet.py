@@ -32,6 +32,7 @@ class Fleet:
     load_core: int
     streamed: bool
     ports: dict[str, int] = field(default_factory=dict)
+    second_ports: dict[str, int] = field(default_factory=dict)
     servers: dict[str, Server] = field(default_factory=dict)
     unavailable: dict[str, str] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -72,6 +73,7 @@ class Fleet:
             self.unavailable[peer.name] = str(error)
             return False
         self._keep(peer.name, place.port, server)
+        self.second_ports[peer.name] = place.second_port
         return True
 
     def _keep(self, name: str, port: int, server: Server) -> None:

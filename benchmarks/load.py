@@ -27,8 +27,8 @@ def whole_answers(port: int, body: Path, *, core: int, connections: int, seconds
         raise LoadError(f"no request was answered in {seconds:g} s")
     if wrong := counted["bad_status"] + counted["broken"]:
         raise LoadError(f"{wrong} of {counted['requests']} requests failed")
-    figures = {name: float(counted[name]) for name in ("requests", "p50_ms", "p99_ms")}
-    return {"requests_per_s": counted["requests"] / counted["seconds"], **figures}
+    figures = {name: float(counted[name]) for name in ("p50_ms", "p99_ms", "seconds")}
+    return {"requests_per_s": counted["requests"] / counted["seconds"], "count": counted["requests"], **figures}
 
 
 def warm_up(port: int, body: Path, *, core: int, connections: int, seconds: float) -> None:

@@ -27,6 +27,8 @@ def markdown(results: Results, judged: Sequence[Target]) -> str:
         if scenario.key in results.cells:
             parts += [f"## {scenario.title}", scenario_table(results, scenario)]
     parts += ["## Who was measured", _peer_table(results)]
+    if results.proof:
+        parts += ["## Everything was on", "\n".join(f"- {what}: {told}" for what, told in results.proof.items())]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -35,6 +35,7 @@ class Results:
     peak_rss_mb: dict[str, float] = field(default_factory=dict)
     unavailable: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    proof: dict[str, str] = field(default_factory=dict)
 
     def cell(self, scenario: str, row: str) -> Cell:
         return self.cells.setdefault(scenario, {}).setdefault(row, Cell())
