@@ -1,6 +1,7 @@
 """The columns of the report's tables: each is a title and a function from a row to its text."""
 
 from collections.abc import Callable
+from functools import partial
 
 from benchmarks.peers import DIRECT, LITELLM, NGINX, VLLM
 from benchmarks.results import Results, Sample
@@ -8,7 +9,8 @@ from benchmarks.scenarios import Scenario
 
 RATIOS = (NGINX, VLLM, LITELLM)
 NOTHING = "–"
-Column = tuple[str, Callable[[Results, Scenario, str], str]]
+Make = Callable[[Results, Scenario, str], str]
+Column = tuple[str, Make]
 
 
 def columns(scenario: Scenario) -> list[Column]:
@@ -63,7 +65,12 @@ def _ratio(metric: str, other: str) -> Column:
 
 def _cost(what: str, digits: int) -> list[Column]:
     # Of one core: a row far below 100% was held up by the load, the upstream, or by what else the machine does.
-    return [_median(f"CPU a {what}, µs", "cpu_us", digits), _median("core busy, %", "busy_percent", 0)]
+    columns = (_median(f"CPU a {what}, µs", "cpu_us", digits), _median("core busy, %", "busy_percent", 0))
+    return [(title, partial(_gateways_only, make)) for title, make in columns]
+
+
+def _gateways_only(make: Make, results: Results, scenario: Scenario, row: str) -> str:
+    return NOTHING if row == DIRECT else make(results, scenario, row)
 
 
 def _added() -> list[Column]:

@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.columns import NOTHING, columns
-from benchmarks.peers import PEERS, SHADOWING
+from benchmarks.peers import PEERS
 from benchmarks.results import Results, Target, targets
-from benchmarks.scenarios import SCENARIOS, SHADOW_REASON, Scenario
+from benchmarks.scenarios import LEFT_OUT, SCENARIOS, Scenario
 
 
 def write(results: Results, folder: Path) -> None:
@@ -63,9 +63,7 @@ def scenario_table(results: Results, scenario: Scenario) -> str:
 
 
 def _notes(results: Results, scenario: Scenario) -> str:
-    notes = []
-    if SHADOWING not in scenario.rows:
-        notes.append(f"{SHADOWING}: not measured here; {SHADOW_REASON}.")
+    notes = [f"{row}: not measured here; {why}." for row, why in LEFT_OUT.items() if row not in scenario.rows]
     for row in scenario.rows:
         cell = results.cell(scenario.key, row)
         if cell.failure and any(cell.rounds):

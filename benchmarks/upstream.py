@@ -1,8 +1,8 @@
 """The streaming upstream: answers every chat with server-sent events, paced or as fast as they are taken.
 
-Protocol-level and on uvloop. The prompt says how: `pace_ms=20 tokens=300`. Paced, each event is a write of its own, as an
-inference engine does it. At full speed a write holds BURST events, since one system call for each would make this server
-slower than the gateways; the report's row `direct` shows how fast it is on its own.
+Protocol-level and on uvloop. The prompt says how: `pace_ms=20 tokens=300`. Paced, each event is a write of its own, as
+an inference engine does it. At full speed a write holds BURST events, since one system call for each would make this
+server slower than the gateways; the report's row `direct` shows how fast it is on its own.
 Run as `python -m benchmarks.upstream PORT`.
 """
 
