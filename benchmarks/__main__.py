@@ -45,7 +45,9 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     """Measure everything, write the report, and print whether the targets are met."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are ended as after an error
+    # Either signal unwinds the run as an error does, so that the servers are ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     given = arguments()
     began = time.monotonic()
     try:
