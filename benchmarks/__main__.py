@@ -140,7 +140,7 @@ def measure(
 ) -> None:
     """One row of one scenario in one round; a failure is kept in the place of figures."""
     server, cell = fleet.servers.get(row), results.cell(scenario.key, row)
-    if server is None or cell.failure:
+    if server is None:
         cell.rounds.append(None)
         return
     figures: Figures | None = None
@@ -148,10 +148,10 @@ def measure(
         if ended := server.ended():
             raise LoadError(ended)
         figures = measured(fleet, scenario, row, server, given)
+        told = f"{figures[scenario.headline]:,.2f} {scenario.unit}"
     except (LoadError, Unavailable) as error:
-        cell.failure = str(error)
+        cell.failure = told = str(error)
     cell.rounds.append(figures)
-    told = f"{figures[scenario.headline]:,.2f} {scenario.unit}" if figures else cell.failure
     print(f"  round {number + 1}  {scenario.key:7} {row:22} {told}", flush=True)
 
 

@@ -67,7 +67,8 @@ def _notes(results: Results, scenario: Scenario) -> str:
     for row in scenario.rows:
         cell = results.cell(scenario.key, row)
         if cell.failure and any(cell.rounds):
-            notes.append(f"{row} failed in one round: {_plain(cell.failure)}")
+            failed = f"{cell.rounds.count(None)} of {len(cell.rounds)} rounds"
+            notes.append(f"{row} failed in {failed}: {_plain(cell.failure)}")
     return "  \n".join(notes)
 
 
