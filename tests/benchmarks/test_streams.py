@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -17,10 +18,11 @@ def upstream() -> Iterator[int]:
     port = free_port()
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.upstream", str(port)], cwd=ROOT)
     try:
-        for _ in range(200):
-            if probe(port) is None:
-                break
-            assert process.poll() is None
+        deadline = time.monotonic() + 60
+        while (problem := probe(port)) is not None:
+            assert process.poll() is None, "the upstream ended"
+            assert time.monotonic() < deadline, problem
+            time.sleep(0.05)
         yield port
     finally:
         process.terminate()
