@@ -94,8 +94,11 @@ class Exchange:
             self._error = "client_gone"
         except Exception as error:
             self._plane.crashed(error)
-            self._error = "internal"
-            self._fail(Failure("internal", "the gateway failed to handle this request; its log says why", 500))
+            failure = Failure("internal", "the gateway failed to handle this request; its log says why", 500)
+            if self._released:
+                self._break(failure)
+            else:
+                self._fail(failure)
         finally:
             self._plane.in_flight -= 1
             self._finish()
@@ -238,7 +241,7 @@ class Exchange:
 
     def _break(self, failure: Failure) -> None:
         self._error = failure.cause
-        if self._gone:
+        if self._gone or self._whole:
             return
         event = error_body(f"the answer broke off: {failure.message}", "server_error", code=failure.cause)
         self._connection.write(b"data: %b\n\n" % event)
