@@ -213,7 +213,7 @@ class Exchange:
     def _take_over(self, reader: answers.StreamReader) -> None:
         assembly = reader.assembly
         self._usage, self._pieces, self._served_model = assembly.usage, assembly.pieces, reader.served_model
-        self._answer = orjson.dumps(assembly.answer()).decode() if reader.served_model or assembly.pieces else None
+        self._answer = assembly.encoded() if reader.served_model or assembly.pieces else None
 
     # Saying that it failed.
 
