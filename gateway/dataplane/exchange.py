@@ -159,7 +159,8 @@ class Exchange:
         self._first_at = self._plane.clock()
         self._answer = released.decode("utf-8", "replace")
         self._usage = data.get("usage")
-        self._served_model = data.get("model")
+        model = data.get("model")
+        self._served_model = model if type(model) is str else None
         question.committed = self._whole = True
         self._status = 200
         self._released = len(released)
