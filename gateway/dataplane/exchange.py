@@ -206,7 +206,7 @@ class Exchange:
             connection.start_stream(self._headers())
         self._released += len(data)
         connection.write(data)
-        if connection.paused:
+        while connection.paused:  # a wake may be older than this pause
             call.pause()
             await connection.drained
             call.resume()
