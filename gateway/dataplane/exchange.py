@@ -184,6 +184,8 @@ class Exchange:
                 if reader.visible and not call.received:
                     call.began()
                     self._first_at = self._plane.clock()
+                if reader.failure is not None and not self._released:
+                    break  # what came with the failure is held back, so that another attempt can still answer whole
                 if hold is not None and reader.visible and (self._released or sum(map(len, held)) > hold):
                     await self._release(question, call, b"".join(held))
                     held.clear()
