@@ -54,6 +54,7 @@ class Plane:
         self.shadower = Shadower(self)
         self.in_flight = 0
         self.draining = False
+        self._log_counted: dict[str, int] = {}
         self._gets = {b"/healthz": self._healthz, b"/readyz": self._readyz, b"/v1/models": self._models}
 
     def serve_by(self, table: RouteTable) -> None:
@@ -127,9 +128,11 @@ class Plane:
         metrics.set(m.IN_FLIGHT, (), self.in_flight)
         metrics.set(m.SHADOW_QUEUE, (), self.shadower.size)
         metrics.set(m.LOG_PENDING, (), log.pending_bytes)
-        metrics.set(m.LOG_RECORDS, ("written",), log.records_written)
-        metrics.set(m.LOG_RECORDS, ("lost",), log.records_lost)
-        metrics.set(m.LOG_RECORDS, ("refused",), log.records_refused)
+        counts = {"written": log.records_written, "lost": log.records_lost, "refused": log.records_refused}
+        for outcome, count in counts.items():
+            # Added, not set: the log's numbers begin anew with the worker, the metrics do not.
+            metrics.add(m.LOG_RECORDS, (outcome,), count - self._log_counted.get(outcome, 0))
+        self._log_counted = counts
         for name, state in self.fleet.upstreams.items():
             resting = sum(replica.breaker.state == "open" for replica in state.replicas)
             metrics.set(m.BREAKER_OPEN, (name,), resting)
