@@ -72,8 +72,9 @@ class Plane:
             self._handle_other(connection, request)
         except RequestError as error:
             self.metrics.add(m.REJECTED, (error.code or error.kind,))
+            wait = b"" if error.retry_after_s is None else b"retry-after: %d\r\n" % (error.retry_after_s + 0.999)
             connection.respond(
-                error.status, JSON, error_body(error.message, error.kind, param=error.param, code=error.code)
+                error.status, JSON + wait, error_body(error.message, error.kind, param=error.param, code=error.code)
             )
 
     def admit(self, connection: ClientConnection, request: Request) -> int:
