@@ -86,13 +86,16 @@ class Worker:
         tidy_at = 0.0
         while True:
             now = self._loop.time()
-            self._plane.fleet.sweep(now)
-            self._plane.tick()
-            if now >= tidy_at:
-                tidy_at = now + TIDY_EVERY_S
-                self._plane.fleet.forget_old(now)
-                for connection in list(self._connections):
-                    connection.expire(now)
+            try:
+                self._plane.fleet.sweep(now)
+                self._plane.tick()
+                if now >= tidy_at:
+                    tidy_at = now + TIDY_EVERY_S
+                    self._plane.fleet.forget_old(now)
+                    for connection in list(self._connections):
+                        connection.expire(now)
+            except Exception as error:  # without its sweep a worker would never time anything out again
+                self._plane.crashed(error)
             await asyncio.sleep(SWEEP_EVERY_S)
 
     async def _drain(self) -> None:

@@ -31,7 +31,7 @@ def whole(body: bytes, wanted: Target) -> tuple[bytes, Json]:
     if not data.get("choices") and type(data.get("data")) is not list:
         raise UpstreamFailed(failures.MALFORMED)
     if wanted.lorax and normalise_lorax(data, wanted.model):
-        return orjson.dumps(data), data
+        return _encoded(data), data
     model = data.get("model")
     if model == wanted.model:
         return body, data
@@ -40,7 +40,14 @@ def whole(body: bytes, wanted: Target) -> tuple[bytes, Json]:
     if model is None and "model" not in data:
         return jsonedit.append_member(body, b'"model":' + wanted.model_json), data
     data["model"] = wanted.model
-    return orjson.dumps(data), data
+    return _encoded(data), data
+
+
+def _encoded(data: Json) -> bytes:
+    try:
+        return orjson.dumps(data)
+    except TypeError as error:  # orjson reads deeper nesting than it writes
+        raise UpstreamFailed(failures.MALFORMED) from error
 
 
 def normalise_lorax(data: Json, model: str) -> bool:
@@ -122,7 +129,7 @@ class StreamReader:
         wanted = self._wanted
         if wanted.lorax and normalise_lorax(chunk, wanted.model):
             chunk.setdefault("object", "chat.completion.chunk")
-            payload = orjson.dumps(chunk)
+            payload = _encoded(chunk)
         if self.assembly.add(chunk):
             self.visible = True
         elif not self._keep_usage and chunk.get("choices") == []:

@@ -1,6 +1,7 @@
 """A stream put together equals the answer that was not streamed."""
 
 import copy
+import itertools
 from typing import Any
 
 import orjson
@@ -20,7 +21,7 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 
 def cut_up(text: str, cuts: list[int]) -> list[str]:
     places = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
-    return [text[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [text[start:end] for start, end in itertools.pairwise(places)]
 
 
 def stream_of(answer: Json, cuts: list[int]) -> list[Json]:
