@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dataplane import answers
-from gateway.dataplane.answers import Expected, StreamReader
+from gateway.dataplane.answers import StreamReader
 from gateway.dataplane.assembly import Assembly
 from gateway.dataplane.failures import UpstreamFailed
+from tests.gateway.targets import target
+
+VLLM, LORAX = target("student"), target("student", "lorax")
 
 Json = dict[str, Any]
 TOP = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m", "system_fingerprint": "fp"}
@@ -154,7 +157,7 @@ odd_chunks = st.fixed_dictionaries(
 
 @given(st.lists(odd_chunks | json_values, max_size=5), st.booleans(), st.booleans())
 def test_any_chunks_are_read_or_refused(chunks: list[Any], lorax: bool, keep_usage: bool) -> None:
-    reader = StreamReader(Expected("student", keep_usage=keep_usage, lorax=lorax))
+    reader = StreamReader(LORAX if lorax else VLLM, keep_usage=keep_usage)
     try:
         for chunk in chunks:
             reader.feed(b"data: %b\n\n" % orjson.dumps(chunk))
@@ -167,7 +170,7 @@ def test_any_chunks_are_read_or_refused(chunks: list[Any], lorax: bool, keep_usa
 @given(odd_chunks | json_values, st.booleans())
 def test_any_whole_answer_is_read_or_refused(data: Any, lorax: bool) -> None:
     try:
-        released, _ = answers.whole(orjson.dumps(data), Expected("student", lorax=lorax))
+        released, _ = answers.whole(orjson.dumps(data), LORAX if lorax else VLLM)
     except UpstreamFailed:
         return
     assert orjson.loads(released)["model"] == "student"
