@@ -13,9 +13,12 @@ from gateway.dataplane.assembly import Assembly
 from gateway.dataplane.failures import UpstreamFailed
 from gateway.dataplane.sse import EventSplitter, EventTooLong
 from gateway.dataplane.targets import Target
+from gateway.dataplane.template import Template, learn
 from gateway.openai import SSE_DONE
 
 Json = dict[str, Any]
+
+MOST_LESSONS = 16
 
 
 def whole(body: bytes, wanted: Target) -> tuple[bytes, Json]:
@@ -77,12 +80,25 @@ class StreamReader:
     `keep_usage`: the client itself asked for the usage chunk.
     """
 
-    __slots__ = ("_keep_usage", "_splitter", "_wanted", "assembly", "done", "failure", "served_model", "visible")
+    __slots__ = (
+        "_keep_usage",
+        "_lessons",
+        "_splitter",
+        "_template",
+        "_wanted",
+        "assembly",
+        "done",
+        "failure",
+        "served_model",
+        "visible",
+    )
 
     def __init__(self, wanted: Target, *, keep_usage: bool) -> None:
         self._wanted = wanted
         self._keep_usage = keep_usage
         self._splitter = EventSplitter()
+        self._template: Template | None = None
+        self._lessons = MOST_LESSONS
         self.assembly = Assembly()
         self.done = False
         self.failure: failures.Failure | None = None
@@ -96,16 +112,20 @@ class StreamReader:
         except EventTooLong:
             self.failure = failures.MALFORMED
             return b""
-        out = []
+        out: list[bytes] = []
         for payload in payloads:
             if self.done or self.failure is not None:
                 break
-            if payload == b"[DONE]":
+            template = self._template
+            text = b"" if template is None else template.text(payload)
+            if text and template is not None:
+                out.append(self._plain(template, text))
+            elif payload == b"[DONE]":
                 self.done = True
-                break
-            event = self._event(payload)
-            if event:
-                out.append(b"data: %b\n\n" % event)
+            else:
+                event = self._event(payload)
+                if event:
+                    out.append(b"data: %b\n\n" % event)
         return b"".join(out)
 
     def finish(self) -> bytes:
@@ -115,6 +135,15 @@ class StreamReader:
         if not self.done and (self._splitter.unfinished or not self.assembly.complete):
             raise UpstreamFailed(failures.TRUNCATED)
         return SSE_DONE
+
+    def _plain(self, template: Template, text: bytes) -> bytes:
+        try:
+            self.assembly.add_text(template.index, template.field, text.decode())
+        except UnicodeDecodeError:
+            self.failure = failures.MALFORMED
+            return b""
+        self.visible = True
+        return template.framed(text)
 
     def _event(self, payload: bytes) -> bytes:
         try:
@@ -137,8 +166,11 @@ class StreamReader:
         model = chunk.get("model")
         if self.served_model is None and type(model) is str:
             self.served_model = model
-        if model == wanted.model:
-            return payload
-        if type(model) is str:
-            return jsonedit.set_model(payload, wanted.model_json)
-        return payload
+        released = payload
+        if model != wanted.model and type(model) is str:
+            released = jsonedit.set_model(payload, wanted.model_json)
+        if self._lessons and not wanted.lorax:
+            self._template = learn(payload, released, chunk) or self._template
+            # A stream whose chunks differ in more than their text is not worth learning from for ever.
+            self._lessons -= self._template is not None
+        return released

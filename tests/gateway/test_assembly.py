@@ -175,3 +175,34 @@ def test_any_whole_answer_is_read_or_refused(data: Any, lorax: bool) -> None:
         return
     assert orjson.loads(released)["model"] == "student"
     assert orjson.loads(released)["choices"]
+
+
+def _chunk(text: str, **more: Any) -> bytes:
+    delta = {"content": text}
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None} | more
+    return b"data: %b\n\n" % orjson.dumps(
+        {"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": [choice]}
+    )
+
+
+@given(st.lists(st.text(max_size=8) | st.sampled_from(['"', "\\", '"content":"', "é", "\u2028", "\x00"]), max_size=12))
+def test_recognised_chunks_mean_what_parsed_ones_mean(texts: list[str]) -> None:
+    stream = b"".join(_chunk(text) for text in texts) + _chunk("", finish_reason="stop") + b"data: [DONE]\n\n"
+    reader = StreamReader(VLLM, keep_usage=True)
+    sent = b"".join(reader.feed(stream[at : at + 50]) for at in range(0, len(stream), 50)) + reader.finish()
+    events = [orjson.loads(event[6:]) for event in sent.split(b"\n\n") if event.startswith(b"data: {")]
+    assert [event["choices"][0]["delta"].get("content") for event in events] == [*texts, ""]
+    assert all(event["model"] == "student" for event in events)
+    assert reader.assembly.answer()["choices"][0]["message"]["content"] == "".join(texts)
+
+
+@pytest.mark.parametrize("broken", [b'{"id":"c"', b"\xff", b"\x01"])
+def test_a_broken_chunk_among_recognised_ones_is_noticed(broken: bytes) -> None:
+    reader = StreamReader(VLLM, keep_usage=True)
+    first = _chunk("one")
+    reader.feed(first + _chunk("two"))
+    payload = broken if broken.startswith(b"{") else first[6:-2].replace(b"one", broken)
+    reader.feed(b"data: %b\n\n" % payload)
+    assert reader.failure is not None
+    with pytest.raises(UpstreamFailed):
+        reader.finish()
