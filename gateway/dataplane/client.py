@@ -39,7 +39,7 @@ class Call:
     """A request under way: its head, then its body, then its end."""
 
     __slots__ = (
-        "_active", "_chunks", "_connection", "_decoder", "_idle_s", "_loop", "_signal", "_size", "_stop_at", "_total",
+        "_active", "_chunks", "_connection", "_decoder", "_idle_s", "_loop", "_paused", "_signal", "_size", "_stop_at", "_total",
         "deadline", "ended", "failure", "headers", "received", "reused", "status",
     )  # fmt: skip
 
@@ -55,6 +55,7 @@ class Call:
         self._chunks: deque[bytes] = deque()
         self._size = 0
         self._total = 0
+        self._paused = False
         self._decoder: Callable[[bytes], bytes] | None = None
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
@@ -125,12 +126,14 @@ class Call:
         """Stop reading from the upstream until `resume` or the next `read`."""
         if self._connection is not None:
             self._connection.transport.pause_reading()
+            self._paused = True
             self.deadline = self._stop_at  # the upstream cannot be blamed for silence while nobody listens
 
     def resume(self) -> None:
         """Read on after `pause`."""
         connection = self._connection
-        if connection is not None and not connection.transport.is_reading():
+        if connection is not None and self._paused:
+            self._paused = False
             connection.transport.resume_reading()
             self.deadline = min(self._loop.time() + self._idle_s, self._stop_at)
 
@@ -172,7 +175,9 @@ class Call:
             self.fail(failures.MALFORMED)
             return
         streamed = b"event-stream" in self.headers.get(b"content-type", b"")
-        if self.received:
+        if self._paused:
+            pass  # read before the pause; silence is not counted until it ends
+        elif self.received:
             self.deadline = min(self._loop.time() + self._idle_s, self._stop_at)
         elif not streamed:
             self.began()
