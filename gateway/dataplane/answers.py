@@ -27,14 +27,16 @@ class Expected:
     model_json: bytes = field(init=False)
     keep_usage: bool = True
     lorax: bool = False
+    choices: int = 1
 
     def __post_init__(self) -> None:
         self.model_json = orjson.dumps(self.model)
 
 
-def expected(upstream: Upstream, model: str, *, keep_usage: bool = True) -> Expected:
-    """What an answer of `upstream` for `model` should look like."""
-    return Expected(model, keep_usage=keep_usage, lorax=upstream.kind == "lorax")
+def expected(upstream: Upstream, model: str, *, keep_usage: bool = True, choices: Any = 1) -> Expected:
+    """What an answer of `upstream` for `model` should look like; `choices` is the request's `n`."""
+    count = choices if type(choices) is int else 1
+    return Expected(model, keep_usage=keep_usage, lorax=upstream.kind == "lorax", choices=count)
 
 
 def whole(body: bytes, wanted: Expected) -> tuple[bytes, Json]:
@@ -126,7 +128,8 @@ class StreamReader:
         """Call at the end of the bytes: the last event for the client; raise UpstreamFailed if the answer broke off."""
         if self.failure is not None:
             raise UpstreamFailed(self.failure)
-        if not self.done and (self._splitter.unfinished or not self.assembly.complete):
+        whole = self.assembly.complete and len(self.assembly.finished) >= self._wanted.choices
+        if not self.done and (self._splitter.unfinished or not whole):
             raise UpstreamFailed(failures.TRUNCATED)
         return SSE_DONE
 

@@ -172,7 +172,8 @@ class Exchange:
         if b"event-stream" not in call.headers.get(b"content-type", b""):
             answers.whole(await call.body(), self._plane.expected(question, keep_usage=True))
             raise UpstreamFailed(failures.MALFORMED)
-        reader = answers.StreamReader(self._plane.expected(question, keep_usage=wire.keeps_usage(self._data)))
+        keep_usage, count = wire.keeps_usage(self._data), self._data.get("n")
+        reader = answers.StreamReader(self._plane.expected(question, keep_usage=keep_usage, choices=count))
         hold = {"block": None, "window": WINDOW_BYTES, "observe": 0}[route.release]
         held: list[bytes] = []
         try:

@@ -115,9 +115,10 @@ class Plane:
             retries=route.retries if retries is None else retries,
         )  # fmt: skip
 
-    def expected(self, question: Question, *, keep_usage: bool) -> Expected:
+    def expected(self, question: Question, *, keep_usage: bool, choices: Any = 1) -> Expected:
         """How to read the answer to `question`."""
-        return expected(self.fleet[question.upstream].upstream, question.model, keep_usage=keep_usage)
+        upstream = self.fleet[question.upstream].upstream
+        return expected(upstream, question.model, keep_usage=keep_usage, choices=choices)
 
     def crashed(self, error: BaseException) -> None:
         """An exception that nobody expected: it is a bug, and one request's only."""
