@@ -245,6 +245,8 @@ class Connection(asyncio.Protocol):
             call.fail(failures.TRUNCATED if call.status else failures.RESET)
 
     def on_message_begin(self) -> None:
+        if self.call is None:
+            self.transport.abort()  # an answer that nobody asked for must not become the next call's
         self._headers = {}
         self._size = 0
 
