@@ -59,7 +59,7 @@ class Supervisor:
         admin = _bind(self._settings.admin, "admin", shared=False)
         listeners = [_bind(self._settings.listen, "listen", shared=True)]
         address = listeners[0].getsockname()[:2]
-        listeners += [_bind(address, "listen", shared=True) for _ in range(self._settings.workers - 1)]
+        listeners += [_bind(address, "listen", shared=True, ours=True) for _ in range(self._settings.workers - 1)]
         self._sockets = [admin, *listeners]
         self.listen_url = _url(address)
         self.admin_url = _url(admin.getsockname()[:2])
@@ -171,14 +171,16 @@ def _differs(key: str, new: Settings, old: Settings) -> bool:
     return bool(getattr(new, key) != getattr(old, key))
 
 
-def _bind(address: tuple[str, int], key: str, *, shared: bool) -> socket.socket:
+def _bind(address: tuple[str, int], key: str, *, shared: bool, ours: bool = False) -> socket.socket:
+    """A listening socket; `shared` lets further sockets of this process bind the address, which is then `ours`."""
     host, port = address
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         if shared:
-            _refuse_if_taken(family, host, port)
+            if port and not ours:
+                _refuse_if_taken(family, host, port)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
         listener.listen(4096)
@@ -190,17 +192,11 @@ def _bind(address: tuple[str, int], key: str, *, shared: bool) -> socket.socket:
     return listener
 
 
-_OWN_PORTS: set[tuple[str, int]] = set()
-
-
 def _refuse_if_taken(family: int, host: str, port: int) -> None:
     # SO_REUSEPORT would let a second gateway share the port of a first one silently; a plain bind tells.
-    if port and (host, port) not in _OWN_PORTS:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    if port:
-        _OWN_PORTS.add((host, port))
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
 
 
 def _url(address: tuple[str, int]) -> str:
