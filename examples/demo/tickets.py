@@ -98,8 +98,6 @@ HOLDS_AGAINST = (
     "{true}; it is not true that {false}.",
     "Yesterday {false}, but now {true}.",
     "Now {true}, though yesterday {false}.",
-    "{false}? No, {true}.",
-    "{true}? Yes, and not that {false}.",
 )
 TONES = (
     "URGENT!!!",
@@ -177,7 +175,7 @@ def _matter(source: random.Random, queue: str) -> str:
 
 def _fact(source: random.Random, urgency: str) -> str:
     true = source.choice(FACTS[urgency])
-    if source.random() < 0.25:
+    if source.random() < 0.3:
         return source.choice(HOLDS).format(true=true)
     return source.choice(HOLDS_AGAINST).format(true=true, false=source.choice(FACTS[_other(source, FACTS, urgency)]))
 
