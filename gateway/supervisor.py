@@ -21,6 +21,7 @@ from pathlib import Path
 from gateway import config
 from gateway.errors import ConfigError, GraduandError
 from gateway.routes import Route, Settings, settings_to_json
+from gateway.state import SqliteStore
 
 POLL_S = 0.1
 RESTART_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -53,6 +54,8 @@ class Supervisor:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._settings = config.load(path)
+        # Made here, once, so that the processes that are about to start do not race to make it.
+        SqliteStore(config.local_path(self._settings.state)).close()
         self._stopping = False
         self._reload = False
         self._run_folder = Path(tempfile.mkdtemp(prefix="graduand-"))
@@ -142,6 +145,9 @@ class Supervisor:
         self._reload = True
 
     def _end(self) -> None:
+        # What connects from now on is refused at once instead of waiting for a worker that will not come.
+        for listener in self._sockets[1:]:
+            listener.close()
         # The admin plane goes last, so that metrics can be read while workers drain.
         admin, *workers = self._children
         longest_s = max(route.timeouts.total_s for route in self._settings.routes.values())
