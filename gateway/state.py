@@ -133,7 +133,13 @@ class SqliteStore:
                 "INSERT OR REPLACE INTO routes VALUES (?, ?, ?, ?, ?)",
                 (route.name, new.mode, new.weight_bp, new.adapter, new.version),
             )
-            what = {"mode": mode, "weight_bp": weight_bp, "adapter": adapter, "reset": reset or None, "why": why or None}
+            what = {
+                "mode": mode,
+                "weight_bp": weight_bp,
+                "adapter": adapter,
+                "reset": reset or None,
+                "why": why or None,
+            }
             self._changed(f"route/{route.name}", who, {key: value for key, value in what.items() if value is not None})
         return new.version
 

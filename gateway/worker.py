@@ -6,6 +6,7 @@ under way is finished (bounded by the longest `total_s`), the log is written out
 """
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -34,6 +35,7 @@ from monitoring.series import SeriesFile
 SWEEP_EVERY_S = 0.05
 TIDY_EVERY_S = 1.0
 BACKLOG = 4096
+GRACE_S = 0.25  # between two requests of a busy client: how long an idle connection stays open in a drain
 
 logger = logging.getLogger("graduand")
 
@@ -65,22 +67,34 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         threading.Thread(target=self._read_settings, name="settings", daemon=True).start()
-        server = await loop.create_server(
-            lambda: ClientConnection(plane.handle, self._connections, loop), sock=self._listener, backlog=BACKLOG
-        )
+        server = await loop.create_server(self._protocol, sock=self._listener, backlog=BACKLOG)
         # What is alive now lives as long as the process: keep the collector from walking it again and again.
         gc.collect()
         gc.freeze()
         ticking = loop.create_task(self._tick())
         await self._stopping.wait()
         plane.draining = True
+        accepted = self._accepted()
         server.close()
+        for connection in accepted:
+            await loop.connect_accepted_socket(self._protocol, connection)
         await self._drain()
         ticking.cancel()
         plane.tick()
         self._watcher.stop()
         self._log.close()
         plane.tick()
+
+    def _protocol(self) -> ClientConnection:
+        return ClientConnection(self._plane.handle, self._connections, self._loop)
+
+    def _accepted(self) -> list[socket.socket]:
+        """The connections that the kernel has accepted already: closing the port would reset them."""
+        accepted = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                accepted.append(self._listener.accept()[0])
+        return accepted
 
     async def _tick(self) -> None:
         tidy_at = 0.0
@@ -102,6 +116,9 @@ class Worker:
         until = self._loop.time() + self._longest_s
         for connection in list(self._connections):
             connection.close_when_done()
+        await asyncio.sleep(GRACE_S)
+        for connection in list(self._connections):
+            connection.close_if_idle()
         while (self._plane.in_flight or self._plane.shadower.size or self._connections) and self._loop.time() < until:
             await asyncio.sleep(SWEEP_EVERY_S / 5)
 

@@ -207,9 +207,12 @@ class ClientConnection(asyncio.Protocol):
         self.transport.close()
 
     def close_when_done(self) -> None:
-        """Close now if idle, otherwise after the answers that were already asked for."""
+        """Close after the next answer, which says so: a client that is about to ask need not be cut off."""
         self._closing = True
-        if self._request is None:
+
+    def close_if_idle(self) -> None:
+        """Close unless a request is arriving or being answered."""
+        if self._request is None and not self._arriving:
             self.transport.close()
 
     def expire(self, now: float) -> None:

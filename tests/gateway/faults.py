@@ -35,7 +35,9 @@ UPSTREAM_KEY = "sk-upstream-secret-7f3a"
 
 
 def overloaded(*headers: str) -> Action:
-    body = {"error": {"message": "Rate limit reached for org-secret", "type": "requests", "code": "rate_limit_exceeded"}}
+    body = {
+        "error": {"message": "Rate limit reached for org-secret", "type": "requests", "code": "rate_limit_exceeded"}
+    }
     return lambda one: one.whole(429, body, *headers)
 
 

@@ -37,7 +37,9 @@ def route(teacher: str, student: str | None = None, **more: Any) -> Json:
 class Gateway:
     """`graduand serve` on free ports. Ends by `stop`, at the latest when the test's process ends its standard input."""
 
-    def __init__(self, folder: Path, upstreams: Json, routes: Json, environ: dict[str, str] | None = None, **more: Any) -> None:
+    def __init__(
+        self, folder: Path, upstreams: Json, routes: Json, environ: dict[str, str] | None = None, **more: Any
+    ) -> None:
         self.folder = folder
         self.file = folder / "graduand.yaml"
         self.settings: Json = {

@@ -40,7 +40,9 @@ def stream_of(answer: Json, cuts: list[int]) -> list[Json]:
         row: list[Json] = [{"index": index, "delta": delta, "finish_reason": None} for delta in deltas]
         if "logprobs" in choice:
             for at, entry in enumerate(choice["logprobs"]["content"]):
-                row.insert(1 + at, {"index": index, "delta": {}, "logprobs": {"content": [entry]}, "finish_reason": None})
+                row.insert(
+                    1 + at, {"index": index, "delta": {}, "logprobs": {"content": [entry]}, "finish_reason": None}
+                )
         row.append({"index": index, "delta": {}, "finish_reason": choice["finish_reason"]})
         rows.append(row)
     chunks = []
@@ -126,7 +128,11 @@ KEYS = [
     "usage", "logprobs", "text", "message", "id", "object", "model", "error", "_tools",
 ]  # fmt: skip
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-2, 2) | st.text(max_size=3) | st.floats(allow_nan=False, allow_infinity=False),
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 2)
+    | st.text(max_size=3)
+    | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
     max_leaves=12,
 )

@@ -38,7 +38,9 @@ def test_set_model(body: bytes, wanted: bytes) -> None:
 
 
 # Text that looks like what a careless editor searches for.
-nasty = st.sampled_from(['"model"', '"model":"x"', "model", '\\"model\\":', '{"model": "x"}', "}{][", '\\', '"', "\u2028"])
+nasty = st.sampled_from(
+    ['"model"', '"model":"x"', "model", '\\"model\\":', '{"model": "x"}', "}{][", "\\", '"', "\u2028"]
+)
 texts = st.lists(nasty | st.text(max_size=5), max_size=3).map("".join)
 keys = texts | st.sampled_from(["model", "Model", "messages"])
 values = st.recursive(

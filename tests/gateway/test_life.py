@@ -95,7 +95,9 @@ def test_a_change_is_served_by_every_worker_within_a_second(two_workers: Gateway
     assert {one.reason for one in driver.got if one.ended_at < changed_at - 0.1} == {"teacher"}
     after = Counter(one.reason for one in driver.got if one.sent_at > changed_at + 1)
     assert set(after) == {"student"}
-    grown = [name for name, size in before.items() if (two_workers.folder / "logs" / "segments" / name).stat().st_size > size]
+    grown = [
+        name for name, size in before.items() if (two_workers.folder / "logs" / "segments" / name).stat().st_size > size
+    ]
     assert len(grown) == 2  # both workers served
 
 
@@ -160,7 +162,9 @@ def test_a_worker_killed_under_load_is_replaced(two_workers: Gateway) -> None:
     grown = gateway.total("graduand_requests_total", "triage") - counted
     assert grown >= len(driver.got) - 1  # the count survives its process; one may be answered and not yet counted
     assert grown <= len(driver.got) + len(driver.cut)
-    new_files = [path for path in (gateway.folder / "logs" / "segments").iterdir() if path.stat().st_mtime > time.time() - 1.5]
+    new_files = [
+        path for path in (gateway.folder / "logs" / "segments").iterdir() if path.stat().st_mtime > time.time() - 1.5
+    ]
     assert len(new_files) == 2  # the new worker serves
     records = len(gateway.records())
     until(lambda: gateway.total("graduand_log_records_total", "written") <= records, 1, "counts are not set back")
@@ -193,7 +197,11 @@ def test_the_student_is_killed_in_the_middle_of_a_canary(start: Start, upstream:
         time.sleep(0.8)
         student.start()
         started_at = time.monotonic()
-        until(lambda: any(one.reason == "canary" and one.sent_at > started_at for one in driver.got), 6, "it is used again")
+        until(
+            lambda: any(one.reason == "canary" and one.sent_at > started_at for one in driver.got),
+            6,
+            "it is used again",
+        )
         back_at = time.monotonic()
         time.sleep(0.3)
     assert {one.status for one in driver.got} == {200}

@@ -11,7 +11,17 @@ from tests.gateway.conftest import Start
 from tests.gateway.faults import CONTEXT, CONTEXT_TEXT, cut, overloaded, refuses
 from tests.gateway.running import Gateway, route
 from tests.gateway.running import upstream as configured
-from tests.gateway.upstream import Conversation, Place, Upstream, answer, asked_usage, chunk, message, text_of, usage_chunk
+from tests.gateway.upstream import (
+    Conversation,
+    Place,
+    Upstream,
+    answer,
+    asked_usage,
+    chunk,
+    message,
+    text_of,
+    usage_chunk,
+)
 
 STUDENT = "small@3f9c1a0b22de"
 USER: Any = [{"role": "user", "content": "hello"}]

@@ -88,7 +88,12 @@ def made(**changes: Any) -> dict[str, Any]:
 
 def test_derived_fields() -> None:
     one = made()
-    assert (one["arm"], one["assigned_arm"], one["arm_probability"], one["unit_bucket"]) == ("teacher", "student", 0.1, 7)
+    assert (one["arm"], one["assigned_arm"], one["arm_probability"], one["unit_bucket"]) == (
+        "teacher",
+        "student",
+        0.1,
+        7,
+    )
     assert (one["fallback_reason"], one["adapter_digest"]) == ("http_503", "3f9c1a")
     two = made(reason="canary", adapter="plain")
     assert (two["fallback_reason"], two["adapter_digest"]) == (None, None)

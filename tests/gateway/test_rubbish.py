@@ -208,7 +208,12 @@ def test_header_injection_by_values(gateway: Gateway, place: Place, value: str) 
 
 def test_header_values_from_clients(gateway: Gateway, place: Place) -> None:
     """A unit's header decides, is not passed on, and the client's key does not reach an upstream."""
-    odd = ("X-Tenant: t\u00fc\u00ff;{}%0d%0a", "Authorization: Bearer client-secret", "Cookie: a=b", "x-request-id: mine")
+    odd = (
+        "X-Tenant: t\u00fc\u00ff;{}%0d%0a",
+        "Authorization: Bearer client-secret",
+        "Cookie: a=b",
+        "x-request-id: mine",
+    )
     with gateway.client() as client:
         client.send(request(chat("by-header"), headers=odd).decode().encode("latin-1"))
         answer = client.read()

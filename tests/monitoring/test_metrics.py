@@ -94,7 +94,9 @@ def test_cardinality_is_bounded_and_nothing_is_lost(tmp_path: Path) -> None:
         metrics = worker(tmp_path)
         for number in range(MAX_SERIES_PER_FAMILY * 2):
             metrics.add(m.UNIT_MISSING, (f"route-{start}-{number}",))
-    mine = {labels: value for (name, labels), value in samples(tmp_path).items() if name == "graduand_unit_missing_total"}
+    mine = {
+        labels: value for (name, labels), value in samples(tmp_path).items() if name == "graduand_unit_missing_total"
+    }
     assert len(mine) <= MAX_SERIES_PER_FAMILY + 1
     assert sum(mine.values()) == 4 * MAX_SERIES_PER_FAMILY
     assert frozenset({OTHER}) in mine
