@@ -7,8 +7,6 @@ that looks like success.
 
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from gateway import record
 from gateway.dataplane import answers, failures, wire
 from gateway.dataplane.asking import ClientGone, Question

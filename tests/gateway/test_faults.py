@@ -1,9 +1,7 @@
 """Every fault of the table, committed by a real socket server to a real gateway: what the client, the log and the
 upstream saw."""
 
-import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor

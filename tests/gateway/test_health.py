@@ -4,7 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dataplane.health import (
-    BUDGET_CAP, BUDGET_PER_S, BUDGET_SHARE, BUDGET_START, FIRST_REST_S, LONGEST_REST_S, TRIP_AFTER, Breaker, RetryBudget,
+    BUDGET_CAP,
+    BUDGET_PER_S,
+    BUDGET_SHARE,
+    BUDGET_START,
+    FIRST_REST_S,
+    LONGEST_REST_S,
+    TRIP_AFTER,
+    Breaker,
+    RetryBudget,
 )  # fmt: skip
 
 

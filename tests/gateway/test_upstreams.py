@@ -16,7 +16,16 @@ from tests.gateway.running import Gateway, route, until
 from tests.gateway.running import upstream as configured
 from tests.gateway.speaking import Answer, chat
 from tests.gateway.upstream import (
-    Conversation, Place, Upstream, answer, chunk, good_events, message, text_of, tokens, usage_chunk,
+    Conversation,
+    Place,
+    Upstream,
+    answer,
+    chunk,
+    good_events,
+    message,
+    text_of,
+    tokens,
+    usage_chunk,
 )  # fmt: skip
 
 TEACHER, STUDENT = "gpt-4o", "small@3f9c1a0b22de"
