@@ -22,29 +22,32 @@ class LoadError(GraduandError, RuntimeError):
 
 def whole_answers(port: int, body: Path, *, core: int, connections: int, seconds: float) -> Figures:
     """Requests per second and latency of answers that are not streamed."""
-    script = str(Path(__file__).with_name("chat.lua"))
-    url = f"http://127.0.0.1:{port}"
-    command = [
-        program("wrk"),
-        "-t1",
-        f"-c{connections}",
-        f"-d{max(1, round(seconds))}s",
-        "--timeout",
-        "30s",
-        "-s",
-        script,
-    ]
-    output = _run(pinned(core, [*command, url, "--", str(body), USER, CLIENT_KEY, str(USERS)]), seconds)
-    found = next((line for line in output.splitlines() if line.startswith("RESULT ")), None)
-    if found is None:
-        raise LoadError(f"wrk printed no result: {output[-200:]}")
-    counted = json.loads(found.removeprefix("RESULT "))
+    counted = _wrk(port, body, core, connections, seconds)
     if not counted["requests"]:
         raise LoadError(f"no request was answered in {seconds:g} s")
     if wrong := counted["bad_status"] + counted["broken"]:
         raise LoadError(f"{wrong} of {counted['requests']} requests failed")
-    figures = {name: float(counted[name]) for name in ("requests", "p50_ms", "p99_ms")}
-    return {"requests_per_s": counted["requests"] / counted["seconds"], **figures}
+    figures = {name: float(counted[name]) for name in ("p50_ms", "p99_ms", "seconds")}
+    return {"requests_per_s": counted["requests"] / counted["seconds"], "count": counted["requests"], **figures}
+
+
+def warm_up(port: int, body: Path, *, core: int, connections: int, seconds: float) -> None:
+    """The same load without a judgement: a slow peer may well answer nobody in so short a time."""
+    _wrk(port, body, core, connections, seconds)
+
+
+def _wrk(port: int, body: Path, core: int, connections: int, seconds: float) -> dict[str, Any]:
+    script = str(Path(__file__).with_name("chat.lua"))
+    length = f"{max(1, round(seconds))}s"
+    wrk = [program("wrk"), "-t1", f"-c{connections}", f"-d{length}", "--timeout", "30s", "-s", script]
+    output = _run(
+        pinned(core, [*wrk, f"http://127.0.0.1:{port}", "--", str(body), USER, CLIENT_KEY, str(USERS)]), seconds
+    )
+    found = next((line for line in output.splitlines() if line.startswith("RESULT ")), None)
+    if found is None:
+        raise LoadError(f"wrk printed no result: {output[-200:]}")
+    counted: dict[str, Any] = json.loads(found.removeprefix("RESULT "))
+    return counted
 
 
 def streams(port: int, mode: str, *, core: int, count: int, seconds: float) -> Figures:

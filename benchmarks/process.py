@@ -10,7 +10,8 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from benchmarks.environments import Unavailable
 
 PR_SET_PDEATHSIG = 1
 STOP_TIMEOUT_S = 8
-CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+HERTZ = os.sysconf("SC_CLK_TCK")
+# Places in /proc/PID/stat, counted after the process's name.
+PARENT, USER_TICKS, SYSTEM_TICKS, STARTED = 1, 11, 12, 19
 # The library is loaded here, because little is safe between fork and exec.
 _LIBC = ctypes.CDLL(None)
 
@@ -45,7 +48,7 @@ def die_with_parent() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server and its children: they share a session, by which they are found again."""
+    """A running server and its descendants, which are found again by their parents."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -71,23 +74,27 @@ class Server:
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
         return f"ended with code {self.process.returncode}: {lines[-1].strip()[:200] if lines else 'said nothing'}"
 
-    def _pids(self) -> Iterator[int]:
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and (fields := _stat(int(entry.name))) and int(fields[3]) == self.process.pid:
-                yield int(entry.name)
+    def _family(self) -> dict[int, list[str]]:
+        """The server and its descendants, by process id, each with its fields of /proc/PID/stat."""
+        running = {int(entry.name): _stat(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+        found = {self.process.pid: running.get(self.process.pid, [])}
+        grown = True
+        while grown:
+            more = {
+                pid: stat for pid, stat in running.items() if stat and int(stat[PARENT]) in found and pid not in found
+            }
+            found |= more
+            grown = bool(more)
+        return found
 
     def cpu_s(self) -> float:
-        """Processor time that the server and its children have used so far."""
-        ticks = 0
-        for pid in self._pids():
-            if fields := _stat(pid):
-                ticks += int(fields[11]) + int(fields[12])
-        return ticks / CLOCK_TICKS
+        """Processor time that the server and its descendants have used so far."""
+        return sum(int(stat[USER_TICKS]) + int(stat[SYSTEM_TICKS]) for stat in self._family().values() if stat) / HERTZ
 
     def peak_rss_mb(self) -> float:
-        """Sum of the peaks of resident memory of the server and its children, in MB."""
+        """Sum of the peaks of resident memory of the server and its descendants, in MB."""
         kilobytes = 0
-        for pid in self._pids():
+        for pid in self._family():
             try:
                 status = Path(f"/proc/{pid}/status").read_text()
             except OSError:
@@ -96,21 +103,23 @@ class Server:
         return kilobytes / 1024
 
     def stop(self) -> None:
-        """End the server and its children: asked first, then made to."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self.process.pid, number)
-            except ProcessLookupError:
-                break
-            try:
-                self.process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                continue
-        self.process.wait()
+        """End the server, which ends its children; what is left after a while is made to."""
+        family = self._family()
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        for pid, stat in family.items():
+            # The time of its start shows that it is still the same process.
+            if stat and (now := _stat(pid)) and now[STARTED] == stat[STARTED]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the name: 0 is the state, 3 the session, 11 and 12 the times."""
+    """The fields of /proc/PID/stat after the process's name."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     except OSError:

@@ -1,10 +1,11 @@
 """The load of streams: opens many at once over raw protocols and keeps the time of every event.
 
 Must not be what limits a measurement: it takes events out of the HTTP chunks with httptools and counts them without
-decoding. Run as `python -m benchmarks.streams PORT paced|full STREAMS SECONDS`; prints one JSON object.
+decoding. Run as `python -m benchmarks.streams PORT paced|full STREAMS SECONDS`; prints one JSON object,
+in which `count` and `seconds` are the events and the time of the whole run.
 
-paced: each stream is 50 tokens/s for SECONDS. Counted are the gaps between arrivals, the streams with a gap of more than
-250 ms, and those that had not ended, whole, two seconds after they should have.
+paced: each stream is 50 tokens/s for SECONDS. Counted are the gaps between arrivals, the streams with a gap of more
+than 250 ms, and those that had not ended, whole, two seconds after they should have.
 full: each stream starts anew when it ends. Counted are the events that arrive in SECONDS after one second of warm-up.
 """
 
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httptools
@@ -126,11 +128,11 @@ async def paced(port: int, streams: int, seconds: float) -> dict[str, Any]:
     loop, tally, ended = asyncio.get_running_loop(), Tally(), asyncio.Semaphore(0)
     tokens = round(seconds * TOKENS_PER_S)
     opened: list[Stream] = []
+    began = time.perf_counter()
     for number in range(streams):
         sent = request(port, number, 1000 // TOKENS_PER_S, tokens)
-        stream = Stream(sent, tokens, tally, lambda stream: ended.release())
-        opened.append(stream)
-        await loop.create_connection(lambda stream=stream: stream, "127.0.0.1", port)
+        make = partial(Stream, sent, tokens, tally, lambda stream: ended.release())
+        opened.append((await loop.create_connection(make, "127.0.0.1", port))[1])
         await asyncio.sleep(RAMP_S / streams)
     try:
         async with asyncio.timeout(seconds + GRACE_S):
@@ -147,6 +149,8 @@ async def paced(port: int, streams: int, seconds: float) -> dict[str, Any]:
         "stalled": sum(stream.worst_gap_s > STALL_S for stream in opened),
         "unfinished": len(late) + tally.broken,
         "first_p50_ms": first_ms[len(first_ms) // 2],
+        "seconds": time.perf_counter() - began,
+        "count": tally.events,
         "causes": tally.causes,
     }
 
@@ -168,16 +172,19 @@ async def full(port: int, streams: int, seconds: float) -> dict[str, Any]:
         except OSError as error:
             tally.fail(str(error))
 
+    connected = time.perf_counter()
     for number in range(streams):
         await connect(request(port, number, 0, FULL_SPEED_TOKENS))
     await asyncio.sleep(WARM_UP_S)
     before, began = tally.events, time.perf_counter()
     await asyncio.sleep(seconds)
-    events = tally.events - before
+    events, ended = tally.events, time.perf_counter()
     return {
-        "chunks_per_s": events / (time.perf_counter() - began),
+        "chunks_per_s": (events - before) / (ended - began),
         "streams": tally.whole,
         "unfinished": tally.broken,
+        "seconds": ended - connected,
+        "count": events,
         "causes": tally.causes,
     }
 

@@ -12,7 +12,13 @@ from gateway import __version__
 from gateway.errors import GraduandError
 
 # Each module owns one command and has `add_parser(commands)`.
-COMMANDS: tuple[str, ...] = ("gateway.supervisor", "gateway.admin_commands", "gateway.recorded")
+COMMANDS: tuple[str, ...] = (
+    "gateway.supervisor",
+    "gateway.admin_commands",
+    "gateway.engine.cli",
+    "gateway.recorded",
+    "training.cli",
+)
 
 
 def parser() -> argparse.ArgumentParser:

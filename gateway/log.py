@@ -36,8 +36,8 @@ class LogWriter:
         self._segment = 0
         self._file = -1
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
-        self._thread.start()
+        self._writer = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._writer.start()
 
     @property
     def pending_bytes(self) -> int:
@@ -56,7 +56,7 @@ class LogWriter:
     def close(self) -> None:
         """Write what is queued and stop."""
         self._closing.set()
-        self._thread.join()
+        self._writer.join()
         if self._file >= 0:
             os.close(self._file)
 

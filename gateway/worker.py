@@ -139,10 +139,7 @@ class Worker:
 
     def _reconfigure(self, settings: Settings) -> None:
         plane = self._plane
-        # Upstreams first: a new route must find its upstream. A removed upstream goes with the table that named it.
-        plane.fleet.replace({**plane.fleet.configured, **settings.upstreams})
-        plane.keys = ClientKeys(settings.client_keys)
-        plane.limits = self._limits(settings)
+        plane.configure(settings.upstreams, ClientKeys(settings.client_keys), self._limits(settings))
         for connection in self._connections:
             connection.authorized = None
         self._longest_s = _longest(settings)

@@ -23,9 +23,9 @@ FIRST_TOKEN_BUCKETS_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 
 OVERHEAD_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Family:
-    """One metric: its kind is counter, gauge or histogram (then with `buckets`)."""
+    """One metric: its kind is counter, gauge or histogram (then with `buckets`). Compared by identity: there is one each."""
 
     name: str
     kind: str
@@ -87,7 +87,7 @@ class Metrics:
 
     def __init__(self, file: SeriesFile) -> None:
         self._file = file
-        self._values = file.values
+        self._values = self.values = file.values
         self._cells: dict[tuple[Family, tuple[str, ...]], int] = {}
         self._sizes: dict[str, int] = {}
         gauges = {family.name for family in FAMILIES if family.kind == "gauge"}
@@ -102,6 +102,11 @@ class Metrics:
         if cell is None:
             cell = self._reserve(family, labels)
         self._values[cell] += amount
+
+    def cell(self, family: Family, labels: tuple[str, ...]) -> int:
+        """The index of a series' first cell in `values`, for a caller that counts the same series again and again."""
+        cell = self._cells.get((family, labels))
+        return self._reserve(family, labels) if cell is None else cell
 
     def set(self, family: Family, labels: tuple[str, ...], value: float) -> None:
         """Set a gauge."""

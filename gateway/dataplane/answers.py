@@ -4,7 +4,6 @@ Invariant: nothing that is broken passes as whole. A stream counts as complete o
 every choice) and reported no error before.
 """
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -13,41 +12,25 @@ from gateway.dataplane import failures, jsonedit
 from gateway.dataplane.assembly import Assembly
 from gateway.dataplane.failures import UpstreamFailed
 from gateway.dataplane.sse import EventSplitter, EventTooLong
+from gateway.dataplane.targets import Target
+from gateway.dataplane.template import Template, learn
 from gateway.openai import SSE_DONE
-from gateway.routes import Upstream
 
 Json = dict[str, Any]
 
-
-@dataclass(slots=True)
-class Expected:
-    """How to read an answer: the model to name, in JSON; whether the usage chunk was asked for by the client."""
-
-    model: str
-    model_json: bytes = field(init=False)
-    keep_usage: bool = True
-    lorax: bool = False
-    choices: int = 1
-
-    def __post_init__(self) -> None:
-        self.model_json = orjson.dumps(self.model)
+MOST_LESSONS = 16
 
 
-def expected(upstream: Upstream, model: str, *, keep_usage: bool = True, choices: Any = 1) -> Expected:
-    """What an answer of `upstream` for `model` should look like; `choices` is the request's `n`."""
-    count = choices if type(choices) is int else 1
-    return Expected(model, keep_usage=keep_usage, lorax=upstream.kind == "lorax", choices=count)
-
-
-def whole(body: bytes, wanted: Expected) -> tuple[bytes, Json]:
+def whole(body: bytes, wanted: Target) -> tuple[bytes, Json]:
     """Check a whole answer; return the bytes for the client and the parsed answer as the upstream gave it."""
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise UpstreamFailed(failures.MALFORMED) from error
-    failure = failures.from_error_event(data)
-    if failure is not None:
-        raise UpstreamFailed(failure)
+    if type(data) is not dict or "error" in data or data.get("object") == "error":
+        failure = failures.from_error_event(data)
+        if failure is not None:
+            raise UpstreamFailed(failure)
     if not data.get("choices") and type(data.get("data")) is not list:
         raise UpstreamFailed(failures.MALFORMED)
     if wanted.lorax and normalise_lorax(data, wanted.model):
@@ -92,13 +75,32 @@ def normalise_lorax(data: Json, model: str) -> bool:
 
 
 class StreamReader:
-    """Reads one event stream: `feed` returns what may go to the client; then look at `failure` and `done`."""
+    """Reads one event stream: `feed` returns what may go to the client; then look at `failure` and `done`.
 
-    __slots__ = ("_splitter", "_wanted", "assembly", "done", "failure", "served_model", "visible")
+    `keep_usage`: the client itself asked for the usage chunk. `choices`: the request's `n`.
+    """
 
-    def __init__(self, wanted: Expected) -> None:
+    __slots__ = (
+        "_choices",
+        "_keep_usage",
+        "_lessons",
+        "_splitter",
+        "_template",
+        "_wanted",
+        "assembly",
+        "done",
+        "failure",
+        "served_model",
+        "visible",
+    )
+
+    def __init__(self, wanted: Target, *, keep_usage: bool, choices: Any = None) -> None:
         self._wanted = wanted
+        self._choices: int = choices if type(choices) is int else 1
+        self._keep_usage = keep_usage
         self._splitter = EventSplitter()
+        self._template: Template | None = None
+        self._lessons = MOST_LESSONS
         self.assembly = Assembly()
         self.done = False
         self.failure: failures.Failure | None = None
@@ -112,26 +114,39 @@ class StreamReader:
         except EventTooLong:
             self.failure = failures.MALFORMED
             return b""
-        out = []
+        out: list[bytes] = []
         for payload in payloads:
             if self.done or self.failure is not None:
                 break
-            if payload == b"[DONE]":
+            template = self._template
+            text = b"" if template is None else template.text(payload)
+            if text and template is not None:
+                out.append(self._plain(template, text))
+            elif payload == b"[DONE]":
                 self.done = True
-                break
-            event = self._event(payload)
-            if event:
-                out.append(b"data: %b\n\n" % event)
+            else:
+                event = self._event(payload)
+                if event:
+                    out.append(b"data: %b\n\n" % event)
         return b"".join(out)
 
     def finish(self) -> bytes:
         """Call at the end of the bytes: the last event for the client; raise UpstreamFailed if the answer broke off."""
         if self.failure is not None:
             raise UpstreamFailed(self.failure)
-        whole = self.assembly.complete and len(self.assembly.finished) >= self._wanted.choices
+        whole = self.assembly.complete and len(self.assembly.finished) >= self._choices
         if not self.done and (self._splitter.unfinished or not whole):
             raise UpstreamFailed(failures.TRUNCATED)
         return SSE_DONE
+
+    def _plain(self, template: Template, text: bytes) -> bytes:
+        try:
+            self.assembly.add_text(template.index, template.field, text.decode())
+        except UnicodeDecodeError:
+            self.failure = failures.MALFORMED
+            return b""
+        self.visible = True
+        return template.framed(text)
 
     def _event(self, payload: bytes) -> bytes:
         try:
@@ -149,13 +164,16 @@ class StreamReader:
             payload = _encoded(chunk)
         if self.assembly.add(chunk):
             self.visible = True
-        elif not wanted.keep_usage and chunk.get("choices") == []:
+        elif not self._keep_usage and chunk.get("choices") == []:
             return b""  # the usage chunk that the gateway asked for, not the client
         model = chunk.get("model")
         if self.served_model is None and type(model) is str:
             self.served_model = model
-        if model == wanted.model:
-            return payload
-        if type(model) is str:
-            return jsonedit.set_model(payload, wanted.model_json)
-        return payload
+        released = payload
+        if model != wanted.model and type(model) is str:
+            released = jsonedit.set_model(payload, wanted.model_json)
+        if self._lessons and not wanted.lorax:
+            self._template = learn(payload, released, chunk) or self._template
+            # A stream whose chunks differ in more than their text is not worth learning from for ever.
+            self._lessons -= self._template is not None
+        return released

@@ -6,20 +6,22 @@ what a client has already seen.
 
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.dataplane import failures
-from gateway.dataplane.client import Call, Patience
+from gateway.dataplane.client import Call, Connection
 from gateway.dataplane.failures import Failure, UpstreamFailed
 from gateway.dataplane.fiber import sleep
 from gateway.dataplane.fleet import Fleet, ReplicaState
+from gateway.dataplane.targets import Target
 from gateway.routes import Timeouts
 from monitoring.metrics import ATTEMPTS, Metrics
 
 BACKOFF_S = 0.05
 LONGEST_BACKOFF_S = 2.0
 LONGEST_RETRY_AFTER_S = 10.0
+# Failures after which a model that has a fallback is not asked again: the fallback is quicker than more of the same.
+SLOW = ("first_token_timeout", "idle_timeout", "rate_limited")
 
 
 class ClientGone(Exception):
@@ -29,23 +31,29 @@ class ClientGone(Exception):
 CLIENT_GONE = Failure("client_gone", "the client went away", sick=False, retry=False, fall_back=False)
 
 
-@dataclass(slots=True)
 class Question:
-    """One request to one model. `fallback_behind`: another model can still answer if this one does not."""
+    """One request to one model; `committed` once a client has seen some of the answer. Times are the event loop's."""
 
-    upstream: str
-    model: str
-    arm: str
-    path: str
-    body: bytes
-    headers: bytes
-    stream: bool
-    fallback_behind: bool
-    stop_at: float
-    retries: int
-    committed: bool = False
-    first_sent_at: float | None = None
-    attempts: list[dict[str, Any]] = field(default_factory=list)
+    __slots__ = (
+        "attempts", "body", "committed", "first_sent_at", "headers", "path", "retries", "stop_at", "stream", "target",
+        "times",
+    )  # fmt: skip
+
+    def __init__(
+        self, target: Target, path: str, headers: bytes, body: bytes, *, stream: bool, times: Timeouts, stop_at: float,
+        retries: int,
+    ) -> None:  # fmt: skip
+        self.target = target
+        self.path = path
+        self.headers = headers
+        self.body = body
+        self.stream = stream
+        self.times = times
+        self.stop_at = stop_at
+        self.retries = retries
+        self.committed = False
+        self.first_sent_at: float | None = None
+        self.attempts: list[dict[str, Any]] = []
 
 
 class Asker:
@@ -57,18 +65,20 @@ class Asker:
         self._clock = clock
         self._wall = wall
 
-    async def ask(self, question: Question, times: Timeouts, take: Callable[[Call], Awaitable[None]]) -> None:
+    async def ask(self, question: Question, take: Callable[[Call], Awaitable[None]]) -> None:
         """Get an answer and let `take` read it; raise UpstreamFailed when that is not to be had."""
-        upstream = self.fleet[question.upstream]
+        target = question.target
+        upstream = target.upstream
         upstream.budget.request()
         tried: set[ReplicaState] = set()
-        for retries in range(question.retries + 1):
+        retries = 0
+        while True:
             now = self._clock()
-            replica = upstream.choose(question.model, now, tried)
+            replica = upstream.choose(target.model, now, tried)
             if replica is None:
                 raise UpstreamFailed(failures.BREAKER_OPEN)
             try:
-                await self._attempt(question, times, replica, take)
+                await self._attempt(question, replica, now, take)
                 return
             except UpstreamFailed as error:
                 failure = error.failure
@@ -77,88 +87,112 @@ class Asker:
                 now = self._clock()
                 tried.add(replica)
                 other = any(one.breaker.allows(now) for one in upstream.replicas if one not in tried)
-                delay_s = _delay_s(failure, retries, other, question)
+                delay_s = _delay_s(failure, retries, other=other, fallback_behind=target.fallback_behind)
                 if delay_s is None or now + delay_s >= question.stop_at or not upstream.budget.take(now):
                     raise
+            retries += 1
             if delay_s:
                 await sleep(self.fleet.loop, delay_s)
 
     async def _attempt(
-        self, question: Question, times: Timeouts, replica: ReplicaState, take: Callable[[Call], Awaitable[None]]
+        self, question: Question, replica: ReplicaState, began: float, take: Callable[[Call], Awaitable[None]]
     ) -> None:
-        began = self._clock()
         replica.begin(began)
-        failure: Failure | None = CLIENT_GONE
-        call: Call | None = None
+        failure = CLIENT_GONE
+        whole = False
         try:
-            call = await self._send(question, times, replica)
-            status = await call.head()
-            if not 200 <= status < 300:
-                raise UpstreamFailed(failures.from_answer(status, call.headers, await call.body(), self._wall()))
-            await take(call)
-            failure = None
+            call = await self._answered(question, replica)
+            await self._taken(call, take)
+            whole = True
         except UpstreamFailed as error:
             failure = error.failure = failures.without_key(error.failure, replica.upstream.api_key)
             raise
         finally:
-            if call is not None and not call.ended:
-                # A stream that said [DONE] may still have its last bytes to send; anything else is given up.
-                call.linger() if failure is None else call.close()
-            now = self._clock()
-            replica.end(failure, now, question.model)
-            outcome = "ok" if failure is None else failure.cause
-            self._metrics.add(ATTEMPTS, (question.upstream, outcome))
-            question.attempts.append(
-                {"upstream": question.upstream, "replica": replica.replica.url, "arm": question.arm, "outcome": outcome,
-                 "ms": round((now - began) * 1000, 3)}
-            )  # fmt: skip
+            self._note(question, replica, failure, began, whole=whole)
 
-    async def _send(self, question: Question, times: Timeouts, replica: ReplicaState) -> Call:
-        request = replica.request(question.path, question.headers, question.body)
-        fresh = False
-        while True:
-            connection = await replica.pool.connection(times.connect_s, fresh=fresh)
-            now = self._clock()
-            if question.first_sent_at is None:
-                question.first_sent_at = now
-            call = Call(connection, _patience(question, times, now), self.fleet.calls, self.fleet.loop)
-            call.send(request)
-            if not call.reused:
+    async def _taken(self, call: Call, take: Callable[[Call], Awaitable[None]]) -> None:
+        try:
+            status = call.status
+            if not 200 <= status < 300:
+                raise UpstreamFailed(failures.from_answer(status, call.headers, await call.body(), self._wall()))
+            await take(call)
+        except BaseException:
+            call.close()
+            raise
+        # A stream that said [DONE] may still have its last bytes to send.
+        call.linger()
+
+    async def _answered(self, question: Question, replica: ReplicaState) -> Call:
+        """A call whose head has arrived."""
+        connection = replica.pool.idle()
+        if connection is not None:
+            call = self._send(question, replica, connection)
+            if await self._headed(call):
                 return call
-            try:
-                await call.head()
-            except UpstreamFailed as error:
-                if error.failure is not failures.RESET:
-                    raise
-                # The upstream closed a kept connection while this request was on its way: no answer began, so a new
-                # connection gets it, and neither health nor budget is charged.
-                fresh = True
-                continue
-            except BaseException:
-                call.close()
-                raise
-            return call
+            # The upstream closed a kept connection while this request was on its way: no answer began, so a new
+            # connection gets it, and neither health nor budget is charged.
+        call = self._send(question, replica, await replica.pool.connect(question.times.connect_s))
+        if not await self._headed(call):
+            raise UpstreamFailed(failures.RESET)
+        return call
+
+    async def _headed(self, call: Call) -> bool:
+        """Wait for the head; False if the connection was closed before any of it came."""
+        try:
+            await call.head()
+        except UpstreamFailed as error:
+            if error.failure is failures.RESET:
+                return False
+            raise
+        except BaseException:
+            call.close()
+            raise
+        return True
+
+    def _send(self, question: Question, replica: ReplicaState, connection: Connection) -> Call:
+        now = self._clock()
+        if question.first_sent_at is None:
+            question.first_sent_at = now
+        times, stop_at = question.times, question.stop_at
+        if question.stream:
+            first_at = min(now + times.first_token_s, stop_at)
+        elif question.target.fallback_behind:
+            # A whole answer shows nothing before its end, so its first token cannot be waited for. With a fallback
+            # behind, an attempt must end early enough to leave the fallback its time.
+            first_at = min(now + times.first_token_s + times.idle_s, now + (stop_at - now) / 2)
+        else:
+            first_at = stop_at
+        call = Call(
+            connection, stream=question.stream, first_at=first_at, idle_s=times.idle_s, stop_at=stop_at,
+            active=self.fleet.calls, loop=self.fleet.loop,
+        )  # fmt: skip
+        call.send(replica.request(question.path, question.headers, question.body))
+        return call
+
+    def _note(self, question: Question, replica: ReplicaState, failure: Failure, began: float, *, whole: bool) -> None:
+        now = self._clock()
+        target = question.target
+        replica.end(None if whole else failure, now, target.model)
+        outcome = "ok" if whole else failure.cause
+        self._metrics.add(ATTEMPTS, (target.upstream_name, outcome))
+        took_ms = round((now - began) * 1000, 3)
+        question.attempts.append(
+            {
+                "upstream": target.upstream_name,
+                "arm": target.arm,
+                "replica": replica.url,
+                "outcome": outcome,
+                "ms": took_ms,
+            }
+        )
 
 
-def _patience(question: Question, times: Timeouts, now: float) -> Patience:
-    stop_at = question.stop_at
-    if question.stream:
-        return Patience(min(now + times.first_token_s, stop_at), times.idle_s, stop_at)
-    # A whole answer shows nothing before its end, so the first token cannot be waited for. With a fallback behind, an
-    # attempt must end early enough to leave the fallback its time.
-    first_at = stop_at
-    if question.fallback_behind:
-        first_at = min(now + times.first_token_s + times.idle_s, now + (stop_at - now) / 2)
-    return Patience(first_at, times.idle_s, stop_at)
-
-
-def _delay_s(failure: Failure, retries: int, other: bool, question: Question) -> float | None:
+def _delay_s(failure: Failure, retries: int, *, other: bool, fallback_behind: bool) -> float | None:
     """How long to wait before the next attempt; None if the next attempt is not worth it."""
-    slow = failure.cause in ("first_token_timeout", "idle_timeout", "rate_limited")
     if other:
         return 0.0
-    if question.fallback_behind and slow:
-        return None  # the fallback is quicker than waiting for a slow or overloaded model once more
+    if fallback_behind and failure.cause in SLOW:
+        return None
     if failure.retry_after_s is not None:
         return failure.retry_after_s if failure.retry_after_s <= LONGEST_RETRY_AFTER_S else None
     # Full jitter (Brooker, AWS Architecture Blog, 2015) over an exponential ceiling, never quite zero.

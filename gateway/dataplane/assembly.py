@@ -45,6 +45,10 @@ class Assembly:
                     visible |= self._add_choice(choice)
         return visible
 
+    def add_text(self, index: int, field: str, text: str) -> None:
+        """Take a piece of text in whose choice has begun; `field` is content or text."""
+        self._text(index, field, text)
+
     def answer(self) -> Json:
         """The whole answer, as far as it came."""
         kind = str(self._top.get("object", ""))

@@ -7,9 +7,7 @@ engine to stop generating. Every failure is an UpstreamFailed; a broken-off answ
 import asyncio
 import ssl
 import zlib
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import httptools
 
@@ -25,34 +23,27 @@ IDLE_CONNECTION_S = 60.0
 LINGER_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait, in the event loop's clock: `first_at` for the first byte of the body, `idle_s` between two
-    pieces of it, `stop_at` for its end."""
-
-    first_at: float
-    idle_s: float
-    stop_at: float
-
-
 class Call:
     """A request under way: its head, then its body, then its end."""
 
     __slots__ = (
-        "_active", "_chunks", "_connection", "_decoder", "_idle_s", "_loop", "_paused", "_signal", "_size", "_stop_at", "_total",
-        "deadline", "ended", "failure", "headers", "received", "reused", "status",
+        "_active", "_chunks", "_connection", "_decoder", "_idle_s", "_loop", "_paused", "_signal", "_size", "_stop_at",
+        "_stream", "_total", "deadline", "ended", "failure", "headers", "received", "reused", "status",
     )  # fmt: skip
 
     def __init__(
-        self, connection: "Connection", patience: Patience, active: set["Call"], loop: asyncio.AbstractEventLoop
-    ) -> None:
+        self, connection: "Connection", *, stream: bool, first_at: float, idle_s: float, stop_at: float,
+        active: set["Call"], loop: asyncio.AbstractEventLoop,
+    ) -> None:  # fmt: skip
+        """Times are the event loop's: `first_at` for the first byte of the body, `stop_at` for its end."""
         self._connection: Connection | None = connection
-        self._idle_s = patience.idle_s
-        self._stop_at = patience.stop_at
+        self._stream = stream
+        self._idle_s = idle_s
+        self._stop_at = stop_at
         self._active = active
         self._loop = loop
         self._signal = Signal()
-        self._chunks: deque[bytes] = deque()
+        self._chunks: list[bytes] = []
         self._size = 0
         self._total = 0
         self._paused = False
@@ -63,7 +54,7 @@ class Call:
         self.received = False
         self.failure: Failure | None = None
         self.reused = connection.used
-        self.deadline = patience.first_at
+        self.deadline = first_at
 
     def send(self, request: bytes) -> None:
         """Write the whole request; the answer's parts then arrive."""
@@ -75,8 +66,8 @@ class Call:
         connection.transport.write(request)
 
     async def head(self) -> int:
-        """Wait for status and headers; return the status."""
-        while not self.status:
+        """Wait for status and headers, of a whole answer for its end as well; return the status."""
+        while not (self.status and (self._stream or self.ended)):
             if self.failure is not None:
                 raise UpstreamFailed(self.failure)
             await self._signal
@@ -103,7 +94,8 @@ class Call:
             if self.failure is not None:
                 raise UpstreamFailed(self.failure)
             await self._signal
-        return b"".join(self._chunks)
+        chunks = self._chunks
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def began(self) -> None:
         """The answer has begun: from now on the idle timeout counts. Of a stream only its reader can tell."""
@@ -158,7 +150,7 @@ class Call:
         elif encoding not in (b"identity", b""):
             self.fail(failures.MALFORMED)
         # A stream is read as it comes; of a whole answer only the end is worth waking anybody for.
-        if status != 200 or b"event-stream" in headers.get(b"content-type", b""):
+        if self._stream:
             self._signal.wake()
 
     def on_body(self, data: bytes) -> None:
@@ -174,18 +166,18 @@ class Call:
         if self._total > MAX_ANSWER_BYTES:
             self.fail(failures.MALFORMED)
             return
-        streamed = b"event-stream" in self.headers.get(b"content-type", b"")
         if self._paused:
             pass  # read before the pause; silence is not counted until it ends
         elif self.received:
             self.deadline = min(self._loop.time() + self._idle_s, self._stop_at)
-        elif not streamed:
+        elif not self._stream:
             self.began()
         self._chunks.append(data)
-        self._size += len(data)
-        if streamed and self._size > PAUSE_ABOVE_BYTES:
-            self.pause()
-        self._signal.wake()
+        if self._stream:
+            self._size += len(data)
+            if self._size > PAUSE_ABOVE_BYTES:
+                self.pause()
+            self._signal.wake()
 
     def on_end(self) -> None:
         self.ended = True
@@ -287,13 +279,18 @@ class Pool:
         self._loop = loop
         self._idle: list[Connection] = []
 
-    async def connection(self, connect_s: float, *, fresh: bool = False) -> Connection:
-        """An idle connection, or a new one; raise UpstreamFailed if none can be made within `connect_s`."""
-        while self._idle and not fresh:
-            connection = self._idle.pop()
+    def idle(self) -> Connection | None:
+        """The connection that was used last, or None if there is none to reuse."""
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
             if not connection.transport.is_closing():
                 connection.idle_since = 0.0
                 return connection
+        return None
+
+    async def connect(self, connect_s: float) -> Connection:
+        """A new connection; raise UpstreamFailed if none can be made within `connect_s`."""
         signal = Signal()
         task = self._loop.create_task(self._connect(connect_s))
         task.add_done_callback(lambda _: signal.wake())

@@ -5,16 +5,19 @@ has been released; what was released and then broke off ends in an error event a
 that looks like success.
 """
 
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gateway import record
-from gateway.dataplane import answers, failures, wire
+from gateway.dataplane import answers, failures, lorax, wire
 from gateway.dataplane.asking import ClientGone, Question
 from gateway.dataplane.client import Call
 from gateway.dataplane.failures import Failure, UpstreamFailed
 from gateway.dataplane.fiber import Fiber
 from gateway.dataplane.server import JSON, ClientConnection, Request
 from gateway.dataplane.shadow import Copy
+from gateway.dataplane.targets import RouteTargets, Target
 from gateway.errors import RequestError, did_you_mean
 from gateway.openai import error_body
 from gateway.routes import Route
@@ -36,9 +39,32 @@ class Exchange:
     """Serves one request on one connection. `start()` runs it; the connection calls `client_gone`."""
 
     __slots__ = (
-        "_answer", "_arm", "_began", "_call", "_client", "_connection", "_data", "_decision", "_endpoint", "_error",
-        "_fiber", "_first_at", "_gone", "_id", "_pieces", "_plane", "_reason", "_released", "_request", "_route",
-        "_served_model", "_status", "_stream", "_usage", "_whole", "asked",
+        "_answer",
+        "_arm",
+        "_began",
+        "_call",
+        "_client",
+        "_connection",
+        "_data",
+        "_decision",
+        "_endpoint",
+        "_error",
+        "_fiber",
+        "_first_at",
+        "_gone",
+        "_id",
+        "_pieces",
+        "_plane",
+        "_reason",
+        "_released",
+        "_request",
+        "_served_model",
+        "_status",
+        "_stream",
+        "_targets",
+        "_usage",
+        "_whole",
+        "asked",
     )  # fmt: skip
 
     def __init__(self, plane: "Plane", connection: ClientConnection, request: Request, endpoint: wire.Endpoint) -> None:
@@ -50,7 +76,7 @@ class Exchange:
         self._id = record.new_id()
         self._client = 0
         self._data: dict[str, Any] = {}
-        self._route: Route | None = None
+        self._targets: RouteTargets | None = None
         self._decision = NOBODY
         self._arm = TEACHER
         self._reason = NOBODY.reason
@@ -105,57 +131,64 @@ class Exchange:
         plane, request = self._plane, self._request
         self._client = plane.admit(self._connection, request)
         data = self._data = wire.parse(request.body, self._endpoint)
-        route = self._route = plane.table.routes.get(data["model"])
-        if route is None:
-            raise _unknown_model(data["model"], plane.table.routes)
+        targets = self._targets = plane.routes.get(data["model"])
+        if targets is None:
+            raise _unknown_model(data["model"], plane.routes)
+        route = targets.route
         self._stream = data.get("stream") is True and self._endpoint.streams
         self._decision = decision = decide(route, _unit(route, data, request), self._id)
         self._reason, self._arm = decision.reason, decision.arm
         if decision.unit_missing and route.unit.kind != "request":
             plane.metrics.add(m.UNIT_MISSING, (route.name,))
         try:
-            await self._answer_from(route, decision.arm)
+            if decision.arm == STUDENT:
+                await self._ask_student(targets)
+            else:
+                await plane.asker.ask(self._question(targets, targets.teacher), self._taker)
         except UpstreamFailed as error:
             if self._released:
                 self._break(error.failure)
             else:
                 self._fail(error.failure)
 
-    async def _answer_from(self, route: Route, arm: str) -> None:
-        if arm == TEACHER:
-            await self._ask(route, TEACHER, fallback_behind=False)
-            return
-        fallback = route.on_student_failure == TEACHER
+    async def _ask_student(self, targets: RouteTargets) -> None:
+        student = targets.student
+        assert student is not None
+        asker = self._plane.asker
         try:
-            await self._ask(route, STUDENT, fallback_behind=fallback)
+            await asker.ask(self._question(targets, student), self._taker)
         except UpstreamFailed as error:
             failure = error.failure
-            if self._released or not fallback or not failure.fall_back:
+            if self._released or not student.fallback_behind or not failure.fall_back:
                 raise
             self._reason, self._arm = f"fallback:{failure.cause}", TEACHER
             try:
-                await self._ask(route, TEACHER, fallback_behind=False)
+                await asker.ask(self._question(targets, targets.teacher), self._taker)
             except UpstreamFailed as second:
                 raise UpstreamFailed(_of_both(failure, second.failure)) from second
 
-    async def _ask(self, route: Route, arm: str, *, fallback_behind: bool) -> None:
+    def _question(self, targets: RouteTargets, target: Target) -> Question:
+        route, request = targets.route, self._request
         question = self._plane.question(
-            route, arm, self._endpoint, self._request.body, self._data,
-            headers=_forwarded(self._request, self._id), stop_at=self._began + route.timeouts.total_s,
-            fallback_behind=fallback_behind,
+            route, target, self._endpoint, request.body, self._data, headers=_forwarded(request, self._id),
+            stop_at=self._began + route.timeouts.total_s, retries=route.retries,
         )  # fmt: skip
         self.asked.append(question)
-        await self._plane.asker.ask(question, route.timeouts, self._relay_stream if self._stream else self._relay_whole)
+        return question
+
+    @property
+    def _taker(self) -> Callable[[Call], Awaitable[None]]:
+        return self._relay_stream if self._stream else self._relay_whole
 
     # Reading an answer and releasing it.
 
     async def _relay_whole(self, call: Call) -> None:
         question = self.asked[-1]
-        body = await call.body()
-        wanted = self._plane.expected(question, keep_usage=True)
-        released, data = answers.whole(body, wanted)
-        self._first_at = self._plane.clock()
+        released, data = answers.whole(await call.body(), question.target)
         self._answer = released.decode("utf-8", "replace")
+        if self._endpoint.lorax:
+            released = lorax.whole(data, self._data, listed=self._endpoint is wire.GENERATE_EITHER)
+        self._first_at = self._plane.clock()
         self._usage = data.get("usage")
         model = data.get("model")
         self._served_model = model if type(model) is str else None
@@ -165,21 +198,22 @@ class Exchange:
         self._connection.respond(200, JSON + self._headers(), released)
 
     async def _relay_stream(self, call: Call) -> None:
-        question, route = self.asked[-1], self._route
-        assert route is not None
+        question, targets = self.asked[-1], self._targets
+        assert targets is not None
         if b"event-stream" not in call.headers.get(b"content-type", b""):
-            answers.whole(await call.body(), self._plane.expected(question, keep_usage=True))
+            answers.whole(await call.body(), question.target)
             raise UpstreamFailed(failures.MALFORMED)
         keep_usage, count = wire.keeps_usage(self._data), self._data.get("n")
-        reader = answers.StreamReader(self._plane.expected(question, keep_usage=keep_usage, choices=count))
-        hold = {"block": None, "window": WINDOW_BYTES, "observe": 0}[route.release]
+        reader = answers.StreamReader(question.target, keep_usage=keep_usage, choices=count)
+        hold = {"block": None, "window": WINDOW_BYTES, "observe": 0}[targets.route.release]
         held: list[bytes] = []
         try:
             while not reader.done:
                 data = await call.read()
                 if not data:
                     break
-                held.append(reader.feed(data))
+                events = reader.feed(data)
+                held.append(lorax.events(events) if self._endpoint.lorax else events)
                 if reader.visible and not call.received:
                     call.began()
                     self._first_at = self._plane.clock()
@@ -191,6 +225,8 @@ class Exchange:
                 if reader.failure is not None:
                     break
             end = reader.finish()
+            if self._endpoint.lorax:
+                end = lorax.last_event(reader.assembly, self._data)
         finally:
             self._take_over(reader)
         await self._release(question, call, b"".join(held) + end)
@@ -224,6 +260,8 @@ class Exchange:
         self._status, self._error = error.status, error.code or error.kind
         body = error_body(error.message, error.kind, param=error.param, code=error.code)
         wait = b"" if error.retry_after_s is None else b"retry-after: %d\r\n" % (error.retry_after_s + 0.999)
+        if self._endpoint.lorax:
+            body = lorax.error(body, error.status)
         if not self._gone:
             self._connection.respond(error.status, b"%bx-graduand-id: %b\r\n%b" % (JSON, self._id.encode(), wait), body)
 
@@ -236,6 +274,8 @@ class Exchange:
         kind = "rate_limit_error" if failure.status == 429 else "server_error"
         message = failure.message if failure.status == 500 else f"{failure.message} (route {self._route_name})"
         body = failure.body or error_body(message, kind, code=failure.cause)
+        if self._endpoint.lorax:
+            body = lorax.error(body, failure.status)
         self._answer = body.decode("utf-8", "replace")
         wait = failure.retry_after_s
         retry = b"" if wait is None else b"retry-after: %d\r\n" % (wait + 0.999)
@@ -245,71 +285,71 @@ class Exchange:
         self._error = failure.cause
         if self._gone or self._whole:
             return
-        event = error_body(f"the answer broke off: {failure.message}", "server_error", code=failure.cause)
-        self._connection.write(b"data: %b\n\n" % event)
+        body = error_body(f"the answer broke off: {failure.message}", "server_error", code=failure.cause)
+        event = lorax.error_event(body) if self._endpoint.lorax else b"data: %b\n\n" % body
+        self._connection.write(event)
         self._connection.break_stream()
 
     # The end.
 
     @property
     def _route_name(self) -> str:
-        return self._route.name if self._route is not None else "unknown"
+        return self._targets.route.name if self._targets is not None else "unknown"
+
+    @property
+    def _adapter(self) -> str | None:
+        return self.asked[-1].target.model if self._arm == STUDENT and self.asked else None
 
     def _headers(self) -> bytes:
         number = self._id.encode()
-        return (
-            b"x-graduand-id: %b\r\nx-request-id: %b\r\nx-graduand-route: %b\r\nx-graduand-arm: %b\r\n"
-            b"x-graduand-reason: %b\r\n"
-            % (number, number, self._route_name.encode(), self._arm.encode(), self._reason.encode())
-        )
+        return b"x-graduand-id: %b\r\nx-request-id: %b\r\n%b" % (
+            number, number, _arm_headers(self._route_name, self._arm, self._reason)
+        )  # fmt: skip
+
+    def _outcome(self) -> str:
+        if self._whole:
+            return "ok"
+        if self._gone:
+            return "cancelled"
+        return "broken" if self._released else "error" if self._status >= 500 else "refused"
 
     def _finish(self) -> None:
-        plane, now, route, arm = self._plane, self._plane.clock(), self._route_name, self._arm
-        outcome = "ok" if self._whole else "cancelled" if self._gone else "error" if self._status >= 500 else "refused"
-        if self._released and not self._whole and not self._gone:
-            outcome = "broken"
-        counts = plane.metrics
-        counts.add(m.REQUESTS, (route, arm, outcome))
-        counts.observe(m.DURATION, (route, arm), now - self._began)
-        if self._route is None:
-            plane.log.append(self._record(now, {"prompt_tokens": 0, "completion_tokens": 0, "kind": "exact"}))
-            return
+        plane, targets, now, began = self._plane, self._targets, self._plane.clock(), self._began
+        first_at, sent_at = self._first_at, self.asked[0].first_sent_at if self.asked else None
+        meter = plane.meters.of(self._route_name, self._arm, self._adapter or "", self._outcome())
+        meter.ended(
+            now - began, None if first_at is None else first_at - began, None if sent_at is None else sent_at - began
+        )
         usage = record.usage_of(self._usage, self._pieces, len(self._request.body), completed=self._whole)
-        if self._first_at is not None:
-            counts.observe(m.FIRST_TOKEN, (route, arm), self._first_at - self._began)
-        adapter = self.asked[-1].model if self.asked and arm == STUDENT else ""
         if self._whole or self._pieces:
-            counts.add(m.INPUT_TOKENS, (route, arm, adapter), usage["prompt_tokens"])
-            counts.add(m.OUTPUT_TOKENS, (route, arm, adapter), usage["completion_tokens"])
+            meter.used(usage["prompt_tokens"], usage["completion_tokens"])
             plane.spend(self._client, usage["prompt_tokens"] + usage["completion_tokens"])
         if self._reason.startswith("fallback:"):
-            counts.add(m.FALLBACKS, (route, self._reason[9:]))
-        if self.asked and (sent := self.asked[0].first_sent_at) is not None:
-            counts.observe(m.OVERHEAD, (route,), sent - self._began)
-        plane.log.append(self._record(now, usage))
-        if self._whole and self._decision.shadow and arm == TEACHER:
+            plane.metrics.add(m.FALLBACKS, (self._route_name, self._reason[9:]))
+        timings = {"overhead_ms": _ms(sent_at, began), "ttft_ms": _ms(first_at, began), "total_ms": _ms(now, began)}
+        plane.log.append(self._record(usage, timings))
+        if targets is not None and self._whole and self._decision.shadow and self._arm == TEACHER:
             plane.shadower.offer(
-                Copy(
-                    self._route, self._endpoint, self._request.body, self._data, self._id, self._decision, self._client
-                )
+                Copy(targets, self._endpoint, self._request.body, self._data, self._id, self._decision, self._client)
             )
 
-    def _record(self, now: float, usage: dict[str, Any]) -> dict[str, Any]:
-        route, began = self._route, self._began
-        sent = self.asked[0].first_sent_at if self.asked else None
+    def _record(self, usage: dict[str, Any], timings: dict[str, float | None]) -> dict[str, Any]:
+        targets = self._targets
         return record.record(
             id=self._id, parent_id=None, role="served", route=self._route_name, endpoint=self._endpoint.path,
-            decision=self._decision, arm=self._arm, reason=self._reason,
-            adapter=self.asked[-1].model if self.asked and self._arm == STUDENT else None,
-            teacher_model=route.teacher.model if route is not None else "", served_model=self._served_model,
-            status=self._status, request_body=None if self._status in UNLOGGED else self._request.body, request=self._data, response_json=self._answer,
-            stream=self._stream, completed=self._whole, client_disconnected=self._gone, bytes_released=self._released,
-            timings={
-                "overhead_ms": _ms(sent, began), "ttft_ms": _ms(self._first_at, began), "total_ms": _ms(now, began),
-            },
-            usage=usage, attempts=[one for question in self.asked for one in question.attempts], error=self._error,
+            decision=self._decision, arm=self._arm, reason=self._reason, adapter=self._adapter,
+            teacher_model=targets.route.teacher.model if targets is not None else "", served_model=self._served_model,
+            status=self._status, request_body=None if self._status in UNLOGGED else self._request.body,
+            request=self._data, response_json=self._answer, stream=self._stream, completed=self._whole,
+            client_disconnected=self._gone, bytes_released=self._released, timings=timings, usage=usage,
+            attempts=[one for question in self.asked for one in question.attempts], error=self._error,
             client=self._client,
         )  # fmt: skip
+
+
+@lru_cache(1024)
+def _arm_headers(route: str, arm: str, reason: str) -> bytes:
+    return f"x-graduand-route: {route}\r\nx-graduand-arm: {arm}\r\nx-graduand-reason: {reason}\r\n".encode()
 
 
 def _unit(route: Route, data: dict[str, Any], request: Request) -> str | None:
@@ -323,7 +363,7 @@ def _unit(route: Route, data: dict[str, Any], request: Request) -> str | None:
     return None
 
 
-def _unknown_model(model: str, routes: dict[str, Route]) -> RequestError:
+def _unknown_model(model: str, routes: Mapping[str, object]) -> RequestError:
     shown = model if len(model) <= 100 else model[:100] + "…"
     hint = did_you_mean(shown, routes) or f" There are: {', '.join(list(routes)[:20])}."
     return RequestError(404, f"there is no model {shown!r} here.{hint}", param="model", code="model_not_found")

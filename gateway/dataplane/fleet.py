@@ -21,7 +21,7 @@ MISSING_FOR_S = 5.0
 class ReplicaState:
     """One address: its pool, its breaker, and how many requests are under way."""
 
-    __slots__ = ("_authority", "_key", "_missing", "breaker", "in_flight", "pool", "replica", "upstream")
+    __slots__ = ("_heads", "_key", "_missing", "breaker", "in_flight", "pool", "replica", "upstream", "url")
 
     def __init__(
         self, upstream: Upstream, replica: Replica, tls: ssl.SSLContext | None, loop: asyncio.AbstractEventLoop
@@ -31,19 +31,26 @@ class ReplicaState:
         self.pool = Pool(replica, tls, loop)
         self.breaker = Breaker()
         self.in_flight = 0
+        self.url = replica.url
         self._missing: dict[str, float] = {}
         host = f"[{replica.host}]" if ":" in replica.host else replica.host
         default = replica.port == (443 if replica.scheme == "https" else 80)
-        self._authority = (host if default else f"{host}:{replica.port}").encode()
-        self._key = b"authorization: Bearer %b\r\n" % upstream.api_key.encode() if upstream.api_key else b""
+        authority = host if default else f"{host}:{replica.port}"
+        key = f"authorization: Bearer {upstream.api_key}\r\n" if upstream.api_key else ""
+        self._key = (
+            f"host: {authority}\r\ncontent-type: application/json\r\naccept-encoding: identity\r\n{key}".encode()
+        )
+        self._heads: dict[str, bytes] = {}
 
     def request(self, path: str, extra_headers: bytes, body: bytes) -> bytes:
         """The bytes of a POST to `path` below the base URL; `extra_headers` are encoded lines."""
-        return (
-            b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-type: application/json\r\naccept-encoding: identity\r\n"
-            b"%b%bcontent-length: %d\r\n\r\n%b"
-            % ((self.replica.prefix + path).encode(), self._authority, self._key, extra_headers, len(body), body)
-        )
+        head = self._heads.get(path)
+        if head is None:
+            # LoRAX's base URL is its root, below which the OpenAI routes have a prefix of their own.
+            root = "/v1" if self.upstream.kind == "lorax" and not self.replica.prefix.endswith("/v1") else ""
+            line = f"POST {self.replica.prefix}{root}{path} HTTP/1.1\r\n".encode()
+            head = self._heads[path] = line + self._key
+        return b"%b%bcontent-length: %d\r\n\r\n%b" % (head, extra_headers, len(body), body)
 
     def begin(self, now: float) -> None:
         """A request is about to be sent."""
@@ -98,7 +105,7 @@ class UpstreamState:
         candidates = fresh or allowed
         if not candidates:
             return None
-        return min(candidates, key=lambda one: (one.in_flight, mmh3.hash(one.replica.url + model, signed=False)))
+        return min(candidates, key=lambda one: (one.in_flight, mmh3.hash(one.url + model, signed=False)))
 
     def close(self) -> None:
         """Close idle connections; calls under way go on."""

@@ -20,7 +20,7 @@ def set_model(body: bytes, model: bytes) -> bytes:
     `body` must be a JSON object that was parsed before. A key given twice is replaced twice, so that no reader that takes
     the first sees another model than a reader that takes the last. Without the key, `body` is returned unchanged.
     """
-    # One occurrence of "model" with its quotes, and no escaped letter (m, o, d, e and l are \\u006.) that could spell it: that one is the key.
+    # One occurrence of "model" with its quotes, and no escape that could spell one of its letters: that one is the key.
     if body.count(b'"model"') == 1 and b"\\u006" not in body:
         found = _MODEL.search(body)
         if found is not None:

@@ -11,18 +11,18 @@ from typing import Any
 import orjson
 
 from gateway.dataplane import wire
-from gateway.dataplane.answers import Expected, expected
 from gateway.dataplane.asking import Asker, Question
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.fleet import Fleet
 from gateway.dataplane.keys import ClientKeys, KeyLimits
+from gateway.dataplane.meters import Meters
 from gateway.dataplane.server import JSON, ClientConnection, Request
 from gateway.dataplane.shadow import Shadower
+from gateway.dataplane.targets import Target, resolve
 from gateway.errors import RequestError, did_you_mean
 from gateway.log import LogWriter
 from gateway.openai import error_body, model_list
-from gateway.routes import Route, RouteTable
-from gateway.routing import STUDENT
+from gateway.routes import Route, RouteTable, Upstream
 from monitoring import metrics as m
 from monitoring.metrics import Metrics
 
@@ -42,6 +42,7 @@ class Plane:
         log: LogWriter,
     ) -> None:
         self.table = table
+        self.routes = resolve(table, fleet)
         self.fleet = fleet
         self.loop: asyncio.AbstractEventLoop = fleet.loop
         # The loop's own time is the same clock, but in whole milliseconds and as of the loop's last turn.
@@ -49,17 +50,32 @@ class Plane:
         self.keys = keys
         self.limits = limits
         self.metrics = metrics
+        self.meters = Meters(metrics)
         self.log = log
         self.asker = Asker(fleet, metrics, self.clock, time.time)
         self.shadower = Shadower(self)
         self.in_flight = 0
         self.draining = False
         self._log_counted: dict[str, int] = {}
-        self._gets = {b"/healthz": self._healthz, b"/readyz": self._readyz, b"/v1/models": self._models}
+        self._gets = {
+            b"/healthz": self._healthz,
+            b"/readyz": self._readyz,
+            b"/v1/models": self._models,
+            b"/health": self._healthz,
+        }
 
     def serve_by(self, table: RouteTable) -> None:
         """Serve requests that begin from now on by `table`."""
         self.table = table
+        self.routes = resolve(table, self.fleet)
+
+    def configure(self, upstreams: dict[str, Upstream], keys: ClientKeys, limits: KeyLimits | None) -> None:
+        """Take a reloaded configuration over; the table that goes with it follows by `serve_by`."""
+        # What the old table names stays until then: a request must find its upstream.
+        self.fleet.replace({**self.fleet.configured, **upstreams})
+        self.routes = resolve(self.table, self.fleet)
+        self.keys = keys
+        self.limits = limits
 
     def handle(self, connection: ClientConnection, request: Request) -> None:
         """Answer one request."""
@@ -98,27 +114,15 @@ class Plane:
             self.limits.spend(client, tokens, time.time())
 
     def question(
-        self, route: Route, arm: str, endpoint: wire.Endpoint, body: bytes, data: dict[str, Any], *, headers: bytes,
-        stop_at: float, fallback_behind: bool, retries: int | None = None,
+        self, route: Route, target: Target, endpoint: wire.Endpoint, body: bytes, data: dict[str, Any], *,
+        headers: bytes, stop_at: float, retries: int,
     ) -> Question:  # fmt: skip
         """The question that puts a client's request to one arm of a route."""
-        if arm == STUDENT:
-            assert route.student is not None
-            upstream, model = route.student.upstream, route.student.adapter
-        else:
-            upstream, model = route.teacher.upstream, route.teacher.model
+        path, asked = wire.upstream_request(body, data, endpoint, target)
         stream = data.get("stream") is True and endpoint.streams
-        ask_usage = stream and not wire.keeps_usage(data)
         return Question(
-            upstream=upstream, model=model, arm=arm, path=endpoint.path, headers=headers, stream=stream, stop_at=stop_at,
-            body=wire.upstream_body(body, data, model, ask_usage=ask_usage), fallback_behind=fallback_behind,
-            retries=route.retries if retries is None else retries,
-        )  # fmt: skip
-
-    def expected(self, question: Question, *, keep_usage: bool, choices: Any = 1) -> Expected:
-        """How to read the answer to `question`."""
-        upstream = self.fleet[question.upstream].upstream
-        return expected(upstream, question.model, keep_usage=keep_usage, choices=choices)
+            target, path, headers, asked, stream=stream, times=route.timeouts, stop_at=stop_at, retries=retries
+        )
 
     def crashed(self, error: BaseException) -> None:
         """An exception that nobody expected: it is a bug, and one request's only."""

@@ -14,8 +14,8 @@ from gateway.dataplane.asking import Question
 from gateway.dataplane.client import Call
 from gateway.dataplane.failures import UpstreamFailed
 from gateway.dataplane.fiber import Fiber
+from gateway.dataplane.targets import RouteTargets, Target
 from gateway.dataplane.wire import Endpoint
-from gateway.routes import Route
 from gateway.routing import STUDENT, Decision
 from monitoring import metrics as m
 
@@ -31,7 +31,7 @@ MAX_WAITING_BYTES = 64 << 20
 class Copy:
     """One request to shadow, and the served request that it belongs to."""
 
-    route: Route
+    targets: RouteTargets
     endpoint: Endpoint
     body: bytes
     data: dict[str, Any]
@@ -57,7 +57,7 @@ class Shadower:
     def offer(self, copy: Copy) -> None:
         """Queue a copy, or drop and count it."""
         if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + len(copy.body) > MAX_WAITING_BYTES:
-            self._plane.metrics.add(m.SHADOWS, (copy.route.name, "dropped"))
+            self._plane.metrics.add(m.SHADOWS, (copy.targets.route.name, "dropped"))
             return
         self._waiting.append(copy)
         self._waiting_bytes += len(copy.body)
@@ -94,30 +94,27 @@ class _Shadow:
 
     async def run(self) -> None:
         plane, copy = self._plane, self._copy
-        route = copy.route
+        route, target = copy.targets.route, copy.targets.student
+        assert target is not None
         question = plane.question(
-            route, STUDENT, copy.endpoint, copy.body, copy.data, headers=b"", fallback_behind=False,
-            stop_at=self._began + route.timeouts.total_s, retries=0,
+            route, target, copy.endpoint, copy.body, copy.data, headers=b"", retries=0,
+            stop_at=self._began + route.timeouts.total_s,
         )  # fmt: skip
         error = None
         try:
-            await plane.asker.ask(question, route.timeouts, lambda call: self._take(call, question))
+            await plane.asker.ask(question, lambda call: self._take(call, target))
         except UpstreamFailed as failed:
             error = failed.failure.cause
         plane.metrics.add(m.SHADOWS, (route.name, error or "ok"))
         plane.log.append(self._record(question, error))
 
-    async def _take(self, call: Call, question: Question) -> None:
-        wanted = self._plane.expected(question, keep_usage=True)
+    async def _take(self, call: Call, target: Target) -> None:
         if b"event-stream" not in call.headers.get(b"content-type", b""):
-            body, data = answers.whole(await call.body(), wanted)
-            self._answer, self._usage, self._served_model = (
-                body.decode("utf-8", "replace"),
-                data.get("usage"),
-                data.get("model"),
-            )
+            body, data = answers.whole(await call.body(), target)
+            self._answer = body.decode("utf-8", "replace")
+            self._usage, self._served_model = data.get("usage"), data.get("model")
             return
-        reader = answers.StreamReader(wanted)
+        reader = answers.StreamReader(target, keep_usage=True)
         try:
             while not reader.done and reader.failure is None:
                 piece = await call.read()
@@ -134,11 +131,11 @@ class _Shadow:
             self._usage, self._pieces, self._served_model = assembly.usage, assembly.pieces, reader.served_model
 
     def _record(self, question: Question, error: str | None) -> dict[str, Any]:
-        copy, began = self._copy, self._began
+        copy, began, route = self._copy, self._began, self._copy.targets.route
         return record.record(
-            id=record.new_id(), parent_id=copy.parent_id, role="shadow", route=copy.route.name, endpoint=copy.endpoint.path,
-            decision=copy.decision, arm=STUDENT, reason="shadow", adapter=question.model,
-            teacher_model=copy.route.teacher.model, served_model=self._served_model, status=200 if error is None else 502,
+            id=record.new_id(), parent_id=copy.parent_id, role="shadow", route=route.name, endpoint=copy.endpoint.path,
+            decision=copy.decision, arm=STUDENT, reason="shadow", adapter=question.target.model,
+            teacher_model=route.teacher.model, served_model=self._served_model, status=200 if error is None else 502,
             request_body=copy.body, request=copy.data, response_json=self._answer, stream=question.stream,
             completed=error is None, client_disconnected=False, bytes_released=0,
             timings={

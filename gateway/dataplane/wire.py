@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 
-from gateway.dataplane import jsonedit
+from gateway.dataplane import jsonedit, lorax
+from gateway.dataplane.targets import Target
 from gateway.errors import RequestError
 
 Json = dict[str, Any]
@@ -18,21 +19,33 @@ INCLUDE_USAGE = b'"stream_options":{"include_usage":true}'
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One OpenAI endpoint: its path below an upstream's base URL and the field without which it makes no sense."""
+    """One endpoint: its path and the field without which it makes no sense.
+
+    Paths of OpenAI's endpoints are those below an upstream's base URL; `lorax` marks LoRAX's own, which are translated.
+    """
 
     path: str
     needs: str
     streams: bool
+    lorax: bool = False
 
 
 CHAT = Endpoint("/chat/completions", "messages", True)
 COMPLETIONS = Endpoint("/completions", "prompt", True)
 EMBEDDINGS = Endpoint("/embeddings", "input", False)
-ENDPOINTS = {b"/v1" + one.path.encode(): one for one in (CHAT, COMPLETIONS, EMBEDDINGS)}
+GENERATE = Endpoint("/generate", "inputs", False, lorax=True)
+GENERATE_STREAM = Endpoint("/generate_stream", "inputs", True, lorax=True)
+GENERATE_EITHER = Endpoint("/", "inputs", True, lorax=True)
+ENDPOINTS = {
+    **{b"/v1" + one.path.encode(): one for one in (CHAT, COMPLETIONS, EMBEDDINGS)},
+    **{one.path.encode(): one for one in (GENERATE, GENERATE_STREAM, GENERATE_EITHER)},
+}
 
 
 def parse(body: bytes, endpoint: Endpoint) -> Json:
     """The request as JSON data; raise RequestError if it cannot be routed."""
+    if endpoint.lorax:
+        return lorax.parse(body, stream=None if endpoint is GENERATE_EITHER else endpoint.streams)
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -68,17 +81,27 @@ def keeps_usage(data: Json) -> bool:
     return type(options) is dict and options.get("include_usage") is True
 
 
-def upstream_body(body: bytes, data: Json, model: str, *, ask_usage: bool) -> bytes:
-    """The client's body with another model; with `ask_usage`, asking for the stream's usage chunk as well."""
+def upstream_request(body: bytes, data: Json, endpoint: Endpoint, target: Target) -> tuple[str, bytes]:
+    """The path and body that put a client's request to `target`: the client's bytes with another model.
+
+    A stream asks for its usage chunk, so that its tokens are counted exactly.
+    """
+    if endpoint.lorax:
+        return lorax.translated(data, target)
     # Also where the last "model" is right already: the key may be there twice, and an upstream may take the first.
-    changed = jsonedit.set_model(body, orjson.dumps(model))
-    if not ask_usage:
-        return changed
-    if data.get("stream_options") is None and "stream_options" not in data:
-        return jsonedit.append_member(changed, INCLUDE_USAGE)
-    options = {**(data.get("stream_options") or {}), "include_usage": True}
+    changed = jsonedit.set_model(body, target.model_json)
+    if target.lorax and type(data.get("stop")) is str:
+        changed = _with(changed, "stop", [data["stop"]])  # LoRAX takes lists only
+    if data.get("stream") is not True or not endpoint.streams or keeps_usage(data):
+        return endpoint.path, changed
+    if "stream_options" not in data:
+        return endpoint.path, jsonedit.append_member(changed, INCLUDE_USAGE)
+    return endpoint.path, _with(changed, "stream_options", {**(data["stream_options"] or {}), "include_usage": True})
+
+
+def _with(body: bytes, key: str, value: object) -> bytes:
     try:
-        return orjson.dumps({**orjson.loads(changed), "stream_options": options})
+        return orjson.dumps({**orjson.loads(body), key: value})
     except TypeError as error:  # orjson reads deeper nesting than it writes
         raise RequestError(400, "the request is nested too deeply", code="invalid_json") from error
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dataplane import failures
-from gateway.dataplane.client import MAX_ANSWER_BYTES, MAX_HEADER_BYTES, Call, Connection, Patience
+from gateway.dataplane.client import MAX_ANSWER_BYTES, MAX_HEADER_BYTES, Call, Connection
 from gateway.dataplane.failures import UpstreamFailed
 from gateway.dataplane.fiber import Fiber
 from tests.gateway.test_server import Loop, Transport
@@ -19,7 +19,9 @@ STREAM = b'data: {"a":1}\n\n: c\n\ndata: [DONE]\n\n'
 class UpstreamTransport(Transport):
     """Can also be paused."""
 
-    reading = True
+    def __init__(self) -> None:
+        super().__init__()
+        self.reading = True
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -35,7 +37,7 @@ class Asked:
         self.loop, self.transport = Loop(), UpstreamTransport()
         self.idle: list[Connection] = []
         self.connection = Connection(self.idle)
-        self.connection.connection_made(self.transport)  # type: ignore[arg-type]
+        self.connection.connection_made(self.transport)
         self.active: set[Call] = set()
         self.body = b""
         self.status = 0
@@ -45,7 +47,10 @@ class Asked:
 
     def ask(self, streamed: bool, reads: bool) -> None:
         now = self.loop.now
-        self.call = Call(self.connection, Patience(now + 10, 5, now + 100), self.active, self.loop)  # type: ignore[arg-type]
+        self.call = Call(
+            self.connection, stream=streamed, first_at=now + 10, idle_s=5, stop_at=now + 100, active=self.active,
+            loop=self.loop,
+        )  # fmt: skip
         self.call.send(b"request")
 
         async def read() -> None:

@@ -1,5 +1,6 @@
 """The client's connection by itself: any chunking gives the same requests, and what happens when nothing happens."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from gateway.dataplane.server import (
 )
 
 
-class Loop:
+class Loop(asyncio.AbstractEventLoop):
     """A clock that is set by hand; what is scheduled runs at `turn`."""
 
     def __init__(self) -> None:
@@ -39,10 +40,11 @@ class Loop:
             call(*arguments)
 
 
-class Transport:
+class Transport(asyncio.Transport):
     """Keeps what is written."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.written = b""
         self.closed = self.aborted = False
 
@@ -70,8 +72,8 @@ class Talk:
         self.requests: list[Request] = []
         self.answers = answers
         self.connections: set[ClientConnection] = set()
-        self.connection = ClientConnection(self.handle, self.connections, self.loop)  # type: ignore[arg-type]
-        self.connection.connection_made(self.transport)  # type: ignore[arg-type]
+        self.connection = ClientConnection(self.handle, self.connections, self.loop)
+        self.connection.connection_made(self.transport)
 
     def handle(self, connection: ClientConnection, request: Request) -> None:
         self.requests.append(request)

@@ -1,5 +1,7 @@
 """Any chunking of the same bytes gives the same events."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,7 +51,7 @@ streams = st.lists(st.tuples(lines, payloads, endings, endings | st.just(b"")), 
 @given(streams, st.lists(st.integers(0, 200), max_size=12))
 def test_any_chunking_gives_the_same_events(data: bytes, cuts: list[int]) -> None:
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    pieces = [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    pieces = [data[start:end] for start, end in itertools.pairwise(places)]
     assert split(pieces) == split([data])
 
 

@@ -1,0 +1,129 @@
+"""A cost-quality curve on real comments with GPT-4's recorded answers: `python benchmarks/jigsaw_curve.py FOLDER`.
+
+The student is a TF-IDF baseline that answers as text, so its answers are read and compared like a model's. Trained on
+train.6, calibrated on most of train.5k, judged on the rest of it and on the two test sets.
+"""
+
+import json
+import re
+import sys
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import mmh3
+import numpy as np
+from scipy import optimize, sparse, special
+
+from rollout.compare import compare
+from rollout.hybrid.calibration import fit_isotonic
+from rollout.hybrid.curve import curve
+from rollout.hybrid.threshold import Threshold, candidates, learn
+from rollout.tasks import read
+
+TASK = read({"kind": "label", "labels": [0, 1], "field": "is_bad"})
+SIZE = 1 << 18
+WORD = re.compile(r"\w+|[!?*]+")
+
+
+def rows(folder: Path, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def counts(texts: list[str]) -> sparse.csr_matrix:
+    """Hashed words, pairs of words and pieces of words."""
+    data, places, ends = [], [], [0]
+    for text in texts:
+        words = WORD.findall(text.casefold())
+        padded = [f"<{word}>" for word in words]
+        pieces = [word[at : at + 4] for word in padded for at in range(len(word) - 3)]
+        pairs = [f"{one} {other}" for one, other in pairwise(words)]
+        found = Counter(mmh3.hash(piece, signed=False) % SIZE for piece in words + pairs + pieces)
+        places += found.keys()
+        data += np.log1p(list(found.values())).tolist()
+        ends.append(len(places))
+    return sparse.csr_matrix((data, places, ends), shape=(len(texts), SIZE))
+
+
+class Student:
+    """TF-IDF and logistic regression."""
+
+    def __init__(self, texts: list[str], labels: np.ndarray) -> None:
+        table = counts(texts)
+        self.idf = np.log((1 + len(texts)) / (1 + np.bincount(table.indices, minlength=SIZE))) + 1
+        design, sign = self._scaled(table), 2 * labels - 1
+
+        def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+            margin = sign * (design @ weights[:-1] + weights[-1])
+            pull = -sign * special.expit(-margin)
+            slope = np.append(design.T @ pull + 0.1 * weights[:-1], pull.sum())
+            return float(np.logaddexp(0, -margin).sum() + 0.05 * weights[:-1] @ weights[:-1]), slope
+
+        self.weights = optimize.minimize(loss, np.zeros(SIZE + 1), jac=True, method="L-BFGS-B").x
+
+    def _scaled(self, table: sparse.csr_matrix) -> sparse.csr_matrix:
+        table = table.multiply(self.idf).tocsr()
+        lengths = np.sqrt(table.multiply(table).sum(1)).A1
+        return sparse.diags(1 / np.maximum(lengths, 1e-9)) @ table
+
+    def margins(self, texts: list[str]) -> np.ndarray:
+        return np.asarray(self._scaled(counts(texts)) @ self.weights[:-1] + self.weights[-1])
+
+
+def compared(student: Student, data: list[dict[str, Any]]) -> tuple[np.ndarray, ...]:
+    """Score, disagreement, and whether student and teacher are right by gold, for each pair that can be scored."""
+    out = []
+    for row, margin in zip(data, student.margins([row["text"] for row in data]), strict=True):
+        found = compare(TASK, row["gpt4_raw"], json.dumps({"is_bad": int(margin > 0)}))
+        if found.agreed is not None:
+            gold = str(row["is_bad"])
+            out.append((abs(float(margin)), not found.agreed, found.student == gold, found.teacher == gold))
+    return tuple(np.array(column) for column in zip(*out, strict=True))
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    train = rows(folder, "train.6")
+    seen = {row["id"] for row in train}
+    teacher = [compare(TASK, row["gpt4_raw"], row["gpt4_raw"]) for row in train]
+    student = Student([row["text"] for row in train], np.array([int(found.teacher) for found in teacher]))
+    rest = [row for row in rows(folder, "train.5k") if row["id"] not in seen]
+    np.random.default_rng(0).shuffle(rest)  # type: ignore[arg-type]
+    scores, wrong, _, _ = compared(student, rest[:1000])
+    fit = fit_isotonic(scores, ~wrong)
+    cuts = candidates(fit(scores))
+    scores, wrong, _, _ = compared(student, rest[1000:4000])
+    cut = learn(fit(scores), wrong, cuts, risk=0.05, delta=0.1, adapter="tfidf@000000", now=0, lifetime_s=1)
+    print(f"pairs {len(scores)}, student disagrees {wrong.mean():.1%}; threshold: {cut}")
+    for name, data in {
+        "train.5k, held out": rest[4000:],
+        "test.indist.1": rows(folder, "test.indist.1"),
+        "test.balanced": rows(folder, "test.balanced"),
+    }.items():
+        report(name, *compared(student, data), fit=fit, cut=cut)
+
+
+def report(
+    name: str, scores: np.ndarray, wrong: np.ndarray, ours: np.ndarray, theirs: np.ndarray, fit: Any, cut: Any
+) -> None:
+    agreement = curve(scores, wrong, ~wrong, np.ones(len(wrong)))
+    gold = curve(scores, wrong, ours, theirs)
+    print(f"\n{name}: {len(scores)} pairs; right by gold: teacher {gold.strong:.3f}, student {gold.weak:.3f}")
+    print(
+        f"  agreement {agreement.weak:.3f}; APGR {agreement.apgr:.3f}; teacher's share for PGR .5 and .8: "
+        f"{agreement.cpt(0.5):.2f}, {agreement.cpt(0.8):.2f}"
+    )
+    for share in (0.2, 0.4, 0.6, 0.8, 1.0):
+        at, right = agreement.at_share(share), gold.at_share(share)
+        print(
+            f"  student answers {at.share:4.0%}: disagreement there {at.disagreement:.3f}, "
+            f"right by gold {right.quality:.3f}"
+        )
+    if isinstance(cut, Threshold):
+        through = fit(scores) >= cut.value
+        print(f"  at the threshold: answers {through.mean():.1%}, disagreement there {wrong[through].mean():.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,283 @@
+"""The whole graduation on one machine: log the teacher, train two students, shadow, canary, hand over.
+
+`make demo` runs it; `make demo ARGS=--once` ends by itself. Everything is real but the teacher, which replays recorded
+answers: it stands where a user puts OpenAI. Each step is a `graduand` command that is printed, so it can be repeated.
+"""
+
+import argparse
+import json
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from examples.demo import report, tickets
+from examples.demo.servers import DidNotStart, Servers, free_port
+from examples.demo.tickets import TASKS, Task, Ticket
+from examples.demo.traffic import Reply, ask_all
+
+SEED = 7
+TRAIN_ROWS = 360
+HELD_OUT = 100
+BEFORE_ROWS = 24
+PROMISED_AGREEMENT = 0.9
+BASE = "smollm2-135m"
+# Weight in percent, and how many tickets are asked about: enough that each step shows both arms.
+CANARY = ((1, 300), (10, 120), (50, 40))
+STUDENT_TICKETS = 30
+
+console = Console()
+
+
+class Failed(RuntimeError):
+    """A step of the demo failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the demo's parts are."""
+
+    folder: Path
+    gateway: str
+    admin: str
+    teacher: str
+    engine: str
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "gateway.yaml"
+
+    @property
+    def base_url(self) -> str:
+        return f"http://{self.gateway}/v1"
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://{self.admin}"
+
+
+def main() -> int:
+    """Run the demo; 0 if both students kept the promise."""
+    arguments = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    arguments.add_argument("--once", action="store_true", help="end when the hand-over is done")
+    arguments.add_argument("--folder", type=Path, default=Path("graduand-data/demo"), help="where its files go")
+    options = arguments.parse_args()
+    # A SIGTERM ends it as Ctrl-C does, so that its servers are ended too.
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    began = time.monotonic()
+    shutil.rmtree(options.folder, ignore_errors=True)
+    options.folder.mkdir(parents=True)
+    places = Places(options.folder.resolve(), *(f"127.0.0.1:{free_port(port)}" for port in (8080, 8081, 8090, 8000)))
+    try:
+        with Servers(options.folder) as servers:
+            kept = _graduate(places, servers)
+            console.print(f"\nAll of it took {(time.monotonic() - began) / 60:.1f} minutes.")
+            _what_next(places)
+            if not options.once:
+                console.print("\n[bold]Everything stays up until Ctrl-C.[/bold]")
+                threading.Event().wait()
+            return 0 if kept else 1
+    except KeyboardInterrupt:
+        console.print("\nstopped")
+        return 0
+    except (Failed, DidNotStart) as error:
+        console.print(f"[red]{error}[/red]", highlight=False)
+        return 1
+
+
+def _graduate(places: Places, servers: Servers) -> bool:
+    corpus = tickets.corpus(SEED, TRAIN_ROWS + HELD_OUT + max(count for _, count in CANARY) + STUDENT_TICKETS)
+    training, rest = corpus[:TRAIN_ROWS], corpus[TRAIN_ROWS:]
+    held_out, live = rest[:HELD_OUT], rest[HELD_OUT:]
+
+    _title("1. The teacher")
+    console.print(
+        "[yellow]The teacher here replays recorded answers to synthetic tickets: it stands where you put OpenAI.[/yellow]"
+    )
+    tickets.write_answers(places.folder / "answers.jsonl", corpus)
+    _start(places, servers)
+
+    _title("2. Log the teacher's traffic through the gateway")
+    replies = _ask(places, [(task, ticket) for ticket in training for task in TASKS], "asking the teacher")
+    console.print(report.step_table("logged", replies))
+
+    _title("3. Before training: the base model in the student's place, in the shadow")
+    before = {task: _shadow(places, task, BASE, held_out[:BEFORE_ROWS]) for task in TASKS}
+
+    _title("4. Train two students on the logged answers")
+    adapters = {task: _train(places, task) for task in TASKS}
+
+    _title("5. Load them into the engine, each verified against its base")
+    for task, folder in adapters.items():
+        _command(
+            places, "adapters", "add", f"{task.name}={folder}", "--upstream", "engine", "--admin", places.admin_url
+        )
+
+    _title("6. Shadow: the teacher answers held-out tickets, the students are asked the same afterwards")
+    after = {task: _shadow(places, task, adapters[task].name, held_out) for task in TASKS}
+    for task in TASKS:
+        console.print(
+            f"{task.name}: agreement with the teacher on held-out tickets "
+            f"[bold]{before[task]:.1%}[/bold] before training, [bold]{after[task]:.1%}[/bold] after"
+        )
+
+    _title("7. Canary, then student")
+    for weight, count in CANARY:
+        _set(places, "--mode", "canary", "--weight", str(weight), "--why", f"demo: canary at {weight}%")
+        console.print(report.step_table(f"canary {weight}%", _ask_live(places, live[:count], f"canary {weight}%")))
+    _set(places, "--mode", "student", "--why", "demo: hand over")
+    console.print(report.step_table("student", _ask_live(places, live[-STUDENT_TICKETS:], "student")))
+
+    _title("8. The books")
+    written, different, counted = report.books(places.logs, places.admin_url)
+    console.print(f"requests in the log: {written}, different ids: {different}, requests by the metrics: {counted}")
+    if not written == different == counted:
+        raise Failed("the log and the metrics disagree")
+    kept = all(share >= PROMISED_AGREEMENT for share in after.values())
+    console.print(
+        "[green]Both students agree with the teacher on at least 90% of the held-out tickets.[/green]"
+        if kept
+        else "[red]A student agrees with the teacher on less than 90% of the held-out tickets.[/red]"
+    )
+    return kept
+
+
+def _start(places: Places, servers: Servers) -> None:
+    answers = str(places.folder / "answers.jsonl")
+    servers.start(
+        "teacher",
+        "recorded-teacher",
+        "--answers",
+        answers,
+        "--listen",
+        places.teacher,
+        ready=f"http://{places.teacher}/health",
+    )
+    console.print("loading the base model into the engine (the first time it is converted, which takes a minute)")
+    servers.start(
+        "engine",
+        "engine",
+        "--model",
+        BASE,
+        "--listen",
+        places.engine,
+        "--threads",
+        "2",
+        ready=f"http://{places.engine}/health",
+    )
+    places.config.write_text(yaml.safe_dump(_configuration(places), sort_keys=False))
+    servers.start("gateway", "serve", "--config", str(places.config), ready=f"http://{places.gateway}/readyz")
+    console.print(
+        f"teacher {places.teacher}, engine {places.engine}, gateway {places.gateway}, admin plane {places.admin}"
+    )
+
+
+def _configuration(places: Places) -> dict[str, object]:
+    route = {
+        "teacher": {"upstream": "teacher", "model": "gpt-4o-recorded"},
+        "student": {"upstream": "engine", "adapter": BASE},
+        "mode": "teacher",
+        "unit": "user",
+        "timeouts": {"first_token_s": 60, "idle_s": 60},
+    }
+    return {
+        "listen": places.gateway,
+        "admin": places.admin,
+        "state": f"sqlite:///{places.folder / 'state.db'}",
+        "logs": f"file://{places.logs}",
+        "upstreams": {
+            "teacher": {"kind": "openai", "base_urls": [f"http://{places.teacher}/v1"]},
+            "engine": {"kind": "vllm", "base_urls": [f"http://{places.engine}/v1"]},
+        },
+        "routes": {task.name: route for task in TASKS},
+    }
+
+
+def _train(places: Places, task: Task) -> Path:
+    rows, adapters = places.folder / f"{task.name}.jsonl", places.folder / "adapters"
+    _command(places, "train", "data", "logs", "--from", str(places.logs), "--route", task.name, "--out", str(rows),
+             "--limit", str(TRAIN_ROWS))  # fmt: skip
+    _command(
+        places, "train", "fit", "--data", str(rows), "--out", str(adapters), "--name", task.name, "--seed", str(SEED)
+    )
+    (folder,) = adapters.glob(f"{task.name}@*")
+    return folder
+
+
+def _shadow(places: Places, task: Task, adapter: str, asked: list[Ticket]) -> float:
+    _set(places, "--mode", "shadow", "--adapter", adapter, "--why", "demo: shadow", only=task)
+    _ask(places, [(task, ticket) for ticket in asked], f"{task.name} in shadow")
+    with console.status(f"waiting for {adapter}'s {len(asked)} shadow answers"):
+        share = report.share_of(report.shadow_pairs(places.logs, task.name, adapter, len(asked)))
+    _set(places, "--mode", "teacher", "--why", "demo: end of shadow", only=task)
+    console.print(f"{task.name}: {adapter} agrees with the teacher on {share:.1%} of {len(asked)}")
+    return share
+
+
+def _set(places: Places, *change: str, only: Task | None = None) -> None:
+    for task in TASKS if only is None else (only,):
+        _command(places, "routes", "set", task.name, *change, "--admin", places.admin_url)
+    # A change reaches every worker within this time; the demo counts by step, so it waits it out.
+    time.sleep(0.5)
+
+
+def _ask_live(places: Places, live: list[Ticket], label: str) -> list[Reply]:
+    return _ask(places, [(task, ticket) for ticket in live for task in TASKS], label)
+
+
+def _ask(places: Places, pairs: list[tuple[Task, Ticket]], label: str) -> list[Reply]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        replies = ask_all(places.base_url, pairs, label, progress)
+    errors = [reply.error for reply in replies if reply.error is not None]
+    if errors:
+        raise Failed(f"{len(errors)} of {len(replies)} requests failed, the first with: {errors[0]}")
+    return replies
+
+
+def _command(places: Places, *arguments: str) -> None:
+    shown = shlex.join(["graduand", *arguments]).replace(str(places.folder), "$DEMO")
+    console.print(f"[dim]$ {shown}[/dim]", highlight=False, soft_wrap=True)
+    if subprocess.run([sys.executable, "-m", "gateway", *arguments], check=False).returncode != 0:
+        raise Failed(f"the command above failed: {shown}")
+
+
+def _title(text: str) -> None:
+    console.rule(f"[bold]{text}", align="left")
+
+
+def _what_next(places: Places) -> None:
+    asked = tickets.QUEUE.messages(Ticket("", "The parcel that never came is still open.", "", ""))
+    chat = json.dumps({"model": tickets.QUEUE.name, "messages": asked})
+    console.print(
+        f"""
+[bold]Try next[/bold] (while the demo runs)
+  curl {places.base_url}/chat/completions -d '{chat}'
+  .venv/bin/graduand routes list --admin {places.admin_url}
+  .venv/bin/graduand routes set ticket-queue --mode canary --weight 25 --admin {places.admin_url}
+  .venv/bin/graduand adapters list --admin {places.admin_url}
+[bold]Look at[/bold]
+  {places.admin_url}/docs     the admin plane's API
+  {places.admin_url}/metrics  what Prometheus would scrape
+  {places.logs}  every request and answer, as JSON lines
+  {places.config}  the gateway's configuration""",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""The demo's clients: the real openai package, pointed at the gateway, asking about tickets."""
+
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import openai
+from rich.progress import Progress
+
+from examples.demo.tickets import Task, Ticket
+
+CLIENTS = 8
+USERS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a client saw: who answered by the gateway's header, what, and after how many seconds; or its error."""
+
+    task: Task
+    ticket: Ticket
+    user: str
+    arm: str
+    answer: str
+    seconds: float
+    error: str | None = None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the answer is what the teacher says of this ticket."""
+        return self.answer.strip() == self.task.answer(self.ticket)
+
+
+def ask_all(base_url: str, pairs: Iterable[tuple[Task, Ticket]], label: str, progress: Progress) -> list[Reply]:
+    """Ask about every pair, several clients at a time; the users differ from ticket to ticket."""
+    client = openai.OpenAI(base_url=base_url, api_key="demo", max_retries=0, timeout=120)
+    asked = list(pairs)
+    bar = progress.add_task(label, total=len(asked))
+
+    def one(pair: tuple[int, tuple[Task, Ticket]]) -> Reply:
+        at, (task, ticket) = pair
+        reply = _ask(client, task, ticket, f"user-{at % USERS}")
+        progress.advance(bar)
+        return reply
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        replies = list(pool.map(one, enumerate(asked)))
+    client.close()
+    return replies
+
+
+def _ask(client: openai.OpenAI, task: Task, ticket: Ticket, user: str) -> Reply:
+    began = time.perf_counter()
+    try:
+        raw = client.chat.completions.with_raw_response.create(
+            model=task.name,
+            messages=task.messages(ticket),  # type: ignore[arg-type]
+            user=user,
+            temperature=0,
+            max_tokens=8,
+        )
+        answer = raw.parse().choices[0].message.content or ""
+    except openai.OpenAIError as error:
+        return Reply(task, ticket, user, "-", "", time.perf_counter() - began, str(error))
+    return Reply(task, ticket, user, raw.headers["x-graduand-arm"], answer, time.perf_counter() - began)

@@ -1,0 +1,62 @@
+"""What the hot path counts for one (route, arm, adapter, outcome): cells looked up once, then plain additions."""
+
+from bisect import bisect_left
+
+from monitoring import metrics as m
+from monitoring.metrics import Metrics
+
+_LAST_DURATION = len(m.DURATION.buckets) + 1
+_LAST_FIRST_TOKEN = len(m.FIRST_TOKEN.buckets) + 1
+_LAST_OVERHEAD = len(m.OVERHEAD.buckets) + 1
+
+
+class Meter:
+    """Counts requests that ended alike."""
+
+    __slots__ = ("_duration", "_first_token", "_input", "_output", "_overhead", "_requests", "_values")
+
+    def __init__(self, metrics: Metrics, route: str, arm: str, adapter: str, outcome: str) -> None:
+        self._values = metrics.values
+        self._requests = metrics.cell(m.REQUESTS, (route, arm, outcome))
+        self._duration = metrics.cell(m.DURATION, (route, arm))
+        self._first_token = metrics.cell(m.FIRST_TOKEN, (route, arm))
+        self._overhead = metrics.cell(m.OVERHEAD, (route,))
+        self._input = metrics.cell(m.INPUT_TOKENS, (route, arm, adapter))
+        self._output = metrics.cell(m.OUTPUT_TOKENS, (route, arm, adapter))
+
+    def ended(self, duration_s: float, first_token_s: float | None, overhead_s: float | None) -> None:
+        """Count one request and its times."""
+        values = self._values
+        values[self._requests] += 1
+        at = self._duration
+        values[at + bisect_left(m.DURATION_BUCKETS_S, duration_s)] += 1
+        values[at + _LAST_DURATION] += duration_s
+        if first_token_s is not None:
+            at = self._first_token
+            values[at + bisect_left(m.FIRST_TOKEN_BUCKETS_S, first_token_s)] += 1
+            values[at + _LAST_FIRST_TOKEN] += first_token_s
+        if overhead_s is not None:
+            at = self._overhead
+            values[at + bisect_left(m.OVERHEAD_BUCKETS_S, overhead_s)] += 1
+            values[at + _LAST_OVERHEAD] += overhead_s
+
+    def used(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """Count tokens."""
+        self._values[self._input] += prompt_tokens
+        self._values[self._output] += completion_tokens
+
+
+class Meters:
+    """The meters of a worker, made as they are needed."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._meters: dict[tuple[str, str, str, str], Meter] = {}
+
+    def of(self, route: str, arm: str, adapter: str, outcome: str) -> Meter:
+        """The meter for requests of a configured route that ended with `outcome`."""
+        key = (route, arm, adapter, outcome)
+        meter = self._meters.get(key)
+        if meter is None:
+            meter = self._meters[key] = Meter(self._metrics, *key)
+        return meter

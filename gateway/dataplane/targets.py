@@ -1,0 +1,58 @@
+"""A route as the hot path wants it: everything that does not depend on the request, worked out once for each table."""
+
+from dataclasses import dataclass
+
+import orjson
+
+from gateway.dataplane.fleet import Fleet, UpstreamState
+from gateway.routes import Route, RouteTable
+from gateway.routing import STUDENT, TEACHER
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """One arm of one route: whom to ask, for which model, and how to read what comes back.
+
+    `fallback_behind`: another arm answers if this one does not. `model_json` is the model's name as JSON.
+    """
+
+    arm: str
+    upstream: UpstreamState
+    upstream_name: str
+    model: str
+    model_json: bytes
+    lorax: bool
+    fallback_behind: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RouteTargets:
+    """A route with its arms resolved."""
+
+    route: Route
+    teacher: Target
+    student: Target | None
+
+
+def resolve(table: RouteTable, fleet: Fleet) -> dict[str, RouteTargets]:
+    """The routes of a table, by name; routes whose upstream the fleet does not know are left out."""
+    resolved = {}
+    for name, route in table.routes.items():
+        student = route.student
+        if route.teacher.upstream not in fleet.upstreams or (student and student.upstream not in fleet.upstreams):
+            continue
+        fallback = route.on_student_failure == TEACHER
+        resolved[name] = RouteTargets(
+            route,
+            _target(TEACHER, fleet, route.teacher.upstream, route.teacher.model, fallback_behind=False),
+            None
+            if student is None
+            else _target(STUDENT, fleet, student.upstream, student.adapter, fallback_behind=fallback),
+        )
+    return resolved
+
+
+def _target(arm: str, fleet: Fleet, upstream: str, model: str, *, fallback_behind: bool) -> Target:
+    state = fleet[upstream]
+    lorax = state.upstream.kind == "lorax"
+    return Target(arm, state, upstream, model, orjson.dumps(model), lorax, fallback_behind)

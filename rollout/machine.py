@@ -1,0 +1,179 @@
+"""What a rollout should do next: evidence and a clock in, a decision with its reasons out.
+
+Invariants: harm is looked at first, in every phase in which the student has an effect, held or not. Only evidence moves
+a rollout forward: silence, stale telemetry, a lost lease and time running out never do.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rollout import wording
+from rollout.evidence import Evidence, Reading
+from rollout.spec import GateSpec, Step
+from rollout.state import PASSING, STEPPING, Event, Hold, Phase, State
+from rollout.transitions import IllegalEvent, StaleVersion, apply, replay
+
+__all__ = ["Decision", "IllegalEvent", "StaleVersion", "apply", "decide", "replay"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The state from now on, the event that leads there (None: stay), and why, in plain English."""
+
+    state: State
+    event: Event | None
+    reasons: tuple[str, ...]
+
+
+def decide(state: State, evidence: Evidence, now: float) -> Decision:
+    """What to do at `now`; the same input gives the same decision."""
+    if state.phase is Phase.ROLLING_BACK:
+        return _rolling_back(state, evidence, now)
+    if state.phase not in STEPPING | {Phase.PRECHECK, Phase.HOLD, Phase.PROMOTED}:
+        return _stay(state, wording.AT_REST[state.phase])
+    if evidence.attempt != state.attempt:
+        return _stay(state, f"evidence is of attempt {evidence.attempt}, this is attempt {state.attempt}; waiting")
+    if harms := _harms(state, evidence):
+        return _go(state, "trip", now, *harms)
+    if state.phase is Phase.PRECHECK:
+        return _precheck(state, evidence, now)
+    if state.phase is Phase.HOLD:
+        return _held(state, evidence, now)
+    if state.phase is Phase.PROMOTED:
+        return _stay(state, wording.watching(evidence.watch, state.spec.watch))
+    return _step(state, evidence, now)
+
+
+def _stay(state: State, *reasons: str) -> Decision:
+    return Decision(state, None, reasons)
+
+
+def _go(state: State, kind: str, now: float, *reasons: str, data: Mapping[str, Any] | None = None) -> Decision:
+    event = Event(kind, now, state.version, reason="; ".join(reasons), data=data or {})
+    return Decision(apply(state, event), event, reasons)
+
+
+def _hold(state: State, why: Hold, now: float, *reasons: str) -> Decision:
+    return _go(state, "hold", now, *reasons, data={"hold": why.value})
+
+
+def _rolling_back(state: State, evidence: Evidence, now: float) -> Decision:
+    if not evidence.weights_applied:
+        return _stay(state, "weight is 0; waiting until every worker serves that")
+    return _go(state, "zeroed", now, "every worker serves weight 0")
+
+
+def _harms(state: State, evidence: Evidence) -> list[str]:
+    if state.phase is Phase.PRECHECK or state.held is Phase.PRECHECK:
+        return []  # the student has done nothing yet
+    found = [f"hard trip: {trip}" for trip in evidence.trips]
+    for gate in state.spec.harm:
+        reading = evidence.harm.get(gate.name)
+        if reading is not None and not reading.log_e < gate.log_threshold:  # a NaN is no all-clear
+            found.append(f"harm gate {wording.gate(gate, reading)}")
+    watch = evidence.watch
+    if state.phase is Phase.PROMOTED and watch is not None and watch.log_e >= state.spec.watch.log_threshold:
+        found.append(f"harm gate {wording.gate(state.spec.watch, watch)}")
+    return found
+
+
+def _precheck(state: State, evidence: Evidence, now: float) -> Decision:
+    if evidence.precheck is None:
+        return _stay(state, "prechecks are running")
+    if evidence.precheck:
+        return _hold(state, Hold.PRECHECK, now, *(f"precheck failed: {problem}" for problem in evidence.precheck))
+    return _go(state, "prechecked", now, "prechecks passed")
+
+
+def _held(state: State, evidence: Evidence, now: float) -> Decision:
+    held = wording.held(state)
+    if state.hold not in PASSING:
+        return _stay(state, held, *_unmet(state, evidence, now))
+    silent = _silent(state, evidence, now)
+    if not evidence.lease_held or silent:
+        return _stay(state, held, *silent)
+    return _go(state, "recover", now, "telemetry is fresh and the lease is held again")
+
+
+def _step(state: State, evidence: Evidence, now: float) -> Decision:
+    if evidence.entry != state.entry:
+        return _stay(state, "evidence is of an earlier step; waiting for this step's")
+    if evidence.srm is not None and evidence.srm.log_e >= state.spec.srm_log_threshold:
+        return _hold(state, Hold.SRM, now, wording.srm(evidence.srm, state.spec.srm_log_threshold))
+    if not evidence.lease_held:
+        return _hold(state, Hold.LEASE_LOST, now, "the controller's lease was lost")
+    if silent := _silent(state, evidence, now):
+        return _hold(state, Hold.NO_DATA, now, *silent)
+    if unmet := _unmet(state, evidence, now):
+        return _wait(state, now, unmet)
+    return _onward(state, evidence, now)
+
+
+def _silent(state: State, evidence: Evidence, now: float) -> list[str]:
+    """Telemetry that is stale; a step that was just entered, or left a hold, has as long again to bring some."""
+    step = state.current
+    if step is None:
+        return []
+    seen: dict[str, float | None] = {"traffic of this step": evidence.step_last_at}
+    for side, gates, readings in (("", state.spec.gates, evidence.gates), ("harm ", state.spec.harm, evidence.harm)):
+        for gate in gates:
+            if step.kind in gate.needed_in:
+                reading = readings.get(gate.name)
+                seen[f"{side}gate {gate.name}"] = None if reading is None else reading.last_at
+    grace = state.entered_at if state.phase is not Phase.HOLD else float("-inf")
+    stale = state.spec.stale_s
+    return [
+        wording.silent(name, last, now, stale)
+        for name, last in seen.items()
+        if now - max(grace if last is None else last, grace) > stale
+    ]
+
+
+def _unmet(state: State, evidence: Evidence, now: float) -> list[str]:
+    """Everything that still keeps this step from being passed."""
+    step = state.current
+    if step is None:
+        return []
+    unmet = []
+    if evidence.step_n < max(1, step.n_min):
+        unmet.append(wording.too_few(step, evidence.step_n))
+    if state.dwelt_s(now) < step.dwell_s:
+        unmet.append(wording.too_short(step, state.dwelt_s(now)))
+    unmet += [
+        wording.gate(gate, reading)
+        for gate, reading in _required(state.spec.gates, step, evidence.gates)
+        if reading is None or reading.n < 1 or not reading.log_e >= gate.log_threshold
+    ]
+    upcoming = state.upcoming
+    if upcoming is not None and upcoming.kind == "hybrid" and not evidence.threshold_ready:
+        unmet.append("no valid confidence threshold for the hybrid step yet")
+    return unmet
+
+
+def _required(
+    gates: tuple[GateSpec, ...], step: Step, readings: Mapping[str, Reading]
+) -> list[tuple[GateSpec, Reading | None]]:
+    return [(gate, readings.get(gate.name)) for gate in gates if step.kind in gate.needed_in]
+
+
+def _wait(state: State, now: float, unmet: list[str]) -> Decision:
+    step = state.current
+    if step is None or state.dwelt_s(now) < step.t_max_s:
+        return _stay(state, *unmet)
+    late = f"inconclusive after {wording.span(step.t_max_s)} in {step.name}"
+    if state.spec.on_inconclusive == "rollback":
+        return _go(state, "trip", now, late, *unmet)
+    return _hold(state, Hold.INCONCLUSIVE, now, late, *unmet)
+
+
+def _onward(state: State, evidence: Evidence, now: float) -> Decision:
+    upcoming = state.upcoming
+    if upcoming is not None and upcoming.approval and state.approval != "given":
+        waiting = f"everything is met; {upcoming.name} needs a person's approval"
+        return _stay(state, waiting) if state.approval == "asked" else _go(state, "ask_approval", now, waiting)
+    proofs = [
+        wording.gate(gate, reading)
+        for gate, reading in _required(state.spec.gates, state.spec.steps[state.step], evidence.gates)
+    ]
+    return _go(state, "advance", now, wording.onward(state, evidence.step_n, now), *proofs)

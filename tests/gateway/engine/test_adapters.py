@@ -1,0 +1,84 @@
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from gateway.engine import adapters as loading
+from gateway.engine.engine import Engine
+from gateway.errors import AdapterError
+
+Tensors = dict[str, torch.Tensor]
+LAST = "base_model.model.model.layers.29.self_attn.q_proj"
+
+
+def renamed(tensors: Tensors, old: str, new: str) -> Tensors:
+    return {key.replace(old, new): tensor for key, tensor in tensors.items()}
+
+
+def without(tensors: Tensors, part: str) -> Tensors:
+    return {key: tensor for key, tensor in tensors.items() if part not in key}
+
+
+def other_width(tensors: Tensors) -> Tensors:
+    return {key: (t.repeat(1, 2) if "lora_A" in key else t).contiguous() for key, t in tensors.items()}
+
+
+def with_nan(tensors: Tensors) -> Tensors:
+    return tensors | {f"{LAST}.lora_B.weight": torch.full((576, 16), float("nan"))}
+
+
+SPOILT: list[tuple[Callable[[Tensors], Tensors], dict[str, Any], str]] = [
+    (lambda t: renamed(t, "self_attn", "attention"), {}, "matches 0 of its 60 modules"),
+    (lambda t: renamed(t, "layers.29", "layers.31"), {}, "matches 58 of its 60 modules"),
+    (other_width, {}, r"lora_A is \(16, 1152\)"),
+    (lambda t: without(t, "layers.29.self_attn.q_proj"), {}, "missing layers"),
+    (lambda t: without(t, f"{LAST}.lora_B"), {}, "only lora_A"),
+    (lambda t: without(t, "v_proj"), {}, "targets v_proj but holds no weights"),
+    (lambda t: {"model.embed_tokens.weight": torch.ones(2, 2)}, {}, "not a LoRA matrix"),
+    (lambda t: {}, {}, "holds no LoRA matrix"),
+    (with_nan, {}, "not finite"),
+    (lambda t: t, {"r": 8}, "r=8"),
+    (lambda t: t, {"use_dora": True}, "use_dora"),
+    (lambda t: t, {"peft_type": "IA3"}, "LoRA adapter"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "config", "reason"), SPOILT)
+def test_refuses_what_does_not_fit(
+    engine: Engine,
+    adapters: dict[str, Path],
+    tmp_path: Path,
+    spoil: Callable[[Tensors], Tensors],
+    config: dict[str, Any],
+    reason: str,
+) -> None:
+    folder = shutil.copytree(adapters["blue"], tmp_path / "adapter")
+    save_file(spoil(load_file(folder / "adapter_model.safetensors")), folder / "adapter_model.safetensors")
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(settings | config))
+    with pytest.raises(AdapterError, match=reason):
+        loading.load("spoilt", folder, engine._model.layout)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a b", "../x", "a@xyz"])
+def test_refuses_unsafe_names(engine: Engine, adapters: dict[str, Path], name: str) -> None:
+    with pytest.raises(AdapterError, match=re.escape(repr(name))):
+        loading.load(name, adapters["blue"], engine._model.layout)
+
+
+def test_the_table_never_replaces_unasked(engine: Engine, adapters: dict[str, Path]) -> None:
+    table = loading.AdapterTable(engine._model.layout)
+    first = table.load("one", adapters["blue"])
+    assert first is not None
+    assert table.load("one", adapters["blue"]) is None
+    assert table.get("one") is first
+    assert table.load("one", adapters["blue"], replace=True) is not first
+    assert table.unload("one")
+    assert not table.unload("one")
+    assert table.all() == []

@@ -1,0 +1,195 @@
+"""Each gate: refuses what voids its guarantee, is fair under its null, and survives storage bit for bit."""
+
+import json
+import math
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rollout.gates import GateError
+from rollout.gates.agreement import Agreement
+from rollout.gates.discordant import Discordant
+from rollout.gates.error_ratio import ErrorRatio
+from rollout.gates.latency import Latency
+from rollout.gates.scores import Scores
+from rollout.gates.srm import CERTAIN, SampleRatio
+from rollout.gates.state import KINDS, AnyGate, dump, load
+from rollout.gates.watch import Watch
+
+Feed = Callable[[Any, random.Random], None]
+
+CASES: list[tuple[AnyGate, Feed]] = [
+    (Agreement(0.95), lambda gate, rng: gate.update(rng.random() < 0.97)),
+    (Agreement(0.95, harm=True), lambda gate, rng: gate.update(rng.random() < 0.9)),
+    (Scores(0.8), lambda gate, rng: gate.update(rng.random())),
+    (Scores(0.8, harm=True), lambda gate, rng: gate.update(rng.random())),
+    (Discordant(), lambda gate, rng: gate.update(new=rng.random() < 0.9, incumbent=rng.random() < 0.8)),
+    (ErrorRatio(0.2), lambda gate, rng: gate.update(from_student=rng.random() < 0.3, weight=0.1)),
+    (Latency(0.5), lambda gate, rng: gate.update(rng.random())),
+    (SampleRatio([0.1, 0.1, 0.8]), lambda gate, rng: gate.update(rng.randrange(3))),
+    (Watch(0.95), lambda gate, rng: gate.update(rng.random() < 0.9)),
+]
+ids = [f"{type(gate).__name__}{'-harm' if getattr(gate, 'harm', False) else ''}" for gate, _ in CASES]
+
+
+def fresh(gate: AnyGate) -> AnyGate:
+    return load(json.loads(json.dumps(dump(gate))))
+
+
+@pytest.mark.parametrize(("gate", "feed"), CASES, ids=ids)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_storing_in_the_middle_changes_no_bit(gate: AnyGate, feed: Feed, seed: int) -> None:
+    straight, stored, rng, same = fresh(gate), fresh(gate), random.Random(seed), random.Random(seed)
+    for _ in range(300):
+        feed(straight, rng)
+        feed(stored, same)
+        stored = fresh(stored)
+    assert dump(stored) == dump(straight)
+    assert stored.log_e == straight.log_e
+    assert straight.n == 300
+
+
+@pytest.mark.parametrize(("gate", "feed"), CASES, ids=ids)
+def test_an_update_is_quick_and_stays_finite(gate: AnyGate, feed: Feed) -> None:
+    gate, rng = fresh(gate), random.Random(3)
+    start = time.perf_counter()
+    for _ in range(20_000):
+        feed(gate, rng)
+    assert (time.perf_counter() - start) / 20_000 < 50e-6  # a few microseconds; wide for a busy machine
+    assert math.isfinite(gate.log_e)
+
+
+@pytest.mark.parametrize("gate", [gate for gate, _ in CASES if not isinstance(gate, Watch)])
+def test_no_data_is_no_evidence(gate: AnyGate) -> None:
+    assert fresh(gate).log_e == 0
+
+
+def test_watch_starts_with_nothing() -> None:
+    assert Watch(0.95).log_e < -100
+
+
+REFUSED: list[Callable[[], object]] = [
+    lambda: Agreement(1.0),
+    lambda: Agreement(math.nan),
+    lambda: Scores(0.5).update(1.2),
+    lambda: Scores(0.5).update(math.nan),
+    lambda: Scores(0.5, alpha=0),
+    lambda: Discordant(0),
+    lambda: ErrorRatio(-0.1),
+    lambda: ErrorRatio(multiples=[]),
+    lambda: ErrorRatio(multiples=[1.0]),
+    lambda: ErrorRatio().update(from_student=True, weight=0),
+    lambda: ErrorRatio().update(from_student=True, weight=1),
+    lambda: Latency(0),
+    lambda: Latency(1).update(math.nan),
+    lambda: SampleRatio([0.5, 0.4]),
+    lambda: SampleRatio([]),
+    lambda: SampleRatio([0.5, 0.5]).update(2),
+    lambda: SampleRatio([0.5, 0.5]).update(-1),
+    lambda: Watch(0.3, multiples=[2.0]),
+    lambda: load({"kind": "agrement", "p0": 0.9}),
+    lambda: load({"kind": "agreement", "p0": 0.9, "extra": 1}),
+    lambda: load({}),
+]
+
+
+@pytest.mark.parametrize("attempt", REFUSED)
+def test_what_voids_the_guarantee_is_refused(attempt: Callable[[], object]) -> None:
+    with pytest.raises(GateError):
+        attempt()
+
+
+def test_a_refused_update_changes_nothing() -> None:
+    gate = Scores(0.5)
+    gate.update(0.7)
+    before = dump(gate)
+    with pytest.raises(GateError):
+        gate.update(2.0)
+    assert dump(gate) == before
+
+
+def test_every_kind_is_tested() -> None:
+    assert {type(gate) for gate, _ in CASES} == set(KINDS.values())
+
+
+# One step of a fair game: averaged over the null, the next evidence is at most today's. With Ville's inequality this is
+# all that "valid at every look" needs.
+
+
+@given(st.lists(st.floats(0, 1), max_size=40), st.floats(0.05, 0.95), st.booleans())
+def test_scores_are_a_fair_game(past: list[float], p0: float, harm: bool) -> None:
+    gate = Scores(p0, harm=harm)
+    for score in past:
+        gate.update(score)
+    low, high = fresh(gate), fresh(gate)
+    low.update(0.0)  # type: ignore[call-arg, union-attr, arg-type]
+    high.update(1.0)  # type: ignore[call-arg, union-attr, arg-type]
+    grown = (1 - p0) * math.exp(low.log_e - gate.log_e) + p0 * math.exp(high.log_e - gate.log_e)
+    assert grown == pytest.approx(1, abs=1e-9)
+
+
+@given(st.lists(st.booleans(), max_size=40), st.floats(0.01, 0.99), st.floats(0, 1))
+def test_error_ratio_is_a_fair_game_at_any_weight(past: list[bool], weight: float, tolerance: float) -> None:
+    gate = ErrorRatio(tolerance)
+    for at, from_student in enumerate(past):
+        gate.update(from_student=from_student, weight=(weight, 0.25)[at % 2])
+    theta = weight * (1 + tolerance) / (weight * (1 + tolerance) + 1 - weight)
+    grown = 0.0
+    for from_student, chance in ((True, theta), (False, 1 - theta)):
+        after = ErrorRatio(tolerance, n=gate.n, logs=gate.logs)
+        after.update(from_student=from_student, weight=weight)
+        grown += chance * math.exp(after.log_e - gate.log_e)
+    assert grown == pytest.approx(1, abs=1e-9)
+
+
+@given(st.lists(st.integers(0, 2), max_size=60))
+def test_sample_ratio_is_a_fair_game(past: list[int]) -> None:
+    gate = SampleRatio([0.1, 0.2, 0.7])
+    for arm in past:
+        gate.update(arm)
+    grown = 0.0
+    for arm, chance in enumerate([0.1, 0.2, 0.7]):
+        after = SampleRatio(gate.shares, counts=gate.counts)
+        after.update(arm)
+        grown += chance * math.exp(after.log_e - gate.log_e)
+    assert grown == pytest.approx(1, abs=1e-9)
+
+
+@given(st.lists(st.booleans(), max_size=60), st.floats(0.7, 0.99))
+def test_watch_grows_by_at_most_one_a_step(past: list[bool], p0: float) -> None:
+    gate = Watch(p0)
+    for agreed in past:
+        gate.update(agreed)
+    grown = 0.0
+    for agreed, chance in ((True, p0), (False, 1 - p0)):
+        after = Watch(p0, gate.multiples, log_m1=gate.log_m1)
+        after.update(agreed)
+        grown += chance * math.exp(after.log_e)
+    assert grown == pytest.approx(1 + math.exp(gate.log_e), rel=1e-9)
+
+
+def test_an_arm_that_should_be_empty_is_certain_mismatch() -> None:
+    gate = SampleRatio([0.0, 1.0])
+    gate.update(0)
+    assert gate.log_e == CERTAIN
+
+
+def test_an_answer_that_never_came_is_late() -> None:
+    gate = Latency(1.0)
+    gate.update(math.inf)
+    assert (gate.met, gate.missed) == (0, 1)
+
+
+def test_harm_mirrors_agreement() -> None:
+    assert Agreement(0.75, harm=True, agreed=3, disagreed=17).log_e == Agreement(0.25, agreed=17, disagreed=3).log_e
+
+
+def test_incumbent_is_beaten_only_on_pairs_that_differ() -> None:
+    assert Discordant(wins=20, losses=2).log_e == Discordant(wins=20, losses=2, concordant=10_000).log_e
+    assert Discordant(wins=20, losses=2).log_e > math.log(20)
+    assert Discordant(harm=True, wins=2, losses=20).log_e > math.log(20)

@@ -1,0 +1,207 @@
+"""Confidence, calibration, thresholds and curves."""
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rollout.hybrid import HybridError
+from rollout.hybrid.calibration import fit_isotonic, fit_logistic, from_dict, to_dict
+from rollout.hybrid.confidence import features, value_tokens
+from rollout.hybrid.curve import curve
+from rollout.hybrid.running import RunningThreshold
+from rollout.hybrid.threshold import NoThreshold, Threshold, candidates, learn, pairs_needed, threshold_from_dict
+
+WHEN: dict[str, Any] = {"adapter": "a@3f9c1a", "now": 100.0, "lifetime_s": 50.0}
+
+
+def token(text: str, *logs: float) -> dict[str, Any]:
+    return {"token": text, "logprob": logs[0], "top_logprobs": [{"token": "?", "logprob": log} for log in logs]}
+
+
+def test_features_look_at_values_only() -> None:
+    sure = [token(text, -0.001, -9.0) for text in ('{"', "is", "_bad", '":', " ")]
+    found = features([*sure, token("0", -0.5, -1.0), token("}", -0.001, -9.0)])
+    assert found is not None
+    assert found.vector() == pytest.approx([0.5, 0.5, 0.5, -0.5])
+
+
+def test_first_and_least_margin_differ() -> None:
+    found = features([token("tox", -0.2, -3.2), token("ic", -0.1, -0.3)])
+    assert found is not None
+    assert (found.first_margin, found.min_margin, found.mean_margin) == pytest.approx((3.0, 0.2, 1.6))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        [],
+        [{"token": "a", "logprob": -0.1, "top_logprobs": []}],
+        [{"token": "a", "logprob": -0.1, "top_logprobs": [{"logprob": -0.1}]}],
+        [{"token": "a", "logprob": None, "top_logprobs": [{"logprob": -0.1}, {"logprob": -3}]}],
+        [{"token": "a", "logprob": math.nan, "top_logprobs": [{"logprob": -0.1}, {"logprob": -3}]}],
+        [token("}", -0.1, -2.0)],
+        [{}],
+    ],
+)
+def test_without_usable_logprobs_there_are_no_features(content: Any) -> None:
+    assert features(content) is None
+
+
+def test_minus_infinity_is_floored() -> None:
+    found = features([token("a", -0.0, -math.inf)])
+    assert found is not None
+    assert found.first_margin == 50.0
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ('{"a": "x,y", "b": 2}', "xy2"),
+        ('{"a": {"b": true}, "c": [1, 2]}', "true12"),
+        ('{"a":"say \\"hi: you\\"","b":0}', "sayhiyou0"),
+        ("not toxic", "nottoxic"),
+        ('{"time": "10:30"}', "1030"),
+    ],
+)
+def test_value_characters(text: str, values: str) -> None:
+    places = value_tokens(list(text))
+    assert "".join(text[place] for place in places if text[place].isalnum()) == values
+
+
+@given(st.lists(st.text(max_size=6), max_size=20))
+def test_value_tokens_are_positions(tokens: list[str]) -> None:
+    places = value_tokens(tokens)
+    assert places == sorted(set(places))
+    assert all(0 <= place < len(tokens) for place in places)
+
+
+def test_logistic_finds_the_slope_it_was_given() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(20_000, 2))
+    agreed = rng.random(20_000) < 1 / (1 + np.exp(-(0.5 + 2 * rows[:, 0] - rows[:, 1])))
+    fit = fit_logistic(rows, agreed)
+    slopes = np.array(fit.weights) / np.array(fit.scales)
+    assert slopes == pytest.approx([2, -1], abs=0.1)
+    assert from_dict(json.loads(json.dumps(to_dict(fit)))) == fit
+
+
+@pytest.mark.parametrize("agreed", [[1, 1, 1, 1], [0, 0, 0, 0], [0, 0, 1, 1]])
+def test_logistic_survives_one_class_and_separation(agreed: list[int]) -> None:
+    scores = fit_logistic([[0.0], [1.0], [2.0], [3.0]], agreed)([[0.0], [3.0], [1e6]])
+    assert np.isfinite(scores).all()
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=2, max_size=60))
+def test_isotonic_rises_and_keeps_the_mean(pairs: list[tuple[int, bool]]) -> None:
+    xs, ys = [float(x) for x, _ in pairs], [y for _, y in pairs]
+    fit = fit_isotonic(xs, ys)
+    out = fit(sorted(xs))
+    assert (np.diff(out) >= -1e-12).all()
+    assert float(fit(xs).mean()) == pytest.approx(sum(ys) / len(ys))
+    assert from_dict(json.loads(json.dumps(to_dict(fit)))) == fit
+
+
+@pytest.mark.parametrize("rows", [[[1.0]], [[1.0], [math.nan]], [[1.0], [2.0], [3.0]]])
+def test_unusable_fits_are_refused(rows: list[list[float]]) -> None:
+    with pytest.raises(HybridError):
+        fit_logistic(rows, [1, 0])
+
+
+def pairs(n: int, seed: int = 0) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    scores = rng.random(n)
+    return scores, rng.random(n) < 0.35 * (1 - scores) ** 2
+
+
+def test_a_threshold_says_what_it_rests_on() -> None:
+    scores, wrong = pairs(3000)
+    found = learn(scores, wrong, candidates(pairs(1000, 1)[0]), risk=0.05, delta=0.1, **WHEN)
+    assert isinstance(found, Threshold)
+    assert found.pairs == (scores >= found.value).sum()
+    assert found.disagreed == wrong[scores >= found.value].sum()
+    assert found.p_value <= 0.1
+    assert 0.4 < found.coverage < 0.65
+    assert threshold_from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    assert found.why_not("a@3f9c1a", 149.0) == ""
+    assert "expired" in found.why_not("a@3f9c1a", 150.0)
+    assert "not for b@3f9c1a" in found.why_not("b@3f9c1a", 120.0)
+
+
+@pytest.mark.parametrize(
+    ("n", "wrong", "says"), [(44, False, "no cut has the 45"), (500, True, "too many to prove"), (0, False, "no cut")]
+)
+def test_what_cannot_be_proved_gives_no_threshold(n: int, wrong: bool, says: str) -> None:
+    found = learn(np.ones(n), np.full(n, wrong), [1.0], risk=0.05, delta=0.1, **WHEN)
+    assert isinstance(found, NoThreshold)
+    assert says in found.reason
+
+
+def test_the_bare_minimum_is_enough_when_all_agree() -> None:
+    n = pairs_needed(0.05, 0.1)
+    assert isinstance(learn(np.ones(n), np.zeros(n), [1.0], risk=0.05, delta=0.1, **WHEN), Threshold)
+
+
+def test_testing_stops_at_the_first_failure() -> None:
+    """A lucky stretch below a bad one is never reached."""
+    scores = np.repeat([0.9, 0.6, 0.1], [200, 200, 20_000])
+    wrong = np.repeat([False, True, False], [200, 200, 20_000])
+    found = learn(scores, wrong, [0.9, 0.6, 0.1], risk=0.05, delta=0.1, **WHEN)
+    assert isinstance(found, Threshold)
+    assert found.value == 0.9
+
+
+def test_scores_must_be_numbers() -> None:
+    with pytest.raises(HybridError):
+        learn([0.5, math.nan], [0, 1], [0.5], risk=0.05, delta=0.1, **WHEN)
+
+
+def test_running_threshold_stores_itself_and_keeps_its_order() -> None:
+    running = RunningThreshold([0.2, 0.9, 0.5], risk=0.05, delta=0.1)
+    assert running.value is None
+    scores, wrong = pairs(4000)
+    for score, disagreed in zip(scores, wrong, strict=True):
+        running.update(float(score), disagreed=bool(disagreed))
+    assert running.value == 0.5
+    assert RunningThreshold(**json.loads(json.dumps(running.to_dict()))) == running
+    assert replace(running, peaks=[0.0, 99.0, 99.0]).value is None  # a gap above stops it
+
+
+def test_curve_from_nothing_to_everything() -> None:
+    right = np.array([1, 1, 1, 0, 0.0])
+    found = curve([0.9, 0.8, 0.7, 0.2, 0.1], 1 - right, right, np.ones(5))
+    assert [point.share for point in found.points] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+    assert [point.disagreement for point in found.points] == pytest.approx([0, 0, 0, 0, 0.25, 0.4])
+    assert [point.pgr for point in found.points] == pytest.approx([1, 1, 1, 1, 0.5, 0])
+    assert found.apgr == pytest.approx(0.8)
+    assert found.cpt(1.0) == pytest.approx(0.4)
+    assert found.cpt(0.5) == pytest.approx(0.2)
+    assert (found.weak, found.strong) == (0.6, 1.0)
+    assert found.at_share(0.5).share in (pytest.approx(0.4), pytest.approx(0.6))
+
+
+def test_equal_scores_move_together_and_equal_models_have_no_gap() -> None:
+    found = curve([0.5, 0.5, 0.5], [0, 1, 0], [1, 1, 1], [1, 1, 1])
+    assert [point.share for point in found.points] == [0, 1]
+    assert (found.apgr, found.points[0].pgr, found.cpt(0.5)) == (None, None, None)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=50))
+def test_random_curves_end_at_the_student_alone(rows: list[tuple[float, bool]]) -> None:
+    scores, agreed = [score for score, _ in rows], np.array([same for _, same in rows], dtype=float)
+    found = curve(scores, 1 - agreed, agreed, np.ones(len(rows)))
+    last = found.points[-1]
+    assert (last.share, last.quality) == (1.0, pytest.approx(found.weak))
+    assert last.disagreement == pytest.approx(1 - agreed.mean())
+
+
+@pytest.mark.parametrize("bad", [([], [], [], []), ([math.nan], [0], [1], [1]), ([0.5], [0, 1], [1], [1])])
+def test_curves_need_whole_rows(bad: tuple[list[float], ...]) -> None:
+    with pytest.raises(HybridError):
+        curve(*bad)

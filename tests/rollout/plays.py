@@ -1,0 +1,71 @@
+"""Evidence and states for the machine's tests."""
+
+from dataclasses import replace
+from typing import Any
+
+from rollout.evidence import Evidence, Reading
+from rollout.machine import apply, decide
+from rollout.spec import Spec
+from rollout.specfile import read
+from rollout.state import Event, Phase, State, draft
+
+SPEC = read(
+    {
+        "route": "triage",
+        "student": "triage@3f9c1a0b22de",
+        "steps": ["shadow", "canary 5", "canary 25", "full"],
+        "approvals": ["canary-25"],
+        "gates": ["agreement"],
+    }
+)
+HYBRID = read({"route": "triage", "student": "triage@3f9c1a0b22de", "steps": ["shadow", "canary 10", "hybrid"]})
+
+
+def good(state: State, now: float, **changes: Any) -> Evidence:
+    """Everything is well at `now`."""
+    reading = Reading(log_e=10.0, n=2000, last_at=now, note="1960 of 2000 agree (98%)")
+    quiet = Reading(log_e=-2.0, n=2000, last_at=now)
+    evidence = Evidence(
+        attempt=state.attempt,
+        entry=state.entry,
+        precheck=(),
+        gates={gate.name: reading for gate in state.spec.gates},
+        harm={gate.name: quiet for gate in state.spec.harm},
+        watch=quiet,
+        srm=quiet,
+        step_n=2000,
+        step_last_at=now,
+        weights_applied=True,
+        threshold_ready=True,
+    )
+    return replace(evidence, **changes)
+
+
+def harmful(state: State, now: float, **changes: Any) -> Evidence:
+    """A harm gate has its evidence."""
+    bad = Reading(log_e=9.0, n=300, last_at=now, note="240 of 300 agree (80%)")
+    return good(state, now, harm={**good(state, now).harm, "agreement": bad}, **changes)
+
+
+def verb(state: State, kind: str, at: float, reason: str = "because", **data: Any) -> State:
+    """The state after somebody's verb."""
+    return apply(state, Event(kind, at, state.version, actor="ann", reason=reason, data=data))
+
+
+def begin(spec: Spec = SPEC) -> State:
+    """A started rollout."""
+    return verb(draft("r1", spec, "salt-1", at=0.0), "start", 0.0)
+
+
+def reach(target: str, spec: Spec = SPEC) -> tuple[State, float]:
+    """The state and time at which good evidence brought a rollout to a step's name or to a phase."""
+    state, now = begin(spec), 0.0
+    for _ in range(100):
+        step = state.current
+        if state.phase == target or (step is not None and step.name == target and state.phase is not Phase.PROMOTED):
+            return state, now
+        now += 1000.0
+        state = decide(state, good(state, now), now).state
+        if state.approval == "asked":
+            state = verb(state, "approve", now)
+    raise AssertionError(f"never reached {target}")

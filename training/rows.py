@@ -1,0 +1,120 @@
+"""Rows: one prompt with the completion to learn, read from JSON lines.
+
+Invariant: a row that is returned is whole and usable; anything else is an error that names the file, the line and what
+to do. Never repairs or drops a row in silence.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gateway.errors import GraduandError, did_you_mean
+
+ROLES = ("system", "user", "assistant", "tool", "developer")
+KEYS = ("id", "messages", "prompt", "completion")
+
+
+class DataError(GraduandError, ValueError):
+    """Training data cannot be used as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A chat (`messages`) or a plain text (`prompt`), exactly one of the two, and the completion to learn."""
+
+    id: str
+    completion: str
+    messages: tuple[dict[str, str], ...] | None = None
+    prompt: str | None = None
+
+
+def read_rows(path: Path) -> list[Row]:
+    """All rows of a JSON-lines file; raises DataError at the first bad one."""
+    rows: list[Row] = []
+    seen: dict[str, int] = {}
+    for number, value in _values(path):
+        try:
+            row = parse_row(value, f"line-{number}")
+        except DataError as error:
+            raise DataError(f"{path}, line {number}: {error}") from None
+        if row.id in seen:
+            raise DataError(f"{path}, line {number}: id {row.id!r} was used on line {seen[row.id]}; give each its own")
+        seen[row.id] = number
+        rows.append(row)
+    if not rows:
+        raise DataError(f"{path} holds no rows; write one JSON object a line, with 'messages' and 'completion'")
+    return rows
+
+
+def _values(path: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise DataError(f"cannot read the rows: {error}") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield number, orjson.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path}, line {number} is not JSON ({error}); write one JSON object a line") from error
+
+
+def parse_row(value: Any, default_id: str) -> Row:
+    """One decoded row, checked; `default_id` names it when it has no `id`."""
+    if not isinstance(value, dict):
+        raise DataError(f"a row is a JSON object, not {type(value).__name__}")
+    for key in value:
+        if key not in KEYS:
+            raise DataError(f"unknown key {key!r}; known are {', '.join(KEYS)}.{did_you_mean(key, KEYS)}")
+    if ("messages" in value) == ("prompt" in value):
+        raise DataError("give either 'messages' (a chat) or 'prompt' (a text)")
+    identity = value.get("id", default_id)
+    if not isinstance(identity, str | int):
+        raise DataError("'id' must be a string or a whole number")
+    completion = _text(value, "completion")
+    if "prompt" in value:
+        return Row(str(identity), completion, prompt=_text(value, "prompt"))
+    return Row(str(identity), completion, messages=_messages(value["messages"]))
+
+
+def _text(value: dict[str, Any], key: str) -> str:
+    text = value.get(key)
+    if not isinstance(text, str) or not text:
+        raise DataError(f"{key!r} must be a text that is not empty; it is {text!r}")
+    return text
+
+
+def _messages(value: Any) -> tuple[dict[str, str], ...]:
+    if not isinstance(value, list) or not value:
+        raise DataError("'messages' must be a list that is not empty")
+    for place, message in enumerate(value):
+        problem = _message_problem(message)
+        if problem:
+            raise DataError(f"messages[{place}] {problem}")
+    if value[-1]["role"] == "assistant":
+        raise DataError("the last message is the assistant's; put it into 'completion' and leave it out of 'messages'")
+    return tuple({"role": message["role"], "content": message["content"]} for message in value)
+
+
+def _message_problem(message: Any) -> str | None:
+    if not isinstance(message, dict):
+        return "must be an object with 'role' and 'content'"
+    role = message.get("role")
+    if role not in ROLES:
+        return f"has role {role!r}; known are {', '.join(ROLES)}"
+    if not isinstance(message.get("content"), str):
+        return "needs 'content' as a text (parts, images and tool calls are not trained yet)"
+    # A key that were dropped here would be seen by the server at inference, but not in training.
+    extra = sorted(set(message) - {"role", "content"})
+    return f"has keys that are not trained yet: {', '.join(extra)}" if extra else None
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
