@@ -1,5 +1,6 @@
 """The upstream's connection by itself: any chunking of an answer gives the same result, and nonsense is a failure."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -109,7 +110,7 @@ def test_any_chunking_gives_the_same_answer(answer: Any, cuts: list[int]) -> Non
     data, streamed, status, body, kept = answer
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     asked = Asked(streamed=streamed)
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         asked.receive(data[start:end])
     assert (asked.cause, asked.done, asked.status, asked.body) == (None, True, status, body)
     assert (asked.idle == [asked.connection]) is kept

@@ -163,7 +163,9 @@ def test_a_worker_killed_under_load_is_replaced(two_workers: Gateway) -> None:
     assert grown >= len(driver.got) - 1  # the count survives its process; one may be answered and not yet counted
     assert grown <= len(driver.got) + len(driver.cut)
     [new] = set(gateway.worker_ids()) - set(old)
-    assert any(path.stat().st_size for path in (gateway.folder / "logs" / "segments").glob(f"*-w?-{new}-*"))  # it serves
+    assert any(
+        path.stat().st_size for path in (gateway.folder / "logs" / "segments").glob(f"*-w?-{new}-*")
+    )  # it serves
     records = len(gateway.records())
     until(lambda: gateway.total("graduand_log_records_total", "written") <= records, 1, "counts are not set back")
     assert gateway.total("graduand_log_records_total", "written") >= records - 1000

@@ -1,6 +1,7 @@
 """The client's connection by itself: any chunking gives the same requests, and what happens when nothing happens."""
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -113,7 +114,7 @@ def test_any_chunking_gives_the_same_requests(parts: list[bytes], cuts: list[int
     whole.receive(data)
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     talk = Talk()
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         talk.receive(data[start:end])
     wanted = {POST: (b"POST", b"/a", b"abc"), CHUNKED: (b"POST", b"/b?x=1", b"abc"), GET: (b"GET", b"/c", b""),
               OFFER: (b"POST", b"/d", b"abc")}  # fmt: skip
