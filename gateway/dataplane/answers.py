@@ -77,26 +77,17 @@ def normalise_lorax(data: Json, model: str) -> bool:
 class StreamReader:
     """Reads one event stream: `feed` returns what may go to the client; then look at `failure` and `done`.
 
-    `keep_usage`: the client itself asked for the usage chunk. `choices`: the request's `n`.
+    `keep_usage`: the client itself asked for the usage chunk. `choices`: the request's `n`, if it gave one.
     """
 
     __slots__ = (
-        "_choices",
-        "_keep_usage",
-        "_lessons",
-        "_splitter",
-        "_template",
-        "_wanted",
-        "assembly",
-        "done",
-        "failure",
-        "served_model",
-        "visible",
-    )
+        "_choices", "_keep_usage", "_lessons", "_splitter", "_template", "_wanted", "assembly", "done", "failure",
+        "served_model", "visible",
+    )  # fmt: skip
 
-    def __init__(self, wanted: Target, *, keep_usage: bool, choices: Any = None) -> None:
+    def __init__(self, wanted: Target, *, keep_usage: bool, choices: Any = 1) -> None:
         self._wanted = wanted
-        self._choices: int = choices if type(choices) is int else 1
+        self._choices = choices if type(choices) is int else 1
         self._keep_usage = keep_usage
         self._splitter = EventSplitter()
         self._template: Template | None = None

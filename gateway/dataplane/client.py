@@ -28,7 +28,8 @@ class Call:
 
     __slots__ = (
         "_active", "_chunks", "_connection", "_decoder", "_idle_s", "_loop", "_paused", "_signal", "_size", "_stop_at",
-        "_stream", "_total", "deadline", "ended", "failure", "headers", "received", "reused", "status",
+        "_stream", "_total",
+        "deadline", "ended", "failure", "headers", "received", "reused", "status",
     )  # fmt: skip
 
     def __init__(

@@ -203,8 +203,8 @@ class Exchange:
         if b"event-stream" not in call.headers.get(b"content-type", b""):
             answers.whole(await call.body(), question.target)
             raise UpstreamFailed(failures.MALFORMED)
-        keep_usage, count = wire.keeps_usage(self._data), self._data.get("n")
-        reader = answers.StreamReader(question.target, keep_usage=keep_usage, choices=count)
+        keep_usage, choices = wire.keeps_usage(self._data), self._data.get("n")
+        reader = answers.StreamReader(question.target, keep_usage=keep_usage, choices=choices)
         hold = {"block": None, "window": WINDOW_BYTES, "observe": 0}[targets.route.release]
         held: list[bytes] = []
         try:
