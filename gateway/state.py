@@ -32,6 +32,9 @@ CREATE TABLE IF NOT EXISTS events (
 """
 
 
+BUSY_S = 5.0
+
+
 class StateError(GraduandError, RuntimeError):
     """The state store cannot be used."""
 
@@ -85,14 +88,26 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=5, isolation_level=None)
-            # Switching takes a lock that no time-out waits for, so it is done once and not by everybody who opens.
-            if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(SCHEMA)
+            self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+            self._prepare()
         except (OSError, sqlite3.Error) as error:
             raise StateError(f"cannot use the state file {path}: {error}; check the folder's permissions") from error
+
+    def _prepare(self) -> None:
+        # Only a new file needs preparing. Changing the journal's mode does not wait for other processes that are
+        # preparing it in the same moment, as a gateway's are when it starts for the first time.
+        until = time.monotonic() + BUSY_S
+        while True:
+            try:
+                if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                    self._db.execute("PRAGMA journal_mode=WAL")
+                break
+            except sqlite3.OperationalError:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(0.01)
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(SCHEMA)
 
     def close(self) -> None:
         """Close the file."""

@@ -221,9 +221,13 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            if self.call is not None:
-                self.call.fail(failures.MALFORMED)
+            self._fail()
             self.transport.abort()
+
+    def _fail(self) -> None:
+        # A function of its own: in the one above, compiled code believes that the call is still there.
+        if self.call is not None:
+            self.call.fail(failures.MALFORMED)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self in self._idle:

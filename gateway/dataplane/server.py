@@ -55,7 +55,8 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_arriving", "_body", "_closing", "_connections", "_due", "_handler", "_header_bytes", "_headers", "_loop",
-        "_parser", "_quiet_since", "_refused", "_request", "_url", "_waiting", "authorized", "deadline", "drained", "ongoing", "paused",
+        "_parser", "_quiet_since", "_refused", "_request",
+        "_url", "_waiting", "authorized", "deadline", "drained", "ongoing", "paused",
         "transport",
     )  # fmt: skip
 
@@ -213,7 +214,7 @@ class ClientConnection(asyncio.Protocol):
 
     def close_if_quiet(self, now: float, quiet_s: float) -> None:
         """Close the connection unless something is being answered on it, or may be on its way since `quiet_s`."""
-        if self._request is None and now - self._quiet_since >= quiet_s:
+        if self._request is None and not self._arriving and now - self._quiet_since >= quiet_s:
             self.transport.close()
 
     def expire(self, now: float) -> None:

@@ -56,6 +56,9 @@ class Driver:
     def _drive(self, take: Callable[[], Iterator[tuple[str, bytes]]]) -> None:
         client: Client | None = None
         for user, data in take():
+            if client is not None and client.dropped:
+                client.close()
+                client = None
             if client is None:
                 try:
                     client = self.gateway.client()

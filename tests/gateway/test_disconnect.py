@@ -1,7 +1,9 @@
 """The client goes away: the upstream sees its connection close within 100 ms, and exactly one record tells."""
 
+import os
+import socket
+import struct
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -22,7 +24,7 @@ def place(upstream: Upstream) -> Place:
 
 
 @pytest.fixture(scope="module")
-def gateway(start: Start, upstream: Upstream, place: Place) -> Iterator[Gateway]:
+def gateway(start: Start, upstream: Upstream, place: Place) -> Gateway:
     student = upstream.place("student", lambda one: one.whole(503, {}))
     routes = {
         "plain": route("t", mode="teacher"),
@@ -94,9 +96,6 @@ def test_the_upstream_is_told_at_once(
     until(lambda: place.asked == 1, 2, "the upstream is asked")
     time.sleep(0.02)
     if abrupt:
-        import socket
-        import struct
-
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     left = time.monotonic()
     client.close()
@@ -135,6 +134,4 @@ def test_nothing_is_left_behind(gateway: Gateway) -> None:
     until(lambda: gateway.total("graduand_in_flight_requests") == 0, 1, "no request is under way")
     assert gateway.total("graduand_requests_total", "cancelled") == len(gateway.records())
     [worker] = gateway.worker_ids()
-    import os
-
     until(lambda: len(os.listdir(f"/proc/{worker}/fd")) < 40, 2, "its connections are closed")

@@ -9,8 +9,9 @@ import pytest
 
 from tests.gateway.conftest import Start
 from tests.gateway.faults import CONTEXT, CONTEXT_TEXT, cut, overloaded, refuses
-from tests.gateway.running import Gateway, route
+from tests.gateway.running import Gateway, route, until
 from tests.gateway.running import upstream as configured
+from tests.gateway.speaking import chat
 from tests.gateway.upstream import (
     Conversation,
     Place,
@@ -35,7 +36,7 @@ def place(upstream: Upstream) -> Place:
 
 
 @pytest.fixture(scope="module")
-def gateway(start: Start, upstream: Upstream, place: Place) -> Iterator[Gateway]:
+def gateway(start: Start, upstream: Upstream, place: Place) -> Gateway:
     routes = {
         "triage": route("t", "s", mode="student"),
         "alone": route("t", "s", mode="student", on_student_failure="error", retries=0),
@@ -234,8 +235,6 @@ def test_the_clients_own_errors(client: openai.OpenAI, gateway: Gateway) -> None
 
 def test_a_key_on_a_kept_connection_is_checked_each_time(gateway: Gateway) -> None:
     with gateway.client() as raw:
-        from tests.gateway.speaking import chat
-
         for key, status in ((KEY, 200), ("other", 401), (KEY, 200), ("", 401)):
             got = raw.ask(chat("triage"), headers=(f"authorization: Bearer {key}",))
             assert got.status == status
@@ -247,10 +246,10 @@ def test_a_key_on_a_kept_connection_is_checked_each_time(gateway: Gateway) -> No
 
 def test_a_stream_that_breaks_off_raises(client: openai.OpenAI, place: Place) -> None:
     place.then = cut
-    got = []
+    chunks = client.chat.completions.create(model="triage", messages=USER, stream=True)
+    got: list[str] = []
     with pytest.raises(openai.APIError, match="broke off"):
-        for one in client.chat.completions.create(model="triage", messages=USER, stream=True):
-            got += [choice.delta.content or "" for choice in one.choices]
+        got.extend(choice.delta.content or "" for one in chunks for choice in one.choices)
     assert text_of(STUDENT).startswith("".join(got))
     assert "".join(got)
 
@@ -268,6 +267,4 @@ def test_leaving_a_stream_early_stops_the_upstream(client: openai.OpenAI, place:
     place.then = endless
     with client.chat.completions.create(model="triage", messages=USER, stream=True) as stream:
         next(iter(stream))
-    from tests.gateway.running import until
-
     until(lambda: place.seen[-1].closed_at is not None, 2, "the upstream is told")

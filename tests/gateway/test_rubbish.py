@@ -30,7 +30,7 @@ def place(upstream: Upstream) -> Place:
 def gateway(start: Start, place: Place) -> Iterator[Gateway]:
     routes = {
         "support-triage": route("up", "up", mode="teacher", unit="user"),
-        "by-header": route("up", "up", mode="canary", weight=50, unit="header:X-Tenant"),
+        "by-header": route("up", "up", mode="canary", weight=50, unit="header:X-Tenant", shadow_sample=0),
     }
     gateway = start({"up": configured(place.url)}, routes)
     workers = gateway.worker_ids()

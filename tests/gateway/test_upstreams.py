@@ -5,13 +5,13 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.gateway.conftest import Start
-from tests.gateway.faults import TIMEOUTS, overloaded, refuses, reset, says
+from tests.gateway.faults import TIMEOUTS, overloaded, refuses, reset, says, silent
 from tests.gateway.running import Gateway, route, until
 from tests.gateway.running import upstream as configured
 from tests.gateway.speaking import Answer, chat
@@ -49,7 +49,7 @@ def replicas(upstream: Upstream) -> list[Place]:
 
 
 @pytest.fixture(scope="module")
-def gateway(start: Start, pairs: dict[str, tuple[Place, Place]], replicas: list[Place]) -> Iterator[Gateway]:
+def gateway(start: Start, pairs: dict[str, tuple[Place, Place]], replicas: list[Place]) -> Gateway:
     upstreams: dict[str, Any] = {}
     routes: dict[str, Any] = {}
     for name, (teacher, student) in pairs.items():
@@ -103,7 +103,7 @@ def test_a_route_without_fallback(gateway: Gateway, pairs: dict[str, tuple[Place
 
 def test_a_primary_that_flaps(gateway: Gateway, pairs: dict[str, tuple[Place, Place]]) -> None:
     """Up and down request by request: no client sees an error, and the student is used whenever it can be."""
-    _teacher, student = pairs["flaps"]
+    _, student = pairs["flaps"]
     student.script = [one for _ in range(20) for one in (UNAVAILABLE, reset, answer)]
     got = [ask(gateway, "flaps", stream=number % 2 == 0) for number in range(20)]
     assert {(one.status, one.text) for one in got} <= {(200, text_of(STUDENT)), (200, text_of(TEACHER))}
@@ -111,7 +111,7 @@ def test_a_primary_that_flaps(gateway: Gateway, pairs: dict[str, tuple[Place, Pl
 
 
 def test_an_outage_is_not_hammered_and_its_end_is_used(gateway: Gateway, pairs: dict[str, tuple[Place, Place]]) -> None:
-    _teacher, student = pairs["outage"]
+    _, student = pairs["outage"]
     student.then = UNAVAILABLE
     ends = time.monotonic() + 2.5
     reasons: Counter[str] = Counter()
@@ -136,7 +136,7 @@ def test_one_probe_at_a_time(gateway: Gateway, pairs: dict[str, tuple[Place, Pla
     while reason(ask(gateway, "dead")) != "fallback:unavailable":
         pass
     student.forget()
-    student.then = lambda one: one.wait_for_close() and None
+    student.then = silent
     until(lambda: ask(gateway, "dead") and student.asked == 1, 3, "a probe is made")
     began = time.monotonic()
     threads = [threading.Thread(target=ask, args=(gateway, "dead")) for _ in range(10)]
@@ -330,7 +330,7 @@ def test_the_total_time_is_kept(gateway: Gateway, pairs: dict[str, tuple[Place, 
     got = ask(gateway, "total", stream=True)
     assert 0.4 < time.monotonic() - began < 1.0
     assert got.events[-1]["error"]["code"] == "total_timeout"
-    student.then = lambda one: one.wait_for_close() and None
+    student.then = silent
     assert ask(gateway, "total", stream=True).status == 504
     assert teacher.asked == 0
 
