@@ -4,7 +4,7 @@ PYTHON := $(VENV)/bin/python
 HOT := $(wildcard gateway/dataplane/*.py) gateway/record.py gateway/routing.py rollout/assignment.py
 ARGS ?=
 
-.PHONY: setup demo test check bench pure
+.PHONY: setup demo test check bench e2e pure
 
 setup: $(VENV)/installed $(VENV)/compiled
 
@@ -33,6 +33,15 @@ demo: setup
 
 test: setup
 	$(PYTHON) -m pytest $(ARGS)
+
+# Minutes long: real clients through the real gateway to the real engine. lorax-client pins old packages: its own place.
+e2e: setup .venv-lorax/installed
+	$(PYTHON) -m pytest -m slow tests $(ARGS)
+
+.venv-lorax/installed:
+	python3 -m venv .venv-lorax
+	.venv-lorax/bin/python -m pip install --quiet lorax-client==0.6.3 requests
+	touch $@
 
 check: setup
 	$(VENV)/bin/ruff format --check .

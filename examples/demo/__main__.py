@@ -32,6 +32,7 @@ TRAIN_ROWS = 320
 HELD_OUT = 100
 BEFORE_ROWS = 24
 PROMISED_AGREEMENT = 0.9
+SAY_EVERY_S = 15.0
 BASE = "smollm2-135m"
 # Weight in percent, and how many tickets are asked about: enough that each step shows both arms.
 CANARY = ((1, 300), (10, 120), (50, 40))
@@ -220,9 +221,14 @@ def _train(places: Places) -> dict[Task, Path]:
     running = {task: _start_fit(places, task, run) for task, run in runs.items()}
     with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
         bars = {task: progress.add_task(f"{task.name}: starting") for task in TASKS}
+        said_at = time.monotonic()
         while any(fit.poll() is None for fit in running.values()):
             for task, bar in bars.items():
                 progress.update(bar, description=f"{task.name}: {_last_line(places, task)}")
+            if not console.is_terminal and time.monotonic() > said_at + SAY_EVERY_S:
+                said_at = time.monotonic()
+                for task in TASKS:
+                    console.print(f"{task.name}: {_last_line(places, task)}", highlight=False)
             time.sleep(0.5)
     for task, fit in running.items():
         if fit.returncode != 0:
