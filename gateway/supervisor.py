@@ -151,8 +151,6 @@ class Supervisor:
         # The admin plane goes last, so that metrics can be read while workers drain.
         admin, *workers = self._children
         longest_s = max(route.timeouts.total_s for route in self._settings.routes.values())
-        for listener in self._sockets[1:]:
-            listener.close()  # or the port would go on taking connections that nobody serves
         _terminate(workers, longest_s + GRACE_S)
         _terminate([admin], GRACE_S)
         self._sockets[0].close()

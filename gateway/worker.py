@@ -6,7 +6,6 @@ under way is finished (bounded by the longest `total_s`), the log is written out
 """
 
 import asyncio
-import contextlib
 import gc
 import json
 import logging
@@ -86,17 +85,6 @@ class Worker:
         self._watcher.stop()
         self._log.close()
         plane.tick()
-
-    def _protocol(self) -> ClientConnection:
-        return ClientConnection(self._plane.handle, self._connections, self._loop)
-
-    def _accepted(self) -> list[socket.socket]:
-        """The connections that the kernel has accepted already: closing the port would reset them."""
-        accepted = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                accepted.append(self._listener.accept()[0])
-        return accepted
 
     async def _tick(self) -> None:
         tidy_at = 0.0

@@ -324,6 +324,20 @@ def test_a_drain_loses_nothing(start: Start, upstream: Upstream) -> None:
     assert sorted(logged) == sorted(ids)
 
 
+def test_a_drain_serves_those_who_wait_to_be_accepted(start: Start, upstream: Upstream) -> None:
+    gateway = start({"t": configured(upstream.place("queued").url)}, {"triage": route("t")})
+    [worker] = gateway.worker_ids()
+    os.kill(worker, signal.SIGSTOP)
+    clients = [gateway.client() for _ in range(50)]
+    for client in clients:
+        client.post(chat("triage"))
+    gateway.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    os.kill(worker, signal.SIGCONT)
+    assert [client.read().status for client in clients] == [200] * 50
+    assert gateway.process.wait(10) == 0
+
+
 def test_the_supervisor_is_killed_and_leaves_nothing_behind(start: Start, upstream: Upstream) -> None:
     gateway = start({"t": configured(upstream.place("orphans").url)}, {"triage": route("t")}, workers=2)
     children = Path(f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children").read_text().split()
