@@ -46,7 +46,7 @@ class Worker:
         self._listener = listener
         self._run_folder = run_folder
         self._connections: set[ClientConnection] = set()
-        self._watcher = TableWatcher(settings.state, settings.routes, self._table_changed)
+        self._watcher = TableWatcher(settings.state, settings.routes, self._table_changed, str(number))
         self._log = LogWriter(local_path(settings.logs), name=f"w{number}-{os.getpid()}")
         self._plane = Plane(
             self._watcher.first(),
@@ -102,6 +102,10 @@ class Worker:
         while (self._plane.in_flight or self._plane.shadower.size or self._connections) and self._loop.time() < until:
             await asyncio.sleep(SWEEP_EVERY_S / 5)
 
+    def _serve_by(self, table: RouteTable) -> None:
+        self._plane.serve_by(table)
+        self._watcher.serves(table.version)
+
     def _limits(self, settings: Settings) -> KeyLimits | None:
         if settings.limits == Limits() or settings.client_keys is None:
             return None
@@ -110,7 +114,7 @@ class Worker:
     # From other threads.
 
     def _table_changed(self, table: RouteTable) -> None:
-        self._loop.call_soon_threadsafe(self._plane.serve_by, table)
+        self._loop.call_soon_threadsafe(self._serve_by, table)
 
     def _read_settings(self) -> None:
         for line in sys.stdin:
