@@ -80,6 +80,7 @@ def record(
         "unit_hash": decision.unit_hash,
         "rollout": decision.rollout or None,
         "route_version": decision.route_version,
+        "copy_wanted": decision.shadow,
         "reason": reason,
         "fallback_reason": reason[9:] if reason.startswith("fallback:") else None,
         "adapter": adapter,
