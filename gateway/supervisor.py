@@ -1,4 +1,5 @@
-"""`graduand serve`: binds the ports, starts the admin plane and the workers, restarts what dies, drains on SIGTERM.
+"""`graduand serve`: binds the ports, starts the admin plane, the rollouts' controller and the workers, restarts what
+dies, drains on SIGTERM.
 
 Kept tiny on purpose: no request, no state and no framework passes through this process, so there is little that could
 end it. Each worker has a listening socket of its own on the shared port (SO_REUSEPORT), which this process keeps open:
@@ -64,6 +65,7 @@ class Supervisor:
         self.listen_url = _url(address)
         self.admin_url = _url(admin.getsockname()[:2])
         self._children = [self._child("gateway.admin_process", "admin", admin)]
+        self._children += [Child("controller", [sys.executable, "-m", "gateway.control.process", "{}"], ())]
         self._children += [
             self._child("gateway.worker", f"worker {number}", listener, number=number)
             for number, listener in enumerate(listeners)
@@ -143,8 +145,9 @@ class Supervisor:
 
     def _end(self) -> None:
         # The admin plane goes last, so that metrics can be read while workers drain.
-        admin, *workers = self._children
+        admin, controller, *workers = self._children
         longest_s = max(route.timeouts.total_s for route in self._settings.routes.values())
+        _terminate([controller], GRACE_S)
         _terminate(workers, longest_s + GRACE_S)
         _terminate([admin], GRACE_S)
         for one in self._sockets:
