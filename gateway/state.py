@@ -11,7 +11,7 @@ here wins over the configuration file.
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -138,16 +138,18 @@ class SqliteStore:
     def change_route(
         self, route: Route, *, who: str, why: str = "", version: int | None = None, mode: str | None = None,
         weight_bp: int | None = None, adapter: str | None = None, reset: bool = False,
+        inside: Callable[[], None] = lambda: None,
     ) -> int:  # fmt: skip
         """Change a configured route at run time and return its new version.
 
         `route` is the route of the file. Raises Conflict if `version` is given and is not the present one. `reset` makes
-        the route as the file has it before the rest is applied.
+        the route as the file has it before the rest is applied. `inside` runs in the same transaction and may refuse.
         """
         with self.transaction():
             old = self.override(route)
             if version is not None and version != old.version:
                 raise Conflict(route.name, version, old.version)
+            inside()
             kept = Override(old.version) if reset else old
             # Set by hand, a route no longer belongs to a rollout: neither its id nor its salt stay.
             new = Override(

@@ -185,6 +185,8 @@ def _bind(address: tuple[str, int], key: str, *, shared: bool) -> socket.socket:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
         listener.listen(4096)
+        if shared:
+            _OWN_PORTS.add(listener.getsockname()[:2])  # port 0 has become a real one
     except OSError as error:
         listener.close()
         raise CannotListen(

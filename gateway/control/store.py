@@ -67,8 +67,8 @@ class NoRollout(GraduandError, LookupError):
 class RolloutStore:
     """Rollouts in one state file; not for sharing between threads."""
 
-    def __init__(self, path: Path) -> None:
-        self.state = SqliteStore(path)
+    def __init__(self, where: Path | SqliteStore) -> None:
+        self.state = where if isinstance(where, SqliteStore) else SqliteStore(where)
         self._db: sqlite3.Connection = self.state.db
         self._db.executescript(SCHEMA)
 

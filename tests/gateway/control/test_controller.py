@@ -1,5 +1,6 @@
 """The controller in a made-up world: what moves a rollout, what never does, and what a crash or a rival may not change."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -168,15 +169,13 @@ def test_a_strange_record_stops_nothing(world: World) -> None:
     rollout = world.start()
     world.look(3)
     with (world.folder / "logs" / "segments" / "w0.jsonl").open("a") as out:
-        out.write('{"id": "x", "rollout": "%s"}\nno json "rollout"\n[1]\n' % rollout)
+        out.write(json.dumps({"id": "x", "rollout": rollout}) + '\nno json "rollout"\n[1]\n')
     world.ask(10)
     world.look(1)
     assert world.row.ledger.pairs == 10
 
 
-def test_a_crash_inside_a_look_changes_nothing_and_loses_nothing(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crash_inside_a_look_changes_nothing_and_loses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.start()
     world.look(3)
     world.ask(60)
@@ -228,9 +227,4 @@ def test_one_rollout_a_route_at_a_time(world: World) -> None:
     first = world.start()
     assert world.start() == first  # the same key: the same rollout
     with pytest.raises(RequestError, match="is in rollout triage-1"):
-        from gateway.control import moves
-        from rollout import specfile
-
-        moves.begin(
-            world.store, specfile.read(SPEC), SPEC["task"], salt="s", at=0.0, who="bob", why="", key=""  # type: ignore[arg-type]
-        )  # fmt: skip
+        world.start(key="start-2")

@@ -60,11 +60,11 @@ class World:
         self.controller = controller
         return controller
 
-    def start(self, **changes: Any) -> str:
+    def start(self, key: str = "start-1", **changes: Any) -> str:
         spec = specfile.read({**SPEC, **changes})
         with self.store.transaction():
             row = moves.begin(
-                self.store, spec, dict(spec.task or TASK), salt="salt-1", at=self.now, who="ann", why="", key="start-1"
+                self.store, spec, dict(spec.task or TASK), salt="salt-1", at=self.now, who="ann", why="", key=key
             )
         return row.id
 
