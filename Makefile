@@ -4,7 +4,7 @@ PYTHON := $(VENV)/bin/python
 HOT := $(wildcard gateway/dataplane/*.py) gateway/record.py gateway/routing.py rollout/assignment.py
 ARGS ?=
 
-.PHONY: setup demo test check bench pure
+.PHONY: setup demo test check bench pure kills
 
 setup: $(VENV)/installed $(VENV)/compiled
 
@@ -33,6 +33,10 @@ demo: setup
 
 test: setup
 	$(PYTHON) -m pytest $(ARGS)
+
+# 200 times kill -9 during a ramp; the default tests do a few.
+kills: setup
+	GRADUAND_KILLS=200 $(PYTHON) -m pytest -s tests/gateway/control/test_kills.py $(ARGS)
 
 check: setup
 	$(VENV)/bin/ruff format --check .
