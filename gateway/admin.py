@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from gateway import __version__, adapters
 from gateway.config import basis_points, local_path
-from gateway.control import api, moves
+from gateway.control import api, moves, pages
 from gateway.control.requests import NewRollout, Plan, Simulation, Verb
 from gateway.control.store import NoRollout, RolloutStore
 from gateway.errors import AdapterError, ConfigError, GraduandError, RequestError, did_you_mean
@@ -150,6 +150,7 @@ def app(configuration: Configuration) -> FastAPI:
         return {"removed": name}
 
     application.include_router(api.router(lambda: configuration.settings))
+    application.include_router(pages.router)
 
     @application.get("/v1/events")
     def events(state: store_here, limit: Annotated[int, Field(ge=1, le=1000)] = 100) -> dict[str, Any]:

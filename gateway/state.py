@@ -95,12 +95,13 @@ class Registered:
 
 
 class SqliteStore:
-    """The store in one file; several processes on one machine may use it at once. Not for sharing between threads."""
+    """The store in one file; several processes on one machine may use it at once. Not for two threads at once."""
 
     def __init__(self, path: Path) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=5, isolation_level=None)
+            # One request of the admin plane may be carried from thread to thread, but never used by two at once.
+            self._db = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(SCHEMA)
