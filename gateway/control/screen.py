@@ -116,7 +116,7 @@ def _phase(data: Json) -> Text:
 
 
 def _steps(data: Json) -> Text:
-    marks = {"done": ("✓ ", "green"), "now": ("▶ ", "bold cyan"), "ahead": ("· ", "dim")}
+    marks = {"done": ("✓ ", "green"), "now": ("▶ ", "bold cyan"), "stopped": ("✗ ", "red"), "ahead": ("· ", "dim")}
     line = Text()
     for step in data["steps"]:
         mark, style = marks[step["place"]]

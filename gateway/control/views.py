@@ -93,9 +93,10 @@ def history(events: list[tuple[int, str, Event]]) -> list[Json]:
 def _step(row: Row, number: int) -> Json:
     step, at = row.state.spec.steps[number], row.state.step
     done = number < at or row.state.phase is Phase.PROMOTED
+    here = "stopped" if row.at_rest or row.state.phase is Phase.ROLLING_BACK else "now"
     return {
         "name": step.name, "kind": step.kind, "weight": step.weight_bp / 100, "approval": step.approval,
-        "place": "done" if done else "now" if number == at and row.state.phase is not Phase.PRECHECK else "ahead",
+        "place": "done" if done else here if number == at and row.state.phase is not Phase.PRECHECK else "ahead",
     }  # fmt: skip
 
 

@@ -64,7 +64,8 @@ function span(seconds) {
 }
 
 function evidence(logE) {
-  return Math.abs(logE) < 13 ? Number(Math.exp(logE).toPrecision(3)).toString() : `10^${Math.round(logE / Math.LN10)}`;
+  if (Math.abs(logE) >= 13) return `10^${Math.round(logE / Math.LN10)}`;
+  return Number(Math.exp(logE).toPrecision(3)).toLocaleString("en", { maximumSignificantDigits: 3 });
 }
 
 function tone(phase) {
@@ -124,10 +125,11 @@ function gateRow(gate, kind) {
   const fillPart = make("i");
   // The mark of the threshold stands at 80% of the bar.
   fillPart.style.width = `${Math.max(0, Math.min(1, (0.8 * gate.log_e) / gate.log_threshold)) * 100}%`;
-  const said = `evidence ${evidence(gate.log_e)} of ${evidence(gate.log_threshold)}`;
+  const said = gate.n || gate.log_e > 0 ? `evidence ${evidence(gate.log_e)} of ${evidence(gate.log_threshold)}`
+    : `nothing seen yet; evidence of ${evidence(gate.log_threshold)} counts`;
   const bar = make("div", { class: `bar ${kind} ${gate.reached ? "reached" : ""}`, role: "img", "aria-label": said }, fillPart, make("b"));
   return make("div", { class: "gate" }, make("span", { class: "name" }, gate.name), bar,
-    make("small", {}, `${said}${gate.note ? ` · ${gate.note}` : ""}${kind === "" && gate.reached ? " · proved" : ""}`));
+    make("small", {}, `${said}${gate.n && gate.note ? ` · ${gate.note}` : ""}${kind === "" && gate.reached ? " · proved" : ""}`));
 }
 
 function chart(status, points) {
@@ -148,7 +150,7 @@ function chart(status, points) {
   const from = usable[0].at, to = Math.max(usable.at(-1).at, from + 1);
   const x = (seconds) => left + ((seconds - from) / (to - from)) * (right - left);
   const y = (share) => bottom - ((Math.max(share, floor) - floor) / (1 - floor)) * (bottom - top);
-  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img",
+  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img",
     "aria-label": `agreement from ${clock(from)} to ${clock(to)}, now ${percent(usable.at(-1).agreement)}` });
   for (let mark = 0; 1 - mark * tick >= floor - 1e-9; mark++) {
     const share = 1 - mark * tick;
