@@ -12,7 +12,7 @@ setup: $(VENV)/installed $(VENV)/compiled
 $(VENV)/installed: pyproject.toml
 	test -x $(PYTHON) || python3 -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet torch==2.13.0
-	GRADUAND_PURE=1 $(PYTHON) -m pip install --quiet --editable '.[dev]'
+	GRADUAND_PURE=1 $(PYTHON) -m pip install --quiet --editable '.[dev]' --config-settings editable_mode=compat
 	touch $@
 
 # The hot path is plain Python that mypyc compiles; without a C compiler it runs as it is.

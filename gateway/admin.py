@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from gateway import __version__, adapters
+from gateway.adapter import check_name
 from gateway.config import basis_points, local_path
 from gateway.control import api, moves, pages
 from gateway.control.requests import NewRollout, Plan, Simulation, Verb
@@ -192,8 +193,10 @@ def _check(route: Route, change: RouteChange) -> None:
             400, f"mode {change.mode} needs a student, and route {route.name!r} has none in the configuration file",
             param="mode", code="no_student",
         )  # fmt: skip
-    if change.adapter is not None and route.student is None:
-        raise RequestError(400, f"route {route.name!r} has no student", param="adapter", code="no_student")
+    if change.adapter is not None:
+        check_name(change.adapter)
+        if route.student is None:
+            raise RequestError(400, f"route {route.name!r} has no student", param="adapter", code="no_student")
     if change.mode is None and change.weight is None and change.adapter is None and not change.from_file:
         raise RequestError(400, "nothing to change: give mode, weight, adapter or from_file", code="empty_change")
 

@@ -8,6 +8,7 @@ the whole store grows with every change, so a reader sees with one small query w
 here wins over the configuration file.
 """
 
+import contextlib
 import json
 import sqlite3
 import time
@@ -37,6 +38,7 @@ CREATE TABLE IF NOT EXISTS events (
 """
 
 
+BUSY_S = 5.0
 # Columns that files written before they existed have not.
 LATER_COLUMNS = {"rollout": "TEXT", "salt": "TEXT", "audit_bp": "INTEGER"}
 
@@ -101,18 +103,34 @@ class SqliteStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # One request of the admin plane may be carried from thread to thread, but never used by two at once.
-            self._db = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(SCHEMA)
-            self._add_later_columns()
+            self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+            self._prepare()
         except (OSError, sqlite3.Error) as error:
             raise StateError(f"cannot use the state file {path}: {error}; check the folder's permissions") from error
+
+    def _prepare(self) -> None:
+        # Only a new file needs preparing. Changing the journal's mode does not wait for other processes that are
+        # preparing it in the same moment, as a gateway's are when it starts for the first time.
+        until = time.monotonic() + BUSY_S
+        while True:
+            try:
+                if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                    self._db.execute("PRAGMA journal_mode=WAL")
+                break
+            except sqlite3.OperationalError:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(0.01)
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(SCHEMA)
+        self._add_later_columns()
 
     def _add_later_columns(self) -> None:
         there = {row[1] for row in self._db.execute("PRAGMA table_info(routes)")}
         for name in LATER_COLUMNS.keys() - there:
-            self._db.execute(f"ALTER TABLE routes ADD COLUMN {name} {LATER_COLUMNS[name]}")
+            # Another process may be adding it in this very moment.
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._db.execute(f"ALTER TABLE routes ADD COLUMN {name} {LATER_COLUMNS[name]}")
 
     @property
     def db(self) -> sqlite3.Connection:

@@ -22,6 +22,7 @@ from pathlib import Path
 from gateway import config
 from gateway.errors import ConfigError, GraduandError
 from gateway.routes import Route, Settings, settings_to_json
+from gateway.state import SqliteStore
 
 POLL_S = 0.1
 RESTART_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -54,13 +55,15 @@ class Supervisor:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._settings = config.load(path)
+        # Made here, once, so that the processes that are about to start do not race to make it.
+        SqliteStore(config.local_path(self._settings.state)).close()
         self._stopping = False
         self._reload = False
         self._run_folder = Path(tempfile.mkdtemp(prefix="graduand-"))
         admin = _bind(self._settings.admin, "admin", shared=False)
         listeners = [_bind(self._settings.listen, "listen", shared=True)]
         address = listeners[0].getsockname()[:2]
-        listeners += [_bind(address, "listen", shared=True) for _ in range(self._settings.workers - 1)]
+        listeners += [_bind(address, "listen", shared=True, ours=True) for _ in range(self._settings.workers - 1)]
         self._sockets = [admin, *listeners]
         self.listen_url = _url(address)
         self.admin_url = _url(admin.getsockname()[:2])
@@ -144,14 +147,16 @@ class Supervisor:
         self._reload = True
 
     def _end(self) -> None:
+        # What connects from now on is refused at once instead of waiting for a worker that will not come.
+        for listener in self._sockets[1:]:
+            listener.close()
         # The admin plane goes last, so that metrics can be read while workers drain.
         admin, controller, *workers = self._children
         longest_s = max(route.timeouts.total_s for route in self._settings.routes.values())
         _terminate([controller], GRACE_S)
         _terminate(workers, longest_s + GRACE_S)
         _terminate([admin], GRACE_S)
-        for one in self._sockets:
-            one.close()
+        self._sockets[0].close()
         for file in self._run_folder.iterdir():
             file.unlink()
         self._run_folder.rmdir()
@@ -174,14 +179,16 @@ def _differs(key: str, new: Settings, old: Settings) -> bool:
     return bool(getattr(new, key) != getattr(old, key))
 
 
-def _bind(address: tuple[str, int], key: str, *, shared: bool) -> socket.socket:
+def _bind(address: tuple[str, int], key: str, *, shared: bool, ours: bool = False) -> socket.socket:
+    """A listening socket; `shared` lets further sockets of this process bind the address, which is then `ours`."""
     host, port = address
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         if shared:
-            _refuse_if_taken(family, host, port)
+            if port and not ours:
+                _refuse_if_taken(family, host, port)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
         listener.listen(4096)
@@ -195,17 +202,11 @@ def _bind(address: tuple[str, int], key: str, *, shared: bool) -> socket.socket:
     return listener
 
 
-_OWN_PORTS: set[tuple[str, int]] = set()
-
-
 def _refuse_if_taken(family: int, host: str, port: int) -> None:
     # SO_REUSEPORT would let a second gateway share the port of a first one silently; a plain bind tells.
-    if port and (host, port) not in _OWN_PORTS:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    if port:
-        _OWN_PORTS.add((host, port))
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
 
 
 def _url(address: tuple[str, int]) -> str:

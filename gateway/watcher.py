@@ -64,9 +64,11 @@ class TableWatcher:
             try:
                 store = store or SqliteStore(self._path)
                 if store.version() != self._seen:
-                    table = store.table(self._routes)
-                    self._seen = table.version
+                    routes = self._routes
+                    table = store.table(routes)
                     self._changed(table)
+                    # Reloaded meanwhile: what was read is of the old file, so the next look must read again.
+                    self._seen = table.version if routes is self._routes else -1
                 if self._told != self._served:
                     self._tell(store, self._served)
                 failing = False

@@ -6,6 +6,7 @@ under way is finished (bounded by the longest `total_s`), the log is written out
 """
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -33,7 +34,8 @@ from monitoring.series import SeriesFile
 
 SWEEP_EVERY_S = 0.05
 TIDY_EVERY_S = 1.0
-BACKLOG = 4096
+ARRIVALS_S = 0.3
+REST_S = 0.5
 
 logger = logging.getLogger("graduand")
 
@@ -46,6 +48,7 @@ class Worker:
         self._listener = listener
         self._run_folder = run_folder
         self._connections: set[ClientConnection] = set()
+        self._arriving: set[asyncio.Task[object]] = set()
         self._watcher = TableWatcher(settings.state, settings.routes, self._table_changed, str(number))
         self._log = LogWriter(local_path(settings.logs), name=f"w{number}-{os.getpid()}")
         self._plane = Plane(
@@ -65,16 +68,15 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         threading.Thread(target=self._read_settings, name="settings", daemon=True).start()
-        server = await loop.create_server(
-            lambda: ClientConnection(plane.handle, self._connections, loop), sock=self._listener, backlog=BACKLOG
-        )
+        self._listener.setblocking(False)
+        loop.add_reader(self._listener, self._accept)
         # What is alive now lives as long as the process: keep the collector from walking it again and again.
         gc.collect()
         gc.freeze()
         ticking = loop.create_task(self._tick())
         await self._stopping.wait()
         plane.draining = True
-        server.close()
+        await self._last_arrivals()
         await self._drain()
         ticking.cancel()
         plane.tick()
@@ -82,24 +84,80 @@ class Worker:
         self._log.close()
         plane.tick()
 
+    def _protocol(self) -> ClientConnection:
+        return ClientConnection(self._plane.handle, self._connections, self._loop)
+
+    def _accepted(self) -> list[socket.socket]:
+        """The connections that the kernel has accepted already: closing the port would reset them."""
+        accepted = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                accepted.append(self._listener.accept()[0])
+        return accepted
+
     async def _tick(self) -> None:
         tidy_at = 0.0
         while True:
             now = self._loop.time()
-            self._plane.fleet.sweep(now)
-            self._plane.tick()
-            if now >= tidy_at:
-                tidy_at = now + TIDY_EVERY_S
-                self._plane.fleet.forget_old(now)
-                for connection in list(self._connections):
-                    connection.expire(now)
+            try:
+                self._plane.fleet.sweep(now)
+                self._plane.tick()
+                if now >= tidy_at:
+                    tidy_at = now + TIDY_EVERY_S
+                    self._plane.fleet.forget_old(now)
+                    for connection in list(self._connections):
+                        connection.expire(now)
+            except Exception as error:  # without its sweep a worker would never time anything out again
+                self._plane.crashed(error)
             await asyncio.sleep(SWEEP_EVERY_S)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                accepted, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                # Out of file descriptors, most likely: connections wait in the kernel until some are free again.
+                logger.error("cannot accept connections for a moment: %s", error)
+                self._loop.remove_reader(self._listener)
+                self._loop.call_later(REST_S, self._accept_again)
+                return
+            arrival = self._loop.create_task(self._loop.connect_accepted_socket(self._connection, accepted))
+            self._arriving.add(arrival)
+            arrival.add_done_callback(self._arriving.discard)
+
+    def _accept_again(self) -> None:
+        if self._listener.fileno() >= 0:
+            self._loop.add_reader(self._listener, self._accept)
+
+    def _connection(self) -> ClientConnection:
+        return ClientConnection(self._plane.handle, self._connections, self._loop)
+
+    async def _last_arrivals(self) -> None:
+        """Answer what is on its way when the drain begins, on kept connections and new ones, as their last request."""
+        until = self._loop.time() + ARRIVALS_S
+        while self._loop.time() < until:
+            self._announce_the_end()
+            await asyncio.sleep(SWEEP_EVERY_S / 5)
+        # The kernel resets connections that wait on a listening socket when it closes: take them first, and close in the
+        # same breath.
+        self._loop.remove_reader(self._listener)
+        self._accept()
+        self._listener.close()
+
+    def _announce_the_end(self) -> None:
+        for connection in list(self._connections):
+            connection.answer_once_more()
 
     async def _drain(self) -> None:
         until = self._loop.time() + self._longest_s
-        for connection in list(self._connections):
-            connection.close_when_done()
-        while (self._plane.in_flight or self._plane.shadower.size or self._connections) and self._loop.time() < until:
+        while (
+            self._arriving or self._plane.in_flight or self._plane.shadower.size or self._connections
+        ) and self._loop.time() < until:
+            self._announce_the_end()
+            for connection in list(self._connections):
+                connection.close_if_quiet(self._loop.time(), ARRIVALS_S)
             await asyncio.sleep(SWEEP_EVERY_S / 5)
 
     def _serve_by(self, table: RouteTable) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ def attach(base: Any, config: FitConfig) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        model = get_peft_model(base, settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by an old name
+            model = get_peft_model(base, settings)
     except ValueError as error:  # PEFT's error when no module matches
         raise AdapterError(f"the base {config.base} takes no adapter: {error}") from error
     _check_coverage(model, config.base)

@@ -22,8 +22,8 @@ class FitConfig(BaseModel):
     out: Path
     name: str
     base: str = "smollm2-135m"
-    epochs: float = Field(2.0, gt=0, le=1000)
-    rate: float = Field(6e-4, gt=0, lt=1)
+    epochs: float = Field(3.0, gt=0, le=1000)
+    rate: float = Field(8e-4, gt=0, lt=1)
     warm_up: float = Field(0.03, ge=0, lt=1, description="share of the steps")
     batch: int = Field(4, ge=1)
     rank: int = 16

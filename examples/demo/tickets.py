@@ -99,6 +99,7 @@ HOLDS_AGAINST = (
     "Yesterday {false}, but now {true}.",
     "Now {true}, though yesterday {false}.",
 )
+ASIDES = ("apparently", "all in all", "on our side", "as far as I see")
 TONES = (
     "URGENT!!!",
     "I am furious!",
@@ -174,10 +175,16 @@ def _matter(source: random.Random, queue: str) -> str:
 
 
 def _fact(source: random.Random, urgency: str) -> str:
-    true = source.choice(FACTS[urgency])
-    if source.random() < 0.35:
+    true = _said(source, urgency)
+    if source.random() < 0.3:
         return source.choice(HOLDS).format(true=true)
-    return source.choice(HOLDS_AGAINST).format(true=true, false=source.choice(FACTS[_other(source, FACTS, urgency)]))
+    return source.choice(HOLDS_AGAINST).format(true=true, false=_said(source, _other(source, FACTS, urgency)))
+
+
+def _said(source: random.Random, urgency: str) -> str:
+    """A fact, half of the time at some distance from the words that say whether it holds."""
+    fact = source.choice(FACTS[urgency])
+    return f"{source.choice(ASIDES)} {fact}" if source.random() < 0.5 else fact
 
 
 def _other(source: random.Random, labels: Iterable[str], label: str) -> str:

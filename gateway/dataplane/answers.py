@@ -13,9 +13,12 @@ from gateway.dataplane.assembly import Assembly
 from gateway.dataplane.failures import UpstreamFailed
 from gateway.dataplane.sse import EventSplitter, EventTooLong
 from gateway.dataplane.targets import Target
+from gateway.dataplane.template import Template, learn
 from gateway.openai import SSE_DONE
 
 Json = dict[str, Any]
+
+MOST_LESSONS = 16
 
 
 def whole(body: bytes, wanted: Target) -> tuple[bytes, Json]:
@@ -31,7 +34,7 @@ def whole(body: bytes, wanted: Target) -> tuple[bytes, Json]:
     if not data.get("choices") and type(data.get("data")) is not list:
         raise UpstreamFailed(failures.MALFORMED)
     if wanted.lorax and normalise_lorax(data, wanted.model):
-        return orjson.dumps(data), data
+        return _encoded(data), data
     model = data.get("model")
     if model == wanted.model:
         return body, data
@@ -40,7 +43,14 @@ def whole(body: bytes, wanted: Target) -> tuple[bytes, Json]:
     if model is None and "model" not in data:
         return jsonedit.append_member(body, b'"model":' + wanted.model_json), data
     data["model"] = wanted.model
-    return orjson.dumps(data), data
+    return _encoded(data), data
+
+
+def _encoded(data: Json) -> bytes:
+    try:
+        return orjson.dumps(data)
+    except TypeError as error:  # orjson reads deeper nesting than it writes
+        raise UpstreamFailed(failures.MALFORMED) from error
 
 
 def normalise_lorax(data: Json, model: str) -> bool:
@@ -67,15 +77,21 @@ def normalise_lorax(data: Json, model: str) -> bool:
 class StreamReader:
     """Reads one event stream: `feed` returns what may go to the client; then look at `failure` and `done`.
 
-    `keep_usage`: the client itself asked for the usage chunk.
+    `keep_usage`: the client itself asked for the usage chunk. `choices`: the request's `n`, if it gave one.
     """
 
-    __slots__ = ("_keep_usage", "_splitter", "_wanted", "assembly", "done", "failure", "served_model", "visible")
+    __slots__ = (
+        "_choices", "_keep_usage", "_lessons", "_splitter", "_template", "_wanted", "assembly", "done", "failure",
+        "served_model", "visible",
+    )  # fmt: skip
 
-    def __init__(self, wanted: Target, *, keep_usage: bool) -> None:
+    def __init__(self, wanted: Target, *, keep_usage: bool, choices: Any = 1) -> None:
         self._wanted = wanted
+        self._choices = choices if type(choices) is int else 1
         self._keep_usage = keep_usage
         self._splitter = EventSplitter()
+        self._template: Template | None = None
+        self._lessons = MOST_LESSONS
         self.assembly = Assembly()
         self.done = False
         self.failure: failures.Failure | None = None
@@ -89,25 +105,39 @@ class StreamReader:
         except EventTooLong:
             self.failure = failures.MALFORMED
             return b""
-        out = []
+        out: list[bytes] = []
         for payload in payloads:
             if self.done or self.failure is not None:
                 break
-            if payload == b"[DONE]":
+            template = self._template
+            text = b"" if template is None else template.text(payload)
+            if text and template is not None:
+                out.append(self._plain(template, text))
+            elif payload == b"[DONE]":
                 self.done = True
-                break
-            event = self._event(payload)
-            if event:
-                out.append(b"data: %b\n\n" % event)
+            else:
+                event = self._event(payload)
+                if event:
+                    out.append(b"data: %b\n\n" % event)
         return b"".join(out)
 
     def finish(self) -> bytes:
         """Call at the end of the bytes: the last event for the client; raise UpstreamFailed if the answer broke off."""
         if self.failure is not None:
             raise UpstreamFailed(self.failure)
-        if not self.done and (self._splitter.unfinished or not self.assembly.complete):
+        whole = self.assembly.complete and len(self.assembly.finished) >= self._choices
+        if not self.done and (self._splitter.unfinished or not whole):
             raise UpstreamFailed(failures.TRUNCATED)
         return SSE_DONE
+
+    def _plain(self, template: Template, text: bytes) -> bytes:
+        try:
+            self.assembly.add_text(template.index, template.field, text.decode())
+        except UnicodeDecodeError:
+            self.failure = failures.MALFORMED
+            return b""
+        self.visible = True
+        return template.framed(text)
 
     def _event(self, payload: bytes) -> bytes:
         try:
@@ -122,7 +152,7 @@ class StreamReader:
         wanted = self._wanted
         if wanted.lorax and normalise_lorax(chunk, wanted.model):
             chunk.setdefault("object", "chat.completion.chunk")
-            payload = orjson.dumps(chunk)
+            payload = _encoded(chunk)
         if self.assembly.add(chunk):
             self.visible = True
         elif not self._keep_usage and chunk.get("choices") == []:
@@ -130,8 +160,11 @@ class StreamReader:
         model = chunk.get("model")
         if self.served_model is None and type(model) is str:
             self.served_model = model
-        if model == wanted.model:
-            return payload
-        if type(model) is str:
-            return jsonedit.set_model(payload, wanted.model_json)
-        return payload
+        released = payload
+        if model != wanted.model and type(model) is str:
+            released = jsonedit.set_model(payload, wanted.model_json)
+        if self._lessons and not wanted.lorax:
+            self._template = learn(payload, released, chunk) or self._template
+            # A stream whose chunks differ in more than their text is not worth learning from for ever.
+            self._lessons -= self._template is not None
+        return released

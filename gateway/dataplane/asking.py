@@ -176,7 +176,15 @@ class Asker:
         outcome = "ok" if whole else failure.cause
         self._metrics.add(ATTEMPTS, (target.upstream_name, outcome))
         took_ms = round((now - began) * 1000, 3)
-        question.attempts.append({"arm": target.arm, "replica": replica.url, "outcome": outcome, "ms": took_ms})
+        question.attempts.append(
+            {
+                "upstream": target.upstream_name,
+                "arm": target.arm,
+                "replica": replica.url,
+                "outcome": outcome,
+                "ms": took_ms,
+            }
+        )
 
 
 def _delay_s(failure: Failure, retries: int, *, other: bool, fallback_behind: bool) -> float | None:

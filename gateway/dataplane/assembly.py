@@ -6,6 +6,8 @@ concatenated, tool calls by their index, logprobs by list; what is unknown keeps
 
 from typing import Any
 
+import orjson
+
 Json = dict[str, Any]
 
 
@@ -43,6 +45,10 @@ class Assembly:
                     visible |= self._add_choice(choice)
         return visible
 
+    def add_text(self, index: int, field: str, text: str) -> None:
+        """Take a piece of text in whose choice has begun; `field` is content or text."""
+        self._text(index, field, text)
+
     def answer(self) -> Json:
         """The whole answer, as far as it came."""
         kind = str(self._top.get("object", ""))
@@ -56,6 +62,13 @@ class Assembly:
                     (choice if field == "text" else choice["message"])[field] = "".join(pieces)
             choices.append({key: value for key, value in choice.items() if key != "_tools"})
         return {**self._top, "object": kind, "choices": choices, "usage": self.usage}
+
+    def encoded(self) -> str | None:
+        """The whole answer as JSON; None if it is nested deeper than can be written."""
+        try:
+            return orjson.dumps(self.answer()).decode()
+        except TypeError:
+            return None
 
     def _add_choice(self, choice: Json) -> bool:
         index = choice.get("index", 0)

@@ -27,7 +27,8 @@ class Call:
     """A request under way: its head, then its body, then its end."""
 
     __slots__ = (
-        "_active", "_chunks", "_connection", "_decoder", "_idle_s", "_loop", "_signal", "_size", "_stop_at", "_stream", "_total",
+        "_active", "_chunks", "_connection", "_decoder", "_idle_s", "_loop", "_paused", "_signal", "_size", "_stop_at",
+        "_stream", "_total",
         "deadline", "ended", "failure", "headers", "received", "reused", "status",
     )  # fmt: skip
 
@@ -46,6 +47,7 @@ class Call:
         self._chunks: list[bytes] = []
         self._size = 0
         self._total = 0
+        self._paused = False
         self._decoder: Callable[[bytes], bytes] | None = None
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
@@ -117,12 +119,14 @@ class Call:
         """Stop reading from the upstream until `resume` or the next `read`."""
         if self._connection is not None:
             self._connection.transport.pause_reading()
+            self._paused = True
             self.deadline = self._stop_at  # the upstream cannot be blamed for silence while nobody listens
 
     def resume(self) -> None:
         """Read on after `pause`."""
         connection = self._connection
-        if connection is not None and not connection.transport.is_reading():
+        if connection is not None and self._paused:
+            self._paused = False
             connection.transport.resume_reading()
             self.deadline = min(self._loop.time() + self._idle_s, self._stop_at)
 
@@ -163,7 +167,9 @@ class Call:
         if self._total > MAX_ANSWER_BYTES:
             self.fail(failures.MALFORMED)
             return
-        if self.received:
+        if self._paused:
+            pass  # read before the pause; silence is not counted until it ends
+        elif self.received:
             self.deadline = min(self._loop.time() + self._idle_s, self._stop_at)
         elif not self._stream:
             self.began()
@@ -215,9 +221,13 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            if self.call is not None:
-                self.call.fail(failures.MALFORMED)
+            self._fail()
             self.transport.abort()
+
+    def _fail(self) -> None:
+        # A function of its own: in the one above, compiled code believes that the call is still there.
+        if self.call is not None:
+            self.call.fail(failures.MALFORMED)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self in self._idle:
@@ -232,6 +242,8 @@ class Connection(asyncio.Protocol):
             call.fail(failures.TRUNCATED if call.status else failures.RESET)
 
     def on_message_begin(self) -> None:
+        if self.call is None:
+            self.transport.abort()  # an answer that nobody asked for must not become the next call's
         self._headers = {}
         self._size = 0
 

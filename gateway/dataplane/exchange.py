@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from gateway import record
 from gateway.dataplane import answers, failures, lorax, wire
 from gateway.dataplane.asking import ClientGone, Question
@@ -120,8 +118,11 @@ class Exchange:
             self._error = "client_gone"
         except Exception as error:
             self._plane.crashed(error)
-            self._error = "internal"
-            self._fail(Failure("internal", "the gateway failed to handle this request; its log says why", 500))
+            failure = Failure("internal", "the gateway failed to handle this request; its log says why", 500)
+            if self._released:
+                self._break(failure)
+            else:
+                self._fail(failure)
         finally:
             self._plane.in_flight -= 1
             self._finish()
@@ -189,7 +190,8 @@ class Exchange:
             released = lorax.whole(data, self._data, listed=self._endpoint is wire.GENERATE_EITHER)
         self._first_at = self._plane.clock()
         self._usage = data.get("usage")
-        self._served_model = data.get("model")
+        model = data.get("model")
+        self._served_model = model if type(model) is str else None
         question.committed = self._whole = True
         self._status = 200
         self._released = len(released)
@@ -201,7 +203,8 @@ class Exchange:
         if b"event-stream" not in call.headers.get(b"content-type", b""):
             answers.whole(await call.body(), question.target)
             raise UpstreamFailed(failures.MALFORMED)
-        reader = answers.StreamReader(question.target, keep_usage=wire.keeps_usage(self._data))
+        keep_usage, choices = wire.keeps_usage(self._data), self._data.get("n")
+        reader = answers.StreamReader(question.target, keep_usage=keep_usage, choices=choices)
         hold = {"block": None, "window": WINDOW_BYTES, "observe": 0}[targets.route.release]
         held: list[bytes] = []
         try:
@@ -214,6 +217,8 @@ class Exchange:
                 if reader.visible and not call.received:
                     call.began()
                     self._first_at = self._plane.clock()
+                if reader.failure is not None and not self._released:
+                    break  # what came with the failure is held back, so that another attempt can still answer whole
                 if hold is not None and reader.visible and (self._released or sum(map(len, held)) > hold):
                     await self._release(question, call, b"".join(held))
                     held.clear()
@@ -238,7 +243,7 @@ class Exchange:
             connection.start_stream(self._headers())
         self._released += len(data)
         connection.write(data)
-        if connection.paused:
+        while connection.paused:  # a wake may be older than this pause
             call.pause()
             await connection.drained
             call.resume()
@@ -246,7 +251,7 @@ class Exchange:
     def _take_over(self, reader: answers.StreamReader) -> None:
         assembly = reader.assembly
         self._usage, self._pieces, self._served_model = assembly.usage, assembly.pieces, reader.served_model
-        self._answer = orjson.dumps(assembly.answer()).decode() if reader.served_model or assembly.pieces else None
+        self._answer = assembly.encoded() if reader.served_model or assembly.pieces else None
 
     # Saying that it failed.
 
@@ -278,7 +283,7 @@ class Exchange:
 
     def _break(self, failure: Failure) -> None:
         self._error = failure.cause
-        if self._gone:
+        if self._gone or self._whole:
             return
         body = error_body(f"the answer broke off: {failure.message}", "server_error", code=failure.cause)
         event = lorax.error_event(body) if self._endpoint.lorax else b"data: %b\n\n" % body

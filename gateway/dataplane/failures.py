@@ -51,7 +51,9 @@ TRUNCATED = Failure("truncated", "the upstream's answer broke off")
 MALFORMED = Failure("malformed", "the upstream's answer is not what its protocol promises")
 FIRST_TOKEN_TIMEOUT = Failure("first_token_timeout", "the upstream did not begin to answer in time", 504)
 IDLE_TIMEOUT = Failure("idle_timeout", "the upstream fell silent in the middle of its answer", 504)
-TOTAL_TIMEOUT = Failure("total_timeout", "the request took longer than the route allows", 504, retry=False)
+TOTAL_TIMEOUT = Failure(
+    "total_timeout", "the request took longer than the route allows", 504, retry=False, fall_back=False
+)
 BREAKER_OPEN = Failure(
     "unavailable", "the upstream has been failing and is given a rest; try again shortly", 503, retry=False, sick=False,
     retry_after_s=1.0,

@@ -56,6 +56,7 @@ class Plane:
         self.shadower = Shadower(self)
         self.in_flight = 0
         self.draining = False
+        self._log_counted: dict[str, int] = {}
         self._gets = {
             b"/healthz": self._healthz,
             b"/readyz": self._readyz,
@@ -87,8 +88,9 @@ class Plane:
             self._handle_other(connection, request)
         except RequestError as error:
             self.metrics.add(m.REJECTED, (error.code or error.kind,))
+            wait = b"" if error.retry_after_s is None else b"retry-after: %d\r\n" % (error.retry_after_s + 0.999)
             connection.respond(
-                error.status, JSON, error_body(error.message, error.kind, param=error.param, code=error.code)
+                error.status, JSON + wait, error_body(error.message, error.kind, param=error.param, code=error.code)
             )
 
     def admit(self, connection: ClientConnection, request: Request) -> int:
@@ -132,9 +134,11 @@ class Plane:
         metrics.set(m.IN_FLIGHT, (), self.in_flight)
         metrics.set(m.SHADOW_QUEUE, (), self.shadower.size)
         metrics.set(m.LOG_PENDING, (), log.pending_bytes)
-        metrics.set(m.LOG_RECORDS, ("written",), log.records_written)
-        metrics.set(m.LOG_RECORDS, ("lost",), log.records_lost)
-        metrics.set(m.LOG_RECORDS, ("refused",), log.records_refused)
+        counts = {"written": log.records_written, "lost": log.records_lost, "refused": log.records_refused}
+        for outcome, count in counts.items():
+            # Added, not set: the log's numbers begin anew with the worker, the metrics do not.
+            metrics.add(m.LOG_RECORDS, (outcome,), count - self._log_counted.get(outcome, 0))
+        self._log_counted = counts
         for name, state in self.fleet.upstreams.items():
             resting = sum(replica.breaker.state == "open" for replica in state.replicas)
             metrics.set(m.BREAKER_OPEN, (name,), resting)

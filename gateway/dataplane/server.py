@@ -55,7 +55,8 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_arriving", "_body", "_closing", "_connections", "_due", "_handler", "_header_bytes", "_headers", "_loop",
-        "_parser", "_refused", "_request", "_url", "_waiting", "authorized", "deadline", "drained", "ongoing", "paused",
+        "_parser", "_quiet_since", "_refused", "_request",
+        "_url", "_waiting", "authorized", "deadline", "drained", "ongoing", "paused",
         "transport",
     )  # fmt: skip
 
@@ -72,7 +73,8 @@ class ClientConnection(asyncio.Protocol):
         self.authorized: tuple[bytes, int] | None = None
         self.paused = False
         self.drained = Signal()
-        self.deadline = loop.time() + READ_TIMEOUT_S
+        self._quiet_since = loop.time()
+        self.deadline = self._quiet_since + READ_TIMEOUT_S
         self.transport: asyncio.Transport
         self.on_message_begin()
         self._arriving = False
@@ -206,10 +208,13 @@ class ClientConnection(asyncio.Protocol):
         self.ongoing = None
         self.transport.close()
 
-    def close_when_done(self) -> None:
-        """Close now if idle, otherwise after the answers that were already asked for."""
+    def answer_once_more(self) -> None:
+        """Tell the client with the next answer that it was the connection's last."""
         self._closing = True
-        if self._request is None:
+
+    def close_if_quiet(self, now: float, quiet_s: float) -> None:
+        """Close the connection unless something is being answered on it, or may be on its way since `quiet_s`."""
+        if self._request is None and not self._arriving and now - self._quiet_since >= quiet_s:
             self.transport.close()
 
     def expire(self, now: float) -> None:
@@ -257,7 +262,8 @@ class ClientConnection(asyncio.Protocol):
         self.ongoing = None
         keeps_open = self._keeps_open() or (self._closing and bool(self._waiting))
         self._request = None
-        self.deadline = self._loop.time() + IDLE_TIMEOUT_S
+        self._quiet_since = self._loop.time()
+        self.deadline = self._quiet_since + IDLE_TIMEOUT_S
         if not keeps_open:
             self.transport.close()
         elif self._waiting:

@@ -8,8 +8,6 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from gateway import record
 from gateway.dataplane import answers
 from gateway.dataplane.asking import Question
@@ -129,7 +127,7 @@ class _Shadow:
             reader.finish()
         finally:
             assembly = reader.assembly
-            self._answer = orjson.dumps(assembly.answer()).decode()
+            self._answer = assembly.encoded()
             self._usage, self._pieces, self._served_model = assembly.usage, assembly.pieces, reader.served_model
 
     def _record(self, question: Question, error: str | None) -> dict[str, Any]:

@@ -91,7 +91,7 @@ class Gateway:
     def worker_ids(self) -> list[int]:
         """The process ids of its workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(one) for one in children if b"gateway.worker" in Path(f"/proc/{one}/cmdline").read_bytes()]
+        return [int(one) for one in children if b"gateway.worker" in _command(one)]
 
     # What it leaves behind.
 
@@ -140,6 +140,13 @@ class Gateway:
             return ready and self.admin.get("/healthz").status_code == 200
         except (OSError, httpx.HTTPError):
             return False
+
+
+def _command(process: str) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return b""  # it has just ended
 
 
 def until(condition: Callable[[], Any], within_s: float, what: str) -> None:

@@ -1,6 +1,7 @@
 """A client made of a raw socket: says any bytes, and tells exactly how an answer ended."""
 
 import json
+import select
 import socket
 import time
 from dataclasses import dataclass, field
@@ -99,6 +100,11 @@ class Client:
             pass
         body, self._rest = self._rest[:length], self._rest[length:]
         return Answer(status, headers, body, len(body) == length)
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the other side has closed it while nothing was asked: real clients look before they ask again."""
+        return bool(select.select([self.socket], [], [], 0)[0])
 
     def closed(self, within_s: float = 5.0) -> bool:
         """Whether the other side closes the connection, saying nothing more."""

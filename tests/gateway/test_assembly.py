@@ -1,6 +1,7 @@
 """A stream put together equals the answer that was not streamed."""
 
 import copy
+import itertools
 from typing import Any
 
 import orjson
@@ -9,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dataplane import answers
-from gateway.dataplane.answers import Expected, StreamReader
+from gateway.dataplane.answers import StreamReader
 from gateway.dataplane.assembly import Assembly
 from gateway.dataplane.failures import UpstreamFailed
+from tests.gateway.targets import target
+
+VLLM, LORAX = target("student"), target("student", "lorax")
 
 Json = dict[str, Any]
 TOP = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m", "system_fingerprint": "fp"}
@@ -20,7 +24,7 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 
 def cut_up(text: str, cuts: list[int]) -> list[str]:
     places = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
-    return [text[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [text[start:end] for start, end in itertools.pairwise(places)]
 
 
 def stream_of(answer: Json, cuts: list[int]) -> list[Json]:
@@ -153,7 +157,7 @@ odd_chunks = st.fixed_dictionaries(
 
 @given(st.lists(odd_chunks | json_values, max_size=5), st.booleans(), st.booleans())
 def test_any_chunks_are_read_or_refused(chunks: list[Any], lorax: bool, keep_usage: bool) -> None:
-    reader = StreamReader(Expected("student", keep_usage=keep_usage, lorax=lorax))
+    reader = StreamReader(LORAX if lorax else VLLM, keep_usage=keep_usage)
     try:
         for chunk in chunks:
             reader.feed(b"data: %b\n\n" % orjson.dumps(chunk))
@@ -166,8 +170,39 @@ def test_any_chunks_are_read_or_refused(chunks: list[Any], lorax: bool, keep_usa
 @given(odd_chunks | json_values, st.booleans())
 def test_any_whole_answer_is_read_or_refused(data: Any, lorax: bool) -> None:
     try:
-        released, _ = answers.whole(orjson.dumps(data), Expected("student", lorax=lorax))
+        released, _ = answers.whole(orjson.dumps(data), LORAX if lorax else VLLM)
     except UpstreamFailed:
         return
     assert orjson.loads(released)["model"] == "student"
     assert orjson.loads(released)["choices"]
+
+
+def _chunk(text: str, **more: Any) -> bytes:
+    delta = {"content": text}
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None} | more
+    return b"data: %b\n\n" % orjson.dumps(
+        {"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": [choice]}
+    )
+
+
+@given(st.lists(st.text(max_size=8) | st.sampled_from(['"', "\\", '"content":"', "é", "\u2028", "\x00"]), max_size=12))
+def test_recognised_chunks_mean_what_parsed_ones_mean(texts: list[str]) -> None:
+    stream = b"".join(_chunk(text) for text in texts) + _chunk("", finish_reason="stop") + b"data: [DONE]\n\n"
+    reader = StreamReader(VLLM, keep_usage=True)
+    sent = b"".join(reader.feed(stream[at : at + 50]) for at in range(0, len(stream), 50)) + reader.finish()
+    events = [orjson.loads(event[6:]) for event in sent.split(b"\n\n") if event.startswith(b"data: {")]
+    assert [event["choices"][0]["delta"].get("content") for event in events] == [*texts, ""]
+    assert all(event["model"] == "student" for event in events)
+    assert reader.assembly.answer()["choices"][0]["message"]["content"] == "".join(texts)
+
+
+@pytest.mark.parametrize("broken", [b'{"id":"c"', b"\xff", b"\x01"])
+def test_a_broken_chunk_among_recognised_ones_is_noticed(broken: bytes) -> None:
+    reader = StreamReader(VLLM, keep_usage=True)
+    first = _chunk("one")
+    reader.feed(first + _chunk("two"))
+    payload = broken if broken.startswith(b"{") else first[6:-2].replace(b"one", broken)
+    reader.feed(b"data: %b\n\n" % payload)
+    assert reader.failure is not None
+    with pytest.raises(UpstreamFailed):
+        reader.finish()

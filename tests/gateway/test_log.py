@@ -80,7 +80,7 @@ def test_a_full_disk_is_counted_and_got_over(tmp_path: Path, monkeypatch: pytest
     writer = LogWriter(tmp_path)
     for number in range(20):
         writer.append({"n": number, "text": "x" * 20})
-    writer._thread.join(0.2)
+    writer._writer.join(0.2)
     while writer.pending_bytes:
         time.sleep(0.005)
     assert writer.records_lost > 0

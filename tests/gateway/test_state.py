@@ -1,5 +1,6 @@
 """What is changed at run time: compare-and-swap, reset, audit, and two processes at once."""
 
+import sqlite3
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -113,3 +114,20 @@ def test_a_file_that_cannot_be_used(tmp_path: Path) -> None:
         SqliteStore(tmp_path / "file" / "state.db")
     with pytest.raises(StateError, match="cannot use the state file"):
         SqliteStore(tmp_path / "file")
+
+
+@pytest.mark.parametrize("mode", ["SHARED", "EXCLUSIVE"])
+def test_a_new_file_that_another_process_is_preparing(tmp_path: Path, mode: str) -> None:
+    """Several processes open the file for the first time at once; the journal's mode is changed by one of them."""
+    path = tmp_path / "state.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE x (y)")
+    if mode == "EXCLUSIVE":
+        other.execute("BEGIN EXCLUSIVE")
+    else:
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM x").fetchall()
+    timer = threading.Timer(0.3, lambda: other.execute("ROLLBACK"))
+    timer.start()
+    assert SqliteStore(path).version() == 1
+    timer.join()

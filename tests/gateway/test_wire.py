@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dataplane import wire
-from gateway.dataplane.wire import CHAT, COMPLETIONS, EMBEDDINGS, Endpoint, parse, upstream_body
+from gateway.dataplane.wire import CHAT, COMPLETIONS, EMBEDDINGS, Endpoint, parse, upstream_request
 from gateway.errors import RequestError
+from tests.gateway.targets import target
 
 USER = [{"role": "user", "content": "hi"}]
 REFUSED = [
@@ -89,6 +90,7 @@ def test_anything_is_accepted_or_refused_in_words(endpoint: Endpoint, data: Any)
         assert error.status == 400
 
 
+UP = target("up")
 BODIES = [
     (b'{"model":"r","messages":[], "x":1.50}', False, b'{"model":"up","messages":[], "x":1.50}'),
     (b'{"model":"r","x":1.50}', True, b'{"model":"up","x":1.50,"stream_options":{"include_usage":true}}'),
@@ -102,14 +104,25 @@ BODIES = [
 
 @pytest.mark.parametrize(("body", "ask_usage", "wanted"), BODIES)
 def test_upstream_body(body: bytes, ask_usage: bool, wanted: bytes) -> None:
-    assert upstream_body(body, json.loads(body), "up", ask_usage=ask_usage) == wanted
+    data = {**json.loads(body), **({"stream": True} if ask_usage else {})}
+    assert upstream_request(body, data, CHAT, UP) == ("/chat/completions", wanted)
+
+
+def test_lorax_takes_stop_as_a_list() -> None:
+    data = {"model": "r", "stop": "\n", "messages": []}
+    _, sent = upstream_request(orjson.dumps(data), data, CHAT, target("up", "lorax"))
+    assert json.loads(sent) == {**data, "model": "up", "stop": ["\n"]}
 
 
 @pytest.mark.parametrize("options", [None, {}, {"include_usage": False}, {"include_usage": None, "other": 1}])
 def test_the_clients_own_stream_options_are_kept(options: Any) -> None:
     data = {"model": "r", "stream": True, "stream_options": options}
-    sent = json.loads(upstream_body(orjson.dumps(data), data, "up", ask_usage=True))
-    assert sent == {"model": "up", "stream": True, "stream_options": {**(options or {}), "include_usage": True}}
+    _, sent = upstream_request(orjson.dumps(data), data, CHAT, UP)
+    assert json.loads(sent) == {
+        "model": "up",
+        "stream": True,
+        "stream_options": {**(options or {}), "include_usage": True},
+    }
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,9 @@ def test_the_packaged_base_s_template_is_applied_as_at_inference() -> None:
     assert list(example.ids[: example.start]) == served
     assert mask.decode(served, tokenizer).endswith("<|im_end|>\n<|im_start|>assistant\n")
     assert mask.trained_text(example, tokenizer) == "billing<|im_end|>"
-    assert all(
-        len(tokenizer.apply_chat_template(QUEUE.messages(ticket), add_generation_prompt=True)["input_ids"]) <= 80
+    lengths = [
+        len(tokenizer.apply_chat_template(QUEUE.messages(ticket), add_generation_prompt=True)["input_ids"])
         for ticket in corpus(2, 300)
-    )
+    ]
+    assert sum(lengths) / 300 < 65  # prompts cost time on a CPU
+    assert max(lengths) < 90

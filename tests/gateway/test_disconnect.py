@@ -1,0 +1,137 @@
+"""The client goes away: the upstream sees its connection close within 100 ms, and exactly one record tells."""
+
+import os
+import socket
+import struct
+import time
+
+import pytest
+
+from tests.gateway.conftest import Start
+from tests.gateway.faults import overloaded
+from tests.gateway.running import Gateway, route, until
+from tests.gateway.running import upstream as configured
+from tests.gateway.speaking import chat
+from tests.gateway.upstream import Conversation, Place, Upstream, chunk, tokens
+
+WITHIN_S = 0.1
+TEACHER = "gpt-4o"
+
+
+@pytest.fixture(scope="module")
+def place(upstream: Upstream) -> Place:
+    return upstream.place("teacher")
+
+
+@pytest.fixture(scope="module")
+def gateway(start: Start, upstream: Upstream, place: Place) -> Gateway:
+    student = upstream.place("student", lambda one: one.whole(503, {}))
+    routes = {
+        "plain": route("t", mode="teacher"),
+        "block": route("t", mode="teacher", release="block"),
+        "fallen": route("t", "s", mode="student"),
+    }
+    return start({"t": configured(place.url), "s": configured(student.url)}, routes)
+
+
+def waits(one: Conversation) -> None:
+    one.wait_for_close()
+
+
+def waits_after_head(one: Conversation) -> None:
+    one.start_stream()
+    one.wait_for_close()
+
+
+def streams(one: Conversation) -> None:
+    one.start_stream()
+    one.events(tokens(TEACHER))
+    one.wait_for_close()
+
+
+def streams_on(one: Conversation) -> None:
+    one.start_stream()
+    try:
+        while not one.place.ended.is_set():
+            one.events([chunk(TEACHER, content="word ")], pause_s=0.005)
+    except OSError:
+        one.seen.closed_at = time.monotonic()
+        raise
+
+
+def waits_in_body(one: Conversation) -> None:
+    one.whole(200, b'{"id":', length=1000)
+    one.wait_for_close()
+
+
+CASES = [
+    # what the upstream does, the route, streamed, whether the client has read something
+    ("waiting for a whole answer", waits, "plain", False, False),
+    ("in the middle of a whole answer", waits_in_body, "plain", False, False),
+    ("waiting for a stream", waits, "plain", True, False),
+    ("after the stream's head", waits_after_head, "plain", True, False),
+    ("in the middle of a stream", streams, "plain", True, True),
+    ("while tokens flow", streams_on, "plain", True, True),
+    ("in the middle of a held back stream", streams, "block", True, False),
+    ("waiting for the fallback", waits, "fallen", False, False),
+    ("in the middle of the fallback's stream", streams, "fallen", True, True),
+]
+
+
+@pytest.mark.parametrize("abrupt", [False, True], ids=["closed", "reset"])
+@pytest.mark.parametrize(
+    ("act", "name", "stream", "reads"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_the_upstream_is_told_at_once(
+    gateway: Gateway, place: Place, act: object, name: str, stream: bool, reads: bool, abrupt: bool
+) -> None:
+    place.forget()
+    place.then = act  # type: ignore[assignment]
+    before = len(gateway.records())
+    client = gateway.client()
+    client.post(chat(name, stream=stream))
+    if reads:
+        while b"word" not in (piece := client.read_piece()) and "Grüße".encode() not in piece:
+            pass
+    until(lambda: place.asked == 1, 2, "the upstream is asked")
+    time.sleep(0.02)
+    if abrupt:
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    left = time.monotonic()
+    client.close()
+    until(lambda: place.seen[0].closed_at is not None, 2, "the upstream sees it")
+    assert place.seen[0].closed_at is not None
+    assert place.seen[0].closed_at - left < WITHIN_S
+    until(lambda: len(gateway.records()) > before, 2, "the record is written")
+    time.sleep(0.05)
+    [record] = gateway.records()[before:]
+    assert record["client_disconnected"] is True
+    assert record["completed"] is False
+    assert record["error"] == "client_gone"
+    assert record["usage"]["kind"] == "partial"
+    assert (record["usage"]["completion_tokens"] > 0) == (act in (streams, streams_on))
+    assert record["attempts"][-1]["outcome"] == "client_gone"
+    assert place.asked == 1
+    if not reads:
+        assert record["bytes_released_before_verdict"] == 0
+
+
+def test_between_two_attempts(gateway: Gateway, place: Place) -> None:
+    """Gone while the gateway waits before a retry: nobody is asked again."""
+    place.forget()
+    place.then = overloaded("retry-after: 1")
+    before = len(gateway.records())
+    with gateway.client() as client:
+        client.post(chat("plain"))
+        until(lambda: place.asked == 1, 2, "the upstream is asked")
+        time.sleep(0.05)
+    until(lambda: len(gateway.records()) > before, 0.5, "the record is written at once")
+    time.sleep(1.1)
+    assert place.asked == 1
+
+
+def test_nothing_is_left_behind(gateway: Gateway) -> None:
+    until(lambda: gateway.total("graduand_in_flight_requests") == 0, 1, "no request is under way")
+    assert gateway.total("graduand_requests_total", "cancelled") == len(gateway.records())
+    [worker] = gateway.worker_ids()
+    until(lambda: len(os.listdir(f"/proc/{worker}/fd")) < 40, 2, "its connections are closed")
