@@ -151,10 +151,9 @@ class Supervisor:
         for listener in self._sockets[1:]:
             listener.close()
         # The admin plane goes last, so that metrics can be read while workers drain.
-        admin, controller, *workers = self._children
+        admin, *others = self._children
         longest_s = max(route.timeouts.total_s for route in self._settings.routes.values())
-        _terminate([controller], GRACE_S)
-        _terminate(workers, longest_s + GRACE_S)
+        _terminate(others, longest_s + GRACE_S)
         _terminate([admin], GRACE_S)
         self._sockets[0].close()
         for file in self._run_folder.iterdir():
@@ -192,8 +191,6 @@ def _bind(address: tuple[str, int], key: str, *, shared: bool, ours: bool = Fals
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
         listener.listen(4096)
-        if shared:
-            _OWN_PORTS.add(listener.getsockname()[:2])  # port 0 has become a real one
     except OSError as error:
         listener.close()
         raise CannotListen(
