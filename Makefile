@@ -4,7 +4,7 @@ PYTHON := $(VENV)/bin/python
 HOT := $(wildcard gateway/dataplane/*.py) gateway/record.py gateway/routing.py rollout/assignment.py
 ARGS ?=
 
-.PHONY: setup demo test check bench e2e pure
+.PHONY: setup demo test check bench e2e kills pure
 
 setup: $(VENV)/installed $(VENV)/compiled
 
@@ -42,6 +42,10 @@ e2e: setup .venv-lorax/installed
 	python3 -m venv .venv-lorax
 	.venv-lorax/bin/python -m pip install --quiet lorax-client==0.6.3 requests
 	touch $@
+
+# 200 times kill -9 during a ramp; the default tests do a few.
+kills: setup
+	GRADUAND_KILLS=200 $(PYTHON) -m pytest -s tests/gateway/control/test_kills.py $(ARGS)
 
 check: setup
 	$(VENV)/bin/ruff format --check .

@@ -1,8 +1,9 @@
-"""The admin plane: routes, adapters and metrics over HTTP, on a port of its own. `/docs` has its OpenAPI page.
+"""The admin plane: routes, adapters, rollouts and metrics over HTTP, on a port of its own. `/docs` has its OpenAPI page.
 
 FastAPI, because nothing here is on a request's path. Errors have OpenAI's shape, as the data plane's.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,11 +16,15 @@ from starlette.exceptions import HTTPException
 from gateway import __version__, adapters
 from gateway.adapter import check_name
 from gateway.config import basis_points, local_path
+from gateway.control import api, moves, pages
+from gateway.control.requests import NewRollout, Plan, Simulation, Verb
+from gateway.control.store import NoRollout, RolloutStore
 from gateway.errors import AdapterError, ConfigError, GraduandError, RequestError, did_you_mean
 from gateway.openai import error_body
 from gateway.routes import MODES, Route, Settings, Upstream
 from gateway.state import Conflict, SqliteStore
 from monitoring.metrics import Totals, exposition
+from rollout.transitions import IllegalEvent, StaleVersion
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -91,9 +96,11 @@ def app(configuration: Configuration) -> FastAPI:
     def change_route(name: str, change: RouteChange, state: store_here, who: who_here = "api") -> dict[str, Any]:
         known = _known(name, configuration.settings)
         _check(known[name], change)
+        rollouts = RolloutStore(state)
         state.change_route(
             known[name], who=who, why=change.why, version=change.version, mode=change.mode, adapter=change.adapter,
             weight_bp=None if change.weight is None else basis_points(change.weight), reset=change.from_file,
+            inside=lambda: moves.taken_over(rollouts, name, who, time.time()),
         )  # fmt: skip
         return show(state.table(known).routes[name])
 
@@ -142,6 +149,9 @@ def app(configuration: Configuration) -> FastAPI:
             adapters.unload(_upstream(one.upstream, configuration.settings), name)
             state.remove_adapter(name, one.upstream, who=who)
         return {"removed": name}
+
+    application.include_router(api.router(lambda: configuration.settings))
+    application.include_router(pages.router)
 
     @application.get("/v1/events")
     def events(state: store_here, limit: Annotated[int, Field(ge=1, le=1000)] = 100) -> dict[str, Any]:
@@ -234,6 +244,9 @@ def _errors(application: FastAPI) -> None:
         Conflict: (409, "version_conflict"),
         AdapterError: (400, "adapter_refused"),
         ConfigError: (400, "invalid_value"),
+        IllegalEvent: (409, "not_possible_now"),
+        StaleVersion: (409, "version_conflict"),
+        NoRollout: (404, "rollout_not_found"),
         adapters.UpstreamUnreachable: (502, "upstream_unreachable"),
         GraduandError: (500, "failed"),
     }
@@ -257,7 +270,8 @@ def _errors(application: FastAPI) -> None:
         field = ".".join(str(part) for part in first["loc"][1:])
         message = f"{field}: {first['msg']}" if field else str(first["msg"])
         if first["type"] == "extra_forbidden":
-            known = RouteChange.model_fields | NewAdapter.model_fields
+            bodies: tuple[type[BaseModel], ...] = (RouteChange, NewAdapter, NewRollout, Verb, Plan, Simulation)
+            known = {name for body in bodies for name in body.model_fields}
             message = f"unknown field {field!r}.{did_you_mean(field, known)}"
         return answer(422, message, "invalid_request", field or None)
 

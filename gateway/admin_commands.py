@@ -57,9 +57,9 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     """Register `routes` and `adapters`."""
     routes = commands.add_parser("routes", help="see and change routes of a running gateway")
     of_routes = routes.add_subparsers(metavar="ACTION", required=True)
-    listing = _leaf(of_routes, "list", "list the routes", _routes_list)
+    listing = leaf_of(of_routes, "list", "list the routes", _routes_list)
     listing.add_argument("--json", action="store_true", help="print JSON")
-    change = _leaf(of_routes, "set", "change a route's mode, weight or adapter", _routes_set)
+    change = leaf_of(of_routes, "set", "change a route's mode, weight or adapter", _routes_set)
     change.add_argument("route", help="the route's name")
     change.add_argument("--mode", help="teacher, shadow, canary, hybrid or student")
     change.add_argument("--weight", type=float, help="percent of units that the student answers, in steps of 0.01")
@@ -71,9 +71,9 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
 
     adapters = commands.add_parser("adapters", help="see and change adapters on upstreams")
     of_adapters = adapters.add_subparsers(metavar="ACTION", required=True)
-    listing = _leaf(of_adapters, "list", "list the adapters and where they are", _adapters_list)
+    listing = leaf_of(of_adapters, "list", "list the adapters and where they are", _adapters_list)
     listing.add_argument("--json", action="store_true", help="print JSON")
-    add = _leaf(of_adapters, "add", "load an adapter on every replica and verify it", _adapters_add)
+    add = leaf_of(of_adapters, "add", "load an adapter on every replica and verify it", _adapters_add)
     add.add_argument("adapter", metavar="NAME=DIR", help="its name and the folder it is in")
     add.add_argument("--upstream", required=True, help="the upstream to load it on")
     add.add_argument("--json", action="store_true", help="print JSON")
@@ -81,12 +81,13 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
         ("remove", "unload an adapter", _adapters_remove),
         ("verify", "prove that an adapter is applied on every replica", _adapters_verify),
     ):
-        leaf = _leaf(of_adapters, name, text, run)
+        leaf = leaf_of(of_adapters, name, text, run)
         leaf.add_argument("name", help="the adapter's name, digest included")
         leaf.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _leaf(commands: "Subparsers[argparse.ArgumentParser]", name: str, text: str, run: Any) -> argparse.ArgumentParser:
+def leaf_of(commands: "Subparsers[argparse.ArgumentParser]", name: str, text: str, run: Any) -> argparse.ArgumentParser:
+    """A sub-command that talks to an admin plane."""
     leaf = commands.add_parser(name, help=text, description=text)
     where = leaf.add_mutually_exclusive_group()
     where.add_argument("--admin", metavar="URL", help=f"the admin plane (default: {DEFAULT_ADMIN})")
@@ -95,7 +96,8 @@ def _leaf(commands: "Subparsers[argparse.ArgumentParser]", name: str, text: str,
     return leaf
 
 
-def _admin(arguments: argparse.Namespace) -> Admin:
+def admin_of(arguments: argparse.Namespace) -> Admin:
+    """The admin plane that the arguments name."""
     if arguments.admin:
         return Admin(arguments.admin)
     if arguments.config:
@@ -105,7 +107,7 @@ def _admin(arguments: argparse.Namespace) -> Admin:
 
 
 def _routes_list(arguments: argparse.Namespace) -> int:
-    data = _admin(arguments).call("GET", "/v1/routes")
+    data = admin_of(arguments).call("GET", "/v1/routes")
     if arguments.json:
         print(json.dumps(data, indent=2))
         return 0
@@ -134,7 +136,7 @@ def _routes_set(arguments: argparse.Namespace) -> int:
     given = {key: value for key, value in change.items() if value is not None}
     if not given.keys() & {"mode", "weight", "adapter", "from_file"}:
         raise ConfigError("nothing to change: give --mode, --weight, --adapter or --from-file")
-    route = _admin(arguments).call("PATCH", f"/v1/routes/{quote(arguments.route)}", given)
+    route = admin_of(arguments).call("PATCH", f"/v1/routes/{quote(arguments.route)}", given)
     if arguments.json:
         print(json.dumps(route, indent=2))
     else:
@@ -143,7 +145,7 @@ def _routes_set(arguments: argparse.Namespace) -> int:
 
 
 def _adapters_list(arguments: argparse.Namespace) -> int:
-    data = _admin(arguments).call("GET", "/v1/adapters")
+    data = admin_of(arguments).call("GET", "/v1/adapters")
     if arguments.json:
         print(json.dumps(data, indent=2))
         return 0
@@ -161,7 +163,7 @@ def _adapters_add(arguments: argparse.Namespace) -> int:
     if not equals or not name or not folder:
         raise ConfigError(f"{arguments.adapter!r} is not NAME=DIR, such as support-triage=./adapters/support-triage")
     body = {"name": name, "path": str(Path(folder).resolve()), "upstream": arguments.upstream}
-    added = _admin(arguments).call("POST", "/v1/adapters", body)
+    added = admin_of(arguments).call("POST", "/v1/adapters", body)
     if arguments.json:
         print(json.dumps(added, indent=2))
     else:
@@ -170,13 +172,13 @@ def _adapters_add(arguments: argparse.Namespace) -> int:
 
 
 def _adapters_remove(arguments: argparse.Namespace) -> int:
-    removed = _admin(arguments).call("DELETE", f"/v1/adapters/{quote(arguments.name, safe='')}")
+    removed = admin_of(arguments).call("DELETE", f"/v1/adapters/{quote(arguments.name, safe='')}")
     print(json.dumps(removed) if arguments.json else f"{removed['removed']} was removed")
     return 0
 
 
 def _adapters_verify(arguments: argparse.Namespace) -> int:
-    data = _admin(arguments).call("GET", f"/v1/adapters/{quote(arguments.name, safe='')}/verify")
+    data = admin_of(arguments).call("GET", f"/v1/adapters/{quote(arguments.name, safe='')}/verify")
     if arguments.json:
         print(json.dumps(data, indent=2))
     for replica in [] if arguments.json else data["replicas"]:

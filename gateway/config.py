@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from gateway import adapter
 from gateway.errors import AdapterError, ConfigError, did_you_mean
 from gateway.routes import Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Unit, Upstream
+from rollout import tasks
 
 UPSTREAM_KINDS = ("openai", "vllm", "lorax")
 ROUTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
@@ -82,6 +83,8 @@ class RouteSection(_Section):
     release: Literal["observe", "window", "block"] = "observe"
     timeouts: TimeoutsSection = TimeoutsSection()
     retries: int = Field(2, ge=0, le=10)
+    task: dict[str, Any] | None = None  # what the answers are, for rollouts: rollout.tasks
+    audit_sample: Percent = 0  # percent of student-answered requests also sent to the teacher
 
 
 class LimitsSection(_Section):
@@ -303,6 +306,8 @@ class _Builder:
             release=section.release,
             timeouts=Timeouts(**section.timeouts.model_dump()),
             retries=section.retries,
+            task=self._task(section.task, at),
+            audit_bp=self._basis_points(section.audit_sample, f"{at}.audit_sample"),
         )
 
     def _known(self, name: str, upstreams: Mapping[str, Upstream], at: str) -> None:
@@ -316,6 +321,14 @@ class _Builder:
         except ConfigError as error:
             self.problems.append(f"{at}: {error}")
             return 0
+
+    def _task(self, data: dict[str, Any] | None, at: str) -> dict[str, Any] | None:
+        if data is not None:
+            try:
+                tasks.read(data)
+            except ConfigError as error:
+                self.problems.append(f"{at}.{error}")
+        return data
 
     def _unit(self, text: str, at: str) -> Unit:
         if text in ("user", "request"):

@@ -86,6 +86,8 @@ class Route:
     """One model name that clients ask for, and who answers it. Weights are in basis points (hundredths of a percent).
 
     `salt` and `rollout` enter the hash that assigns units to arms; `version` counts the changes made at run time.
+    `task` is what the route's answers are (rollout.tasks), as written; `audit_bp` of what the student answers also goes
+    to the teacher.
     """
 
     name: str
@@ -99,6 +101,8 @@ class Route:
     release: str = "observe"
     timeouts: Timeouts = Timeouts()
     retries: int = 2
+    audit_bp: int = 0
+    task: dict[str, Any] | None = None
     salt: str = ""
     rollout: str = ""
     version: int = 1

@@ -7,6 +7,7 @@ constant: without a unit, the request's id is hashed and the decision says so.
 from typing import NamedTuple
 
 from gateway.routes import Route
+from rollout.assignment import BUCKETS, unit_hash
 from rollout.assignment import arm as arm_of
 from rollout.assignment import bucket as bucket_of
 
@@ -17,7 +18,8 @@ class Decision(NamedTuple):
     """The arm that answers first, why, and what the log needs to weigh the record later.
 
     `probability` is the probability with which this arm was drawn; `bucket` the unit's place out of 10,000;
-    `unit_missing` says that the request named no unit; `shadow` that the student gets a copy as well.
+    `unit_missing` says that the request named no unit; `shadow` that the student gets a copy as well. `rollout`,
+    `route_version` and `unit_hash` say under which rollout, at which version of the route, and for whom it was taken.
     A named tuple, because it is made for every request and a frozen dataclass costs four times as much to make.
     """
 
@@ -27,23 +29,32 @@ class Decision(NamedTuple):
     bucket: int
     unit_missing: bool
     shadow: bool
+    rollout: str = ""
+    route_version: int = 0
+    unit_hash: int = 0
 
 
 def decide(route: Route, unit: str | None, request_id: str) -> Decision:
     """Assign one request. `unit` is None when the request carries none; `request_id` is unique to the request."""
     missing = unit is None
-    place = bucket_of(route.salt, route.rollout or route.name, request_id if unit is None else unit)
+    key = unit_hash(route.salt, route.rollout or route.name, request_id if unit is None else unit)
+    place = key % BUCKETS
+    arm, reason, probability, shadow = _drawn(route, place, request_id)
+    return Decision(arm, reason, probability, place, missing, shadow, route.rollout, route.version, key)
+
+
+def _drawn(route: Route, place: int, request_id: str) -> tuple[str, str, float, bool]:
+    """Arm, reason, probability of the arm, and whether the other one gets a copy."""
     mode = route.mode
     if mode == "student":
-        return Decision(STUDENT, "student", 1.0, place, missing, False)
+        return STUDENT, "student", 1.0, False
     if mode == "canary":
         side = arm_of(place, route.weight_bp)
         if side == "treatment":
-            return Decision(STUDENT, "canary", route.weight_bp / 10_000, place, missing, False)
+            return STUDENT, "canary", route.weight_bp / 10_000, False
         reason = "control" if side == "control" else TEACHER
-        return Decision(TEACHER, reason, 1 - route.weight_bp / 10_000, place, missing, _shadowed(route, request_id))
-    shadow = mode == "shadow" and _shadowed(route, request_id)
-    return Decision(TEACHER, TEACHER, 1.0, place, missing, shadow)
+        return TEACHER, reason, 1 - route.weight_bp / 10_000, _shadowed(route, request_id)
+    return TEACHER, TEACHER, 1.0, mode == "shadow" and _shadowed(route, request_id)
 
 
 def _shadowed(route: Route, request_id: str) -> bool:

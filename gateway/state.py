@@ -1,14 +1,18 @@
 """What was changed at run time: routes' modes and weights, registered adapters, and who did it. Kept in SQLite.
 
+Rollouts live in the same file (gateway.control.store), so that a decision and the route change that it means are one
+transaction.
+
 Invariants: a change is a compare-and-swap on the route's version, in one transaction with its audit event; `version` of
 the whole store grows with every change, so a reader sees with one small query whether there is anything new. What stands
 here wins over the configuration file.
 """
 
+import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +25,10 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL);
 INSERT INTO meta SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM meta);
 CREATE TABLE IF NOT EXISTS routes (
-    name TEXT PRIMARY KEY, mode TEXT, weight_bp INTEGER, adapter TEXT, version INTEGER NOT NULL
+    name TEXT PRIMARY KEY, mode TEXT, weight_bp INTEGER, adapter TEXT, version INTEGER NOT NULL,
+    rollout TEXT, salt TEXT, audit_bp INTEGER
 );
+CREATE TABLE IF NOT EXISTS served (worker TEXT PRIMARY KEY, version INTEGER NOT NULL, time REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS adapters (
     name TEXT NOT NULL, upstream TEXT NOT NULL, path TEXT NOT NULL, added_at REAL NOT NULL, PRIMARY KEY (name, upstream)
 );
@@ -33,6 +39,8 @@ CREATE TABLE IF NOT EXISTS events (
 
 
 BUSY_S = 5.0
+# Columns that files written before they existed have not.
+LATER_COLUMNS = {"rollout": "TEXT", "salt": "TEXT", "audit_bp": "INTEGER"}
 
 
 class StateError(GraduandError, RuntimeError):
@@ -55,6 +63,9 @@ class Override:
     mode: str | None = None
     weight_bp: int | None = None
     adapter: str | None = None
+    rollout: str | None = None
+    salt: str | None = None
+    audit_bp: int | None = None
 
     def applied(self, route: Route) -> Route:
         """The route as it is served."""
@@ -68,6 +79,9 @@ class Override:
             mode=mode,
             weight_bp=route.weight_bp if self.weight_bp is None else self.weight_bp,
             student=student,
+            rollout=self.rollout or route.rollout,
+            salt=self.salt or route.salt,
+            audit_bp=route.audit_bp if self.audit_bp is None else self.audit_bp,
             version=self.version,
         )
 
@@ -83,12 +97,13 @@ class Registered:
 
 
 class SqliteStore:
-    """The store in one file; several processes on one machine may use it at once. Not for sharing between threads."""
+    """The store in one file; several processes on one machine may use it at once. Not for two threads at once."""
 
     def __init__(self, path: Path) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+            # One request of the admin plane may be carried from thread to thread, but never used by two at once.
+            self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
             self._prepare()
         except (OSError, sqlite3.Error) as error:
             raise StateError(f"cannot use the state file {path}: {error}; check the folder's permissions") from error
@@ -108,6 +123,19 @@ class SqliteStore:
                 time.sleep(0.01)
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(SCHEMA)
+        self._add_later_columns()
+
+    def _add_later_columns(self) -> None:
+        there = {row[1] for row in self._db.execute("PRAGMA table_info(routes)")}
+        for name in LATER_COLUMNS.keys() - there:
+            # Another process may be adding it in this very moment.
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._db.execute(f"ALTER TABLE routes ADD COLUMN {name} {LATER_COLUMNS[name]}")
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        """The connection, for stores that keep more in the same file."""
+        return self._db
 
     def close(self) -> None:
         """Close the file."""
@@ -119,7 +147,7 @@ class SqliteStore:
 
     def table(self, routes: Mapping[str, Route]) -> RouteTable:
         """The configured `routes` with what was changed at run time applied."""
-        with self._transaction("DEFERRED"):
+        with self.transaction("DEFERRED"):
             version, overrides = self.version(), self._overrides()
         return RouteTable(
             version,
@@ -129,27 +157,27 @@ class SqliteStore:
     def change_route(
         self, route: Route, *, who: str, why: str = "", version: int | None = None, mode: str | None = None,
         weight_bp: int | None = None, adapter: str | None = None, reset: bool = False,
+        inside: Callable[[], None] = lambda: None,
     ) -> int:  # fmt: skip
         """Change a configured route at run time and return its new version.
 
         `route` is the route of the file. Raises Conflict if `version` is given and is not the present one. `reset` makes
-        the route as the file has it before the rest is applied.
+        the route as the file has it before the rest is applied. `inside` runs in the same transaction and may refuse.
         """
-        with self._transaction():
-            old = self._overrides().get(route.name, Override(route.version))
+        with self.transaction():
+            old = self.override(route)
             if version is not None and version != old.version:
                 raise Conflict(route.name, version, old.version)
+            inside()
             kept = Override(old.version) if reset else old
+            # Set by hand, a route no longer belongs to a rollout: neither its id nor its salt stay.
             new = Override(
                 old.version + 1,
                 kept.mode if mode is None else mode,
                 kept.weight_bp if weight_bp is None else weight_bp,
                 kept.adapter if adapter is None else adapter,
             )
-            self._db.execute(
-                "INSERT OR REPLACE INTO routes VALUES (?, ?, ?, ?, ?)",
-                (route.name, new.mode, new.weight_bp, new.adapter, new.version),
-            )
+            self.put(route.name, new)
             what = {
                 "mode": mode,
                 "weight_bp": weight_bp,
@@ -157,8 +185,27 @@ class SqliteStore:
                 "reset": reset or None,
                 "why": why or None,
             }
-            self._changed(f"route/{route.name}", who, {key: value for key, value in what.items() if value is not None})
+            self.changed(f"route/{route.name}", who, {key: value for key, value in what.items() if value is not None})
         return new.version
+
+    def override(self, route: Route) -> Override:
+        """What was changed of one route."""
+        return self._overrides().get(route.name, Override(route.version))
+
+    def put(self, name: str, new: Override) -> None:
+        """Write what is changed of a route; only inside a transaction, together with `changed`."""
+        columns = "name, mode, weight_bp, adapter, version, rollout, salt, audit_bp"
+        row = (name, new.mode, new.weight_bp, new.adapter, new.version, new.rollout, new.salt, new.audit_bp)
+        self._db.execute(f"INSERT OR REPLACE INTO routes ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    def serves(self, worker: str, version: int) -> None:
+        """A worker says which version of the table it serves by."""
+        row = (worker, version, time.time())
+        self._db.execute("INSERT OR REPLACE INTO served (worker, version, time) VALUES (?, ?, ?)", row)
+
+    def served(self) -> dict[str, int]:
+        """By worker, the version of the table that it serves by."""
+        return dict(self._db.execute("SELECT worker, version FROM served"))
 
     def adapters(self) -> list[Registered]:
         """The registered adapters."""
@@ -167,15 +214,15 @@ class SqliteStore:
 
     def add_adapter(self, name: str, upstream: str, path: str, *, who: str) -> None:
         """Register an adapter; again is no error."""
-        with self._transaction():
+        with self.transaction():
             self._db.execute("INSERT OR REPLACE INTO adapters VALUES (?, ?, ?, ?)", (name, upstream, path, time.time()))
-            self._changed(f"adapter/{name}", who, {"add": path, "upstream": upstream})
+            self.changed(f"adapter/{name}", who, {"add": path, "upstream": upstream})
 
     def remove_adapter(self, name: str, upstream: str, *, who: str) -> None:
         """Forget an adapter."""
-        with self._transaction():
+        with self.transaction():
             self._db.execute("DELETE FROM adapters WHERE name = ? AND upstream = ?", (name, upstream))
-            self._changed(f"adapter/{name}", who, {"remove": True, "upstream": upstream})
+            self.changed(f"adapter/{name}", who, {"remove": True, "upstream": upstream})
 
     def events(self, limit: int = 100) -> list[dict[str, Any]]:
         """The latest changes, newest first."""
@@ -183,10 +230,11 @@ class SqliteStore:
         return [{"time": at, "subject": subject, "who": who, **json.loads(what)} for at, subject, who, what in rows]
 
     def _overrides(self) -> dict[str, Override]:
-        rows = self._db.execute("SELECT name, version, mode, weight_bp, adapter FROM routes")
+        rows = self._db.execute("SELECT name, version, mode, weight_bp, adapter, rollout, salt, audit_bp FROM routes")
         return {name: Override(*rest) for name, *rest in rows}
 
-    def _changed(self, subject: str, who: str, what: dict[str, Any]) -> None:
+    def changed(self, subject: str, who: str, what: dict[str, Any]) -> None:
+        """Note a change and who made it; only inside a transaction. Workers look for a new table after it."""
         self._db.execute("UPDATE meta SET version = version + 1")
         self._db.execute(
             "INSERT INTO events (time, subject, who, what) VALUES (?, ?, ?, ?)",
@@ -194,7 +242,8 @@ class SqliteStore:
         )
 
     @contextmanager
-    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
+    def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
+        """All or nothing of what is inside."""
         self._db.execute(f"BEGIN {kind}")
         try:
             yield

@@ -1,4 +1,5 @@
-"""`graduand serve`: binds the ports, starts the admin plane and the workers, restarts what dies, drains on SIGTERM.
+"""`graduand serve`: binds the ports, starts the admin plane, the rollouts' controller and the workers, restarts what
+dies, drains on SIGTERM.
 
 Kept tiny on purpose: no request, no state and no framework passes through this process, so there is little that could
 end it. Each worker has a listening socket of its own on the shared port (SO_REUSEPORT), which this process keeps open:
@@ -67,6 +68,7 @@ class Supervisor:
         self.listen_url = _url(address)
         self.admin_url = _url(admin.getsockname()[:2])
         self._children = [self._child("gateway.admin_process", "admin", admin)]
+        self._children += [Child("controller", [sys.executable, "-m", "gateway.control.process", "{}"], ())]
         self._children += [
             self._child("gateway.worker", f"worker {number}", listener, number=number)
             for number, listener in enumerate(listeners)
@@ -149,9 +151,9 @@ class Supervisor:
         for listener in self._sockets[1:]:
             listener.close()
         # The admin plane goes last, so that metrics can be read while workers drain.
-        admin, *workers = self._children
+        admin, *others = self._children
         longest_s = max(route.timeouts.total_s for route in self._settings.routes.values())
-        _terminate(workers, longest_s + GRACE_S)
+        _terminate(others, longest_s + GRACE_S)
         _terminate([admin], GRACE_S)
         self._sockets[0].close()
         for file in self._run_folder.iterdir():

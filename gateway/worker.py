@@ -49,7 +49,7 @@ class Worker:
         self._run_folder = run_folder
         self._connections: set[ClientConnection] = set()
         self._arriving: set[asyncio.Task[object]] = set()
-        self._watcher = TableWatcher(settings.state, settings.routes, self._table_changed)
+        self._watcher = TableWatcher(settings.state, settings.routes, self._table_changed, str(number))
         self._log = LogWriter(local_path(settings.logs), name=f"w{number}-{os.getpid()}")
         self._plane = Plane(
             self._watcher.first(),
@@ -151,6 +151,10 @@ class Worker:
                 connection.close_if_quiet(self._loop.time(), ARRIVALS_S)
             await asyncio.sleep(SWEEP_EVERY_S / 5)
 
+    def _serve_by(self, table: RouteTable) -> None:
+        self._plane.serve_by(table)
+        self._watcher.serves(table.version)
+
     def _limits(self, settings: Settings) -> KeyLimits | None:
         if settings.limits == Limits() or settings.client_keys is None:
             return None
@@ -159,7 +163,7 @@ class Worker:
     # From other threads.
 
     def _table_changed(self, table: RouteTable) -> None:
-        self._loop.call_soon_threadsafe(self._plane.serve_by, table)
+        self._loop.call_soon_threadsafe(self._serve_by, table)
 
     def _read_settings(self) -> None:
         for line in sys.stdin:

@@ -15,17 +15,26 @@ BUCKETS = 10_000
 CONTROL_START = 5_000
 
 
-def bucket(salt: str, rollout: str, unit: str) -> int:
-    """The unit's bucket, 0..9999: murmur3 (32 bits, x86) of salt, rollout and unit, modulo 10,000.
+def unit_hash(salt: str, rollout: str, unit: str) -> int:
+    """Murmur3 (32 bits, x86) of salt, rollout and unit: stands for the unit in logs, and modulo 10,000 is its bucket.
 
     Lengths stand before salt and rollout, so that no two triples ever join to the same text.
 
-    >>> bucket("salt", "triage-1", "ann") == bucket("salt", "triage-1", "ann")
+    >>> unit_hash("salt", "triage-1", "ann") == unit_hash("salt", "triage-1", "ann")
     True
     """
     joined = f"{len(salt)}:{salt}{len(rollout)}:{rollout}{unit}"
     # surrogatepass: a unit comes from a client, and a lone surrogate in it must not fail the request.
-    return mmh3.hash(joined.encode("utf-8", "surrogatepass"), signed=False) % BUCKETS
+    return mmh3.hash(joined.encode("utf-8", "surrogatepass"), signed=False)
+
+
+def bucket(salt: str, rollout: str, unit: str) -> int:
+    """The unit's bucket, 0..9999.
+
+    >>> bucket("salt", "triage-1", "ann") == unit_hash("salt", "triage-1", "ann") % 10_000
+    True
+    """
+    return unit_hash(salt, rollout, unit) % BUCKETS
 
 
 def arm(position: int, weight_bp: int) -> Arm:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from rollout.gates.state import AnyGate, load
+from rollout.slices import Slice
 
 StepKind = Literal["shadow", "canary", "hybrid", "full"]
 
@@ -73,6 +74,8 @@ class Spec:
     audit: float  # share of what the student answers that also goes to the teacher
     on_inconclusive: Literal["hold", "rollback"]
     notify: tuple[Webhook, ...]
+    task: Mapping[str, Any] | None = None  # as written; None: the route's
+    slices: tuple[Slice, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, complete."""
@@ -93,6 +96,7 @@ def spec_from_dict(data: Mapping[str, Any]) -> Spec:
     fields["harm"] = tuple(_gate(gate) for gate in data["harm"])
     fields["watch"] = _gate(data["watch"])
     fields["notify"] = tuple(Webhook(**{**hook, "events": tuple(hook["events"])}) for hook in data["notify"])
+    fields["slices"] = tuple(Slice(**part) for part in data.get("slices", ()))
     return Spec(**fields)
 
 

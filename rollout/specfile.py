@@ -11,12 +11,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
 from gateway.adapter import check_name
 from gateway.errors import AdapterError, ConfigError, did_you_mean
+from rollout import tasks
+from rollout.slices import Slice, SliceIn
 from rollout.spec import Spec, Step, StepKind, Webhook
 from rollout.specgates import AgreementIn, WatchIn, harm_gates, promote_gates, watch_gate
 from rollout.strict import Probability, Seconds, Strict, checked, entry
@@ -95,6 +97,8 @@ class SpecIn(Strict):
     approvals: list[str] = Field(default_factory=list)
     on_inconclusive: Literal["hold", "rollback"] = "hold"
     notify: list[str | WebhookIn] = Field(default_factory=list)
+    task: dict[str, Any] | None = None
+    slices: dict[Annotated[str, Field(pattern="^[^@]+$")], SliceIn] = Field(default_factory=dict)
 
 
 def read(data: object) -> Spec:
@@ -118,6 +122,8 @@ def read(data: object) -> Spec:
         audit=written.audit,
         on_inconclusive=written.on_inconclusive,
         notify=tuple(_webhook(hook) for hook in written.notify),
+        task=_task(written.task),
+        slices=tuple(_slice(name, part) for name, part in written.slices.items()),
     )
 
 
@@ -169,3 +175,14 @@ def _webhook(hook: str | WebhookIn) -> Webhook:
     if isinstance(hook, str):
         hook = checked(WebhookIn, {"url": hook}, "notify")
     return Webhook(hook.url, hook.env, tuple(hook.events))
+
+
+def _task(written: dict[str, Any] | None) -> dict[str, Any] | None:
+    if written is not None:
+        tasks.read(written)
+    return written
+
+
+def _slice(name: str, part: SliceIn) -> Slice:
+    label = None if part.label is None else str(part.label)
+    return Slice(name, label, part.prompt, part.metadata)

@@ -36,9 +36,11 @@ def span(seconds: float) -> str:
 def evidence(log_e: float) -> str:
     """E, in digits while it fits.
 
-    >>> evidence(0.0), evidence(3.0), evidence(100.0), evidence(-50.0)
-    ('1', '20.1', '10^43', '10^-22')
+    >>> evidence(0.0), evidence(3.0), evidence(9.21), evidence(100.0), evidence(-50.0)
+    ('1', '20.1', '10,000', '10^43', '10^-22')
     """
+    if 6.9 < log_e < 13:
+        return f"{float(f'{math.exp(log_e):.3g}'):,.0f}"
     return f"{math.exp(log_e):.3g}" if abs(log_e) < 13 else f"10^{log_e / math.log(10):.0f}"
 
 

@@ -1,0 +1,128 @@
+"""The admin plane's rollouts: start, look, explain, plan, simulate, and every verb, compare-and-swap and audited."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query
+
+from gateway.config import local_path
+from gateway.control import moves, planning, views
+from gateway.control.requests import NewRollout, Plan, Simulation, Verb, startable
+from gateway.control.rows import Row
+from gateway.control.store import RolloutStore
+from gateway.errors import RequestError, did_you_mean
+from gateway.routes import Settings
+from rollout import specfile
+from rollout.simulate.policy import Scenario
+from rollout.state import Event
+from rollout.transitions import VERBS
+
+Json = dict[str, Any]
+# What people may ask for; starting is a call of its own, and superseding follows from it.
+ASKED = sorted(VERBS - {"start", "supersede"})
+
+
+def router(settings: Callable[[], Settings]) -> APIRouter:
+    """The routes below /v1/rollouts."""
+    rollouts = APIRouter(prefix="/v1/rollouts", tags=["rollouts"])
+
+    def store() -> Iterator[RolloutStore]:
+        opened = RolloutStore(local_path(settings().state))
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+    store_here = Annotated[RolloutStore, Depends(store)]
+    who_here = Annotated[str, Header(alias="x-graduand-who")]
+
+    @rollouts.get("")
+    def listing(state: store_here, route: str | None = None) -> Json:
+        return {"rollouts": [views.line(row) for row in state.rows(route=route)]}
+
+    @rollouts.post("", status_code=201)
+    def start(new: NewRollout, state: store_here, who: who_here = "api") -> Json:
+        spec, task = startable(new.spec, settings())
+        with state.transaction():
+            row = moves.begin(
+                state, spec, task, salt=secrets.token_hex(8), at=time.time(), who=who, why=new.why, key=new.key
+            )
+        return _status(state, row, settings())
+
+    @rollouts.post("/plan")
+    def plan(wanted: Plan) -> Json:
+        spec, _ = startable(wanted.spec, settings())
+        route = settings().routes[spec.route]
+        per_s = wanted.requests_per_s or planning.traffic(local_path(settings().logs), spec.route)
+        return planning.plan(spec, per_s, wanted.agreement, route.shadow_bp / 10_000)
+
+    @rollouts.post("/simulate")
+    def simulate(wanted: Simulation) -> Json:
+        spec = specfile.read(wanted.spec)
+        scenario = Scenario(wanted.agreement, wanted.error_rate, wanted.error_ratio, wanted.requests_per_s)
+        return {"runs": wanted.runs, "students": planning.simulate(spec, scenario, wanted.runs, wanted.seed)}
+
+    @rollouts.get("/{name}")
+    def status(name: str, state: store_here) -> Json:
+        return _status(state, state.find(name), settings())
+
+    @rollouts.get("/{name}/explain")
+    def explain(name: str, state: store_here) -> Json:
+        shown = _status(state, state.find(name), settings())
+        wanted = ("id", "phase", "step", "hold", "note", "version", "reasons", "possible", "controller")
+        return {key: shown[key] for key in wanted}
+
+    @rollouts.get("/{name}/history")
+    def history(name: str, state: store_here) -> Json:
+        row = state.find(name)
+        return {"id": row.id, "events": views.history(state.events(row.id))}
+
+    @rollouts.get("/{name}/spec")
+    def spec(name: str, state: store_here) -> Json:
+        row = state.find(name)
+        return {"id": row.id, "spec_hash": row.state.spec.digest, "spec": row.state.spec.to_dict(), "task": row.task}
+
+    @rollouts.get("/{name}/course")
+    def course(name: str, state: store_here, points: Annotated[int, Query(ge=2, le=2000)] = 500) -> Json:
+        row = state.find(name)
+        return {"id": row.id, "points": state.course(row.id, points)}
+
+    @rollouts.get("/{name}/disagreements")
+    def disagreements(name: str, state: store_here, limit: Annotated[int, Query(ge=1, le=200)] = 20) -> Json:
+        row = state.find(name)
+        return {"id": row.id, "disagreements": state.disagreements(row.id, limit)}
+
+    @rollouts.post("/{name}/{verb}")
+    def act(
+        name: str, verb: str, wanted: Verb, state: store_here, who: who_here = "api",
+        key: Annotated[str, Header(alias="idempotency-key")] = "",
+    ) -> Json:  # fmt: skip
+        if verb not in ASKED:
+            hint = did_you_mean(verb, ASKED) or f" There are: {', '.join(ASKED)}."
+            raise RequestError(404, f"there is no verb {verb!r}.{hint}", param="verb", code="no_verb")
+        with state.transaction():
+            row = state.find(name)
+            event = Event(
+                verb, time.time(), row.state.version if wanted.version is None else wanted.version, actor=who,
+                reason=wanted.why, key=wanted.key or key, data=_data(verb, wanted),
+            )  # fmt: skip
+            row = moves.carry_out(state, row, event, settings().routes)
+        return _status(state, row, settings())
+
+    return rollouts
+
+
+def _data(verb: str, wanted: Verb) -> Json:
+    if verb == "retry":
+        return {"salt": secrets.token_hex(8)}
+    if verb == "promote" and wanted.full:
+        return {"full": True}
+    return {}
+
+
+def _status(state: RolloutStore, row: Row, settings: Settings) -> Json:
+    now = time.time()
+    _, _, until = state.lease()
+    return views.status(row, now, applied=moves.applied(state, row, settings.workers), leader=now < until)

@@ -1,0 +1,219 @@
+"""`graduand rollout`: plan, start, look at and move rollouts of a running gateway, through its admin plane.
+
+`simulate` needs no gateway. Exit codes: 0 success, 1 refused or failed, 2 bad usage or a
+specification that cannot be read.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import yaml
+
+from gateway.admin_commands import Admin, Subparsers, admin_of, leaf_of
+from gateway.errors import ConfigError
+
+Json = dict[str, Any]
+VERBS = {
+    "pause": "hold it where it is; nobody is moved, harm still rolls back",
+    "resume": "go on after a pause or a hold",
+    "approve": "approve the step that waits for it",
+    "deny": "deny the step that waits for approval",
+    "promote": "go one step further without the evidence (--full: to the end); needs --why",
+    "skip": "leave this step out; needs --why",
+    "abort": "end it; the teacher answers everything",
+    "retry": "start over with fresh evidence and other users first",
+    "rollback": "weight 0 now",
+}
+ENDED = ("promoted", "rolled_back", "aborted", "superseded")
+
+
+def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
+    """Register `rollout`."""
+    rollout = commands.add_parser("rollout", help="move a route to its student, step by step, on evidence")
+    actions = rollout.add_subparsers(metavar="ACTION", required=True)
+    _spec_actions(actions)
+    _looking(actions)
+    for verb, text in VERBS.items():
+        leaf = _leaf(actions, verb, text, lambda arguments, verb=verb: _verb(arguments, verb))
+        leaf.add_argument("rollout", help="a rollout's id, or a route: its newest rollout")
+        leaf.add_argument("--why", default="", help="a reason, kept with the decision")
+        leaf.add_argument("--version", type=int, help="refuse unless the rollout is at this version")
+        leaf.add_argument("--key", default="", help="idempotency key: the same one again does nothing more")
+        if verb == "promote":
+            leaf.add_argument("--full", action="store_true", help="past all steps at once")
+
+
+def _spec_actions(actions: "Subparsers[argparse.ArgumentParser]") -> None:
+    plan = _leaf(actions, "plan", "what a rollout would take: pairs, time, what holds it up", _plan)
+    plan.add_argument("spec", type=Path, metavar="FILE", help="the rollout's specification")
+    plan.add_argument("--requests-per-s", type=float, help="traffic to reckon with (default: the log's)")
+    plan.add_argument("--agreement", type=float, help="agreement to reckon with, such as 0.98")
+    start = _leaf(actions, "start", "start a rollout", _start)
+    start.add_argument("spec", type=Path, metavar="FILE", help="the rollout's specification")
+    start.add_argument("--why", default="", help="a reason, kept with the decision")
+    start.add_argument("--key", default="", help="idempotency key: the same one again starts nothing new")
+    simulate = _leaf(actions, "simulate", "play a policy against students, made up or logged", _simulate)
+    simulate.add_argument("spec", type=Path, metavar="FILE", help="the rollout's specification")
+    simulate.add_argument("--agreement", type=float, default=0.98, help="how often the student agrees (default: 0.98)")
+    simulate.add_argument("--logs", type=Path, metavar="DIR", help="draw outcomes from the pairs logged here instead")
+    simulate.add_argument("--error-rate", type=float, default=0.01, help="of the teacher (default: 0.01)")
+    simulate.add_argument("--error-ratio", type=float, default=1.0, help="the student's rate over it (default: 1)")
+    simulate.add_argument("--requests-per-s", type=float, default=1.0, help="traffic (default: 1)")
+    simulate.add_argument("--runs", type=int, default=20, help="rollouts to play (default: 20)")
+    simulate.add_argument("--seed", type=int, default=7)
+
+
+def _looking(actions: "Subparsers[argparse.ArgumentParser]") -> None:
+    listing = _leaf(actions, "list", "list the rollouts", _list)
+    listing.add_argument("--route", help="of this route only")
+    for name, text, run in (
+        ("status", "where a rollout stands", _status),
+        ("explain", "why it is where it is, and what is missing", _explain),
+        ("history", "what happened, who did it and why", _history),
+    ):
+        leaf = _leaf(actions, name, text, run)
+        leaf.add_argument("rollout", help="a rollout's id, or a route: its newest rollout")
+    watch = _leaf(actions, "watch", "follow a rollout until it ends; exit code 0 if it is promoted", _watch)
+    watch.add_argument("rollout", help="a rollout's id, or a route: its newest rollout")
+    watch.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="between two looks (default: 1)")
+
+
+def _leaf(actions: "Subparsers[argparse.ArgumentParser]", name: str, text: str, run: Any) -> argparse.ArgumentParser:
+    leaf = leaf_of(actions, name, text, run)
+    leaf.add_argument("--json", action="store_true", help="print JSON")
+    return leaf
+
+
+def _path(name: str, more: str = "") -> str:
+    return f"/v1/rollouts/{quote(name, safe='')}{more}"
+
+
+def read_spec(path: Path) -> Json:
+    """A specification file as data, checked here so that a mistake in it is named before anything is asked."""
+    from rollout import specfile
+
+    try:
+        data = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the rollout {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    specfile.read(data)
+    checked: Json = data
+    return checked
+
+
+def _out(arguments: argparse.Namespace, data: Json, show: Any) -> int:
+    if arguments.json:
+        print(json.dumps(data, indent=2))
+    else:
+        show(data)
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from gateway.control import screen
+
+    wanted = {
+        "spec": read_spec(arguments.spec),
+        "requests_per_s": arguments.requests_per_s,
+        "agreement": arguments.agreement,
+    }
+    data = admin_of(arguments).call("POST", "/v1/rollouts/plan", wanted)
+    return _out(arguments, data, screen.plan)
+
+
+def _start(arguments: argparse.Namespace) -> int:
+    body = {"spec": read_spec(arguments.spec), "why": arguments.why, "key": arguments.key}
+    data = admin_of(arguments).call("POST", "/v1/rollouts", body)
+    told = f"{data['id']} has started; follow it with: graduand rollout watch {data['id']}"
+    return _out(arguments, data, lambda _: print(told))
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    from gateway.control import planning, screen
+    from gateway.control.replay import outcomes
+    from rollout import specfile
+    from rollout.simulate.policy import Scenario
+
+    spec = specfile.read(read_spec(arguments.spec))
+    if arguments.runs < 1 or not 0 < arguments.agreement < 1:
+        raise ConfigError("--runs must be at least 1, and --agreement lie between 0 and 1")
+    logged = outcomes(arguments.logs, spec) if arguments.logs is not None else None
+    scenario = Scenario(arguments.agreement, arguments.error_rate, arguments.error_ratio, arguments.requests_per_s)
+    students = planning.simulate(spec, scenario, arguments.runs, arguments.seed, logged)
+    data = {"runs": arguments.runs, "seed": arguments.seed, "students": students}
+    return _out(arguments, data, screen.simulation)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from gateway.control import screen
+
+    query = f"?{urlencode({'route': arguments.route})}" if arguments.route else ""
+    data = admin_of(arguments).call("GET", f"/v1/rollouts{query}")
+    return _out(arguments, data, screen.listing)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from gateway.control import screen
+
+    return _out(arguments, admin_of(arguments).call("GET", _path(arguments.rollout)), screen.status)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from gateway.control import screen
+
+    return _out(arguments, admin_of(arguments).call("GET", _path(arguments.rollout, "/explain")), screen.explain)
+
+
+def _history(arguments: argparse.Namespace) -> int:
+    from gateway.control import screen
+
+    return _out(arguments, admin_of(arguments).call("GET", _path(arguments.rollout, "/history")), screen.history)
+
+
+def _verb(arguments: argparse.Namespace, verb: str) -> int:
+    body = {"why": arguments.why, "key": arguments.key, "version": arguments.version}
+    if getattr(arguments, "full", False):
+        body["full"] = True
+    data = admin_of(arguments).call("POST", _path(arguments.rollout, f"/{verb}"), body)
+    where = f"{data['id']}: {data['phase']}" + f" ({data['hold']})" * bool(data["hold"])
+    return _out(arguments, data, lambda _: print(f"{where}, mode {data['mode']}, weight {data['weight']:g}%"))
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    from gateway.control import screen
+
+    admin, path = admin_of(arguments), _path(arguments.rollout)
+    if arguments.json:
+        return _watch_lines(admin, path, arguments.every)
+    with screen.live() as show:
+        while True:
+            data = admin.call("GET", path)
+            show(data)
+            if data["phase"] in ENDED:
+                return _ended(data)
+            time.sleep(arguments.every)
+
+
+def _watch_lines(admin: Admin, path: str, every_s: float) -> int:
+    """One line of JSON whenever the rollout has moved."""
+    version = -1
+    while True:
+        data = admin.call("GET", path)
+        if data["version"] != version:
+            version = data["version"]
+            print(json.dumps(data))
+            sys.stdout.flush()
+        if data["phase"] in ENDED:
+            return _ended(data)
+        time.sleep(every_s)
+
+
+def _ended(data: Json) -> int:
+    return 0 if data["phase"] == "promoted" else 1

@@ -1,0 +1,164 @@
+"""The controller: one look at a time it reads the log, feeds evidence, decides, and stores all of it at once.
+
+Invariant: it remembers nothing between two looks that the store does not have (but for prechecks, which are simply run
+again), so being killed anywhere costs nothing: the transaction either happened or did not. It leads by a lease; a look
+whose lease was lost changes nothing.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from gateway.config import local_path
+from gateway.control import facts, moves, precheck, tail
+from gateway.control.course import point
+from gateway.control.gather import PAIR_WITHIN_S, Gatherer
+from gateway.control.rows import Row
+from gateway.control.store import LEASE_S, LeaseLost, RolloutStore
+from gateway.control.tail import Batch, Line
+from gateway.routes import Settings
+from rollout.evidence import Evidence
+from rollout.machine import decide
+from rollout.state import Phase
+
+Checks = Callable[[], tuple[str, ...]]
+# Ids are kept this long to know a record that comes twice.
+IDS_KEPT_S = 3600.0
+# Told by an upstream so often that it has no such model, no statistics are needed.
+TRIP_AT = 3
+RENEW_S = 1.0
+
+logger = logging.getLogger("graduand")
+
+
+class Controller:
+    """`look` at the store and the log, with a clock that is handed in. `holder` names this process in the lease."""
+
+    def __init__(self, settings: Settings, holder: str, clock: Callable[[], float]) -> None:
+        self.settings = settings
+        self._store = RolloutStore(local_path(settings.state))
+        self._folder = local_path(settings.logs)
+        self._holder = holder
+        self._clock = clock
+        self._checks: dict[tuple[str, int], Future[tuple[str, ...]]] = {}
+        self._pool = ThreadPoolExecutor(2, "precheck")
+        self._kept_at = 0.0
+        self.token = 0
+
+    def close(self) -> None:
+        """Let go of the store; the lease ends by itself, or at once if it is held."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._store.lease()[:2] == (self._holder, self.token):
+            with self._store.transaction():
+                self._store.write_lease(self._holder, self._clock(), self._clock())
+        self._store.close()
+
+    def look(self) -> bool:
+        """One look; whether there is more to do at once. Does nothing while another controller leads."""
+        now = self._clock()
+        holder, _, until = self._store.lease()
+        if holder != self._holder and now < until:
+            return False
+        live = self._store.live()
+        renew = holder != self._holder or now - self._kept_at >= RENEW_S
+        if not live and not renew:
+            return False
+        batch = self._read(live)
+        try:
+            with self._store.transaction():
+                self._lead(now, renew=renew)
+                moved = self._step(batch, now)
+        except LeaseLost:
+            return False
+        return moved or batch.more
+
+    def _lead(self, now: float, *, renew: bool) -> None:
+        holder, token, until = self._store.lease()
+        if renew or holder != self._holder or now >= until:
+            self.token, self._kept_at = self._store.write_lease(self._holder, now, now + LEASE_S), now
+        elif token != self.token:
+            raise LeaseLost(f"the lease has token {token}, this controller {self.token}")
+
+    def _read(self, live: list[Row]) -> Batch:
+        if not live:
+            return Batch([], {}, more=False)
+        return tail.look(self._folder, self._store.offsets(), min(row.started_at for row in live))
+
+    def _step(self, batch: Batch, now: float) -> bool:
+        store = self._store
+        rows = {row.id: row for row in store.live()}
+        self._gather(batch, rows, now)
+        moved = False
+        for row in rows.values():
+            fresh = row.token != self.token
+            row.token = self.token
+            moved |= self._decide(row, now, changed=fresh or bool(batch.lines))
+        return moved
+
+    def _gather(self, batch: Batch, rows: Mapping[str, Row], now: float) -> None:
+        store, stored = self._store, self._store.offsets()
+        gatherer = Gatherer(store, self._folder, rows)
+        for line in batch.lines:
+            # Between the reading and this transaction another leader may have read on.
+            if line.place.offset >= stored.get(line.place.file, 0):
+                record = facts.parsed(line)
+                if record is not None:
+                    self._take(gatherer, line, record)
+        store.write_offsets({name: end for name, end in batch.offsets.items() if end > stored.get(name, 0)})
+        if batch.lines:
+            store.write_forgotten(now - PAIR_WITHIN_S, now - IDS_KEPT_S)
+
+    def _take(self, gatherer: Gatherer, line: Line, record: facts.Json) -> None:
+        try:
+            gatherer.take(line, record)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            # One strange record must not stop all rollouts for ever.
+            logger.error("%s at %d is no record as this version writes them: %r", *_at(line), error)
+
+    def _decide(self, row: Row, now: float, *, changed: bool) -> bool:
+        evidence = self.evidence(row)
+        decision = decide(row.state, evidence, now)
+        taken = point(row, evidence, now, self._store.last_point(row.id), moved=decision.event is not None)
+        if taken is not None:
+            self._store.write_point(row, now, taken)
+        if decision.event is None:
+            if changed:
+                self._store.write_row(row)
+            return False
+        logger.info("%s: %s: %s", row.id, decision.event.kind, decision.event.reason)
+        moves.carry_out(self._store, row, decision.event, self.settings.routes)
+        return True
+
+    def evidence(self, row: Row) -> Evidence:
+        """What is known about a rollout now."""
+        return row.ledger.snapshot(
+            precheck=self._prechecked(row) if row.state.phase is Phase.PRECHECK else None,
+            trips=trips(row),
+            weights_applied=moves.applied(self._store, row, self.settings.workers),
+        )
+
+    def _prechecked(self, row: Row) -> tuple[str, ...] | None:
+        key = (row.id, row.state.attempt)
+        check = self._checks.get(key)
+        if check is None:
+            self._checks[key] = self._pool.submit(precheck.problems, row.state.spec, self.settings)
+            return None
+        if not check.done():
+            return None
+        # Looked at once: a resumed precheck is run again.
+        del self._checks[key]
+        error = check.exception()
+        return (f"the check itself failed: {error}",) if error is not None else check.result()
+
+
+def trips(row: Row) -> tuple[str, ...]:
+    """Reasons to roll back that need no statistics."""
+    return tuple(
+        f"{count} requests: {what.removeprefix('absent: ')}, the student's upstream says that it is not there"
+        for what, count in row.counts.items()
+        if what.startswith("absent: ") and count >= TRIP_AT
+    )
+
+
+def _at(line: Line) -> tuple[str, int]:
+    return line.place.file, line.place.offset

@@ -1,0 +1,110 @@
+"""Carries an event out: the new state, the event and the route change it means, inside the caller's transaction.
+
+Invariant: the route does what `rollout.state.serving` says of the stored state, for every stored state from the first
+step on. Going back, the weight is 0 in the same transaction as the decision; everything else is bookkeeping after it.
+"""
+
+from collections.abc import Mapping
+
+from gateway.control.rows import Row
+from gateway.control.store import RolloutStore
+from gateway.errors import RequestError
+from gateway.routes import Route
+from gateway.state import Override
+from rollout import ledger as ledgers
+from rollout.spec import Spec
+from rollout.state import TEACHER, Event, Phase, draft, serving
+from rollout.transitions import apply
+
+
+def carry_out(store: RolloutStore, row: Row, event: Event, routes: Mapping[str, Route]) -> Row:
+    """The rollout after `event`, stored; the same row if the event had happened already."""
+    before = row.state
+    after = apply(before, event)
+    if after is before:
+        return row
+    row.state = after
+    if after.attempt != before.attempt:
+        row.counts = {}
+    entered = after.entry != before.entry
+    if entered or serving(after) != serving(before) or after.salt != before.salt:
+        _change_route(store, row, event, routes)
+        if entered:
+            row.entry_version = _version(store, row, routes)
+        if entered and before.step < 0:
+            row.attempt_version = row.entry_version
+            _supersede_others(store, row, event)
+    row.ledger = row.ledger.follow(after)
+    store.write_row(row)
+    store.write_event(row, event)
+    store.write_forget_units(row)
+    return row
+
+
+def begin(
+    store: RolloutStore, spec: Spec, task: Mapping[str, object], *, salt: str, at: float, who: str, why: str, key: str
+) -> Row:
+    """A new rollout, drafted and started; the one that was started with the same key if there is one."""
+    for row in store.rows(route=spec.route):
+        if key and key in row.state.keys:
+            return row
+        if not row.at_rest and row.state.phase is not Phase.PROMOTED:
+            raise RequestError(
+                409, f"route {spec.route!r} is in rollout {row.id} ({row.state.phase}); end that first: "
+                "graduand rollout abort, or rollback", code="rollout_running",
+            )  # fmt: skip
+    name = f"{spec.route.replace('/', '-').replace(':', '-')}-{store.number(spec.route) + 1}"
+    state = draft(name, spec, salt, at)
+    row = Row(state, ledgers.start(state), task, created_at=at, started_at=at)
+    return carry_out(store, row, Event("start", at, 0, actor=who, reason=why, key=key), {})
+
+
+def _change_route(store: RolloutStore, row: Row, event: Event, routes: Mapping[str, Route]) -> None:
+    route = routes.get(row.state.spec.route)
+    if route is None:  # the file has lost it: there is nothing to serve
+        return
+    if row.state.phase is Phase.SUPERSEDED:  # the one that took its place says what the route does
+        return
+    doing = serving(row.state)
+    old = store.state.override(route)
+    spec = row.state.spec
+    new = Override(
+        old.version + 1, doing.mode, doing.weight_bp, spec.student if doing != TEACHER else None, row.id, row.state.salt,
+        round(spec.audit * 10_000),
+    )  # fmt: skip
+    store.state.put(route.name, new)
+    what = {"rollout": row.id, "mode": doing.mode, "weight_bp": doing.weight_bp, "why": f"{event.kind}: {event.reason}"}
+    store.state.changed(f"route/{route.name}", event.actor, what)
+    row.table_version = store.state.version()
+
+
+def _version(store: RolloutStore, row: Row, routes: Mapping[str, Route]) -> int:
+    route = routes.get(row.state.spec.route)
+    return store.state.override(route).version if route is not None else 0
+
+
+def _supersede_others(store: RolloutStore, row: Row, event: Event) -> None:
+    for other in store.rows(route=row.state.spec.route):
+        if other.id != row.id and other.state.phase is Phase.PROMOTED:
+            reason = f"{row.id} took its place"
+            ending = Event("supersede", event.at, other.state.version, actor=event.actor, reason=reason)
+            carry_out(store, other, ending, {})
+
+
+def taken_over(store: RolloutStore, route: str, who: str, at: float) -> None:
+    """A route is about to be changed by hand: refuse while a rollout moves it, end the watch of a promoted one."""
+    for row in store.rows(route=route):
+        if row.state.phase is Phase.PROMOTED:
+            reason = "the route was changed by hand"
+            carry_out(store, row, Event("supersede", at, row.state.version, actor=who, reason=reason), {})
+        elif not row.at_rest:
+            raise RequestError(
+                409, f"route {route!r} is moved by rollout {row.id} ({row.state.phase}); use graduand rollout pause, "
+                "abort or rollback", code="rollout_running",
+            )  # fmt: skip
+
+
+def applied(store: RolloutStore, row: Row, workers: int) -> bool:
+    """Whether every worker serves by a table that has this rollout's last route change."""
+    served = store.state.served()
+    return all(served.get(str(number), 0) >= row.table_version for number in range(workers))

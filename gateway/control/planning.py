@@ -1,0 +1,149 @@
+"""What a rollout will take at today's traffic, before it is started; and what its policy does to students, simulated."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from rollout import planning, wording
+from rollout.simulate.policy import Scenario, many
+from rollout.spec import GateSpec, Spec, Step
+
+Json = dict[str, Any]
+# Enough of the log's end to know today's traffic.
+READ_BYTES = 16 << 20
+PAIRS_AT_MOST = 16_384
+
+
+def traffic(folder: Path, route: str, now: float | None = None) -> float | None:
+    """Requests a second on a route, from the end of the log; None without any."""
+    wanted = b'"route":' + orjson.dumps(route)
+    times: list[float] = []
+    left = READ_BYTES
+    for path in sorted((folder / "segments").glob("*.jsonl"), key=lambda one: one.stat().st_mtime, reverse=True):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            file.seek(max(0, size - left))
+            data = file.read(left)
+        for line in data.splitlines()[1 if size > left else 0 :]:
+            if wanted in line and b'"role":"served"' in line:
+                times.append(_time(line))
+        left -= len(data)
+        if left <= 0:
+            break
+    if len(times) < 2:
+        return None
+    span = (time.time() if now is None else now) - min(times)
+    return len(times) / max(span, 1e-3)
+
+
+def _time(line: bytes) -> float:
+    try:
+        return float(orjson.loads(line)["time"])
+    except (orjson.JSONDecodeError, LookupError, TypeError):
+        return float("inf")
+
+
+def plan(spec: Spec, per_s: float | None, agreement: float | None, shadow_share: float = 1.0) -> Json:
+    """Pairs and time for each step, and what will probably hold it up."""
+    gates = [_gate(gate, agreement) for gate in spec.gates]
+    pairs = None if any(gate["pairs"] is None for gate in gates) else max(gate["pairs"] for gate in gates)
+    steps, proved = [], False
+    for step in spec.steps:
+        steps.append(_step(step, per_s, shadow_share, None if proved else pairs, spec))
+        proved = True
+    seconds = [step["seconds"] for step in steps]
+    known = [value for value in seconds if value is not None]
+    return {
+        "route": spec.route, "student": spec.student, "spec_hash": spec.digest, "requests_per_s": per_s,
+        "gates": gates, "steps": steps, "seconds": sum(known) if len(known) == len(seconds) else None,
+        "blocker": _blocker(steps, gates), "warnings": _warnings(spec, per_s),
+    }  # fmt: skip
+
+
+def _gate(gate: GateSpec, agreement: float | None) -> Json:
+    """Pairs with which nine in ten students of the assumed agreement have certified."""
+    p0 = gate.start.get("p0")
+    if gate.start["kind"] != "agreement" or p0 is None:
+        return {"name": gate.name, "assumed": None, "pairs": 0}
+    assumed = agreement if agreement is not None else 1 - (1 - p0) * 0.4
+    alpha = float(np.exp(-gate.log_threshold))
+    pairs = planning.pairs_needed(p0, assumed, alpha, 0.9, PAIRS_AT_MOST)
+    return {"name": gate.name, "p0": p0, "assumed": assumed, "pairs": pairs}
+
+
+def _step(step: Step, per_s: float | None, shadow_share: float, pairs: int | None, spec: Spec) -> Json:
+    share = shadow_share if step.kind == "shadow" else step.weight_bp / 10_000
+    wanted = max(step.n_min, pairs or 0) if step.kind == "shadow" else step.n_min
+    rate = None if per_s is None else per_s * share
+    seconds = None if not rate else max(step.dwell_s, wanted / rate)
+    waits = "traffic" if seconds is not None and seconds > step.dwell_s else "dwell"
+    late = seconds is not None and seconds > step.t_max_s
+    return {"name": step.name, "observations": wanted, "seconds": seconds, "waits_for": waits, "too_slow": late}
+
+
+def _blocker(steps: list[Json], gates: list[Json]) -> str:
+    for gate in gates:
+        if gate["pairs"] is None:
+            return (
+                f"{gate['name']}: a student that agrees {gate['assumed']:.3g} of the time would hardly ever prove more "
+                f"than {gate['p0']:g}; ask for less, or for a better student"
+            )
+    for step in steps:
+        if step["too_slow"]:
+            took = wording.span(step["seconds"])
+            return f"{step['name']}: {took} at this traffic, longer than its t_max; it would be held as inconclusive"
+    timed = [step for step in steps if step["seconds"] is not None]
+    if not timed:
+        return "traffic: the log has none on this route"
+    longest = max(timed, key=lambda step: float(step["seconds"]))
+    return f"{longest['name']}: {wording.span(longest['seconds'])}, waiting for {longest['waits_for']}"
+
+
+def _warnings(spec: Spec, per_s: float | None) -> list[str]:
+    found = []
+    canaries = [step for step in spec.steps if step.kind == "canary"]
+    if not canaries:
+        found.append("no canary step: errors and latency are never compared beside the teacher")
+    if per_s is not None and canaries:
+        answered = sum(max(step.n_min, per_s * step.dwell_s * step.weight_bp / 10_000) for step in canaries)
+        if answered < 1000:
+            found.append(
+                f"the canary steps give the student about {answered:.0f} requests: too few to see twice the errors; "
+                "give them more requests if errors matter"
+            )
+    if not any(gate.signal == "agreement" for gate in spec.gates):
+        found.append("no gate looks at the agreement of all answers")
+    return found
+
+
+def simulate(
+    spec: Spec, scenario: Scenario, runs: int, seed: int, agreement: float | list[bool] | None = None
+) -> dict[str, Json]:
+    """The policy against the student described, one exactly at the bound, and one that does harm."""
+    rng = np.random.default_rng(seed)
+    p0 = next((float(gate.start["p0"]) for gate in spec.gates if gate.signal == "agreement"), 0.95)
+    harm = next((float(gate.start["p0"]) for gate in spec.harm if gate.signal == "agreement"), p0 - 0.05)
+    worlds = {
+        "described": scenario.agreement if agreement is None else agreement,
+        "at the bound": p0,
+        "harmful": max(0.01, harm - 0.05),
+    }
+    summaries = {}
+    for name, value in worlds.items():
+        base = scenario if name == "described" else Scenario(value, requests_per_s=scenario.requests_per_s)
+        played = many(spec, _with(base, value), rng, runs)
+        shown = float(np.mean(value)) if isinstance(value, Sequence) else value
+        summaries[name] = {"agreement": shown, **asdict(played)}
+    return summaries
+
+
+def _with(scenario: Scenario, agreement: float | Sequence[bool]) -> Scenario:
+    return Scenario(
+        agreement, scenario.error_rate, scenario.error_ratio, scenario.requests_per_s, scenario.shadow_share,
+        scenario.look_s, scenario.horizon_s, scenario.breaks_at, scenario.broken_agreement,
+    )  # fmt: skip

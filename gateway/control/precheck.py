@@ -1,0 +1,34 @@
+"""What must be true before a rollout touches its route: the student can be reached and is there. Asks over the network."""
+
+import httpx
+
+from gateway import adapters
+from gateway.errors import GraduandError
+from gateway.routes import Replica, Settings, Upstream
+from rollout.spec import Spec
+
+TIMEOUT_S = 5.0
+
+
+def problems(spec: Spec, settings: Settings) -> tuple[str, ...]:
+    """Everything that is in the way, empty if nothing is."""
+    route = settings.routes.get(spec.route)
+    if route is None:
+        return (f"the configuration has no route {spec.route!r} any more",)
+    if route.student is None:
+        return (f"route {spec.route!r} has no student: section, so it names no upstream for {spec.student}",)
+    upstream = settings.upstreams[route.student.upstream]
+    found = [_replica(upstream, replica, spec.student) for replica in upstream.replicas]
+    return tuple(problem for problem in found if problem)
+
+
+def _replica(upstream: Upstream, replica: Replica, student: str) -> str:
+    try:
+        if upstream.kind == "vllm":
+            there = student in adapters.listed(upstream, replica)
+            return "" if there else f"{replica.url} does not have the adapter {student}; see graduand adapters add"
+        # LoRAX loads an adapter at its first request, and OpenAI lists no deployment's models: only reach them.
+        httpx.get(replica.url, timeout=TIMEOUT_S, trust_env=False)
+    except (GraduandError, httpx.HTTPError) as error:
+        return f"{replica.url} cannot be reached: {error}"
+    return ""

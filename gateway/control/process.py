@@ -1,0 +1,63 @@
+"""The controller's process: `python -m gateway.control.process`, started and configured by the supervisor.
+
+Reads settings from standard input as a worker does; its end means that the supervisor has died. When this process dies
+the data plane serves on, unchanged, and the next controller goes on where the store says.
+"""
+
+import json
+import logging
+import os
+import signal
+import sqlite3
+import sys
+import threading
+import time
+import uuid
+
+from gateway.control.loop import Controller
+from gateway.control.notify import Notifier
+from gateway.errors import GraduandError
+from gateway.routes import settings_from_json
+
+LOOK_EVERY_S = 0.1
+AFTER_TROUBLE_S = 1.0
+
+logger = logging.getLogger("graduand")
+
+
+def main() -> None:
+    """Entry point; the one argument is JSON and not needed here."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s controller: %(message)s")
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    settings = settings_from_json(json.loads(sys.stdin.readline()))
+    controller = Controller(settings, f"{os.uname().nodename}/{os.getpid()}/{uuid.uuid4().hex[:8]}", time.time)
+    notifier = Notifier(settings)
+
+    def follow() -> None:
+        for line in sys.stdin:
+            controller.settings = settings_from_json(json.loads(line))
+        stopping.set()  # the supervisor has died
+
+    threading.Thread(target=follow, name="settings", daemon=True).start()
+    try:
+        _run(controller, stopping)
+    finally:
+        notifier.stop()
+        controller.close()
+
+
+def _run(controller: Controller, stopping: threading.Event) -> None:
+    wait_s = 0.0
+    while not stopping.wait(wait_s):
+        try:
+            wait_s = 0.0 if controller.look() else LOOK_EVERY_S
+        except (GraduandError, sqlite3.Error, OSError) as error:
+            # Nothing was changed: the transaction was undone. The route stays as it is, and nothing moves.
+            logger.error("a look failed and changed nothing: %s", error)
+            wait_s = AFTER_TROUBLE_S
+
+
+if __name__ == "__main__":
+    main()

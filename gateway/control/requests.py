@@ -1,0 +1,88 @@
+"""What the rollouts API accepts: pydantic at the edge, refused where it could never work."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.errors import ConfigError, RequestError, did_you_mean
+from gateway.routes import Settings
+from rollout import specfile, tasks
+from rollout.gates.discordant import Discordant
+from rollout.gates.scores import Scores
+from rollout.gates.state import KINDS
+from rollout.spec import Spec
+
+# Gates that nothing feeds yet: a rollout that asks for one would wait for ever.
+UNFED = {Discordant: "an incumbent student beside the new one", Scores: "a judge"}
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewRollout(_Body):
+    """A rollout to start, as its file has it."""
+
+    spec: dict[str, Any]
+    why: str = Field("", max_length=1000)
+    key: str = Field("", max_length=200, description="the same key again starts nothing new")
+
+
+class Verb(_Body):
+    """One verb. With `version` it is refused unless the rollout is still at that version."""
+
+    version: int | None = None
+    why: str = Field("", max_length=1000)
+    key: str = Field("", max_length=200, description="the same key again does nothing more")
+    full: bool = Field(False, description="promote only: past all steps at once")
+
+
+class Plan(_Body):
+    """A rollout to think about."""
+
+    spec: dict[str, Any]
+    requests_per_s: float | None = Field(None, gt=0, description="default: as the log's end has it")
+    agreement: float | None = Field(None, gt=0, lt=1, description="the agreement to reckon with")
+
+
+class Simulation(_Body):
+    """A rollout to play through."""
+
+    spec: dict[str, Any]
+    agreement: float = Field(0.98, gt=0, lt=1)
+    error_rate: float = Field(0.01, ge=0, lt=1)
+    error_ratio: float = Field(1.0, ge=0)
+    requests_per_s: float = Field(1.0, gt=0, le=1000)
+    runs: int = Field(20, ge=1, le=50)
+    seed: int = 7
+
+
+def startable(data: dict[str, Any], settings: Settings) -> tuple[Spec, dict[str, Any]]:
+    """The resolved specification and its task; raise ConfigError or RequestError if it could never work here."""
+    spec = specfile.read(data)
+    route = settings.routes.get(spec.route)
+    if route is None:
+        hint = did_you_mean(spec.route, settings.routes) or f" There are: {', '.join(settings.routes)}."
+        raise RequestError(404, f"there is no route {spec.route!r}.{hint}", param="route", code="route_not_found")
+    if route.student is None:
+        raise RequestError(
+            400, f"route {spec.route!r} has no student: section, so it names no upstream for the student",
+            param="route", code="no_student",
+        )  # fmt: skip
+    task = spec.task or route.task
+    if task is None:
+        raise ConfigError(
+            "nothing says what this route's answers are, so they cannot be compared; add to the rollout or to the route, "
+            "say, task: {kind: label, labels: [yes, no]} or task: {kind: json}"
+        )
+    if tasks.read(task).kind == "text":
+        raise ConfigError("task: free text needs a judge to be compared, and none can be asked yet; use label or json")
+    _check_fed(spec)
+    return spec, dict(task)
+
+
+def _check_fed(spec: Spec) -> None:
+    for gate in (*spec.gates, *spec.harm):
+        missing = UNFED.get(KINDS[str(gate.start["kind"])])
+        if missing:
+            raise ConfigError(f"gate {gate.name} needs {missing}, which is not there yet; take it out")

@@ -1,0 +1,259 @@
+"""Rollouts in the state file: their rows, events and evidence, the log's offsets, and the lease of the one leader.
+
+Invariant: whatever belongs together is written inside one `transaction`, which a lost lease or a stale version undoes
+as a whole. Methods that write say so by their name and are called inside a transaction only.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gateway.control.rows import AT_REST, COLUMNS, Row, from_columns, to_columns
+from gateway.control.tail import Place
+from gateway.errors import GraduandError
+from gateway.state import SqliteStore
+from rollout.state import Event, event_from_dict
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS rollouts (
+    id TEXT PRIMARY KEY, route TEXT NOT NULL, spec_hash TEXT NOT NULL, phase TEXT NOT NULL, version INTEGER NOT NULL,
+    token INTEGER NOT NULL, salt TEXT NOT NULL, created_at REAL NOT NULL, started_at REAL NOT NULL,
+    entry_version INTEGER NOT NULL, attempt_version INTEGER NOT NULL, table_version INTEGER NOT NULL,
+    task TEXT NOT NULL, state TEXT NOT NULL, ledger TEXT NOT NULL, counts TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS rollout_events (
+    rollout TEXT NOT NULL, version INTEGER NOT NULL, token INTEGER NOT NULL, phase TEXT NOT NULL, event TEXT NOT NULL,
+    PRIMARY KEY (rollout, version)
+);
+CREATE TABLE IF NOT EXISTS rollout_units (
+    rollout TEXT NOT NULL, entry INTEGER NOT NULL, unit INTEGER NOT NULL, failed_at REAL,
+    PRIMARY KEY (rollout, entry, unit)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS rollout_course (rollout TEXT NOT NULL, at REAL NOT NULL, point TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS rollout_course_at ON rollout_course (rollout, at);
+CREATE TABLE IF NOT EXISTS rollout_disagreements (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, rollout TEXT NOT NULL, at REAL NOT NULL, record TEXT NOT NULL,
+    seen TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS rollout_disagreements_of ON rollout_disagreements (rollout, number);
+CREATE TABLE IF NOT EXISTS rollout_told (
+    rollout TEXT NOT NULL, hook INTEGER NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (rollout, hook)
+);
+CREATE TABLE IF NOT EXISTS tail (file TEXT PRIMARY KEY, read_to INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS tail_waiting (
+    id TEXT NOT NULL, role TEXT NOT NULL, file TEXT NOT NULL, at INTEGER NOT NULL, length INTEGER NOT NULL,
+    time REAL NOT NULL, PRIMARY KEY (id, role)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tail_seen (id TEXT PRIMARY KEY, time REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS tail_seen_time ON tail_seen (time);
+CREATE TABLE IF NOT EXISTS lease (name TEXT PRIMARY KEY, holder TEXT NOT NULL, token INTEGER NOT NULL, until REAL NOT NULL);
+"""
+LEASE_S = 3.0
+DISAGREEMENTS_KEPT = 200
+ALL_COLUMNS = ", ".join(COLUMNS)
+
+
+class LeaseLost(GraduandError, RuntimeError):
+    """Another controller leads; nothing was changed."""
+
+
+class NoRollout(GraduandError, LookupError):
+    """There is no such rollout."""
+
+
+class RolloutStore:
+    """Rollouts in one state file; not for sharing between threads."""
+
+    def __init__(self, where: Path | SqliteStore) -> None:
+        self.state = where if isinstance(where, SqliteStore) else SqliteStore(where)
+        self._db: sqlite3.Connection = self.state.db
+        self._db.executescript(SCHEMA)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.state.close()
+
+    @contextmanager
+    def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
+        """All or nothing of what is inside."""
+        with self.state.transaction(kind):
+            yield
+
+    # The lease.
+
+    def write_lease(self, holder: str, now: float, until: float) -> int:
+        """Take or keep the lease; return its fencing token, which grows with every new holder, or raise LeaseLost."""
+        found = self._db.execute("SELECT holder, token, until FROM lease WHERE name = 'controller'").fetchone()
+        old, token, end = found or ("", 0, 0.0)
+        if old != holder and now < end:
+            raise LeaseLost(f"{old} leads until {end:.3f}")
+        if old != holder:
+            token += 1
+        self._db.execute("INSERT OR REPLACE INTO lease VALUES ('controller', ?, ?, ?)", (holder, token, until))
+        return int(token)
+
+    def lease(self) -> tuple[str, int, float]:
+        """Who leads, under which token, and until when."""
+        found = self._db.execute("SELECT holder, token, until FROM lease WHERE name = 'controller'").fetchone()
+        return found or ("", 0, 0.0)
+
+    # Rollouts and their events.
+
+    def row(self, rollout_id: str) -> Row | None:
+        """One rollout."""
+        found = self._db.execute(f"SELECT {ALL_COLUMNS} FROM rollouts WHERE id = ?", (rollout_id,)).fetchone()
+        return from_columns(found) if found else None
+
+    def find(self, name: str) -> Row:
+        """A rollout by its id, or the newest of a route; raise NoRollout."""
+        found = self.row(name) or next(iter(self.rows(route=name)), None)
+        if found is None:
+            known = [row.id for row in self.rows()]
+            raise NoRollout(f"there is no rollout {name!r}, nor one of a route of that name. There are: "
+                            f"{', '.join(known[:20]) or 'none yet; start one with graduand rollout start'}")  # fmt: skip
+        return found
+
+    def rows(self, route: str | None = None, limit: int = 100) -> list[Row]:
+        """Rollouts, newest first."""
+        where, given = ("WHERE route = ?", (route,)) if route is not None else ("", ())
+        query = f"SELECT {ALL_COLUMNS} FROM rollouts {where} ORDER BY created_at DESC, rowid DESC LIMIT {int(limit)}"
+        return [from_columns(found) for found in self._db.execute(query, given)]
+
+    def live(self) -> list[Row]:
+        """Rollouts about which something may have to be decided."""
+        resting = ", ".join(f"'{phase.value}'" for phase in sorted(AT_REST))
+        query = f"SELECT {ALL_COLUMNS} FROM rollouts WHERE phase NOT IN ({resting})"
+        return [from_columns(found) for found in self._db.execute(query)]
+
+    def number(self, route: str) -> int:
+        """How many rollouts this route has had."""
+        return int(self._db.execute("SELECT COUNT(*) FROM rollouts WHERE route = ?", (route,)).fetchone()[0])
+
+    def write_row(self, row: Row) -> None:
+        """Store a rollout as it is now."""
+        marks = ", ".join("?" * len(COLUMNS))
+        updates = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])
+        self._db.execute(
+            f"INSERT INTO rollouts ({ALL_COLUMNS}) VALUES ({marks}) ON CONFLICT (id) DO UPDATE SET {updates}",
+            to_columns(row),
+        )
+
+    def write_event(self, row: Row, event: Event) -> None:
+        """Store what happened; a second event at the same version is impossible."""
+        text = json.dumps(event.to_dict())
+        phase = row.state.phase.value
+        self._db.execute(
+            "INSERT INTO rollout_events VALUES (?, ?, ?, ?, ?)", (row.id, row.state.version, row.token, phase, text)
+        )
+
+    def events(self, rollout_id: str) -> list[tuple[int, str, Event]]:
+        """Version and phase that each event led to, in order."""
+        query = "SELECT version, phase, event FROM rollout_events WHERE rollout = ? ORDER BY version"
+        found = self._db.execute(query, (rollout_id,))
+        return [(version, phase, event_from_dict(json.loads(text))) for version, phase, text in found]
+
+    def told(self, rollout_id: str, hook: int) -> int:
+        """Up to which version a webhook was told."""
+        query = "SELECT version FROM rollout_told WHERE rollout = ? AND hook = ?"
+        found = self._db.execute(query, (rollout_id, hook)).fetchone()
+        return int(found[0]) if found else 0
+
+    def write_told(self, rollout_id: str, hook: int, version: int) -> None:
+        """A webhook was told up to this version."""
+        self._db.execute("INSERT OR REPLACE INTO rollout_told VALUES (?, ?, ?)", (rollout_id, hook, version))
+
+    # Evidence.
+
+    def write_unit(self, row: Row, unit: int) -> bool:
+        """Note a unit; whether it is its first appearance in this entry."""
+        done = self._db.execute(
+            "INSERT OR IGNORE INTO rollout_units VALUES (?, ?, ?, NULL)", (row.id, row.state.entry, unit)
+        )
+        return done.rowcount > 0
+
+    def write_failure(self, row: Row, unit: int, at: float, window_s: float) -> bool:
+        """Note a failure of a unit; whether it is the first in its window."""
+        done = self._db.execute(
+            "INSERT INTO rollout_units VALUES (?1, ?2, ?3, ?4) ON CONFLICT (rollout, entry, unit) DO UPDATE"
+            " SET failed_at = ?4 WHERE failed_at IS NULL OR failed_at <= ?4 - ?5",
+            (row.id, row.state.entry, unit, at, window_s),
+        )
+        return done.rowcount > 0
+
+    def write_forget_units(self, row: Row) -> None:
+        """Drop the units of earlier entries."""
+        self._db.execute("DELETE FROM rollout_units WHERE rollout = ? AND entry < ?", (row.id, row.state.entry))
+
+    def write_point(self, row: Row, at: float, point: Mapping[str, Any]) -> None:
+        """One point of a rollout's course, for the page."""
+        self._db.execute("INSERT INTO rollout_course VALUES (?, ?, ?)", (row.id, at, json.dumps(point)))
+
+    def last_point(self, rollout_id: str) -> float:
+        """When the newest point was taken; 0 without any."""
+        found = self._db.execute("SELECT MAX(at) FROM rollout_course WHERE rollout = ?", (rollout_id,)).fetchone()
+        return float(found[0] or 0.0)
+
+    def course(self, rollout_id: str, most: int = 500) -> list[dict[str, Any]]:
+        """Points in order of time, at most so many of them."""
+        query = "SELECT at, point FROM rollout_course WHERE rollout = ? ORDER BY at"
+        found = self._db.execute(query, (rollout_id,)).fetchall()
+        stride = max(1, -(-len(found) // most))
+        kept = found[::-1][::stride][::-1]  # the newest point always
+        return [{"at": at, **json.loads(point)} for at, point in kept]
+
+    def write_disagreement(self, row: Row, at: float, record: str, seen: Mapping[str, Any]) -> None:
+        """Keep a disagreement to be looked at; only the latest are kept."""
+        self._db.execute(
+            "INSERT INTO rollout_disagreements (rollout, at, record, seen) VALUES (?, ?, ?, ?)",
+            (row.id, at, record, json.dumps(seen)),
+        )
+        self._db.execute(
+            "DELETE FROM rollout_disagreements WHERE rollout = ?1 AND number <= (SELECT number FROM rollout_disagreements"
+            " WHERE rollout = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
+            (row.id, DISAGREEMENTS_KEPT),
+        )
+
+    def disagreements(self, rollout_id: str, limit: int = 20) -> list[dict[str, Any]]:
+        """The latest disagreements, newest first."""
+        query = "SELECT at, record, seen FROM rollout_disagreements WHERE rollout = ? ORDER BY number DESC LIMIT ?"
+        found = self._db.execute(query, (rollout_id, limit))
+        return [{"at": at, "record": record, **json.loads(seen)} for at, record, seen in found]
+
+    # The log.
+
+    def offsets(self) -> dict[str, int]:
+        """By segment, up to where it was read."""
+        return dict(self._db.execute("SELECT file, read_to FROM tail"))
+
+    def write_offsets(self, offsets: Mapping[str, int]) -> None:
+        """Read up to here."""
+        self._db.executemany("INSERT OR REPLACE INTO tail VALUES (?, ?)", offsets.items())
+
+    def write_seen(self, record_id: str, time: float) -> bool:
+        """Note a record's id; whether it is new."""
+        done = self._db.execute("INSERT OR IGNORE INTO tail_seen VALUES (?, ?)", (record_id, time))
+        return done.rowcount > 0
+
+    def write_waiting(self, record_id: str, role: str, place: Place, time: float) -> None:
+        """Half of a pair: where to find it when the other half comes."""
+        row = (record_id, role, place.file, place.offset, place.length, time)
+        self._db.execute("INSERT OR REPLACE INTO tail_waiting VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def take_waiting(self, record_id: str, role: str) -> Place | None:
+        """The waiting half, no longer waiting."""
+        query = "DELETE FROM tail_waiting WHERE id = ? AND role = ? RETURNING file, at, length"
+        found = self._db.execute(query, (record_id, role)).fetchone()
+        return Place(*found) if found else None
+
+    def write_forgotten(self, halves_before: float, ids_before: float) -> int:
+        """Give up halves that waited too long, and forget old ids; how many halves."""
+        given_up = self._db.execute("DELETE FROM tail_waiting WHERE time < ?", (halves_before,)).rowcount
+        self._db.execute("DELETE FROM tail_seen WHERE time < ?", (ids_before,))
+        return given_up
+
+    def write_gone(self, files: Iterable[str]) -> None:
+        """Forget segments that are there no longer."""
+        self._db.executemany("DELETE FROM tail WHERE file = ?", [(name,) for name in files])

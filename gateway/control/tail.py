@@ -1,0 +1,89 @@
+"""Reads the request log's segments on from where the store says that reading ended.
+
+Invariant: only whole lines are given out, and each byte of a file once, because the new offsets are stored in the same
+transaction as what the lines taught. A half-written last line waits for its end, for ever if its writer died.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+# Bytes taken at one look, so that a long backlog does not keep decisions waiting.
+LOOK_BYTES = 8 << 20
+# Clocks of file systems are coarse: a segment that was last written just before a rollout began is read too.
+SLACK_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a line stands."""
+
+    file: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One whole line without its end."""
+
+    place: Place
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one look found: lines, and the offsets up to which files are read now; `more` may be had at once."""
+
+    lines: list[Line]
+    offsets: dict[str, int]
+    more: bool
+
+
+def look(folder: Path, offsets: Mapping[str, int], since: float, most: int = LOOK_BYTES) -> Batch:
+    """New whole lines of all segments that were written to after `since`, file by file."""
+    lines: list[Line] = []
+    ends: dict[str, int] = {}
+    left = most
+    for path in sorted((folder / "segments").glob("*.jsonl")):
+        if left <= 0:
+            return Batch(lines, ends, more=True)
+        start = offsets.get(path.name)
+        try:
+            found = path.stat()
+            if found.st_size <= (start or 0) or (start is None and found.st_mtime < since - SLACK_S):
+                continue
+            data = _whole_lines(path, start or 0, left)
+        except FileNotFoundError:  # taken away since the folder was listed
+            continue
+        if data:
+            _cut(path.name, start or 0, data, lines)
+            ends[path.name] = (start or 0) + len(data)
+            left -= len(data)
+    return Batch(lines, ends, more=left <= 0)
+
+
+def fetch(folder: Path, place: Place) -> bytes | None:
+    """A line read again; None if its file is gone."""
+    try:
+        with (folder / "segments" / place.file).open("rb") as file:
+            file.seek(place.offset)
+            return file.read(place.length)
+    except FileNotFoundError:
+        return None
+
+
+def _whole_lines(path: Path, start: int, most: int) -> bytes:
+    """About `most` bytes from `start` up to the end of a line; a longer line is read whole."""
+    with path.open("rb") as file:
+        file.seek(start)
+        data = file.read(most)
+        if len(data) == most and b"\n" not in data:
+            data += file.readline()
+    return data[: data.rfind(b"\n") + 1]
+
+
+def _cut(name: str, start: int, data: bytes, lines: list[Line]) -> None:
+    for line in data.splitlines(keepends=True):
+        lines.append(Line(Place(name, start, len(line) - 1), line[:-1]))
+        start += len(line)

@@ -1,0 +1,48 @@
+"""One gateway with two workers for the tests that need a real one; each test has a route of its own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.gateway.control.live import BREAKING, GOOD, SLICED, TASK, TEACHER, FaultServer, Recorded, Rollouts
+from tests.gateway.running import Gateway, route, upstream
+
+
+@dataclass(frozen=True)
+class Live:
+    """What the tests talk to."""
+
+    gateway: Gateway
+    rollouts: Rollouts
+    faults: FaultServer
+
+
+ROUTES = {"good": GOOD, "sliced": SLICED, "breaking": BREAKING, "silent": GOOD, "verbs": GOOD, "killed": GOOD}
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    folder = tmp_path_factory.mktemp("live")
+    recorded, faults = Recorded(folder), FaultServer()
+    routes = {
+        name: {
+            **route("teacher"),
+            "teacher": {"upstream": "teacher", "model": TEACHER},
+            "student": {"upstream": "faults" if student == BREAKING else "students", "adapter": student},
+            "unit": "user",
+            "task": TASK,
+        }
+        for name, student in ROUTES.items()
+    }
+    upstreams = {
+        "teacher": upstream(f"{recorded.url}/v1"),
+        "students": upstream(f"{recorded.url}/v1", kind="vllm"),
+        "faults": upstream(f"{faults.url}/v1", kind="vllm"),
+    }
+    gateway = Gateway(folder, upstreams, routes, workers=2)
+    yield Live(gateway, Rollouts(gateway), faults)
+    gateway.stop()
+    faults.close()
+    recorded.close()
+    assert "Traceback" not in gateway.errors, gateway.errors

@@ -1,0 +1,242 @@
+"""A real gateway with a recorded teacher and students of known quality, and users who keep asking."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.gateway.running import ROOT, Gateway, until
+from tests.gateway.speaking import Client
+
+Json = dict[str, Any]
+TEACHER = "gpt-4o"
+GOOD, SLICED, BREAKING = "good@aaaaaa111111", "sliced@bbbbbb222222", "breaking@cccccc333333"
+PROMPTS = 200
+TASK = {"kind": "label", "labels": ["yes", "no"]}
+
+
+def prompt(number: int) -> str:
+    """Every tenth is about a refund."""
+    return f"Ticket {number % PROMPTS}: {'a refund' if number % 10 == 0 else 'a question'}"
+
+
+def answer(model: str, number: int) -> str:
+    """The sliced student is wrong on half of the refunds."""
+    right = "yes" if number % 2 else "no"
+    return "maybe" if model == SLICED and number % 20 == 0 else right
+
+
+class Recorded:
+    """`graduand recorded-teacher` on a free port, for the teacher and the students at once."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "answers.jsonl"
+        lines = [
+            {"model": model, "messages": [{"role": "user", "content": prompt(n)}], "answer": answer(model, n)}
+            for model in (TEACHER, GOOD, SLICED)
+            for n in range(PROMPTS)
+        ]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "recorded-teacher", "--answers", str(path), "--listen", "127.0.0.1:0"],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        self.url = next(word for word in line.split() if word.startswith("http")).rstrip("/.,").removesuffix("/v1")
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+
+class FaultServer:
+    """A student that answers well until it is `broken`: then it answers 500."""
+
+    def __init__(self) -> None:
+        owner = self
+        self.broken = False
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                self._send(200, {"data": [{"id": BREAKING}]})
+
+            def do_POST(self) -> None:
+                data = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                number = int(data["messages"][-1]["content"].split()[1].rstrip(":"))
+                message = {"role": "assistant", "content": answer(BREAKING, number)}
+                choice = {"index": 0, "message": message, "finish_reason": "stop"}
+                whole = {"id": "x", "object": "chat.completion", "model": BREAKING, "choices": [choice]}
+                self._send(500 if owner.broken else 200, {"error": {"message": "out"}} if owner.broken else whole)
+
+            def _send(self, status: int, data: Json) -> None:
+                body = json.dumps(data).encode()
+                head = f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+                self.wfile.write(head.encode() + body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What one user saw."""
+
+    began: float
+    ended: float
+    user: str
+    number: str
+    arm: str
+    reason: str
+    worker_died: bool = False
+
+
+@dataclass
+class Users:
+    """Threads that ask on and on, each over a connection of its own, until `stop`."""
+
+    port: int
+    route: str
+    people: int = 100_000
+    threads: int = 4
+    pause_s: float = 0.0
+    replies: list[Reply] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._stopping = threading.Event()
+        self._count = iter(range(1 << 60))
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(self.threads)
+        self._done = [self._pool.submit(self._run) for _ in range(self.threads)]
+
+    def stop(self) -> None:
+        self._stopping.set()
+        for one in self._done:
+            one.result(30)
+        self._pool.shutdown()
+
+    def __enter__(self) -> "Users":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        client: Client | None = None
+        while not self._stopping.wait(self.pause_s):
+            with self._lock:
+                number = next(self._count)
+            try:
+                client = client or Client(self.port)
+                self._ask(client, number)
+            except OSError:  # a worker was killed: the next connection finds another
+                client = None
+        if client is not None:
+            client.close()
+
+    def _ask(self, client: Client, number: int) -> None:
+        user, began = f"user-{number % self.people}", time.time()
+        messages = [{"role": "user", "content": prompt(number)}]
+        got = client.ask({"model": self.route, "user": user, "messages": messages})
+        assert got.status == 200, got.body
+        head = got.headers
+        self.replies.append(
+            Reply(began, time.time(), user, head["x-graduand-id"], head["x-graduand-arm"], head["x-graduand-reason"])
+        )
+
+
+class Rollouts:
+    """The rollouts API of a gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self.admin: httpx.Client = gateway.admin
+
+    def start(self, route: str, student: str, **changes: Any) -> str:
+        spec = {"route": route, "student": student, "gates": ["agreement 0.8"], "steps": steps(), **changes}
+        body = {"spec": spec, "why": "a test"}
+        answer = self.admin.post("/v1/rollouts", json=body, headers={"x-graduand-who": "ann"})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def get(self, name: str, more: str = "") -> Json:
+        answer = self.admin.get(f"/v1/rollouts/{name}{more}")
+        assert answer.status_code == 200, answer.text
+        data: Json = answer.json()
+        return data
+
+    def verb(self, name: str, verb: str, **body: Any) -> httpx.Response:
+        return self.admin.post(f"/v1/rollouts/{name}/{verb}", json=body, headers={"x-graduand-who": "ann"})
+
+    def until(self, name: str, phase: str, within_s: float = 30.0) -> Json:
+        """Wait for a phase, or for a step by its name."""
+        last: Json = {}
+
+        def there() -> bool:
+            last.update(self.get(name))
+            time.sleep(0.05)
+            return phase in (last["phase"], last["step"] if last["phase"] not in ("hold", "precheck") else None)
+
+        try:
+            until(there, within_s, f"{name} is in {phase}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it is in {last.get('phase')}: {last.get('reasons')}") from None
+        return last
+
+
+def steps(*canaries: Json, pairs: int = 60) -> list[Json]:
+    """Quick steps: from the shadow by these canaries to everything."""
+    short = {"dwell": "300ms", "requests": 10}
+    middle = [{"canary": {**short, **one}} for one in canaries or ({"weight": 10},)]
+    return [{"shadow": {"pairs": pairs, "t_max": "20s"}}, *middle, {"full": {**short, "requests": 30}}]
+
+
+def controller_id(gateway: Gateway) -> int | None:
+    """The process id of the gateway's controller, if it is up."""
+    children = Path(f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children").read_text().split()
+    for one in children:
+        try:
+            if b"gateway.control.process" in Path(f"/proc/{one}/cmdline").read_bytes():
+                return int(one)
+        except OSError:
+            continue
+    return None
+
+
+def kill(process: int | None) -> bool:
+    """kill -9 of one process that the gateway started."""
+    try:
+        if process is not None:
+            os.kill(process, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return process is not None
+
+
+def closing(*closers: Callable[[], object]) -> Iterator[None]:
+    yield
+    for close in closers:
+        close()

@@ -1,0 +1,230 @@
+"""The controller in a made-up world: what moves a rollout, what never does, and what a crash or a rival may not change."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.control.store import LEASE_S
+from gateway.errors import RequestError
+from rollout.state import Hold, Phase
+from tests.gateway.control.worlds import SPEC, STUDENT_NAME, World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def to_canary(world: World) -> None:
+    world.start()
+    world.look(3)
+    assert world.phase is Phase.SHADOW
+    world.ask(60)
+    world.look(2)
+    assert world.phase is Phase.CANARY
+
+
+def test_a_good_student_graduates(world: World) -> None:
+    rollout = world.start()
+    assert world.route.mode == "teacher"  # nothing before the prechecks
+    to = world.route.version
+    world.look(3)
+    assert (world.route.mode, world.route.rollout, world.route.salt) == ("shadow", rollout, "salt-1")
+    assert world.route.student is not None
+    assert world.route.student.adapter == STUDENT_NAME
+    assert world.route.version > to
+    world.ask(60)
+    world.look(2)
+    assert (world.route.mode, world.route.weight_bp) == ("canary", 1000)
+    for _ in range(5):
+        world.ask(100)
+        world.look(1, step_s=3)
+    assert (world.route.mode, world.route.weight_bp) == ("student", 10_000)
+    for _ in range(5):
+        world.ask(100)
+        world.look(1, step_s=3)
+    assert world.phase is Phase.PROMOTED
+    assert world.route.mode == "student"
+    kinds = [event.kind for _, _, event in world.store.events(rollout)]
+    assert kinds == ["start", "prechecked", "advance", "advance", "advance"]
+
+
+def test_silence_moves_nothing(world: World) -> None:
+    world.start(stale_after="60s")
+    world.look(3)
+    world.look(100, step_s=5)
+    assert (world.phase, world.row.state.hold) == (Phase.HOLD, Hold.NO_DATA)
+    assert world.route.mode == "shadow"
+    world.ask(60)
+    world.look(2)
+    assert world.phase is Phase.CANARY  # it ended by itself when data came
+
+
+def test_a_bad_student_is_rolled_back_weight_first(world: World) -> None:
+    to_canary(world)
+    for _ in range(12):
+        world.ask(200, broken=True)
+        world.look(1)
+    assert world.phase is Phase.ROLLING_BACK
+    assert (world.route.mode, world.route.weight_bp) == ("teacher", 0)
+    world.look(5)
+    assert world.phase is Phase.ROLLING_BACK  # no worker has said yet that it serves that
+    world.served()
+    world.look(1)
+    assert world.phase is Phase.ROLLED_BACK
+
+
+def test_a_student_that_disagrees_in_shadow_never_serves(world: World) -> None:
+    world.start()
+    world.look(3)
+    for _ in range(5):
+        world.ask(100, agree=0.5)
+        world.look(1)
+    assert world.phase is Phase.ROLLING_BACK
+    assert "harm gate agreement" in world.row.state.note
+
+
+def test_errors_of_one_unit_count_once_in_a_window(world: World) -> None:
+    to_canary(world)
+    for _ in range(30):
+        world.ask(1, broken=True)
+    lines = [line for line in world.lines(200, broken=True) if "fallback:http_500" in line]
+    for number in range(50):
+        with (world.folder / "logs" / "segments" / "w1.jsonl").open("a") as out:
+            out.write(lines[0].replace('"id": "id-', f'"id": "again-{number}-') + "\n")
+    world.look(2)
+    errors = world.row.ledger.harm["errors"].gate.n
+    assert errors <= 1 + sum(1 for _ in range(30))
+    assert world.row.counts["student failed: http_500"] >= 50
+    assert world.phase is Phase.CANARY
+
+
+def test_the_student_is_not_there(world: World) -> None:
+    to_canary(world)
+    lines = [line for line in world.lines(200, broken=True) if "fallback:http_500" in line][:3]
+    with (world.folder / "logs" / "segments" / "w1.jsonl").open("a") as out:
+        out.write("".join(line.replace("http_500", "model_missing") + "\n" for line in lines))
+    world.look(1)
+    assert world.phase is Phase.ROLLING_BACK
+    assert "hard trip" in world.row.state.note
+
+
+def test_a_worse_slice_is_held(world: World) -> None:
+    gates = ["agreement 0.8", {"agreement": {"p0": 0.8, "slice": "refunds"}}]
+    shadow = {"shadow": {"pairs": 50, "t_max": "100s"}}
+    harm: list[Any] = [{"agreement": {"p0": 0.5}}]
+    steps = [shadow, *SPEC["steps"][1:]]  # type: ignore[misc]
+    world.start(gates=gates, slices={"refunds": {"prompt": "money"}}, steps=steps, harm=harm)
+    world.look(3)
+    for _ in range(10):
+        world.ask(90, agree=0.99)
+        world.ask(10, agree=0.6, prompt="my money back")
+        world.look(1, step_s=15)
+    assert (world.phase, world.row.state.hold) == (Phase.HOLD, Hold.INCONCLUSIVE)
+    assert "agreement@refunds" in world.row.state.note
+    assert world.store.disagreements(world.row.id)[0]["slices"] in ([], ["refunds"])
+
+
+def test_both_halves_of_a_pair_in_any_order_and_any_batch(world: World) -> None:
+    world.start()
+    world.look(3)
+    lines = world.lines(3)
+    order = [lines[1], lines[2], lines[5], lines[0], lines[4], lines[3]]
+    for line in order:
+        with (world.folder / "logs" / "segments" / "w0.jsonl").open("a") as out:
+            out.write(line + "\n")
+        world.look(1)
+    assert world.row.ledger.pairs == 3
+
+
+def test_half_a_line_waits_for_its_end(world: World) -> None:
+    world.start()
+    world.look(3)
+    [served, copy] = world.lines(1)
+    path = world.folder / "logs" / "segments" / "w0.jsonl"
+    path.write_text(served + "\n" + copy[:50])
+    world.look(2)
+    assert world.row.ledger.pairs == 0
+    with path.open("a") as out:
+        out.write(copy[50:] + "\n")
+    world.look(1)
+    assert world.row.ledger.pairs == 1
+
+
+def test_a_record_counts_once_wherever_it_stands(world: World) -> None:
+    world.start()
+    world.look(3)
+    world.ask(10)
+    world.look(1)
+    source = world.folder / "logs" / "segments" / "w0.jsonl"
+    (world.folder / "logs" / "segments" / "copied.jsonl").write_text(source.read_text())
+    world.look(2)
+    assert world.row.ledger.pairs == 10
+    assert world.row.counts["seen before"] == 20
+
+
+def test_a_strange_record_stops_nothing(world: World) -> None:
+    rollout = world.start()
+    world.look(3)
+    with (world.folder / "logs" / "segments" / "w0.jsonl").open("a") as out:
+        out.write(json.dumps({"id": "x", "rollout": rollout}) + '\nno json "rollout"\n[1]\n')
+    world.ask(10)
+    world.look(1)
+    assert world.row.ledger.pairs == 10
+
+
+def test_a_crash_inside_a_look_changes_nothing_and_loses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.start()
+    world.look(3)
+    world.ask(60)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.controller._store, "write_event", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
+        with pytest.raises(RuntimeError, match="killed"):
+            world.look(1)
+    assert (world.phase, world.row.ledger.pairs, world.route.mode) == (Phase.SHADOW, 0, "shadow")
+    world.new_controller()
+    world.look(1, step_s=LEASE_S + 1)
+    assert (world.phase, world.row.ledger.pairs, world.route.mode) == (Phase.CANARY, 60, "canary")
+
+
+def test_one_leader(world: World) -> None:
+    world.start()
+    world.look(3)
+    first, second = world.controller, world.new_controller()
+    world.ask(10)
+    assert not second.look()
+    assert world.row.ledger.pairs == 0
+    world.now += LEASE_S + 1  # the first one was frozen
+    second.look()
+    assert world.row.ledger.pairs == 10
+    assert (first.token, second.token) == (1, 2)
+    world.ask(10)
+    first.look()  # and wakes up
+    assert world.row.ledger.pairs == 10
+    assert world.row.token == 2
+
+
+def test_evidence_of_an_earlier_attempt_is_none(world: World) -> None:
+    world.start()
+    world.look(3)
+    world.ask(40)
+    late = world.lines(10)
+    world.look(1)
+    world.verb("abort")
+    assert world.route.mode == "teacher"
+    world.verb("retry", salt="salt-2")
+    world.look(3)
+    assert (world.phase, world.route.salt, world.row.ledger.pairs) == (Phase.SHADOW, "salt-2", 0)
+    with (world.folder / "logs" / "segments" / "w0.jsonl").open("a") as out:
+        out.write("\n".join(late) + "\n")
+    world.look(1)
+    assert world.row.ledger.pairs == 0
+
+
+def test_one_rollout_a_route_at_a_time(world: World) -> None:
+    first = world.start()
+    assert world.start() == first  # the same key: the same rollout
+    with pytest.raises(RequestError, match="is in rollout triage-1"):
+        world.start(key="start-2")

@@ -1,0 +1,73 @@
+"""Rollouts of a real gateway, end to end: each kind of student ends where it should, and silence moves nothing."""
+
+import time
+
+from tests.gateway.control.conftest import Live
+from tests.gateway.control.live import BREAKING, GOOD, SLICED, Users, steps
+
+
+def test_a_good_student_is_promoted_by_itself(live: Live) -> None:
+    with Users(live.gateway.port, "good") as users:
+        name = live.rollouts.start("good", GOOD)
+        live.rollouts.until(name, "promoted")
+        until_student = time.time() + 2
+        while time.time() < until_student and (not users.replies or users.replies[-1].arm != "student"):
+            time.sleep(0.02)
+        assert users.replies[-1].arm == "student"
+    events = live.rollouts.get(name, "/history")["events"]
+    assert [event["event"] for event in events] == ["start", "prechecked", "advance", "advance", "advance"]
+    assert [event["phase"] for event in events[1:]] == ["shadow", "canary", "full", "promoted"]
+    assert events[0]["who"] == "ann"
+    assert "evidence" in events[2]["reason"]
+    by_reason = {reply.reason for reply in users.replies}
+    assert {"teacher", "canary", "control", "student"} <= by_reason
+
+
+def test_a_student_that_is_worse_on_a_slice_is_held(live: Live) -> None:
+    gates = ["agreement 0.8", {"agreement": {"p0": 0.8, "slice": "refunds"}}]
+    slow = [{"shadow": {"pairs": 60, "t_max": "3s"}}, *steps()[1:]]
+    with Users(live.gateway.port, "sliced", pause_s=0.01) as users:
+        name = live.rollouts.start(
+            "sliced", SLICED, gates=gates, slices={"refunds": {"prompt": "refund"}}, steps=slow,
+            harm=[{"agreement": {"p0": 0.5}}],
+        )  # fmt: skip
+        held = live.rollouts.until(name, "hold")
+    assert (held["hold"], held["mode"], held["weight"]) == ("inconclusive", "shadow", 0)
+    assert any("agreement@refunds" in reason for reason in held["reasons"])
+    assert held["agreement"]["share"] > 0.9
+    assert {reply.arm for reply in users.replies} == {"teacher"}
+    seen = live.rollouts.get(name, "/disagreements")["disagreements"]
+    assert seen[0]["slices"] == ["refunds"]
+    assert (seen[0]["student"], "refund" in seen[0]["prompt"]) == ("maybe", True)
+
+
+def test_a_student_that_breaks_at_ten_percent_is_rolled_back(live: Live) -> None:
+    canary = {"weight": 10, "requests": 100_000, "dwell": "1h"}
+    live.faults.broken = False
+    with Users(live.gateway.port, "breaking") as users:
+        name = live.rollouts.start("breaking", BREAKING, steps=steps(canary))
+        live.rollouts.until(name, "canary-10")
+        live.faults.broken = True
+        live.rollouts.until(name, "rolled_back")
+        time.sleep(0.5)
+    events = live.rollouts.get(name, "/history")["events"]
+    trip, zeroed = events[-2], events[-1]
+    assert (trip["event"], zeroed["event"]) == ("trip", "zeroed")
+    assert "errors" in trip["reason"]
+    assert zeroed["at"] - trip["at"] < 1  # every worker serves weight 0
+    late = [reply for reply in users.replies if reply.began > trip["at"] + 1 and reply.reason != "teacher"]
+    assert not late
+    assert all(reply.arm == "teacher" for reply in users.replies if reply.began > zeroed["at"])
+
+
+def test_on_silence_nothing_moves(live: Live) -> None:
+    name = live.rollouts.start("silent", GOOD, stale_after="500ms")
+    held = live.rollouts.until(name, "hold", 15)
+    assert (held["hold"], held["mode"], held["weight"]) == ("no_data", "shadow", 0)
+    with Users(live.gateway.port, "silent"):  # what ends the silence ends the hold
+        live.rollouts.until(name, "canary-10")
+    held = live.rollouts.until(name, "hold", 15)
+    assert (held["mode"], held["weight"], held["step"]) in (("canary", 10, "canary-10"), ("student", 100, "full"))
+    time.sleep(0.5)
+    assert live.rollouts.get(name)["version"] == held["version"]
+    assert live.rollouts.verb(name, "abort", why="enough").status_code == 200

@@ -1,0 +1,137 @@
+"""A controller in a made-up world: a clock that the test moves, a log that it writes, and the store on disk."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gateway.control import moves
+from gateway.control.loop import Controller
+from gateway.control.rows import Row
+from gateway.control.store import RolloutStore
+from gateway.routes import Limits, Replica, Route, Settings, Student, Teacher, Upstream
+from gateway.routing import STUDENT, decide
+from rollout import specfile
+from rollout.state import Event, Phase
+
+STUDENT_NAME = "triage@3f9c1a0b22de"
+TASK = {"kind": "label", "labels": ["yes", "no"]}
+SPEC = {
+    "route": "triage",
+    "student": STUDENT_NAME,
+    "steps": [
+        {"shadow": {"pairs": 50, "t_max": "1h"}},
+        {"canary": {"weight": 10, "requests": 20, "dwell": "10s"}},
+        {"full": {"requests": 20, "dwell": "10s"}},
+    ],
+    "gates": ["agreement 0.8"],
+    "task": TASK,
+}
+
+
+@dataclass
+class World:
+    """`ask` puts requests into the log as a worker would; `look` lets the controller act."""
+
+    folder: Path
+    now: float = 1_000_000_000.0  # long ago, so that files are newer
+    workers: int = 1
+    asked: int = 0
+    controllers: int = 0
+    routes: dict[str, Route] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        upstreams = {
+            name: Upstream(name, "openai", (Replica("http", "127.0.0.1", 1, "/v1"),)) for name in ("openai", "gpu")
+        }
+        route = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", "old@3f9c1a"))
+        self.settings = Settings(
+            ("127.0.0.1", 0), ("127.0.0.1", 0), self.workers, f"sqlite:///{self.folder}/state.db",
+            f"file:///{self.folder}/logs", upstreams, {"triage": route}, None, Limits(),
+        )  # fmt: skip
+        (self.folder / "logs" / "segments").mkdir(parents=True)
+        self.store = RolloutStore(self.folder / "state.db")
+        self.controller = self.new_controller()
+
+    def new_controller(self) -> Controller:
+        self.controllers += 1
+        controller = Controller(self.settings, f"controller-{self.controllers}", lambda: self.now)
+        controller._prechecked = lambda row: ()  # type: ignore[method-assign]
+        self.controller = controller
+        return controller
+
+    def start(self, key: str = "start-1", **changes: Any) -> str:
+        spec = specfile.read({**SPEC, **changes})
+        with self.store.transaction():
+            row = moves.begin(
+                self.store, spec, dict(spec.task or TASK), salt="salt-1", at=self.now, who="ann", why="", key=key
+            )
+        return row.id
+
+    @property
+    def row(self) -> Row:
+        return self.store.rows()[0]
+
+    @property
+    def phase(self) -> Phase:
+        return self.row.state.phase
+
+    @property
+    def route(self) -> Route:
+        """As the workers have it."""
+        return self.store.state.table(self.settings.routes).routes["triage"]
+
+    def served(self) -> None:
+        """Every worker has the present table."""
+        for number in range(self.workers):
+            self.store.state.serves(str(number), self.store.state.version())
+
+    def look(self, times: int = 1, step_s: float = 0.1) -> None:
+        for _ in range(times):
+            self.now += step_s
+            self.controller.look()
+
+    def verb(self, kind: str, **data: Any) -> None:
+        row = self.row
+        with self.store.transaction():
+            event = Event(kind, self.now, row.state.version, actor="ann", reason="because", data=data)
+            moves.carry_out(self.store, row, event, self.settings.routes)
+
+    def ask(self, count: int, agree: float = 1.0, file: str = "w0", broken: bool = False, **more: Any) -> None:
+        """Requests of as many users; the student agrees on the first `agree` of every hundred."""
+        with (self.folder / "logs" / "segments" / f"{file}.jsonl").open("a") as out:
+            for line in self.lines(count, agree, broken, **more):
+                out.write(line + "\n")
+
+    def lines(self, count: int, agree: float = 1.0, broken: bool = False, prompt: str = "?") -> list[str]:
+        route, lines = self.route, []
+        for _ in range(count):
+            self.asked += 1
+            decision = decide(route, f"user-{self.asked}", str(self.asked))
+            failed = broken and decision.arm == STUDENT
+            arm = "teacher" if failed else decision.arm
+            reason = "fallback:http_500" if failed else decision.reason
+            says = "yes" if self.asked % 100 < agree * 100 else "no"
+            one = record(
+                f"id-{self.asked}", self.now, decision, arm, reason, "yes" if arm == "teacher" else says, prompt
+            )
+            lines.append(json.dumps(one))
+            if decision.shadow and arm == decision.arm:
+                other = record(f"copy-{self.asked}", self.now, decision, "student", "shadow", says, prompt)
+                lines.append(json.dumps({**other, "role": "shadow", "parent_id": one["id"]}))
+        return lines
+
+
+def record(number: str, at: float, decision: Any, arm: str, reason: str, says: str, prompt: str) -> dict[str, Any]:
+    """A log record with what rollouts look at."""
+    return {
+        "id": number, "parent_id": None, "role": "served", "time": at, "route": "triage", "arm": arm,
+        "assigned_arm": decision.arm, "reason": reason, "unit_hash": decision.unit_hash, "rollout": decision.rollout,
+        "route_version": decision.route_version, "copy_wanted": decision.shadow,
+        "fallback_reason": reason[9:] if reason.startswith("fallback:") else None,
+        "adapter": STUDENT_NAME if arm == "student" else None, "status": 200, "completed": True, "error": None,
+        "client_disconnected": False, "bytes_released_before_verdict": 9, "stream": False,
+        "timings": {"ttft_ms": 100.0, "total_ms": 200.0}, "usage": {"completion_tokens": 1},
+        "request_json": json.dumps({"messages": [{"role": "user", "content": prompt}]}),
+        "response_json": json.dumps({"choices": [{"message": {"role": "assistant", "content": says}}]}),
+    }  # fmt: skip
