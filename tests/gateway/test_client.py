@@ -1,6 +1,8 @@
 """The upstream's connection by itself: any chunking of an answer gives the same result, and nonsense is a failure."""
 
+import gzip
 import itertools
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -192,6 +194,32 @@ def test_an_answer_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     asked.receive(head(LENGTH % 11) + b"x" * 11)
     assert asked.cause == "malformed"
     assert MAX_ANSWER_BYTES > 1 << 20
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_small_answer_does_not_inflate_without_bound(monkeypatch: pytest.MonkeyPatch, streamed: bool) -> None:
+    monkeypatch.setattr("gateway.dataplane.client.MAX_ANSWER_BYTES", 1 << 20)
+    bomb = gzip.compress(b"x" * (64 << 20))
+    asked = Asked(streamed=streamed)
+    tracemalloc.start()
+    try:
+        asked.receive(head(b"content-encoding: gzip", LENGTH % len(bomb)) + bomb)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert asked.cause == "malformed"
+    assert peak < 8 << 20
+
+
+@pytest.mark.parametrize("length", [(1 << 20) - 1, 1 << 20])
+def test_a_compressed_answer_of_the_greatest_length(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    monkeypatch.setattr("gateway.dataplane.client.MAX_ANSWER_BYTES", 1 << 20)
+    packed = gzip.compress(b"x" * length)
+    asked = Asked()
+    asked.receive(head(b"content-encoding: gzip", LENGTH % len(packed)))
+    for at in range(len(packed)):
+        asked.receive(packed[at : at + 1])
+    assert (asked.cause, len(asked.body)) == (None, length)
 
 
 @pytest.mark.parametrize("more", [b"H", b"HTTP/1.1 200 OK\r\n", head(LENGTH % 2) + b"no"])
