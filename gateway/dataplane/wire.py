@@ -18,9 +18,9 @@ from gateway.errors import RequestError
 Json = dict[str, Any]
 
 INCLUDE_USAGE = b'"stream_options":{"include_usage":true}'
+# The last holds the others in LoRAX's own requests.
 LORAX_ADAPTERS = frozenset(
-    ("adapter_id", "adapter_source", "adapter_parameters", "merged_adapters", "api_token")
-    + ("parameters",)  # which holds the same fields in LoRAX's own requests
+    ("adapter_id", "adapter_source", "adapter_parameters", "merged_adapters", "api_token", "parameters")
 )
 
 
