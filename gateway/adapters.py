@@ -4,6 +4,7 @@ Speaks vLLM's dynamic LoRA API, which the embedded engine shares. 'Listed' is no
 probabilities that the adapter and its base give to the same prompts.
 """
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,9 +124,10 @@ def _next_token(upstream: Upstream, replica: Replica, model: str, prompt: str) -
 
 def _call(upstream: Upstream, replica: Replica, method: str, path: str, body: object = None) -> httpx.Response:
     headers = {"authorization": f"Bearer {upstream.api_key}"} if upstream.api_key else {}
-    verify_with: str | bool = upstream.ca_file or True
+    # The same authorities as the data plane's; an SSL context takes its time to make.
+    trusted = ssl.create_default_context(cafile=upstream.ca_file) if replica.scheme == "https" else False
     try:
-        with httpx.Client(timeout=LOAD_TIMEOUT_S, verify=verify_with, trust_env=False) as client:
+        with httpx.Client(timeout=LOAD_TIMEOUT_S, verify=trusted, trust_env=False) as client:
             return client.request(method, replica.url + path, json=body, headers=headers)
     except httpx.HTTPError as error:
         raise UpstreamUnreachable(f"{replica.url} cannot be reached: {error or type(error).__name__}") from error

@@ -52,6 +52,30 @@ class NewAdapter(_Body):
     upstream: str
 
 
+class Problem(BaseModel):
+    """What is wrong: `message` says it in words, `code` is for programs, `param` is the field that it is about."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """Every error, in OpenAI's shape."""
+
+    error: Problem
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorBody, "description": "what was asked for makes no sense"},
+    404: {"model": ErrorBody, "description": "there is no such thing"},
+    409: {"model": ErrorBody, "description": "not now, or not at this version"},
+    422: {"model": ErrorBody, "description": "the request does not have the form described here"},
+    502: {"model": ErrorBody, "description": "an upstream cannot be reached"},
+}
+
+
 class Configuration:
     """The settings in force; replaced whole on reload."""
 
@@ -62,7 +86,7 @@ class Configuration:
 
 def app(configuration: Configuration) -> FastAPI:
     """The admin application."""
-    application = FastAPI(title="Graduand admin plane", version=__version__)
+    application = FastAPI(title="Graduand admin plane", version=__version__, responses=ERRORS)
     _errors(application)
 
     def store() -> Iterator[SqliteStore]:

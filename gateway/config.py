@@ -7,6 +7,7 @@ files, and returns `Settings`. It changes nothing and starts nothing. The keys a
 import math
 import os
 import re
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -257,6 +258,8 @@ class _Builder:
         at = f"upstreams.{name}"
         if section.ca_file is not None and not section.ca_file.is_file():
             self.problems.append(f"{at}.ca_file: there is no file {section.ca_file}")
+        elif section.ca_file is not None and not _holds_certificates(section.ca_file):
+            self.problems.append(f"{at}.ca_file: {section.ca_file} holds no certificates in PEM form")
         return Upstream(
             name=name,
             kind=section.kind,
@@ -348,6 +351,14 @@ def basis_points(percent: float) -> int:
     if abs(points - percent * 100) > 1e-6:
         raise ConfigError(f"{percent} is finer than the steps of 0.01 percent")
     return points
+
+
+def _holds_certificates(file: Path) -> bool:
+    try:
+        ssl.create_default_context(cafile=file)
+    except (OSError, ValueError):  # an SSLError is an OSError
+        return False
+    return True
 
 
 def local_path(url: str) -> Path:

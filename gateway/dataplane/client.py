@@ -348,6 +348,9 @@ class Pool:
         except ssl.SSLCertVerificationError as error:
             text = f"the upstream's certificate cannot be verified: {error.verify_message}; see ca_file"
             raise UpstreamFailed(Failure("tls", text, retry=False)) from error
+        except ssl.SSLError as error:
+            text = f"the TLS handshake with the upstream failed: {error.reason or 'no reason given'}"
+            raise UpstreamFailed(Failure("tls", text, retry=False)) from error
         except OSError as error:
             raise UpstreamFailed(failures.CONNECT) from error
         return connection

@@ -9,6 +9,7 @@ import gzip
 import json
 import select
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -139,12 +140,13 @@ class Place:
 class Upstream:
     """The server. `place(name)` makes a place; `stop` and `start` are a crash and a recovery on the same port."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
         self.port = 0
         self.places: dict[str, Place] = {}
         self.ended = threading.Event()
         self._connections: set[socket.socket] = set()
-        self._numbers = 0
+        self.connected = 0
         self._listener: socket.socket
         self.start()
 
@@ -183,14 +185,16 @@ class Upstream:
                 connection, _ = listener.accept()
             except OSError:
                 return
-            self._numbers += 1
-            threading.Thread(target=self._serve, args=(connection, self._numbers), daemon=True).start()
+            self.connected += 1
+            threading.Thread(target=self._serve, args=(connection, self.connected), daemon=True).start()
 
     def _serve(self, connection: socket.socket, number: int) -> None:
         self._connections.add(connection)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         rest = b""
         try:
+            if self.tls is not None:
+                connection = self.tls.wrap_socket(connection, server_side=True)
             while (got := _read_request(connection, rest, number)) is not None:
                 seen, rest = got
                 place = self.places[seen.line.split(" ")[1].split("/")[1]]
