@@ -70,6 +70,7 @@ class ErrorBody(BaseModel):
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody, "description": "what was asked for makes no sense"},
     404: {"model": ErrorBody, "description": "there is no such thing"},
+    405: {"model": ErrorBody, "description": "a name with a slash in it made this another path"},
     409: {"model": ErrorBody, "description": "not now, or not at this version"},
     422: {"model": ErrorBody, "description": "the request does not have the form described here"},
     502: {"model": ErrorBody, "description": "an upstream cannot be reached"},
