@@ -19,7 +19,13 @@ GRADUAND = "Graduand"
 SHADOWING = "Graduand, shadow 100%"
 DIRECT = "direct to upstream"
 VLLM_SHIPPED = "vllm-router, as shipped"
-NGINX, VLLM, SGLANG, LITELLM, FASTAPI = "nginx", "vllm-router", "sglang-router", "LiteLLM", "FastAPI + httpx"
+NGINX, VLLM, SGLANG, LITELLM, FASTAPI = (
+    "nginx",
+    "vllm-router, round robin",
+    "sglang-router",
+    "LiteLLM",
+    "FastAPI + httpx",
+)
 CANARY_WEIGHT = 10
 
 
