@@ -328,10 +328,13 @@ class Exchange:
             plane.metrics.add(m.FALLBACKS, (self._route_name, self._reason[9:]))
         timings = {"overhead_ms": _ms(sent_at, began), "ttft_ms": _ms(first_at, began), "total_ms": _ms(now, began)}
         plane.log.append(self._record(usage, timings))
-        if targets is not None and self._whole and self._decision.shadow and self._arm == TEACHER:
-            plane.shadower.offer(
-                Copy(targets, self._endpoint, self._request.body, self._data, self._id, self._decision, self._client)
-            )
+        decision = self._decision
+        # After a fallback the other arm has been asked already, and failed.
+        if targets is not None and self._whole and decision.shadow and self._arm == decision.arm:
+            target = targets.student if decision.arm == TEACHER else targets.teacher
+            if target is not None:
+                body, data = self._request.body, self._data
+                plane.shadower.offer(Copy(targets, target, self._endpoint, body, data, self._id, decision, self._client))
 
     def _record(self, usage: dict[str, Any], timings: dict[str, float | None]) -> dict[str, Any]:
         targets = self._targets

@@ -18,7 +18,9 @@ class Live:
     faults: FaultServer
 
 
-ROUTES = {"good": GOOD, "sliced": SLICED, "breaking": BREAKING, "silent": GOOD, "verbs": GOOD, "killed": GOOD}
+ROUTES = {
+    "good": GOOD, "sliced": SLICED, "breaking": BREAKING, "silent": GOOD, "verbs": GOOD, "killed": GOOD, "audited": GOOD,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
