@@ -12,6 +12,7 @@ from rollout.assignment import arm as arm_of
 from rollout.assignment import bucket as bucket_of
 
 TEACHER, STUDENT = "teacher", "student"
+CONFIDENT, DEFERRED = "hybrid:confident", "hybrid:deferred"
 
 
 class Decision(NamedTuple):
@@ -55,7 +56,20 @@ def _drawn(route: Route, place: int, request_id: str) -> tuple[str, str, float, 
             return STUDENT, "canary", route.weight_bp / 10_000, _audited(route, request_id)
         reason = "control" if side == "control" else TEACHER
         return TEACHER, reason, 1 - route.weight_bp / 10_000, _shadowed(route, request_id)
+    if mode == "hybrid":
+        # Without a threshold nobody knows how sure is sure enough: the teacher answers, and copies teach one.
+        if route.threshold is None:
+            return TEACHER, DEFERRED, 1.0, _shadowed(route, request_id)
+        return STUDENT, CONFIDENT, 1.0, _audited(route, request_id)
     return TEACHER, TEACHER, 1.0, mode == "shadow" and _shadowed(route, request_id)
+
+
+def deferred(route: Route, decision: Decision, request_id: str) -> Decision:
+    """The decision for a request that a hybrid route's student cannot be asked about."""
+    return Decision(
+        TEACHER, DEFERRED, 1.0, decision.bucket, decision.unit_missing, _shadowed(route, request_id), decision.rollout,
+        decision.route_version, decision.unit_hash,
+    )  # fmt: skip
 
 
 def _shadowed(route: Route, request_id: str) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway import record
-from gateway.dataplane import answers
+from gateway.dataplane import answers, hybrid
 from gateway.dataplane.asking import Question
 from gateway.dataplane.client import Call
 from gateway.dataplane.failures import UpstreamFailed
@@ -99,9 +99,11 @@ class _Shadow:
     async def run(self) -> None:
         plane, copy = self._plane, self._copy
         route, target = copy.targets.route, copy.target
+        learning = route.logprobs or route.mode == "hybrid"
         question = plane.question(
             route, target, copy.endpoint, copy.body, copy.data, headers=b"", retries=0,
             stop_at=self._began + route.timeouts.total_s,
+            logprobs=learning and target.arm == STUDENT and hybrid.possible(copy.endpoint, target, copy.data),
         )  # fmt: skip
         error = None
         try:
