@@ -4,7 +4,7 @@ PYTHON := $(VENV)/bin/python
 HOT := $(wildcard gateway/dataplane/*.py) gateway/record.py gateway/routing.py rollout/assignment.py
 ARGS ?=
 
-.PHONY: setup demo test check bench pure
+.PHONY: setup demo test check bench soak pure
 
 setup: $(VENV)/installed $(VENV)/compiled
 
@@ -41,3 +41,6 @@ check: setup
 
 bench: setup
 	$(PYTHON) -m benchmarks $(ARGS)
+
+soak: setup
+	$(PYTHON) -m benchmarks.soak $(ARGS)
