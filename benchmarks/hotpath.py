@@ -81,10 +81,10 @@ class Parts:
         }
         fleet = Fleet(upstreams, loop)
         for state in fleet.upstreams.values():
-            idle = state.replicas[0].pool._idle
-            connection = Connection(idle)
+            pool = state.replicas[0].pool
+            connection = Connection(pool)
             connection.connection_made(Wire(connection))  # type: ignore[arg-type]
-            idle.append(connection)
+            pool.park(connection)
         self.log = LogWriter(folder)
         metrics = Metrics(SeriesFile(folder / "w.series"))
         table = RouteTable(1, {"triage": ROUTE})
