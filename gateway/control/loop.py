@@ -57,7 +57,7 @@ class Controller:
         """One look; whether there is more to do at once. Does nothing while another controller leads."""
         now = self._clock()
         holder, _, until = self._store.lease()
-        if holder != self._holder and now < until:
+        if holder != self._holder and not self._store.lease_over(until, now):
             return False
         live = self._store.live()
         renew = holder != self._holder or now - self._kept_at >= RENEW_S
