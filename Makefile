@@ -4,7 +4,7 @@ PYTHON := $(VENV)/bin/python
 HOT := $(wildcard gateway/dataplane/*.py) gateway/record.py gateway/routing.py rollout/assignment.py
 ARGS ?=
 
-.PHONY: setup demo test check bench pure kills
+.PHONY: setup demo test check bench e2e kills soak pure
 
 setup: $(VENV)/installed $(VENV)/compiled
 
@@ -34,6 +34,15 @@ demo: setup
 test: setup
 	$(PYTHON) -m pytest $(ARGS)
 
+# Minutes long: real clients through the real gateway to the real engine. lorax-client pins old packages: its own place.
+e2e: setup .venv-lorax/installed
+	$(PYTHON) -m pytest -m slow tests $(ARGS)
+
+.venv-lorax/installed:
+	python3 -m venv .venv-lorax
+	.venv-lorax/bin/python -m pip install --quiet lorax-client==0.6.3 requests
+	touch $@
+
 # 200 times kill -9 during a ramp; the default tests do a few.
 kills: setup
 	GRADUAND_KILLS=200 $(PYTHON) -m pytest -s tests/gateway/control/test_kills.py $(ARGS)
@@ -45,3 +54,6 @@ check: setup
 
 bench: setup
 	$(PYTHON) -m benchmarks $(ARGS)
+
+soak: setup
+	$(PYTHON) -m benchmarks.soak $(ARGS)

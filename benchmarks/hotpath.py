@@ -1,7 +1,8 @@
 """Where each microsecond goes: one request through the data plane in memory, without sockets.
 
-`python -m benchmarks.hotpath` feeds bytes to the protocols as the event loop would, with transports that answer at once,
-and prints the time a request takes and a profile by function. What the kernel and the event loop add is not in it.
+`python -m benchmarks.hotpath` feeds bytes to the protocols as the event loop would, with transports that answer at once.
+It prints what a whole request takes and what its stages take alone, compiled or not as the modules happen to be; what
+the kernel and the event loop add is not in it. `--profile` prints a profile by function (of uncompiled modules).
 """
 
 import argparse
@@ -10,11 +11,16 @@ import cProfile
 import pstats
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httptools
+import orjson
 import uvloop
 
+from gateway import record
+from gateway.dataplane import answers, wire
 from gateway.dataplane.client import Connection
 from gateway.dataplane.fleet import Fleet
 from gateway.dataplane.keys import ClientKeys
@@ -22,14 +28,15 @@ from gateway.dataplane.plane import Plane
 from gateway.dataplane.server import ClientConnection
 from gateway.log import LogWriter
 from gateway.routes import Replica, Route, RouteTable, Student, Teacher, Unit, Upstream
+from gateway.routing import decide
 from monitoring.metrics import Metrics
 from monitoring.series import SeriesFile
 
 BODY = (
-    b'{"model":"triage","user":"user-17","messages":[{"role":"system","content":"You route support tickets to one of five '
-    b'queues: billing, login, shipping, returns, other. Answer with the queue only."},{"role":"user","content":"Hello, I '
-    b"paid my invoice twice last week and I would like to have one of the payments back, please. The order number is "
-    b'12345-678."}],"temperature":0,"max_tokens":16}'
+    b'{"model":"triage","user":"user-17","messages":[{"role":"system","content":"You route support tickets to one of '
+    b'five queues: billing, login, shipping, returns, other. Answer with the queue only."},{"role":"user","content":'
+    b'"Hello, I paid my invoice twice last week and I would like to have one of the payments back, please. The order '
+    b'number is 12345-678."}],"temperature":0,"max_tokens":16}'
 )
 ANSWER = (
     b'{"id":"chatcmpl-123","object":"chat.completion","created":1700000000,"model":"gpt-4o","choices":[{"index":0,'
@@ -44,10 +51,11 @@ RESPONSE = (
     b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Sun, 22 Nov 2026 07:00:00 GMT\r\nContent-Type: application/json\r\n"
 )
 RESPONSE += b"Content-Length: %d\r\nConnection: keep-alive\r\n\r\n%b" % (len(ANSWER), ANSWER)
+ROUTE = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", "triage@3f9c1a"), "canary", 1000, Unit("user"), 0)
 
 
 class Wire:
-    """A transport that hands what is written to `peer`, or drops it."""
+    """A transport that answers `peer` at once whatever it writes, or drops what is written."""
 
     def __init__(self, peer: Any = None) -> None:
         self.peer = peer
@@ -63,47 +71,105 @@ class Wire:
         return True
 
 
-async def _run(requests: int, profile: bool) -> None:
-    loop = asyncio.get_running_loop()
-    with tempfile.TemporaryDirectory() as folder:
+class Parts:
+    """The data plane with both sides' transports replaced."""
+
+    def __init__(self, folder: Path, loop: asyncio.AbstractEventLoop) -> None:
         upstreams = {
             name: Upstream(name, kind, (Replica("http", "127.0.0.1", 1, "/v1"),))
             for name, kind in (("openai", "openai"), ("gpu", "vllm"))
         }
-        route = Route(
-            "triage", Teacher("openai", "gpt-4o"), Student("gpu", "triage@3f9c1a"), "canary", 1000, Unit("user"), 0
-        )
         fleet = Fleet(upstreams, loop)
         for state in fleet.upstreams.values():
-            idle = state.replicas[0].pool._idle
-            connection = Connection(idle)
+            pool = state.replicas[0].pool
+            connection = Connection(pool)
             connection.connection_made(Wire(connection))  # type: ignore[arg-type]
-            idle.append(connection)
-        log = LogWriter(Path(folder))
-        metrics = Metrics(SeriesFile(Path(folder) / "w.series"))
-        plane = Plane(RouteTable(1, {"triage": route}), fleet, ClientKeys(("k1", "k2")), None, metrics, log)
-        client = ClientConnection(plane.handle, set(), loop)
-        client.connection_made(Wire())  # type: ignore[arg-type]
-        _feed(client, requests // 10)
+            pool.park(connection)
+        self.log = LogWriter(folder)
+        metrics = Metrics(SeriesFile(folder / "w.series"))
+        table = RouteTable(1, {"triage": ROUTE})
+        self.plane = Plane(table, fleet, ClientKeys(("k1", "k2")), None, metrics, self.log)
+        self.client = ClientConnection(self.plane.handle, set(), loop)
+        self.client.connection_made(Wire())  # type: ignore[arg-type]
+
+    def request(self) -> None:
+        self.client.data_received(REQUEST)
+
+
+async def _run(requests: int, profile: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        parts = Parts(Path(folder), asyncio.get_running_loop())
         if profile:
             profiler = cProfile.Profile()
-            profiler.runcall(_feed, client, requests)
+            profiler.runcall(_repeat, parts.request, requests)
             pstats.Stats(profiler).sort_stats("tottime").print_stats(45)
         else:
-            times = sorted(_timed(client, requests // 50) for _ in range(50))
-            print(f"{times[0]:.2f} us a request at best, {times[25]:.2f} us median of 50 rounds")
-        log.close()
+            _print_stages(parts, requests)
+        parts.log.close()
 
 
-def _feed(client: ClientConnection, requests: int) -> None:
-    for _ in range(requests):
-        client.data_received(REQUEST)
+def _print_stages(parts: Parts, requests: int) -> None:
+    data, number = orjson.loads(BODY), record.new_id()
+    target = parts.plane.routes["triage"].teacher
+    meter = parts.plane.meters.of("triage", "teacher", "", "ok")
+    decision = decide(ROUTE, "user-17", number)
+    line = _record(number, decision, data)
+    stages: list[tuple[str, Callable[[], object]]] = [
+        ("read the request's HTTP", lambda: _parsed(httptools.HttpRequestParser, REQUEST)),
+        ("its JSON, checked", lambda: wire.parse(BODY, wire.CHAT)),
+        ("a request id", record.new_id),
+        ("decide the arm", lambda: decide(ROUTE, "user-17", number)),
+        ("the upstream's body", lambda: wire.upstream_request(BODY, data, wire.CHAT, target)),
+        ("read the answer's HTTP", lambda: _parsed(httptools.HttpResponseParser, RESPONSE)),
+        ("the answer's JSON, checked", lambda: answers.whole(ANSWER, target)),
+        ("metrics", lambda: (meter.ended(0.01, 0.01, 0.001), meter.used(57, 2))),
+        ("the log record", lambda: _record(number, decision, data)),
+        ("the log record as JSON", lambda: orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)),
+    ]
+    form = "compiled" if wire.__file__.endswith(".so") else "not compiled"
+    whole = _best_us(parts.request, requests)
+    print(f"a whole request: {whole:.1f} us ({form}); stages alone:")
+    for name, stage in stages:
+        print(f"  {_best_us(stage, requests):6.2f} us  {name}")
 
 
-def _timed(client: ClientConnection, requests: int) -> float:
-    began = time.perf_counter()
-    _feed(client, requests)
-    return (time.perf_counter() - began) / requests * 1e6
+class _Headers:
+    def on_header(self, name: bytes, value: bytes) -> None:
+        pass
+
+    def on_body(self, data: bytes) -> None:
+        pass
+
+
+def _parsed(kind: Any, data: bytes) -> None:
+    kind(_Headers()).feed_data(data)
+
+
+def _record(number: str, decision: Any, data: dict[str, Any]) -> dict[str, Any]:
+    return record.record(
+        id=number, parent_id=None, role="served", route="triage", endpoint="/chat/completions", decision=decision,
+        arm="teacher", reason="teacher", adapter=None, teacher_model="gpt-4o", served_model="gpt-4o", status=200,
+        request_body=BODY, request=data, response_json=ANSWER.decode(), stream=False, completed=True,
+        client_disconnected=False, bytes_released=len(ANSWER),
+        timings={"overhead_ms": 0.1, "ttft_ms": 1.0, "total_ms": 1.0},
+        usage={"prompt_tokens": 57, "completion_tokens": 2, "kind": "exact"},
+        attempts=[{"upstream": "openai", "replica": "http://127.0.0.1:1/v1", "outcome": "ok", "ms": 1.0}], error=None,
+        client=0,
+    )  # fmt: skip
+
+
+def _repeat(what: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        what()
+
+
+def _best_us(what: Callable[[], object], times: int) -> float:
+    rounds = []
+    for _ in range(20):
+        began = time.perf_counter()
+        _repeat(what, times // 20)
+        rounds.append((time.perf_counter() - began) / (times // 20) * 1e6)
+    return min(rounds)
 
 
 if __name__ == "__main__":

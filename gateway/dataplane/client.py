@@ -7,7 +7,7 @@ engine to stop generating. Every failure is an UpstreamFailed; a broken-off answ
 import asyncio
 import ssl
 import zlib
-from collections.abc import Callable
+from typing import Any
 
 import httptools
 
@@ -48,7 +48,7 @@ class Call:
         self._size = 0
         self._total = 0
         self._paused = False
-        self._decoder: Callable[[bytes], bytes] | None = None
+        self._decoder: Any = None
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self.ended = False
@@ -135,7 +135,9 @@ class Call:
         if now < self.deadline:
             return
         if now >= self._stop_at:
-            self.fail(failures.TOTAL_TIMEOUT)
+            # An upstream that was answering, or that nobody listened to, has done nothing wrong.
+            silent = not self.received and not self._paused
+            self.fail(failures.TOTAL_TIMEOUT if silent else failures.OVERTIME)
         else:
             self.fail(failures.IDLE_TIMEOUT if self.received else failures.FIRST_TOKEN_TIMEOUT)
 
@@ -147,7 +149,7 @@ class Call:
         encoding = headers.get(b"content-encoding", b"identity").lower()
         if encoding in (b"gzip", b"x-gzip", b"deflate"):
             # 32 lets zlib recognise gzip and zlib framing by itself.
-            self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress
+            self._decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
         elif encoding not in (b"identity", b""):
             self.fail(failures.MALFORMED)
         # A stream is read as it comes; of a whole answer only the end is worth waking anybody for.
@@ -157,7 +159,8 @@ class Call:
     def on_body(self, data: bytes) -> None:
         if self._decoder is not None:
             try:
-                data = self._decoder(data)
+                # A few kilobytes may inflate to gigabytes: one byte above the bound is enough to know.
+                data = self._decoder.decompress(data, MAX_ANSWER_BYTES - self._total + 1)
             except zlib.error:
                 self.fail(failures.MALFORMED)
                 return
@@ -198,10 +201,10 @@ class Call:
 class Connection(asyncio.Protocol):
     """One connection to an upstream; holds at most one call."""
 
-    __slots__ = ("_headers", "_idle", "_parser", "_size", "call", "idle_since", "transport", "used")
+    __slots__ = ("_headers", "_parser", "_pool", "_size", "call", "idle_since", "transport", "used")
 
-    def __init__(self, idle: "list[Connection]") -> None:
-        self._idle = idle
+    def __init__(self, pool: "Pool") -> None:
+        self._pool = pool
         self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[bytes, bytes] = {}
         self._size = 0
@@ -230,8 +233,7 @@ class Connection(asyncio.Protocol):
             self.call.fail(failures.MALFORMED)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self in self._idle:
-            self._idle.remove(self)
+        self._pool.lost(self)
         call, self.call = self.call, None
         if call is None:
             return
@@ -269,7 +271,7 @@ class Connection(asyncio.Protocol):
         self.call = None
         if self._parser.should_keep_alive() and not self.transport.is_closing():
             call.resume()
-            self._idle.append(self)
+            self._pool.park(self)
         else:
             self.transport.close()
         call.on_end()
@@ -282,17 +284,30 @@ class Pool:
         self._replica = replica
         self._tls = tls
         self._loop = loop
-        self._idle: list[Connection] = []
+        self._closed = False
+        self.parked: list[Connection] = []
 
     def idle(self) -> Connection | None:
         """The connection that was used last, or None if there is none to reuse."""
-        idle = self._idle
-        while idle:
-            connection = idle.pop()
+        parked = self.parked
+        while parked:
+            connection = parked.pop()
             if not connection.transport.is_closing():
                 connection.idle_since = 0.0
                 return connection
         return None
+
+    def park(self, connection: Connection) -> None:
+        """Keep a connection whose call has ended for the next one."""
+        if self._closed:
+            connection.transport.close()
+        else:
+            self.parked.append(connection)
+
+    def lost(self, connection: Connection) -> None:
+        """The connection has closed."""
+        if connection in self.parked:
+            self.parked.remove(connection)
 
     async def connect(self, connect_s: float) -> Connection:
         """A new connection; raise UpstreamFailed if none can be made within `connect_s`."""
@@ -309,15 +324,16 @@ class Pool:
 
     def forget_old(self, now: float) -> None:
         """Close connections that have been idle for long; called now and then."""
-        for connection in list(self._idle):
+        for connection in list(self.parked):
             if not connection.idle_since:
                 connection.idle_since = now
             elif now - connection.idle_since > IDLE_CONNECTION_S:
                 connection.transport.close()
 
     def close(self) -> None:
-        """Close the idle connections."""
-        for connection in list(self._idle):
+        """Close the idle connections, and those with a call under way as soon as it ends."""
+        self._closed = True
+        for connection in list(self.parked):
             connection.transport.close()
 
     async def _connect(self, connect_s: float) -> Connection:
@@ -325,7 +341,7 @@ class Pool:
         try:
             async with asyncio.timeout(connect_s):
                 _, connection = await self._loop.create_connection(
-                    lambda: Connection(self._idle), replica.host, replica.port, ssl=self._tls
+                    lambda: Connection(self), replica.host, replica.port, ssl=self._tls
                 )
         except TimeoutError as error:
             raise UpstreamFailed(failures.CONNECT_TIMEOUT) from error

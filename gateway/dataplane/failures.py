@@ -54,6 +54,8 @@ IDLE_TIMEOUT = Failure("idle_timeout", "the upstream fell silent in the middle o
 TOTAL_TIMEOUT = Failure(
     "total_timeout", "the request took longer than the route allows", 504, retry=False, fall_back=False
 )
+# The same, of an upstream that was not silent: the answer was too long, or its reader too slow.
+OVERTIME = replace(TOTAL_TIMEOUT, sick=False)
 BREAKER_OPEN = Failure(
     "unavailable", "the upstream has been failing and is given a rest; try again shortly", 503, retry=False, sick=False,
     retry_after_s=1.0,

@@ -2,7 +2,8 @@
 
 The choice: among replicas whose breaker lets requests through, the one with the fewest requests under way; among equals,
 the one that the adapter's hash prefers, so that an adapter stays where it is warm. A replica that said it lacks an
-adapter is passed over for a while.
+adapter is passed over for a while. One whose rest is over gets the next request that can still be asked elsewhere, or it
+would stay out of use until the load on the others is higher than its own.
 """
 
 import asyncio
@@ -16,6 +17,8 @@ from gateway.dataplane.health import Breaker, RetryBudget
 from gateway.routes import Replica, Upstream
 
 MISSING_FOR_S = 5.0
+# Ends of a request that say nothing about the replica's health.
+NO_VERDICT = ("client_gone", "total_timeout")
 
 
 class ReplicaState:
@@ -64,7 +67,7 @@ class ReplicaState:
             self.breaker.succeeded()
         elif failure.sick:
             self.breaker.failed(now)
-        elif failure.cause == "client_gone":
+        elif failure.cause in NO_VERDICT:
             self.breaker.abandoned()
         else:
             self.breaker.succeeded()
@@ -101,6 +104,10 @@ class UpstreamState:
         if len(replicas) == 1:
             return replicas[0] if replicas[0].breaker.allows(now) else None
         allowed = [replica for replica in replicas if replica.breaker.allows(now)]
+        if not tried:
+            for replica in allowed:
+                if replica.breaker.resting and not replica.lacks(model, now):
+                    return replica
         fresh = [replica for replica in allowed if replica not in tried and not replica.lacks(model, now)]
         candidates = fresh or allowed
         if not candidates:
@@ -108,7 +115,7 @@ class UpstreamState:
         return min(candidates, key=lambda one: (one.in_flight, mmh3.hash(one.url + model, signed=False)))
 
     def close(self) -> None:
-        """Close idle connections; calls under way go on."""
+        """Close the connections; calls under way end first."""
         for replica in self.replicas:
             replica.pool.close()
 

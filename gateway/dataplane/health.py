@@ -37,7 +37,12 @@ class Breaker:
     @property
     def state(self) -> str:
         """`closed` or `open`; open includes waiting for a probe's result."""
-        return "open" if self._rest_s else "closed"
+        return "open" if self.resting else "closed"
+
+    @property
+    def resting(self) -> bool:
+        """Whether the breaker is open: what is allowed then is a probe."""
+        return self._rest_s > 0
 
     def allows(self, now: float) -> bool:
         """Whether a request may be sent now."""

@@ -59,6 +59,11 @@ class KeyLimits:
             os.ftruncate(self._file, size)
         self._map = mmap.mmap(self._file, size)
 
+    def close(self) -> None:
+        """Give the file back; not to be used afterwards."""
+        self._map.close()
+        os.close(self._file)
+
     def admit(self, client: int, now: float) -> None:
         """Count a request; raise RequestError (429 with the seconds to wait) if the client has used up its minute."""
         limits = self._limits

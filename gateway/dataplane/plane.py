@@ -76,7 +76,9 @@ class Plane:
         self.fleet.replace({**self.fleet.configured, **upstreams})
         self.routes = resolve(self.table, self.fleet)
         self.keys = keys
-        self.limits = limits
+        old, self.limits = self.limits, limits
+        if old is not None:
+            old.close()
 
     def handle(self, connection: ClientConnection, request: Request) -> None:
         """Answer one request."""

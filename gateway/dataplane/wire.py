@@ -1,6 +1,9 @@
 """The endpoints: what a request must hold, where it goes upstream, and how errors look to its client.
 
-Requests are checked only for what routing needs; everything else is the upstream's to judge and passes untouched.
+Requests are checked only for what routing needs; everything else is the upstream's to judge and passes untouched. The one
+exception are LoRAX's own fields that choose adapters (LORAX_ADAPTERS): a LoRAX server downloads what they name, with the
+token that they carry, so a client that could send them would choose what runs on our servers. They are taken out of what
+goes to upstreams of kind lorax; the route alone says which adapter answers.
 """
 
 from dataclasses import dataclass
@@ -15,6 +18,10 @@ from gateway.errors import RequestError
 Json = dict[str, Any]
 
 INCLUDE_USAGE = b'"stream_options":{"include_usage":true}'
+# The last holds the others in LoRAX's own requests.
+LORAX_ADAPTERS = frozenset(
+    ("adapter_id", "adapter_source", "adapter_parameters", "merged_adapters", "api_token", "parameters")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +97,24 @@ def upstream_request(body: bytes, data: Json, endpoint: Endpoint, target: Target
         return lorax.translated(data, target)
     # Also where the last "model" is right already: the key may be there twice, and an upstream may take the first.
     changed = jsonedit.set_model(body, target.model_json)
-    if target.lorax and type(data.get("stop")) is str:
-        changed = _with(changed, "stop", [data["stop"]])  # LoRAX takes lists only
+    if target.lorax:
+        changed = _for_lorax(changed, data)
     if data.get("stream") is not True or not endpoint.streams or keeps_usage(data):
         return endpoint.path, changed
     if "stream_options" not in data:
         return endpoint.path, jsonedit.append_member(changed, INCLUDE_USAGE)
-    return endpoint.path, _with(changed, "stream_options", {**(data["stream_options"] or {}), "include_usage": True})
+    options = jsonedit.value_of(changed, "stream_options") if data["stream_options"] else None
+    return endpoint.path, jsonedit.set_value(
+        changed, "stream_options", jsonedit.set_member(options or b"{}", "include_usage", b"true")
+    )
 
 
-def _with(body: bytes, key: str, value: object) -> bytes:
-    try:
-        return orjson.dumps({**orjson.loads(body), key: value})
-    except TypeError as error:  # orjson reads deeper nesting than it writes
-        raise RequestError(400, "the request is nested too deeply", code="invalid_json") from error
+def _for_lorax(body: bytes, data: Json) -> bytes:
+    if not LORAX_ADAPTERS.isdisjoint(data):
+        body = jsonedit.without(body, LORAX_ADAPTERS)
+    if type(data.get("stop")) is str:
+        body = jsonedit.set_value(body, "stop", orjson.dumps([data["stop"]]))  # LoRAX takes lists only
+    return body
 
 
 def _wrong(data: Json, field: str, what: str) -> RequestError:

@@ -144,6 +144,14 @@ def error_event(error: dict[str, Any], *, at_once: bool, done: bool) -> Action:
     return act
 
 
+def error_with_first_tokens(one: Conversation) -> None:
+    """The first tokens and the error in one segment: nothing need have left the gateway yet."""
+    one.start_stream()
+    events = [json.dumps(event) for event in (*tokens(one.seen.data["model"])[:3], VLLM_ERROR)]
+    one.piece("".join(f"data: {event}\n\n" for event in events).encode())
+    one.end_stream()
+
+
 VLLM_ERROR = {"error": {"message": "EngineCore died", "type": "InternalServerError", "param": None, "code": 500}}
 LORAX_ERROR = {"error": "Request failed during generation: CUDA error", "error_type": "generation"}
 CONTEXT = {"code": "context_length_exceeded", "param": "messages"}
@@ -367,6 +375,10 @@ FAULTS = (
     Fault(
         "vLLM's error event in the middle, then [DONE]", error(502, "error_event"), fallback("error_event"),
         forms=STREAMS, streamed=MIDDLE_ERROR, then=error_event(VLLM_ERROR, at_once=False, done=True),
+    ),
+    Fault(
+        "vLLM's error event in one segment with the first tokens", error(502, "error_event"), fallback("error_event"),
+        forms=STREAMS, then=error_with_first_tokens,
     ),
     Fault(
         "LoRAX's error event at once", error(502, "error_event"), fallback("error_event"), forms=STREAMS,

@@ -19,6 +19,11 @@ from tests.gateway.speaking import Client
 
 ROOT = Path(__file__).parents[2]
 Json = dict[str, Any]
+# Linux sends SIGTERM (15) to what has asked for it (1, PR_SET_PDEATHSIG) when its parent ends, however that was.
+UNTIL_PARENT_ENDS = (
+    "import ctypes, os, sys; prctl = getattr(ctypes.CDLL(None), 'prctl', None); prctl and prctl(1, 15); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
 
 
 def upstream(*urls: str, kind: str = "openai", **more: Any) -> Json:
@@ -35,7 +40,7 @@ def route(teacher: str, student: str | None = None, **more: Any) -> Json:
 
 
 class Gateway:
-    """`graduand serve` on free ports. Ends by `stop`, at the latest when the test's process ends its standard input."""
+    """`graduand serve` on free ports. Ends by `stop`, at the latest with the test's own process."""
 
     def __init__(
         self, folder: Path, upstreams: Json, routes: Json, environ: dict[str, str] | None = None, **more: Any
@@ -51,7 +56,7 @@ class Gateway:
         self.errors_path = folder / "stderr"
         with self.errors_path.open("ab") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "serve", "--config", str(self.file)],
+                [sys.executable, "-c", UNTIL_PARENT_ENDS, "-m", "gateway", "serve", "--config", str(self.file)],
                 stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})},
             )  # fmt: skip

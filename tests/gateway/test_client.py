@@ -1,6 +1,8 @@
 """The upstream's connection by itself: any chunking of an answer gives the same result, and nonsense is a failure."""
 
+import gzip
 import itertools
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -8,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dataplane import failures
-from gateway.dataplane.client import MAX_ANSWER_BYTES, MAX_HEADER_BYTES, Call, Connection
+from gateway.dataplane.client import MAX_ANSWER_BYTES, MAX_HEADER_BYTES, Call, Connection, Pool
 from gateway.dataplane.failures import UpstreamFailed
 from gateway.dataplane.fiber import Fiber
+from gateway.routes import Replica
 from tests.gateway.test_server import Loop, Transport
 
 JSON = b'{"choices":[{"x":"\xe4\xbd\xa0"}]}'
@@ -36,8 +39,8 @@ class Asked:
 
     def __init__(self, *, streamed: bool = False, reads: bool = True) -> None:
         self.loop, self.transport = Loop(), UpstreamTransport()
-        self.idle: list[Connection] = []
-        self.connection = Connection(self.idle)
+        self.pool = Pool(Replica("http", "h", 80, ""), None, self.loop)
+        self.connection = Connection(self.pool)
         self.connection.connection_made(self.transport)
         self.active: set[Call] = set()
         self.body = b""
@@ -113,7 +116,7 @@ def test_any_chunking_gives_the_same_answer(answer: Any, cuts: list[int]) -> Non
     for start, end in itertools.pairwise(places):
         asked.receive(data[start:end])
     assert (asked.cause, asked.done, asked.status, asked.body) == (None, True, status, body)
-    assert (asked.idle == [asked.connection]) is kept
+    assert (asked.pool.parked == [asked.connection]) is kept
     assert asked.transport.closed is not kept
     assert asked.active == set()
 
@@ -127,7 +130,7 @@ def test_no_beginning_of_an_answer_is_taken_for_it(answer: Any) -> None:
         assert not asked.done
         asked.lose()
         assert asked.cause == ("truncated" if asked.call.status else "reset")
-        assert asked.idle == []
+        assert asked.pool.parked == []
 
 
 def test_without_a_length_the_end_of_the_connection_is_the_end() -> None:
@@ -164,7 +167,7 @@ def test_nonsense_is_malformed(data: bytes) -> None:
     asked.receive(data)
     assert asked.cause == "malformed"
     assert asked.transport.aborted
-    assert asked.idle == []
+    assert asked.pool.parked == []
 
 
 @given(st.binary(max_size=120), st.integers(1, 9), st.booleans())
@@ -192,6 +195,32 @@ def test_an_answer_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     asked.receive(head(LENGTH % 11) + b"x" * 11)
     assert asked.cause == "malformed"
     assert MAX_ANSWER_BYTES > 1 << 20
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_small_answer_does_not_inflate_without_bound(monkeypatch: pytest.MonkeyPatch, streamed: bool) -> None:
+    monkeypatch.setattr("gateway.dataplane.client.MAX_ANSWER_BYTES", 1 << 20)
+    bomb = gzip.compress(b"x" * (64 << 20))
+    asked = Asked(streamed=streamed)
+    tracemalloc.start()
+    try:
+        asked.receive(head(b"content-encoding: gzip", LENGTH % len(bomb)) + bomb)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert asked.cause == "malformed"
+    assert peak < 8 << 20
+
+
+@pytest.mark.parametrize("length", [(1 << 20) - 1, 1 << 20])
+def test_a_compressed_answer_of_the_greatest_length(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    monkeypatch.setattr("gateway.dataplane.client.MAX_ANSWER_BYTES", 1 << 20)
+    packed = gzip.compress(b"x" * length)
+    asked = Asked()
+    asked.receive(head(b"content-encoding: gzip", LENGTH % len(packed)))
+    for at in range(len(packed)):
+        asked.receive(packed[at : at + 1])
+    assert (asked.cause, len(asked.body)) == (None, length)
 
 
 @pytest.mark.parametrize("more", [b"H", b"HTTP/1.1 200 OK\r\n", head(LENGTH % 2) + b"no"])
@@ -241,6 +270,31 @@ def test_the_end_of_all_patience() -> None:
     asked.receive(b"x")
     asked.call.expire(asked.loop.now)
     assert asked.cause == "total_timeout"
+    assert asked.call.failure is not None
+    assert not asked.call.failure.sick  # it was answering all the time
+
+
+@pytest.mark.parametrize(("begun", "paused", "sick"), [(False, False, True), (True, True, False), (False, True, False)])
+def test_only_silence_is_blamed_for_the_end_of_all_patience(begun: bool, paused: bool, sick: bool) -> None:
+    asked = Asked(streamed=True, reads=False)
+    asked.receive(head(SSE, LENGTH % 999))
+    if begun:
+        asked.receive(b"data: x\n\n")
+        asked.call.began()
+    if paused:
+        asked.call.pause()
+    asked.loop.now += 100
+    asked.call.expire(asked.loop.now)
+    assert asked.call.failure is not None
+    assert (asked.call.failure.cause, asked.call.failure.sick) == ("total_timeout", sick)
+
+
+def test_a_closed_pool_keeps_no_connection() -> None:
+    asked = Asked()
+    asked.pool.close()
+    assert not asked.transport.closed
+    asked.receive(head(LENGTH % len(JSON)) + JSON)
+    assert (asked.body, asked.transport.closed, asked.pool.parked) == (JSON, True, [])
 
 
 def test_a_stream_has_begun_when_its_reader_says_so() -> None:

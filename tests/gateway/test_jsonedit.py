@@ -1,4 +1,4 @@
-"""Only the top-level model changes; every other byte stays."""
+"""Only the member meant changes; every other byte stays."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane.jsonedit import append_member, set_model
+from gateway.dataplane.jsonedit import append_member, set_member, set_model, set_value, value_of, without
 
 NEW = b'"new@1"'
 TABLE = [
@@ -80,3 +80,33 @@ def test_append_member(rest: dict[str, Any], indent: int | None, after: bytes) -
     longer = append_member(body, b'"added":{"b":1}')
     assert orjson.loads(longer) == {**orjson.loads(body), "added": {"b": 1}}
     assert longer.startswith(body.rstrip().removesuffix(b"}"))
+
+
+@given(objects, values, values, st.integers(0, 5), st.sampled_from([None, 1]), st.booleans())
+def test_any_value(rest: dict[str, Any], old: Any, new: Any, at: int, indent: int | None, ascii_only: bool) -> None:
+    def encoded(value: Any) -> bytes:
+        return json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode()
+
+    items = [(key, value) for key, value in rest.items() if key != "it"]
+    items.insert(min(at, len(items)), ("it", old))
+    body = encoded(dict(items))
+    there = value_of(body, "it")
+    assert there is not None
+    assert json.loads(there) == old
+    assert set_value(body, "it", there) == body
+    for edited in (set_value(body, "it", encoded(new)), set_member(body, "it", encoded(new))):
+        assert json.loads(edited) == dict(items) | {"it": new}
+    assert json.loads(without(body, frozenset(["it"]))) == {key: value for key, value in items if key != "it"}
+    assert without(body, frozenset(["not there at all"])) == body
+
+
+@pytest.mark.parametrize(
+    ("body", "wanted"),
+    [
+        (b"{}", b'{"k":1}'), (b" {\n} ", b'{"k":1}'), (b'{"a":-1.5e+3}', b'{"a":-1.5e+3,"k":1}'),
+        (b'{"k":[{"k":2}],"\\u006b":true , "a":{"k":3}}', b'{"k":1,"\\u006b":1 , "a":{"k":3}}'),
+        (b'{"k":"}\\"","a":1}', b'{"k":1,"a":1}'), (b'{"k":123456789012345678901234567890}', b'{"k":1}'),
+    ],
+)  # fmt: skip
+def test_set_member(body: bytes, wanted: bytes) -> None:
+    assert set_member(body, "k", b"1") == wanted

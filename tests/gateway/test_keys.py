@@ -1,6 +1,7 @@
 """Client keys and their limits, with an injected clock; counted exactly by several processes at once."""
 
 import multiprocessing
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +89,19 @@ def test_a_clock_set_back_locks_nobody_out(make: Make) -> None:
     limits = make(requests_per_minute=1)
     limits.admit(0, 1_000_000)
     limits.admit(0, 500)
+
+
+def test_closing_leaves_no_descriptor_and_no_mapping(make: Make, tmp_path: Path) -> None:
+    def held() -> tuple[int, int]:
+        maps = Path("/proc/self/maps").read_text().count(str(tmp_path))
+        return len(os.listdir("/proc/self/fd")), maps
+
+    before = held()
+    for _ in range(20):
+        limits = make(requests_per_minute=100)
+        limits.admit(0, 1)
+        limits.close()
+    assert held() == before
 
 
 def _hammer(path: Path, admitted: "multiprocessing.Queue[int]") -> None:

@@ -277,6 +277,49 @@ def test_reload(start: Start, upstream: Upstream) -> None:
     assert not driver.cut
 
 
+def test_reloads_leave_nothing_behind(start: Start, upstream: Upstream) -> None:
+    """Neither the limits' file nor a connection of an upstream that was replaced while it was answering."""
+    held = threading.Semaphore(0)
+
+    def when_told(one: Conversation) -> None:
+        held.acquire(timeout=5)
+        answer(one)
+
+    places = [upstream.place(f"replaced{number}", when_told) for number in range(2)]
+    headers = ("authorization: Bearer one",)
+    gateway = start(
+        {"t": configured(places[0].url)}, {"triage": route("t")}, client_keys={"env": "KEYS"},
+        client_limits={"requests_per_minute": 1000}, environ={"KEYS": "one"},
+    )  # fmt: skip
+    [worker] = gateway.worker_ids()
+
+    def descriptors() -> int:
+        return len(os.listdir(f"/proc/{worker}/fd"))
+
+    def reload(number: int) -> None:
+        for place in places:
+            place.forget()
+        with gateway.client() as client:
+            client.post(chat("triage"), headers=headers)
+            until(lambda: places[number % 2].asked, 2, "the upstream is asked")
+            gateway.settings["upstreams"]["t"] = configured(places[(number + 1) % 2].url)
+            gateway.write_settings()
+            said = gateway.errors.count("was reloaded")
+            gateway.process.send_signal(signal.SIGHUP)
+            until(lambda: gateway.errors.count("was reloaded") > said, 2, "the file is reloaded")
+            time.sleep(0.2)  # the workers are told after that
+            held.release()
+            assert client.read().status == 200
+
+    reload(0)
+    reload(1)
+    time.sleep(0.1)
+    before = descriptors()
+    for number in range(4):
+        reload(number)
+    until(lambda: descriptors() <= before, 2, f"what was replaced is closed: {descriptors()} > {before}")
+
+
 def _status(gateway: Gateway, model: str) -> int:
     with gateway.client() as client:
         return client.ask(chat(model)).status
@@ -323,6 +366,20 @@ def test_a_drain_loses_nothing(start: Start, upstream: Upstream) -> None:
     ids = [one.number for one in driver.got] + [got.headers["x-graduand-id"] for got in answers]
     logged = [record["id"] for record in gateway.records()]
     assert sorted(logged) == sorted(ids)
+
+
+def test_a_drain_serves_those_who_wait_to_be_accepted(start: Start, upstream: Upstream) -> None:
+    gateway = start({"t": configured(upstream.place("queued").url)}, {"triage": route("t")})
+    [worker] = gateway.worker_ids()
+    os.kill(worker, signal.SIGSTOP)
+    clients = [gateway.client() for _ in range(50)]
+    for client in clients:
+        client.post(chat("triage"))
+    gateway.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    os.kill(worker, signal.SIGCONT)
+    assert [client.read().status for client in clients] == [200] * 50
+    assert gateway.process.wait(10) == 0
 
 
 def test_the_supervisor_is_killed_and_leaves_nothing_behind(start: Start, upstream: Upstream) -> None:

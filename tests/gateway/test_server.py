@@ -234,24 +234,33 @@ def test_the_exchange_is_told_that_its_client_left() -> None:
     assert talk.connections == set()
 
 
-def test_closing_when_done() -> None:
+def test_the_last_answer_says_so() -> None:
     talk = Talk(answers=False)
     talk.receive(POST)
-    talk.connection.close_when_done()
-    talk.connection.close_if_idle()
+    talk.connection.answer_once_more()
+    talk.connection.close_if_quiet(talk.loop.now + 9, 0.3)
     assert not talk.transport.closed
     talk.connection.respond(200, b"", b"ok")
     assert b"connection: close" in talk.transport.written
     assert talk.transport.closed
-    idle = Talk()
-    idle.connection.close_when_done()
-    assert not idle.transport.closed
-    idle.receive(POST[:10])
-    idle.connection.close_if_idle()
-    assert not idle.transport.closed
-    idle.receive(POST[10:])
-    assert b"connection: close" in idle.transport.written
-    assert idle.transport.closed
+
+
+def test_a_quiet_connection_is_closed_and_one_with_a_request_on_its_way_is_not() -> None:
+    talk = Talk()
+    talk.receive(POST)
+    talk.connection.answer_once_more()
+    talk.connection.close_if_quiet(talk.loop.now + 0.2, 0.3)
+    assert not talk.transport.closed
+    talk.receive(POST[:10])
+    talk.connection.close_if_quiet(talk.loop.now + 9, 0.3)
+    assert not talk.transport.closed
+    talk.receive(POST[10:])
+    assert len(talk.requests) == 2
+    assert b"connection: close" in talk.transport.written
+    assert talk.transport.closed
+    quiet = Talk()
+    quiet.connection.close_if_quiet(quiet.loop.now + 0.4, 0.3)
+    assert quiet.transport.closed
 
 
 @pytest.mark.parametrize(

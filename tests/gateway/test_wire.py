@@ -125,6 +125,47 @@ def test_the_clients_own_stream_options_are_kept(options: Any) -> None:
     }
 
 
+EXACT = b'"seed":12345678901234567890123,"x":1.50,"y":1e5'
+
+
+@pytest.mark.parametrize(
+    ("options", "sent_options"),
+    [
+        (b"null", b'{"include_usage":true}'), (b"{ }", b'{"include_usage":true}'),
+        (b'{"include_usage" : false}', b'{"include_usage" : true}'),
+        (b'{"a": 1.50}', b'{"a": 1.50,"include_usage":true}'),
+    ],
+)  # fmt: skip
+def test_stream_options_change_nothing_else(options: bytes, sent_options: bytes) -> None:
+    body = b'{"model":"up", %b , "stream_options": %b, "stream":true}' % (EXACT, options)
+    _, sent = upstream_request(body, orjson.loads(body), CHAT, UP)
+    assert sent == body.replace(options, sent_options)
+
+
+def test_stop_for_lorax_changes_nothing_else() -> None:
+    body = b'{"model":"up", %b , "stop" : "\\n\\u0041"}' % EXACT
+    _, sent = upstream_request(body, orjson.loads(body), CHAT, target("up", "lorax"))
+    assert sent == body.replace(b'"\\n\\u0041"', b'["\\nA"]')
+
+
+LORAX_ONLY = [
+    b'"adapter_id":"evil/hub"', b'"adapter_source":"hub"', b'"api_token":"hf_x"', b'"merged_adapters":{"ids":["a","b"]}',
+    b'"adapter_source":"s3","adapter_source":"hub"', b'"adapter\\u005fsource":"hub"', b'"parameters":{"api_token":"x"}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("endpoint", [CHAT, COMPLETIONS, EMBEDDINGS])
+@pytest.mark.parametrize("field", LORAX_ONLY)
+@pytest.mark.parametrize("form", [b"{%b, %b}", b"{ \n%b , %b }"])
+def test_no_client_chooses_what_lorax_loads(endpoint: Endpoint, field: bytes, form: bytes) -> None:
+    rest = b'"model":"up", %b' % EXACT
+    for body in (form % (field, rest), form % (rest, field)):
+        _, sent = upstream_request(body, orjson.loads(body), endpoint, target("up", "lorax"))
+        assert sent == b"{%b}" % rest.replace(b", ", b",")
+        _, elsewhere = upstream_request(body, orjson.loads(body), endpoint, UP)
+        assert elsewhere == body  # to others these are fields like any other
+
+
 @pytest.mark.parametrize(
     ("options", "keeps"), [(None, False), ({}, False), ({"include_usage": True}, True), ({"include_usage": 1}, False)]
 )
