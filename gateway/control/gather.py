@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from gateway.control import facts, tail
+from gateway.control import facts, tail, thresholds
 from gateway.control.facts import Json
 from gateway.control.rows import Row
 from gateway.control.store import RolloutStore
@@ -109,7 +109,7 @@ class Gatherer:
         label = found.teacher
         parts = slices.named(spec.slices, said, label, facts.metadata(asked))
         row.ledger.pair(Pair(at, found.agreed, found.fields, slices=parts, unparsed=bool(found.unparsed)))
-        if row.wants_threshold and copy_role == "shadow" and found.agreed is not None:
+        if thresholds.sampling(row) and copy_role == "shadow" and found.agreed is not None:
             self._sample(row, student, disagreed=not found.agreed)
         if found.agreed is None:
             row.count(f"unscored: {found.unscored.partition(':')[0]}")

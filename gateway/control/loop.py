@@ -57,12 +57,12 @@ class Controller:
         """One look; whether there is more to do at once. Does nothing while another controller leads."""
         now = self._clock()
         holder, _, until = self._store.lease()
-        if holder != self._holder and now < until:
+        if holder != self._holder and not self._store.lease_over(until, now):
             return False
         live = self._store.live()
-        renew = holder != self._holder or now - self._kept_at >= RENEW_S
-        if not live and not renew:
+        if not live:  # nothing to lead: an idle gateway writes nothing
             return False
+        renew = holder != self._holder or now - self._kept_at >= RENEW_S
         batch = self._read(live)
         try:
             with self._store.transaction():

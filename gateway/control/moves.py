@@ -61,10 +61,18 @@ def begin(
                 409, f"route {spec.route!r} is in rollout {row.id} ({row.state.phase}); end that first: "
                 "graduand rollout abort, or rollback", code="rollout_running",
             )  # fmt: skip
-    name = f"{spec.route.replace('/', '-').replace(':', '-')}-{store.number(spec.route) + 1}"
+    name = _free_name(store, spec.route)
     state = draft(name, spec, salt, at)
     row = Row(state, ledgers.start(state), task, created_at=at, started_at=at)
     return carry_out(store, row, Event("start", at, 0, actor=who, reason=why, key=key), {})
+
+
+def _free_name(store: RolloutStore, route: str) -> str:
+    """Readable, and fit for an address; routes whose names differ in their slashes only must not share one."""
+    number, base = store.number(route) + 1, route.replace("/", "-").replace(":", "-")
+    while store.row(f"{base}-{number}") is not None:
+        number += 1
+    return f"{base}-{number}"
 
 
 def _change_route(store: RolloutStore, row: Row, event: Event, routes: Mapping[str, Route]) -> None:

@@ -9,7 +9,7 @@ from rollout.state import STEPPING, Phase
 
 # Traffic drifts: after this a threshold is learnt again from fresh pairs, and until then the teacher answers.
 LIFETIME_S = 7 * 86400.0
-SAMPLES_AT_MOST = 20_000
+MOST_TRIES = 7
 
 
 def ready(row: Row, now: float) -> bool:
@@ -24,6 +24,11 @@ def why_not(row: Row, now: float) -> str:
     return threshold_from_dict(row.threshold["threshold"]).why_not(row.state.spec.student, now)
 
 
+def sampling(row: Row) -> bool:
+    """Whether pairs are still collected to learn one."""
+    return row.wants_threshold and row.threshold is None and row.tries < MOST_TRIES
+
+
 def learn(store: RolloutStore, row: Row, now: float) -> bool:
     """Learn a threshold if one is wanted and the pairs for another try are there; whether a new one was found."""
     step = _hybrid_step(row)
@@ -33,17 +38,22 @@ def learn(store: RolloutStore, row: Row, now: float) -> bool:
     if row.threshold is not None:  # it has expired: what was learnt from is as old
         store.write_forget_samples(row)
         row.threshold, row.tries = None, 0
+    if not sampling(row):
+        return False
     need, have = pairs_for(row.tries), store.sample_count(row)
     if have < need:
         row.learning = row.learning if row.tries else f"{have} of {need} pairs with log probabilities"
         return False
     found = learn_threshold(
-        store.samples(row, min(need, SAMPLES_AT_MOST)), tries=row.tries, risk=step.risk, delta=step.delta,
+        store.samples(row, need), tries=row.tries, risk=step.risk, delta=step.delta,
         adapter=row.state.spec.student, now=now, lifetime_s=LIFETIME_S,
     )  # fmt: skip
     row.tries += 1
     if isinstance(found, NoThreshold):
-        row.learning = f"{found.reason}; the next try is at {pairs_for(row.tries)} pairs"
+        more = (
+            f"the next try is at {pairs_for(row.tries)} pairs" if sampling(row) else "no further try; retry starts over"
+        )
+        row.learning = f"{found.reason}; {more}"
         return False
     row.threshold = found
     row.learning = _told(found["threshold"])

@@ -56,7 +56,7 @@ def status(row: Row, now: float, *, applied: bool, leader: bool) -> Json:
         "threshold": _threshold(row, now),
         "reasons": explain(row, evidence, now, leader=leader),
         "applied": applied,
-        "controller": leader,
+        "controller": leader or row.at_rest,
         "possible": possible(row),
         "spec_hash": state.spec.digest,
         "now": now,

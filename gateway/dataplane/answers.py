@@ -46,6 +46,12 @@ def whole(body: bytes, wanted: Target) -> tuple[bytes, Json]:
     return _encoded(data), data
 
 
+def without_logprobs(released: bytes, keep: int) -> bytes:
+    """An answer or a chunk without the log probabilities that the client did not ask for."""
+    data = orjson.loads(released)
+    return _encoded(data) if hybrid.strip(data, keep) else released
+
+
 def _encoded(data: Json) -> bytes:
     try:
         return orjson.dumps(data)
@@ -167,13 +173,9 @@ class StreamReader:
             released = jsonedit.set_model(payload, wanted.model_json)
         keep = self._keep_logprobs
         if keep is not None:
-            return self._stripped(released, keep)
+            return without_logprobs(released, keep)
         if self._lessons and not wanted.lorax:
             self._template = learn(payload, released, chunk) or self._template
             # A stream whose chunks differ in more than their text is not worth learning from for ever.
             self._lessons -= self._template is not None
         return released
-
-    def _stripped(self, released: bytes, keep: int) -> bytes:
-        chunk = orjson.loads(released)
-        return _encoded(chunk) if hybrid.strip(chunk, keep) else released

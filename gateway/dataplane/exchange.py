@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from gateway import record
 from gateway.dataplane import answers, failures, hybrid, lorax, wire
 from gateway.dataplane.asking import ClientGone, Question
@@ -216,7 +214,7 @@ class Exchange:
         if self._scorer is not None and question.target.arm == STUDENT:
             if self._defers(question, data):
                 return
-            released = self._without_logprobs(released)
+            released = answers.without_logprobs(released, hybrid.wanted(self._data, self._endpoint))
         if self._endpoint.lorax:
             released = lorax.whole(data, self._data, listed=self._endpoint is wire.GENERATE_EITHER)
         self._first_at = self._plane.clock()
@@ -276,11 +274,6 @@ class Exchange:
             self._answer = self._served_model = self._first_at = None
             self._usage, self._pieces = None, 0
         return self._deferred
-
-    def _without_logprobs(self, released: bytes) -> bytes:
-        data = orjson.loads(released)
-        keep = hybrid.wanted(self._data, self._endpoint)
-        return orjson.dumps(data) if hybrid.strip(data, keep) else released
 
     async def _release(self, question: Question, call: Call, data: bytes) -> None:
         if not data:

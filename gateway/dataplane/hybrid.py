@@ -5,11 +5,8 @@ Invariant: a client sees the log probabilities that it asked for and no others, 
 
 from typing import Any
 
-import orjson
-
-from gateway.dataplane import wire
+from gateway.dataplane import jsonedit, wire
 from gateway.dataplane.targets import Target
-from gateway.errors import RequestError
 
 Json = dict[str, Any]
 # Two alternatives are enough for a margin; many slow servers down.
@@ -26,11 +23,9 @@ def asking(body: bytes, data: Json, endpoint: wire.Endpoint) -> bytes:
     """The request with enough log probabilities asked for."""
     if wanted(data, endpoint) >= TOP:
         return body
-    more: Json = {"logprobs": TOP} if endpoint is wire.COMPLETIONS else {"logprobs": True, "top_logprobs": TOP}
-    try:
-        return orjson.dumps({**orjson.loads(body), **more})
-    except TypeError as error:  # orjson reads deeper nesting than it writes
-        raise RequestError(400, "the request is nested too deeply", code="invalid_json") from error
+    if endpoint is wire.COMPLETIONS:
+        return jsonedit.set_member(body, "logprobs", b"%d" % TOP)
+    return jsonedit.set_member(jsonedit.set_member(body, "logprobs", b"true"), "top_logprobs", b"%d" % TOP)
 
 
 def wanted(data: Json, endpoint: wire.Endpoint) -> int:
