@@ -4,7 +4,7 @@ PYTHON := $(VENV)/bin/python
 HOT := $(wildcard gateway/dataplane/*.py) gateway/record.py gateway/routing.py rollout/assignment.py
 ARGS ?=
 
-.PHONY: setup demo test check bench e2e kills pure
+.PHONY: setup demo test check bench e2e kills soak pure
 
 setup: $(VENV)/installed $(VENV)/compiled
 
@@ -54,3 +54,6 @@ check: setup
 
 bench: setup
 	$(PYTHON) -m benchmarks $(ARGS)
+
+soak: setup
+	$(PYTHON) -m benchmarks.soak $(ARGS)

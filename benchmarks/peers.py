@@ -19,7 +19,13 @@ GRADUAND = "Graduand"
 SHADOWING = "Graduand, shadow 100%"
 DIRECT = "direct to upstream"
 VLLM_SHIPPED = "vllm-router, as shipped"
-NGINX, VLLM, SGLANG, LITELLM, FASTAPI = "nginx", "vllm-router", "sglang-router", "LiteLLM", "FastAPI + httpx"
+NGINX, VLLM, SGLANG, LITELLM, FASTAPI = (
+    "nginx",
+    "vllm-router, round robin",
+    "sglang-router",
+    "LiteLLM",
+    "FastAPI + httpx",
+)
 CANARY_WEIGHT = 10
 
 
@@ -131,7 +137,7 @@ routes:
 """
 
 
-def _graduand(place: Place, shadow: int) -> Launch:
+def graduand(place: Place, shadow: int) -> Launch:
     names = {"model": MODEL, "teacher": TEACHER_MODEL, "adapter": ADAPTER, "weight": CANARY_WEIGHT, "shadow": shadow}
     where = {"port": place.port, "admin": place.second_port, "folder": place.folder, "upstream": place.upstream}
     config = place.write("graduand.yaml", GRADUAND_CONFIG.format(**where, **names))
@@ -160,12 +166,12 @@ PEERS = (
         GRADUAND,
         __version__,
         f"Python; client key, sticky canary at {CANARY_WEIGHT}% by user, model name changed, request log, metrics",
-        lambda place: _graduand(place, shadow=0),
+        lambda place: graduand(place, shadow=0),
     ),
     Peer(
         SHADOWING,
         __version__,
         "the same, and the student asked too for every request that the teacher answers",
-        lambda place: _graduand(place, shadow=100),
+        lambda place: graduand(place, shadow=100),
     ),
 )

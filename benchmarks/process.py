@@ -54,10 +54,10 @@ class Server:
     log: Path
 
     @classmethod
-    def start(cls, command: Sequence[str], *, core: int, log: Path, env: Mapping[str, str]) -> "Server":
+    def start(cls, command: Sequence[str], *, core: int | None, log: Path, env: Mapping[str, str]) -> "Server":
         with log.open("wb") as output:
             process = subprocess.Popen(
-                pinned(core, command),
+                command if core is None else pinned(core, command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -86,6 +86,14 @@ class Server:
             found |= more
             grown = bool(more)
         return found
+
+    def descendant(self, word: str) -> int | None:
+        """The process id of the descendant that has `word` in its command, if there is one."""
+        for pid in self._family():
+            with suppress(OSError):
+                if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                    return pid
+        return None
 
     def cpu_s(self) -> float:
         """Processor time that the server and its descendants have used so far."""

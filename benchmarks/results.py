@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from benchmarks.load import Figures
-from benchmarks.peers import DIRECT, GRADUAND, LITELLM, NGINX, VLLM
+from benchmarks.peers import DIRECT, GRADUAND, LITELLM, NGINX, VLLM, VLLM_SHIPPED
 from benchmarks.scenarios import STREAMS
 
 Sample = float | None
@@ -85,6 +85,7 @@ class Target:
 def targets(results: Results) -> list[Target]:
     """The targets of the data plane, judged by this run."""
     return [
+        _at_least(results, "small", "requests_per_s", VLLM_SHIPPED, 1.5),
         _at_least(results, "small", "requests_per_s", VLLM, 1.5),
         _at_least(results, "small", "requests_per_s", LITELLM, 100),
         _at_least(results, "small", "requests_per_s", NGINX, 0.35),

@@ -1,8 +1,9 @@
 """The streaming upstream: answers every chat with server-sent events, paced or as fast as they are taken.
 
-Protocol-level and on uvloop. The prompt says how: `pace_ms=20 tokens=300`. Paced, each event is a write of its own, as
-an inference engine does it. At full speed a write holds BURST events, since one system call for each would make this
-server slower than the gateways; the report's row `direct` shows how fast it is on its own.
+Protocol-level and on uvloop. The prompt says how: `pace_ms=20 tokens=300`, or `wait_ms=1000` for a whole answer. Paced,
+each event is a write of its own, as an inference engine does it. At full speed a write holds BURST events, since one
+system call for each would make this server slower than the gateways; the report's row `direct` shows how fast it is on
+its own.
 Run as `python -m benchmarks.upstream PORT`.
 """
 
@@ -21,6 +22,7 @@ import uvloop
 from benchmarks.payload import TEACHER_MODEL, completion, models
 
 ORDER = re.compile(rb"pace_ms=(\d+) tokens=(\d+)")
+WAIT = re.compile(rb"wait_ms=(\d+)")
 # So small that a peer which reads slowly soon stops the writing, as it would stop an engine.
 HIGH_WATER = 16 << 10
 BURST = 8
@@ -91,6 +93,7 @@ class Connection(asyncio.Protocol):
         self.left = 0  # tokens of the current stream that are still to be written
         self.interval_s = 0.0
         self.ending = b""
+        self.timer: asyncio.TimerHandle | None = None  # of the whole answer or of the next event
         self.body = b""
         self.parser = httptools.HttpRequestParser(self)
 
@@ -100,6 +103,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.left = 0
+        if self.timer is not None:
+            self.timer.cancel()
+        del self.parser  # which knows this connection: nobody collects cycles here
 
     def pause_writing(self) -> None:
         self.paused = True
@@ -122,7 +128,11 @@ class Connection(asyncio.Protocol):
             return
         request = orjson.loads(body or b"{}")
         if not request.get("stream"):
-            self.transport.write(whole(WHOLE))
+            wait = WAIT.search(body)
+            if wait is None:
+                self.transport.write(whole(WHOLE))
+            else:
+                self.timer = self.pump.loop.call_later(int(wait[1]) / 1000, self.transport.write, whole(WHOLE))
             return
         order = ORDER.search(body)
         pace_ms, self.left = map(int, order.groups()) if order else (0, 10)
@@ -138,7 +148,7 @@ class Connection(asyncio.Protocol):
 
     def paced(self, due: float) -> None:
         # Due times are counted from the first one, so that a late event does not delay all that follow.
-        self.pump.loop.call_at(due, self.paced_token, due)
+        self.timer = self.pump.loop.call_at(due, self.paced_token, due)
 
     def paced_token(self, due: float) -> None:
         if self.write(1):

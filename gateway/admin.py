@@ -199,6 +199,8 @@ def show(route: Route) -> dict[str, Any]:
         "shadow_sample": route.shadow_bp / 100,
         "on_student_failure": route.on_student_failure,
         "release": route.release,
+        "rollout": route.rollout or None,
+        "threshold": None if route.threshold is None else route.threshold["threshold"],
     }
 
 

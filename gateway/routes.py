@@ -86,8 +86,9 @@ class Route:
     """One model name that clients ask for, and who answers it. Weights are in basis points (hundredths of a percent).
 
     `salt` and `rollout` enter the hash that assigns units to arms; `version` counts the changes made at run time.
-    `task` is what the route's answers are (rollout.tasks), as written; `audit_bp` of what the student answers also goes
-    to the teacher.
+    `threshold` is from what confidence on a hybrid route's student answers alone (rollout.hybrid.learning); `logprobs`
+    asks for log probabilities of the student's copies, to learn one. `task` is what the route's answers are
+    (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher.
     """
 
     name: str
@@ -102,6 +103,8 @@ class Route:
     timeouts: Timeouts = Timeouts()
     retries: int = 2
     audit_bp: int = 0
+    logprobs: bool = False
+    threshold: dict[str, Any] | None = None
     task: dict[str, Any] | None = None
     salt: str = ""
     rollout: str = ""

@@ -12,13 +12,15 @@ from rollout.assignment import arm as arm_of
 from rollout.assignment import bucket as bucket_of
 
 TEACHER, STUDENT = "teacher", "student"
+CONFIDENT, DEFERRED = "hybrid:confident", "hybrid:deferred"
 
 
 class Decision(NamedTuple):
     """The arm that answers first, why, and what the log needs to weigh the record later.
 
     `probability` is the probability with which this arm was drawn; `bucket` the unit's place out of 10,000;
-    `unit_missing` says that the request named no unit; `shadow` that the student gets a copy as well. `rollout`,
+    `unit_missing` says that the request named no unit; `shadow` that the other arm gets a copy as well: the student in
+    the shadow, or the teacher to audit the student. `rollout`,
     `route_version` and `unit_hash` say under which rollout, at which version of the route, and for whom it was taken.
     A named tuple, because it is made for every request and a frozen dataclass costs four times as much to make.
     """
@@ -47,17 +49,34 @@ def _drawn(route: Route, place: int, request_id: str) -> tuple[str, str, float, 
     """Arm, reason, probability of the arm, and whether the other one gets a copy."""
     mode = route.mode
     if mode == "student":
-        return STUDENT, "student", 1.0, False
+        return STUDENT, "student", 1.0, _audited(route, request_id)
     if mode == "canary":
         side = arm_of(place, route.weight_bp)
         if side == "treatment":
-            return STUDENT, "canary", route.weight_bp / 10_000, False
+            return STUDENT, "canary", route.weight_bp / 10_000, _audited(route, request_id)
         reason = "control" if side == "control" else TEACHER
         return TEACHER, reason, 1 - route.weight_bp / 10_000, _shadowed(route, request_id)
+    if mode == "hybrid":
+        # Without a threshold nobody knows how sure is sure enough: the teacher answers, and copies teach one.
+        if route.threshold is None:
+            return TEACHER, DEFERRED, 1.0, _shadowed(route, request_id)
+        return STUDENT, CONFIDENT, 1.0, _audited(route, request_id)
     return TEACHER, TEACHER, 1.0, mode == "shadow" and _shadowed(route, request_id)
+
+
+def deferred(route: Route, decision: Decision, request_id: str) -> Decision:
+    """The decision for a request that a hybrid route's student cannot be asked about."""
+    return Decision(
+        TEACHER, DEFERRED, 1.0, decision.bucket, decision.unit_missing, _shadowed(route, request_id), decision.rollout,
+        decision.route_version, decision.unit_hash,
+    )  # fmt: skip
 
 
 def _shadowed(route: Route, request_id: str) -> bool:
     if route.shadow_bp >= 10_000:
         return True
     return route.shadow_bp > 0 and bucket_of("shadow", route.name, request_id) < route.shadow_bp
+
+
+def _audited(route: Route, request_id: str) -> bool:
+    return route.audit_bp > 0 and bucket_of("audit", route.name, request_id) < route.audit_bp

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import GraduandError
-from gateway.routes import Route, RouteTable
+from gateway.routes import Route, RouteTable, Student
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL);
 INSERT INTO meta SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM meta);
 CREATE TABLE IF NOT EXISTS routes (
     name TEXT PRIMARY KEY, mode TEXT, weight_bp INTEGER, adapter TEXT, version INTEGER NOT NULL,
-    rollout TEXT, salt TEXT, audit_bp INTEGER
+    rollout TEXT, salt TEXT, audit_bp INTEGER, logprobs INTEGER, threshold TEXT
 );
 CREATE TABLE IF NOT EXISTS served (worker TEXT PRIMARY KEY, version INTEGER NOT NULL, time REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS adapters (
@@ -39,8 +39,9 @@ CREATE TABLE IF NOT EXISTS events (
 
 
 BUSY_S = 5.0
+COLUMNS = "name, version, mode, weight_bp, adapter, rollout, salt, audit_bp, logprobs, threshold"
 # Columns that files written before they existed have not.
-LATER_COLUMNS = {"rollout": "TEXT", "salt": "TEXT", "audit_bp": "INTEGER"}
+LATER_COLUMNS = {"rollout": "TEXT", "salt": "TEXT", "audit_bp": "INTEGER", "logprobs": "INTEGER", "threshold": "TEXT"}
 
 
 class StateError(GraduandError, RuntimeError):
@@ -66,6 +67,8 @@ class Override:
     rollout: str | None = None
     salt: str | None = None
     audit_bp: int | None = None
+    logprobs: bool | None = None
+    threshold: str | None = None  # as JSON: it is only carried here
 
     def applied(self, route: Route) -> Route:
         """The route as it is served."""
@@ -82,8 +85,16 @@ class Override:
             rollout=self.rollout or route.rollout,
             salt=self.salt or route.salt,
             audit_bp=route.audit_bp if self.audit_bp is None else self.audit_bp,
+            logprobs=route.logprobs if self.logprobs is None else bool(self.logprobs),
+            threshold=self._threshold(student),
             version=self.version,
         )
+
+    def _threshold(self, student: Student | None) -> dict[str, Any] | None:
+        """A threshold holds for the adapter that it was learnt with, and for no other."""
+        stored: dict[str, Any] = json.loads(self.threshold) if self.threshold else {}
+        fits = student is not None and bool(stored) and stored["threshold"]["adapter"] == student.adapter
+        return stored if fits else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +181,15 @@ class SqliteStore:
                 raise Conflict(route.name, version, old.version)
             inside()
             kept = Override(old.version) if reset else old
-            # Set by hand, a route no longer belongs to a rollout: neither its id nor its salt stay.
+            # Set by hand, a route no longer belongs to a rollout: neither its id nor its salt stay, but what was learnt
+            # and the audit do.
             new = Override(
                 old.version + 1,
                 kept.mode if mode is None else mode,
                 kept.weight_bp if weight_bp is None else weight_bp,
                 kept.adapter if adapter is None else adapter,
-            )
+                audit_bp=kept.audit_bp, logprobs=kept.logprobs, threshold=kept.threshold,
+            )  # fmt: skip
             self.put(route.name, new)
             what = {
                 "mode": mode,
@@ -194,9 +207,12 @@ class SqliteStore:
 
     def put(self, name: str, new: Override) -> None:
         """Write what is changed of a route; only inside a transaction, together with `changed`."""
-        columns = "name, mode, weight_bp, adapter, version, rollout, salt, audit_bp"
-        row = (name, new.mode, new.weight_bp, new.adapter, new.version, new.rollout, new.salt, new.audit_bp)
-        self._db.execute(f"INSERT OR REPLACE INTO routes ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        row = (
+            name, new.version, new.mode, new.weight_bp, new.adapter, new.rollout, new.salt, new.audit_bp, new.logprobs,
+            new.threshold,
+        )  # fmt: skip
+        marks = ", ".join("?" * len(row))
+        self._db.execute(f"INSERT OR REPLACE INTO routes ({COLUMNS}) VALUES ({marks})", row)
 
     def serves(self, worker: str, version: int) -> None:
         """A worker says which version of the table it serves by."""
@@ -230,7 +246,7 @@ class SqliteStore:
         return [{"time": at, "subject": subject, "who": who, **json.loads(what)} for at, subject, who, what in rows]
 
     def _overrides(self) -> dict[str, Override]:
-        rows = self._db.execute("SELECT name, version, mode, weight_bp, adapter, rollout, salt, audit_bp FROM routes")
+        rows = self._db.execute(f"SELECT {COLUMNS} FROM routes")
         return {name: Override(*rest) for name, *rest in rows}
 
     def changed(self, subject: str, who: str, what: dict[str, Any]) -> None:

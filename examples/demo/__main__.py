@@ -37,6 +37,7 @@ BASE = "smollm2-135m"
 # Weight in percent, and how many tickets are asked about: enough that each step shows both arms.
 CANARY = ((1, 300), (10, 120), (50, 40))
 STUDENT_TICKETS = 30
+CANARY_SHADOW = 5
 
 console = Console()
 
@@ -111,7 +112,7 @@ def _graduate(places: Places, servers: Servers) -> bool:
         "[yellow]The teacher here replays recorded answers to synthetic tickets: it stands where you put OpenAI.[/yellow]"
     )
     tickets.write_answers(places.folder / "answers.jsonl", corpus)
-    _start(places, servers)
+    gateway = _start(places, servers)
 
     _title("2. Log the teacher's traffic through the gateway")
     replies = _ask(places, [(task, ticket) for ticket in training for task in TASKS], "asking the teacher")
@@ -138,6 +139,12 @@ def _graduate(places: Places, servers: Servers) -> bool:
         )
 
     _title("7. Canary, then student")
+    # Every teacher answer copied to a student on a CPU would keep its real requests waiting.
+    console.print(
+        f"from here on {CANARY_SHADOW}% of the teacher's answers are copied (configuration reloaded by SIGHUP)"
+    )
+    _write_configuration(places, CANARY_SHADOW)
+    gateway.send_signal(signal.SIGHUP)
     for weight, count in CANARY:
         _set(places, "--mode", "canary", "--weight", str(weight), "--why", f"demo: canary at {weight}%")
         console.print(report.step_table(f"canary {weight}%", _ask_live(places, live[:count], f"canary {weight}%")))
@@ -158,42 +165,33 @@ def _graduate(places: Places, servers: Servers) -> bool:
     return kept
 
 
-def _start(places: Places, servers: Servers) -> None:
+def _start(places: Places, servers: Servers) -> "subprocess.Popen[bytes]":
     answers = str(places.folder / "answers.jsonl")
-    servers.start(
-        "teacher",
-        "recorded-teacher",
-        "--answers",
-        answers,
-        "--listen",
-        places.teacher,
-        ready=f"http://{places.teacher}/health",
-    )
+    teacher = ("recorded-teacher", "--answers", answers, "--listen", places.teacher)
+    servers.start("teacher", *teacher, ready=f"http://{places.teacher}/health")
     console.print("loading the base model into the engine (the first time it is converted, which takes a minute)")
     servers.start(
-        "engine",
-        "engine",
-        "--model",
-        BASE,
-        "--listen",
-        places.engine,
-        "--threads",
-        "2",
-        ready=f"http://{places.engine}/health",
+        "engine", "engine", "--model", BASE, "--listen", places.engine, ready=f"http://{places.engine}/health"
     )
-    places.config.write_text(yaml.safe_dump(_configuration(places), sort_keys=False))
-    servers.start("gateway", "serve", "--config", str(places.config), ready=f"http://{places.gateway}/readyz")
+    _write_configuration(places, shadow_sample=100)
+    gateway = servers.start("gateway", "serve", "--config", str(places.config), ready=f"http://{places.gateway}/readyz")
     console.print(
         f"teacher {places.teacher}, engine {places.engine}, gateway {places.gateway}, admin plane {places.admin}"
     )
+    return gateway
 
 
-def _configuration(places: Places) -> dict[str, object]:
+def _write_configuration(places: Places, shadow_sample: int) -> None:
+    places.config.write_text(yaml.safe_dump(_configuration(places, shadow_sample), sort_keys=False))
+
+
+def _configuration(places: Places, shadow_sample: int) -> dict[str, object]:
     route = {
         "teacher": {"upstream": "teacher", "model": "gpt-4o-recorded"},
         "student": {"upstream": "engine", "adapter": BASE},
         "mode": "teacher",
         "unit": "user",
+        "shadow_sample": shadow_sample,
         "timeouts": {"first_token_s": 60, "idle_s": 60},
     }
     return {

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from gateway.control.tail import Line
-from gateway.routing import STUDENT
+from gateway.routing import DEFERRED, STUDENT
 
 Json = dict[str, Any]
 
@@ -36,8 +36,8 @@ def parsed(line: Line) -> Json | None:
 
 
 def by_student(record: Mapping[str, Any]) -> bool:
-    """Whether the student was to answer."""
-    return bool(record["assigned_arm"] == STUDENT)
+    """Whether the student was to answer, and was not found unsure."""
+    return bool(record["assigned_arm"] == STUDENT and record["reason"] != DEFERRED)
 
 
 def failure(record: Mapping[str, Any]) -> str:

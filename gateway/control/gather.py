@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway.control import facts, tail
+import orjson
+
+from gateway.control import facts, tail, thresholds
 from gateway.control.facts import Json
 from gateway.control.rows import Row
 from gateway.control.store import RolloutStore
@@ -18,6 +20,7 @@ from gateway.routing import STUDENT
 from rollout import slices, tasks
 from rollout.assignment import Arm
 from rollout.compare import Comparison, compare
+from rollout.hybrid.scorer import vector_of
 from rollout.ledger import Answered, Pair
 from rollout.state import Phase
 
@@ -94,9 +97,9 @@ class Gatherer:
         if student["error"] in facts.NOBODYS:
             row.count(f"copies not comparable: {student['error']}")
             return
-        self._compared(row, served, teacher, student)
+        self._compared(row, served, teacher, student, copy["role"])
 
-    def _compared(self, row: Row, served: Json, teacher: Json, student: Json) -> None:
+    def _compared(self, row: Row, served: Json, teacher: Json, student: Json, copy_role: str) -> None:
         spec, asked, at = row.state.spec, facts.request(served), max(teacher["time"], student["time"])
         said, words = facts.prompt(asked), (facts.answer(teacher), facts.answer(student))
         if student["error"]:
@@ -106,10 +109,23 @@ class Gatherer:
         label = found.teacher
         parts = slices.named(spec.slices, said, label, facts.metadata(asked))
         row.ledger.pair(Pair(at, found.agreed, found.fields, slices=parts, unparsed=bool(found.unparsed)))
+        if thresholds.sampling(row) and copy_role == "shadow" and found.agreed is not None:
+            self._sample(row, student, disagreed=not found.agreed)
         if found.agreed is None:
             row.count(f"unscored: {found.unscored.partition(':')[0]}")
         if found.agreed is False:
             self._store.write_disagreement(row, at, served["id"], _shown(said, words, found, parts))
+
+    def _sample(self, row: Row, student: Json, *, disagreed: bool) -> None:
+        """Only pairs whose sampling does not depend on confidence may teach a threshold: the shadow's."""
+        try:
+            vector = vector_of(orjson.loads(student["response_json"] or "{}"))
+        except orjson.JSONDecodeError:
+            vector = None
+        if vector is None:
+            row.count("pairs without log probabilities")
+        else:
+            self._store.write_sample(row, vector, disagreed=disagreed)
 
 
 def _arm(record: Json) -> Arm:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from gateway.config import local_path
-from gateway.control import facts, moves, precheck, tail
+from gateway.control import facts, moves, precheck, tail, thresholds
 from gateway.control.course import point
 from gateway.control.gather import PAIR_WITHIN_S, Gatherer
 from gateway.control.rows import Row
@@ -57,12 +57,12 @@ class Controller:
         """One look; whether there is more to do at once. Does nothing while another controller leads."""
         now = self._clock()
         holder, _, until = self._store.lease()
-        if holder != self._holder and now < until:
+        if holder != self._holder and not self._store.lease_over(until, now):
             return False
         live = self._store.live()
-        renew = holder != self._holder or now - self._kept_at >= RENEW_S
-        if not live and not renew:
+        if not live:  # nothing to lead: an idle gateway writes nothing
             return False
+        renew = holder != self._holder or now - self._kept_at >= RENEW_S
         batch = self._read(live)
         try:
             with self._store.transaction():
@@ -90,6 +90,9 @@ class Controller:
         self._gather(batch, rows, now)
         moved = False
         for row in rows.values():
+            if row.wants_threshold and batch.lines and thresholds.learn(store, row, now):
+                moves.carry_threshold(store, row, now, self.settings.routes)
+        for row in rows.values():
             fresh = row.token != self.token
             row.token = self.token
             moved |= self._decide(row, now, changed=fresh or bool(batch.lines))
@@ -116,7 +119,7 @@ class Controller:
             logger.error("%s at %d is no record as this version writes them: %r", *_at(line), error)
 
     def _decide(self, row: Row, now: float, *, changed: bool) -> bool:
-        evidence = self.evidence(row)
+        evidence = self.evidence(row, now)
         decision = decide(row.state, evidence, now)
         taken = point(row, evidence, now, self._store.last_point(row.id), moved=decision.event is not None)
         if taken is not None:
@@ -129,12 +132,13 @@ class Controller:
         moves.carry_out(self._store, row, decision.event, self.settings.routes)
         return True
 
-    def evidence(self, row: Row) -> Evidence:
+    def evidence(self, row: Row, now: float) -> Evidence:
         """What is known about a rollout now."""
         return row.ledger.snapshot(
             precheck=self._prechecked(row) if row.state.phase is Phase.PRECHECK else None,
             trips=trips(row),
             weights_applied=moves.applied(self._store, row, self.settings.workers),
+            threshold_ready=thresholds.ready(row, now),
         )
 
     def _prechecked(self, row: Row) -> tuple[str, ...] | None:

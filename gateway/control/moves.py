@@ -4,6 +4,7 @@ Invariant: the route does what `rollout.state.serving` says of the stored state,
 step on. Going back, the weight is 0 in the same transaction as the decision; everything else is bookkeeping after it.
 """
 
+import json
 from collections.abc import Mapping
 
 from gateway.control.rows import Row
@@ -25,7 +26,7 @@ def carry_out(store: RolloutStore, row: Row, event: Event, routes: Mapping[str, 
         return row
     row.state = after
     if after.attempt != before.attempt:
-        row.counts = {}
+        row.counts, row.threshold, row.tries, row.learning = {}, None, 0, ""
     entered = after.entry != before.entry
     if entered or serving(after) != serving(before) or after.salt != before.salt:
         _change_route(store, row, event, routes)
@@ -41,6 +42,13 @@ def carry_out(store: RolloutStore, row: Row, event: Event, routes: Mapping[str, 
     return row
 
 
+def carry_threshold(store: RolloutStore, row: Row, at: float, routes: Mapping[str, Route]) -> None:
+    """A threshold was learnt: keep it, and give it to the workers if the route is hybrid already."""
+    if serving(row.state).mode == "hybrid":
+        _change_route(store, row, Event("threshold", at, row.state.version, reason=row.learning), routes)
+    store.write_row(row)
+
+
 def begin(
     store: RolloutStore, spec: Spec, task: Mapping[str, object], *, salt: str, at: float, who: str, why: str, key: str
 ) -> Row:
@@ -53,10 +61,18 @@ def begin(
                 409, f"route {spec.route!r} is in rollout {row.id} ({row.state.phase}); end that first: "
                 "graduand rollout abort, or rollback", code="rollout_running",
             )  # fmt: skip
-    name = f"{spec.route.replace('/', '-').replace(':', '-')}-{store.number(spec.route) + 1}"
+    name = _free_name(store, spec.route)
     state = draft(name, spec, salt, at)
     row = Row(state, ledgers.start(state), task, created_at=at, started_at=at)
     return carry_out(store, row, Event("start", at, 0, actor=who, reason=why, key=key), {})
+
+
+def _free_name(store: RolloutStore, route: str) -> str:
+    """Readable, and fit for an address; routes whose names differ in their slashes only must not share one."""
+    number, base = store.number(route) + 1, route.replace("/", "-").replace(":", "-")
+    while store.row(f"{base}-{number}") is not None:
+        number += 1
+    return f"{base}-{number}"
 
 
 def _change_route(store: RolloutStore, row: Row, event: Event, routes: Mapping[str, Route]) -> None:
@@ -69,9 +85,16 @@ def _change_route(store: RolloutStore, row: Row, event: Event, routes: Mapping[s
     old = store.state.override(route)
     spec = row.state.spec
     new = Override(
-        old.version + 1, doing.mode, doing.weight_bp, spec.student if doing != TEACHER else None, row.id, row.state.salt,
-        round(spec.audit * 10_000),
-    )  # fmt: skip
+        old.version + 1,
+        doing.mode,
+        doing.weight_bp,
+        adapter=spec.student if doing != TEACHER else None,
+        rollout=row.id,
+        salt=row.state.salt,
+        audit_bp=round(spec.audit * 10_000),
+        logprobs=row.wants_threshold,
+        threshold=json.dumps(row.threshold) if row.threshold is not None else None,
+    )
     store.state.put(route.name, new)
     what = {"rollout": row.id, "mode": doing.mode, "weight_bp": doing.weight_bp, "why": f"{event.kind}: {event.reason}"}
     store.state.changed(f"route/{route.name}", event.actor, what)

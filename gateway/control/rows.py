@@ -29,12 +29,20 @@ class Row:
     entry_version: int = 0
     attempt_version: int = 0
     table_version: int = 0
+    threshold: Mapping[str, Any] | None = None  # as rollout.hybrid.learning gives it
+    tries: int = 0  # at learning one, in this attempt
+    learning: str = ""  # why there is none yet
     counts: dict[str, int] = field(default_factory=dict)  # since the attempt began: what taught no gate, and why
 
     @property
     def id(self) -> str:
         """The rollout's id."""
         return self.state.id
+
+    @property
+    def wants_threshold(self) -> bool:
+        """Some step is hybrid, so log probabilities are needed to learn from."""
+        return any(step.kind == "hybrid" for step in self.state.spec.steps)
 
     @property
     def at_rest(self) -> bool:
@@ -48,7 +56,7 @@ class Row:
 
 COLUMNS = (
     "id", "route", "spec_hash", "phase", "version", "token", "salt", "created_at", "started_at", "entry_version",
-    "attempt_version", "table_version", "task", "state", "ledger", "counts",
+    "attempt_version", "table_version", "tries", "learning", "task", "threshold", "state", "ledger", "counts",
 )  # fmt: skip
 
 
@@ -57,8 +65,9 @@ def to_columns(row: Row) -> tuple[Any, ...]:
     state = row.state
     return (
         state.id, state.spec.route, state.spec.digest, state.phase.value, state.version, row.token, state.salt,
-        row.created_at, row.started_at, row.entry_version, row.attempt_version, row.table_version,
-        json.dumps(row.task), json.dumps(state.to_dict()), json.dumps(row.ledger.to_dict()), json.dumps(row.counts),
+        row.created_at, row.started_at, row.entry_version, row.attempt_version, row.table_version, row.tries,
+        row.learning, json.dumps(row.task), json.dumps(row.threshold), json.dumps(state.to_dict()),
+        json.dumps(row.ledger.to_dict()), json.dumps(row.counts),
     )  # fmt: skip
 
 
@@ -69,9 +78,19 @@ def from_columns(values: tuple[Any, ...]) -> Row:
         state=state_from_dict(json.loads(given["state"])),
         ledger=ledgers.ledger_from_dict(json.loads(given["ledger"])),
         task=json.loads(given["task"]),
+        threshold=json.loads(given["threshold"]),
         counts=json.loads(given["counts"]),
         **{
             name: given[name]
-            for name in ("created_at", "started_at", "token", "entry_version", "attempt_version", "table_version")
+            for name in (
+                "created_at",
+                "started_at",
+                "token",
+                "entry_version",
+                "attempt_version",
+                "table_version",
+                "tries",
+                "learning",
+            )
         },
     )

@@ -22,7 +22,8 @@ CREATE TABLE IF NOT EXISTS rollouts (
     id TEXT PRIMARY KEY, route TEXT NOT NULL, spec_hash TEXT NOT NULL, phase TEXT NOT NULL, version INTEGER NOT NULL,
     token INTEGER NOT NULL, salt TEXT NOT NULL, created_at REAL NOT NULL, started_at REAL NOT NULL,
     entry_version INTEGER NOT NULL, attempt_version INTEGER NOT NULL, table_version INTEGER NOT NULL,
-    task TEXT NOT NULL, state TEXT NOT NULL, ledger TEXT NOT NULL, counts TEXT NOT NULL
+    tries INTEGER NOT NULL, learning TEXT NOT NULL, task TEXT NOT NULL, threshold TEXT NOT NULL, state TEXT NOT NULL,
+    ledger TEXT NOT NULL, counts TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS rollout_events (
     rollout TEXT NOT NULL, version INTEGER NOT NULL, token INTEGER NOT NULL, phase TEXT NOT NULL, event TEXT NOT NULL,
@@ -39,6 +40,10 @@ CREATE TABLE IF NOT EXISTS rollout_disagreements (
     seen TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS rollout_disagreements_of ON rollout_disagreements (rollout, number);
+CREATE TABLE IF NOT EXISTS rollout_samples (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, rollout TEXT NOT NULL, attempt INTEGER NOT NULL, sample TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS rollout_samples_of ON rollout_samples (rollout, attempt, number);
 CREATE TABLE IF NOT EXISTS rollout_told (
     rollout TEXT NOT NULL, hook INTEGER NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (rollout, hook)
 );
@@ -88,7 +93,7 @@ class RolloutStore:
         """Take or keep the lease; return its fencing token, which grows with every new holder, or raise LeaseLost."""
         found = self._db.execute("SELECT holder, token, until FROM lease WHERE name = 'controller'").fetchone()
         old, token, end = found or ("", 0, 0.0)
-        if old != holder and now < end:
+        if old != holder and not self.lease_over(end, now):
             raise LeaseLost(f"{old} leads until {end:.3f}")
         if old != holder:
             token += 1
@@ -99,6 +104,11 @@ class RolloutStore:
         """Who leads, under which token, and until when."""
         found = self._db.execute("SELECT holder, token, until FROM lease WHERE name = 'controller'").fetchone()
         return found or ("", 0, 0.0)
+
+    @staticmethod
+    def lease_over(until: float, now: float) -> bool:
+        """Whether a lease has ended; one that seems to last for ever was taken before the clock was set back."""
+        return not now < until <= now + 10 * LEASE_S
 
     # Rollouts and their events.
 
@@ -221,6 +231,29 @@ class RolloutStore:
         query = "SELECT at, record, seen FROM rollout_disagreements WHERE rollout = ? ORDER BY number DESC LIMIT ?"
         found = self._db.execute(query, (rollout_id, limit))
         return [{"at": at, "record": record, **json.loads(seen)} for at, record, seen in found]
+
+    def write_sample(self, row: Row, vector: list[float], *, disagreed: bool) -> None:
+        """Features of one unbiased pair and its outcome, to learn a threshold from."""
+        sample = json.dumps([vector, disagreed])
+        attempt = row.state.attempt
+        self._db.execute(
+            "INSERT INTO rollout_samples (rollout, attempt, sample) VALUES (?, ?, ?)", (row.id, attempt, sample)
+        )
+
+    def samples(self, row: Row, most: int) -> list[tuple[list[float], bool]]:
+        """The latest samples of this attempt, oldest first."""
+        query = "SELECT sample FROM rollout_samples WHERE rollout = ? AND attempt = ? ORDER BY number DESC LIMIT ?"
+        found = self._db.execute(query, (row.id, row.state.attempt, most)).fetchall()
+        return [(vector, disagreed) for vector, disagreed in (json.loads(text) for (text,) in reversed(found))]
+
+    def sample_count(self, row: Row) -> int:
+        """How many samples this attempt has."""
+        query = "SELECT COUNT(*) FROM rollout_samples WHERE rollout = ? AND attempt = ?"
+        return int(self._db.execute(query, (row.id, row.state.attempt)).fetchone()[0])
+
+    def write_forget_samples(self, row: Row) -> None:
+        """Drop what was sampled: a threshold that has expired is learnt again from fresh pairs."""
+        self._db.execute("DELETE FROM rollout_samples WHERE rollout = ?", (row.id,))
 
     # The log.
 

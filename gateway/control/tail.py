@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Bytes taken at one look, so that a long backlog does not keep decisions waiting.
-LOOK_BYTES = 8 << 20
+LOOK_BYTES = 2 << 20
 # Clocks of file systems are coarse: a segment that was last written just before a rollout began is read too.
 SLACK_S = 5.0
 

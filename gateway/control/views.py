@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.control import thresholds
 from gateway.control.course import agreement_gate
 from gateway.control.loop import trips
 from gateway.control.rows import Row
@@ -31,7 +32,9 @@ def line(row: Row) -> Json:
 def status(row: Row, now: float, *, applied: bool, leader: bool) -> Json:
     """Everything about where a rollout stands."""
     state = row.state
-    evidence = row.ledger.snapshot(trips=trips(row), weights_applied=applied)
+    evidence = row.ledger.snapshot(
+        trips=trips(row), weights_applied=applied, threshold_ready=thresholds.ready(row, now)
+    )
     step = state.current
     return {
         **line(row),
@@ -50,9 +53,10 @@ def status(row: Row, now: float, *, applied: bool, leader: bool) -> Json:
         "unparsed": row.ledger.unparsed,
         "counts": row.counts,
         "seconds_left": progress.seconds_left(state, row.ledger, now),
+        "threshold": _threshold(row, now),
         "reasons": explain(row, evidence, now, leader=leader),
         "applied": applied,
-        "controller": leader,
+        "controller": leader or row.at_rest,
         "possible": possible(row),
         "spec_hash": state.spec.digest,
         "now": now,
@@ -64,6 +68,8 @@ def explain(row: Row, evidence: Evidence, now: float, *, leader: bool) -> list[s
     reasons = list(decide(row.state, evidence, now).reasons)
     if not leader and not row.at_rest:
         reasons.insert(0, "no controller leads at this moment: nothing is decided until one does")
+    if row.wants_threshold and not row.at_rest and not thresholds.ready(row, now):
+        reasons.append(f"confidence threshold: {thresholds.why_not(row, now)}")
     return reasons
 
 
@@ -88,6 +94,18 @@ def history(events: list[tuple[int, str, Event]]) -> list[Json]:
         }
         for version, phase, event in events
     ]  # fmt: skip
+
+
+def _threshold(row: Row, now: float) -> Json | None:
+    if not row.wants_threshold:
+        return None
+    learnt = {} if row.threshold is None else dict(row.threshold["threshold"])
+    return {
+        "ready": thresholds.ready(row, now),
+        "said": row.learning,
+        "why_not": thresholds.why_not(row, now),
+        **learnt,
+    }
 
 
 def _step(row: Row, number: int) -> Json:

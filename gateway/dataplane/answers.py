@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from gateway.dataplane import failures, jsonedit
+from gateway.dataplane import failures, hybrid, jsonedit
 from gateway.dataplane.assembly import Assembly
 from gateway.dataplane.failures import UpstreamFailed
 from gateway.dataplane.sse import EventSplitter, EventTooLong
@@ -46,6 +46,12 @@ def whole(body: bytes, wanted: Target) -> tuple[bytes, Json]:
     return _encoded(data), data
 
 
+def without_logprobs(released: bytes, keep: int) -> bytes:
+    """An answer or a chunk without the log probabilities that the client did not ask for."""
+    data = orjson.loads(released)
+    return _encoded(data) if hybrid.strip(data, keep) else released
+
+
 def _encoded(data: Json) -> bytes:
     try:
         return orjson.dumps(data)
@@ -78,17 +84,19 @@ class StreamReader:
     """Reads one event stream: `feed` returns what may go to the client; then look at `failure` and `done`.
 
     `keep_usage`: the client itself asked for the usage chunk. `choices`: the request's `n`, if it gave one.
+    `keep_logprobs`: how many alternatives the client is to see (hybrid.wanted); None: what comes.
     """
 
     __slots__ = (
-        "_choices", "_keep_usage", "_lessons", "_splitter", "_template", "_wanted", "assembly", "done", "failure",
-        "served_model", "visible",
+        "_choices", "_keep_logprobs", "_keep_usage", "_lessons", "_splitter", "_template", "_wanted", "assembly", "done",
+        "failure", "served_model", "visible",
     )  # fmt: skip
 
-    def __init__(self, wanted: Target, *, keep_usage: bool, choices: Any = 1) -> None:
+    def __init__(self, wanted: Target, *, keep_usage: bool, choices: Any = 1, keep_logprobs: int | None = None) -> None:
         self._wanted = wanted
         self._choices = choices if type(choices) is int else 1
         self._keep_usage = keep_usage
+        self._keep_logprobs = keep_logprobs
         self._splitter = EventSplitter()
         self._template: Template | None = None
         self._lessons = MOST_LESSONS
@@ -163,6 +171,9 @@ class StreamReader:
         released = payload
         if model != wanted.model and type(model) is str:
             released = jsonedit.set_model(payload, wanted.model_json)
+        keep = self._keep_logprobs
+        if keep is not None:
+            return without_logprobs(released, keep)
         if self._lessons and not wanted.lorax:
             self._template = learn(payload, released, chunk) or self._template
             # A stream whose chunks differ in more than their text is not worth learning from for ever.

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gateway import record
-from gateway.dataplane import answers, failures, lorax, wire
+from gateway.dataplane import answers, failures, hybrid, lorax, wire
 from gateway.dataplane.asking import ClientGone, Question
 from gateway.dataplane.client import Call
 from gateway.dataplane.failures import Failure, UpstreamFailed
@@ -21,8 +21,9 @@ from gateway.dataplane.targets import RouteTargets, Target
 from gateway.errors import RequestError, did_you_mean
 from gateway.openai import error_body
 from gateway.routes import Route
-from gateway.routing import STUDENT, TEACHER, Decision, decide
+from gateway.routing import CONFIDENT, DEFERRED, STUDENT, TEACHER, Decision, decide, deferred
 from monitoring import metrics as m
+from rollout.hybrid.scorer import Scorer
 
 if TYPE_CHECKING:
     from gateway.dataplane.plane import Plane
@@ -47,6 +48,7 @@ class Exchange:
         "_connection",
         "_data",
         "_decision",
+        "_deferred",
         "_endpoint",
         "_error",
         "_fiber",
@@ -58,6 +60,7 @@ class Exchange:
         "_reason",
         "_released",
         "_request",
+        "_scorer",
         "_served_model",
         "_status",
         "_stream",
@@ -92,6 +95,8 @@ class Exchange:
         self._pieces = 0
         self._whole = False
         self._call: Call | None = None
+        self._scorer: Scorer | None = None
+        self._deferred = False
         self.asked: list[Question] = []
         self._fiber: Fiber | None = None
 
@@ -136,7 +141,10 @@ class Exchange:
             raise _unknown_model(data["model"], plane.routes)
         route = targets.route
         self._stream = data.get("stream") is True and self._endpoint.streams
-        self._decision = decision = decide(route, _unit(route, data, request), self._id)
+        decision = decide(route, _unit(route, data, request), self._id)
+        if decision.reason == CONFIDENT and not self._can_be_judged(targets, data):
+            decision = deferred(route, decision, self._id)
+        self._decision = decision
         self._reason, self._arm = decision.reason, decision.arm
         if decision.unit_missing and route.unit.kind != "request":
             plane.metrics.add(m.UNIT_MISSING, (route.name,))
@@ -151,15 +159,28 @@ class Exchange:
             else:
                 self._fail(error.failure)
 
+    def _can_be_judged(self, targets: RouteTargets, data: dict[str, Any]) -> bool:
+        """Whether the student's answer could be found confident enough; then it will be held until it is."""
+        scorer, student = targets.scorer, targets.student
+        if scorer is None or student is None or self._plane.wall() >= scorer.expires_at:
+            return False
+        if not hybrid.possible(self._endpoint, student, data):
+            return False
+        self._scorer = scorer
+        return True
+
     async def _ask_student(self, targets: RouteTargets) -> None:
         student = targets.student
         assert student is not None
         asker = self._plane.asker
         try:
             await asker.ask(self._question(targets, student), self._taker)
+            if self._deferred:
+                self._reason, self._arm = DEFERRED, TEACHER
+                await asker.ask(self._question(targets, targets.teacher), self._taker)
         except UpstreamFailed as error:
             failure = error.failure
-            if self._released or not student.fallback_behind or not failure.fall_back:
+            if self._released or self._deferred or not student.fallback_behind or not failure.fall_back:
                 raise
             self._reason, self._arm = f"fallback:{failure.cause}", TEACHER
             try:
@@ -172,6 +193,7 @@ class Exchange:
         question = self._plane.question(
             route, target, self._endpoint, request.body, self._data, headers=_forwarded(request, self._id),
             stop_at=self._began + route.timeouts.total_s, retries=route.retries,
+            logprobs=self._scorer is not None and target.arm == STUDENT,
         )  # fmt: skip
         self.asked.append(question)
         return question
@@ -186,12 +208,16 @@ class Exchange:
         question = self.asked[-1]
         released, data = answers.whole(await call.body(), question.target)
         self._answer = released.decode("utf-8", "replace")
-        if self._endpoint.lorax:
-            released = lorax.whole(data, self._data, listed=self._endpoint is wire.GENERATE_EITHER)
-        self._first_at = self._plane.clock()
         self._usage = data.get("usage")
         model = data.get("model")
         self._served_model = model if type(model) is str else None
+        if self._scorer is not None and question.target.arm == STUDENT:
+            if self._defers(question, data):
+                return
+            released = answers.without_logprobs(released, hybrid.wanted(self._data, self._endpoint))
+        if self._endpoint.lorax:
+            released = lorax.whole(data, self._data, listed=self._endpoint is wire.GENERATE_EITHER)
+        self._first_at = self._plane.clock()
         question.committed = self._whole = True
         self._status = 200
         self._released = len(released)
@@ -204,8 +230,10 @@ class Exchange:
             answers.whole(await call.body(), question.target)
             raise UpstreamFailed(failures.MALFORMED)
         keep_usage, choices = wire.keeps_usage(self._data), self._data.get("n")
-        reader = answers.StreamReader(question.target, keep_usage=keep_usage, choices=choices)
-        hold = {"block": None, "window": WINDOW_BYTES, "observe": 0}[targets.route.release]
+        judged = self._scorer is not None and question.target.arm == STUDENT
+        keep = hybrid.wanted(self._data, self._endpoint) if judged else None
+        reader = answers.StreamReader(question.target, keep_usage=keep_usage, choices=choices, keep_logprobs=keep)
+        hold = None if judged else {"block": None, "window": WINDOW_BYTES, "observe": 0}[targets.route.release]
         held: list[bytes] = []
         try:
             while not reader.done:
@@ -229,9 +257,23 @@ class Exchange:
                 end = lorax.last_event(reader.assembly, self._data)
         finally:
             self._take_over(reader)
+        if judged:
+            if self._defers(question, reader.assembly.answer()):
+                return
+            self._first_at = self._plane.clock()
         await self._release(question, call, b"".join(held) + end)
         self._whole = True
         self._connection.end_stream()
+
+    def _defers(self, question: Question, answer: dict[str, Any]) -> bool:
+        """Whether the teacher is to answer instead, because the student is not confident enough; nothing is released."""
+        scorer = self._scorer
+        self._deferred = scorer is None or not scorer.confident(answer, self._plane.wall())
+        if self._deferred:
+            self._plane.log.append(self._deferred_record(question))
+            self._answer = self._served_model = self._first_at = None
+            self._usage, self._pieces = None, 0
+        return self._deferred
 
     async def _release(self, question: Question, call: Call, data: bytes) -> None:
         if not data:
@@ -328,10 +370,15 @@ class Exchange:
             plane.metrics.add(m.FALLBACKS, (self._route_name, self._reason[9:]))
         timings = {"overhead_ms": _ms(sent_at, began), "ttft_ms": _ms(first_at, began), "total_ms": _ms(now, began)}
         plane.log.append(self._record(usage, timings))
-        if targets is not None and self._whole and self._decision.shadow and self._arm == TEACHER:
-            plane.shadower.offer(
-                Copy(targets, self._endpoint, self._request.body, self._data, self._id, self._decision, self._client)
-            )
+        decision = self._decision
+        # After a fallback the other arm has been asked already, and failed.
+        if targets is not None and self._whole and decision.shadow and self._arm == decision.arm:
+            target = targets.student if decision.arm == TEACHER else targets.teacher
+            if target is not None:
+                body, data = self._request.body, self._data
+                plane.shadower.offer(
+                    Copy(targets, target, self._endpoint, body, data, self._id, decision, self._client)
+                )
 
     def _record(self, usage: dict[str, Any], timings: dict[str, float | None]) -> dict[str, Any]:
         targets = self._targets
@@ -344,6 +391,21 @@ class Exchange:
             client_disconnected=self._gone, bytes_released=self._released, timings=timings, usage=usage,
             attempts=[one for question in self.asked for one in question.attempts], error=self._error,
             client=self._client,
+        )  # fmt: skip
+
+    def _deferred_record(self, question: Question) -> dict[str, Any]:
+        """The student's answer that was not confident enough: paid for, and never seen by the client."""
+        targets, now = self._targets, self._plane.clock()
+        return record.record(
+            id=record.new_id(), parent_id=self._id, role="deferred", route=self._route_name,
+            endpoint=self._endpoint.path, decision=self._decision, arm=STUDENT, reason=DEFERRED,
+            adapter=question.target.model, teacher_model=targets.route.teacher.model if targets is not None else "",
+            served_model=self._served_model, status=200, request_body=self._request.body, request=self._data,
+            response_json=self._answer, stream=self._stream, completed=True, client_disconnected=False,
+            bytes_released=0,
+            timings={"overhead_ms": None, "ttft_ms": None, "total_ms": _ms(now, self._began)},
+            usage=record.usage_of(self._usage, self._pieces, len(self._request.body), completed=True),
+            attempts=list(question.attempts), error=None, client=self._client,
         )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from gateway.dataplane import wire
+from gateway.dataplane import hybrid, wire
 from gateway.dataplane.asking import Asker, Question
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.fleet import Fleet
@@ -47,6 +47,7 @@ class Plane:
         self.loop: asyncio.AbstractEventLoop = fleet.loop
         # The loop's own time is the same clock, but in whole milliseconds and as of the loop's last turn.
         self.clock = time.monotonic
+        self.wall = time.time
         self.keys = keys
         self.limits = limits
         self.metrics = metrics
@@ -122,10 +123,12 @@ class Plane:
 
     def question(
         self, route: Route, target: Target, endpoint: wire.Endpoint, body: bytes, data: dict[str, Any], *,
-        headers: bytes, stop_at: float, retries: int,
+        headers: bytes, stop_at: float, retries: int, logprobs: bool = False,
     ) -> Question:  # fmt: skip
-        """The question that puts a client's request to one arm of a route."""
+        """The question that puts a client's request to one arm of a route; `logprobs` asks for them too."""
         path, asked = wire.upstream_request(body, data, endpoint, target)
+        if logprobs:
+            asked = hybrid.asking(asked, data, endpoint)
         stream = data.get("stream") is True and endpoint.streams
         return Question(
             target, path, headers, asked, stream=stream, times=route.timeouts, stop_at=stop_at, retries=retries

@@ -1,7 +1,10 @@
-"""Copies of teacher-answered requests to the student: after the answer has left, bounded, and never in its way.
+"""Copies of answered requests to the other arm: after the answer has left, bounded, and never in its way.
+
+What the teacher answered goes to the student in the shadow (role `shadow`), and a share of what the student answered to
+the teacher (role `audit`), or nobody would know whether the student is still right.
 
 A copy starts only when the client has its whole answer, so it cannot delay or change what is served. Copies beyond the
-bounds are dropped and counted. Each has its own record with `role: shadow` and `parent_id` the served request's id.
+bounds are dropped and counted. Each has its own record, whose `parent_id` is the served request's id.
 """
 
 from collections import deque
@@ -9,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway import record
-from gateway.dataplane import answers
+from gateway.dataplane import answers, hybrid
 from gateway.dataplane.asking import Question
 from gateway.dataplane.client import Call
 from gateway.dataplane.failures import UpstreamFailed
@@ -32,6 +35,7 @@ class Copy:
     """One request to shadow, and the served request that it belongs to."""
 
     targets: RouteTargets
+    target: Target
     endpoint: Endpoint
     body: bytes
     data: dict[str, Any]
@@ -94,11 +98,12 @@ class _Shadow:
 
     async def run(self) -> None:
         plane, copy = self._plane, self._copy
-        route, target = copy.targets.route, copy.targets.student
-        assert target is not None
+        route, target = copy.targets.route, copy.target
+        learning = route.logprobs or route.mode == "hybrid"
         question = plane.question(
             route, target, copy.endpoint, copy.body, copy.data, headers=b"", retries=0,
             stop_at=self._began + route.timeouts.total_s,
+            logprobs=learning and target.arm == STUDENT and hybrid.possible(copy.endpoint, target, copy.data),
         )  # fmt: skip
         error = None
         try:
@@ -132,9 +137,11 @@ class _Shadow:
 
     def _record(self, question: Question, error: str | None) -> dict[str, Any]:
         copy, began, route = self._copy, self._began, self._copy.targets.route
+        arm = copy.target.arm
+        role = "shadow" if arm == STUDENT else "audit"
         return record.record(
-            id=record.new_id(), parent_id=copy.parent_id, role="shadow", route=route.name, endpoint=copy.endpoint.path,
-            decision=copy.decision, arm=STUDENT, reason="shadow", adapter=question.target.model,
+            id=record.new_id(), parent_id=copy.parent_id, role=role, route=route.name, endpoint=copy.endpoint.path,
+            decision=copy.decision, arm=arm, reason=role, adapter=question.target.model if arm == STUDENT else None,
             teacher_model=route.teacher.model, served_model=self._served_model, status=200 if error is None else 502,
             request_body=copy.body, request=copy.data, response_json=self._answer, stream=question.stream,
             completed=error is None, client_disconnected=False, bytes_released=0,

@@ -7,6 +7,7 @@ import orjson
 from gateway.dataplane.fleet import Fleet, UpstreamState
 from gateway.routes import Route, RouteTable
 from gateway.routing import STUDENT, TEACHER
+from rollout.hybrid.scorer import Scorer, scorer_from_dict
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,6 +33,7 @@ class RouteTargets:
     route: Route
     teacher: Target
     student: Target | None
+    scorer: Scorer | None  # what a hybrid route judges the student's answers by
 
 
 def resolve(table: RouteTable, fleet: Fleet) -> dict[str, RouteTargets]:
@@ -48,6 +50,7 @@ def resolve(table: RouteTable, fleet: Fleet) -> dict[str, RouteTargets]:
             None
             if student is None
             else _target(STUDENT, fleet, student.upstream, student.adapter, fallback_behind=fallback),
+            scorer_from_dict(route.threshold) if route.mode == "hybrid" and route.threshold is not None else None,
         )
     return resolved
 

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.columns import columns
-from benchmarks.peers import DIRECT, GRADUAND, LITELLM, NGINX, VLLM
+from benchmarks.peers import DIRECT, GRADUAND, LITELLM, NGINX, VLLM, VLLM_SHIPPED
 from benchmarks.report import markdown, scenario_table
 from benchmarks.results import Cell, Results, targets
 from benchmarks.scenarios import SCENARIOS
@@ -22,15 +22,15 @@ def met(judged: Results) -> list[bool | None]:
 
 
 def test_nothing_measured_meets_nothing() -> None:
-    assert met(results()) == [None] * 6
+    assert met(results()) == [None] * 7
     assert {target.measured for target in targets(results())} == {"not measured in this run"}
 
 
 def test_reason_for_a_missing_figure_is_told() -> None:
-    judged = results(small={GRADUAND: rates(10, 10), VLLM: Cell([None, None], "ended with code 1")})
+    judged = results(small={GRADUAND: rates(10, 10), VLLM_SHIPPED: Cell([None, None], "ended with code 1")})
     judged.unavailable[LITELLM] = "cannot be installed"
-    first, second, *_ = targets(judged)
-    assert (first.measured, first.met) == (f"{VLLM}: ended with code 1", None)
+    first, _, second, *_ = targets(judged)
+    assert (first.measured, first.met) == (f"{VLLM_SHIPPED}: ended with code 1", None)
     assert (second.measured, second.met) == (f"{LITELLM}: cannot be installed", None)
 
 
@@ -47,15 +47,18 @@ def test_rounds_that_failed_are_left_out_of_ratios() -> None:
 
 @pytest.mark.parametrize(("ours", "expected"), [(150, True), (149, False)])
 def test_speed_targets(ours: float, expected: bool) -> None:
-    small = {GRADUAND: rates(ours), VLLM: rates(100), LITELLM: rates(ours / 100), NGINX: rates(ours / 0.35)}
-    assert met(results(small=small))[:3] == [expected, True, True]
+    small = {
+        GRADUAND: rates(ours), VLLM_SHIPPED: rates(100), VLLM: rates(100), LITELLM: rates(ours / 100),
+        NGINX: rates(ours / 0.35),
+    }  # fmt: skip
+    assert met(results(small=small))[:4] == [expected, expected, True, True]
 
 
 @pytest.mark.parametrize(("ours", "expected"), [(0.30, True), (0.31, False)])
 def test_added_latency_is_compared_with_vllm_router(ours: float, expected: bool) -> None:
     rows = {DIRECT: 0.02, GRADUAND: ours, VLLM: 0.30}
     single = {row: Cell([{"p50_ms": value}]) for row, value in rows.items()}
-    assert met(results(single=single))[3] is expected
+    assert met(results(single=single))[4] is expected
 
 
 @pytest.mark.parametrize(
@@ -64,7 +67,7 @@ def test_added_latency_is_compared_with_vllm_router(ours: float, expected: bool)
 )
 def test_one_stall_in_any_round_misses_the_target(rounds: list[tuple[float, float]], expected: bool) -> None:
     cell = Cell([{"stalled": stalled, "unfinished": unfinished} for stalled, unfinished in rounds])
-    assert met(results(paced={GRADUAND: cell}))[4] is expected
+    assert met(results(paced={GRADUAND: cell}))[5] is expected
 
 
 def test_row_without_figures_keeps_its_place_and_reason() -> None:
@@ -72,7 +75,7 @@ def test_row_without_figures_keeps_its_place_and_reason() -> None:
     judged = results(small={NGINX: rates(100)})
     judged.unavailable[VLLM] = "no | wheel"
     table = scenario_table(judged, scenario)
-    assert "| vllm-router | not measured: no / wheel |" in table
+    assert f"| {VLLM} | not measured: no / wheel |" in table
     widths = {line.count("|") for line in table.splitlines() if line.startswith("|")}
     assert widths == {len(columns(scenario)) + 2}
 

@@ -95,8 +95,12 @@ class Gateway:
 
     def worker_ids(self) -> list[int]:
         """The process ids of its workers."""
+        return self.process_ids("gateway.worker")
+
+    def process_ids(self, module: str) -> list[int]:
+        """The process ids of its processes of one kind."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(one) for one in children if b"gateway.worker" in _command(one)]
+        return [int(one) for one in children if module.encode() in _command(one)]
 
     # What it leaves behind.
 

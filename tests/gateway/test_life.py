@@ -171,11 +171,12 @@ def test_a_worker_killed_under_load_is_replaced(two_workers: Gateway) -> None:
     assert gateway.total("graduand_log_records_total", "written") >= records - 1000
 
 
-def test_the_admin_plane_dies_and_nobody_notices(two_workers: Gateway) -> None:
-    children = Path(f"/proc/{two_workers.process.pid}/task/{two_workers.process.pid}/children").read_text().split()
-    [admin] = set(map(int, children)) - set(two_workers.worker_ids())
+def test_the_admin_plane_and_the_controller_die_and_nobody_notices(two_workers: Gateway) -> None:
+    [admin] = two_workers.process_ids("gateway.admin_process")
+    [controller] = two_workers.process_ids("gateway.control.process")
     with traffic(two_workers, "other", connections=4) as driver:
         os.kill(admin, signal.SIGKILL)
+        os.kill(controller, signal.SIGKILL)
         until(lambda: _alive(two_workers), 10, "the admin plane is back")
     assert {one.status for one in driver.got} == {200}
     assert not driver.cut

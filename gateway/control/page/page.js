@@ -107,6 +107,7 @@ function facts(status) {
 function reasons(status) {
   const lines = status.reasons.map((reason) => make("li", {}, reason));
   const counts = Object.entries(status.counts).map(([what, count]) => `${what}: ${count}`).join(" · ");
+  if (status.threshold && status.threshold.ready) lines.push(make("li", {}, `Hybrid: ${status.threshold.said}`));
   return make("section", {}, make("h2", {}, "Why it is here, and what is missing"), make("ul", { class: "reasons" }, ...lines),
     counts ? make("p", { class: "readout" }, counts) : null);
 }

@@ -5,7 +5,18 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.gateway.control.live import BREAKING, GOOD, SLICED, TASK, TEACHER, FaultServer, Recorded, Rollouts
+from tests.gateway.control.live import (
+    BREAKING,
+    GOOD,
+    SLICED,
+    TASK,
+    TEACHER,
+    UNSURE,
+    FaultServer,
+    Recorded,
+    Rollouts,
+    UnsureServer,
+)
 from tests.gateway.running import Gateway, route, upstream
 
 
@@ -18,18 +29,22 @@ class Live:
     faults: FaultServer
 
 
-ROUTES = {"good": GOOD, "sliced": SLICED, "breaking": BREAKING, "silent": GOOD, "verbs": GOOD, "killed": GOOD}
+ROUTES = {
+    "good": GOOD, "sliced": SLICED, "breaking": BREAKING, "silent": GOOD, "verbs": GOOD, "killed": GOOD, "audited": GOOD,
+    "hybrid": UNSURE, "unlearnt": UNSURE,
+}  # fmt: skip
+PLACES = {BREAKING: "faults", UNSURE: "unsure"}
 
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("live")
-    recorded, faults = Recorded(folder), FaultServer()
+    recorded, faults, unsure = Recorded(folder), FaultServer(), UnsureServer()
     routes = {
         name: {
             **route("teacher"),
             "teacher": {"upstream": "teacher", "model": TEACHER},
-            "student": {"upstream": "faults" if student == BREAKING else "students", "adapter": student},
+            "student": {"upstream": PLACES.get(student, "students"), "adapter": student},
             "unit": "user",
             "task": TASK,
         }
@@ -39,10 +54,12 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         "teacher": upstream(f"{recorded.url}/v1"),
         "students": upstream(f"{recorded.url}/v1", kind="vllm"),
         "faults": upstream(f"{faults.url}/v1", kind="vllm"),
+        "unsure": upstream(f"{unsure.url}/v1", kind="vllm"),
     }
     gateway = Gateway(folder, upstreams, routes, workers=2)
     yield Live(gateway, Rollouts(gateway), faults)
     gateway.stop()
     faults.close()
+    unsure.close()
     recorded.close()
     assert "Traceback" not in gateway.errors, gateway.errors

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +21,7 @@ from tests.gateway.speaking import Client
 Json = dict[str, Any]
 TEACHER = "gpt-4o"
 GOOD, SLICED, BREAKING = "good@aaaaaa111111", "sliced@bbbbbb222222", "breaking@cccccc333333"
+UNSURE = "unsure@dddddd444444"
 PROMPTS = 200
 TASK = {"kind": "label", "labels": ["yes", "no"]}
 
@@ -69,36 +69,77 @@ class FaultServer:
         owner = self
         self.broken = False
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                self._send(200, {"data": [{"id": BREAKING}]})
-
+        class Handler(_Handler):
             def do_POST(self) -> None:
                 data = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 number = int(data["messages"][-1]["content"].split()[1].rstrip(":"))
                 message = {"role": "assistant", "content": answer(BREAKING, number)}
                 choice = {"index": 0, "message": message, "finish_reason": "stop"}
                 whole = {"id": "x", "object": "chat.completion", "model": BREAKING, "choices": [choice]}
-                self._send(500 if owner.broken else 200, {"error": {"message": "out"}} if owner.broken else whole)
+                self.send(500 if owner.broken else 200, {"error": {"message": "out"}} if owner.broken else whole)
 
-            def _send(self, status: int, data: Json) -> None:
-                body = json.dumps(data).encode()
-                head = f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-                self.wfile.write(head.encode() + body)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        self._server, self.url = _serving(Handler)
 
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class UnsureServer:
+    """A student with log probabilities: on every fifth prompt it is unsure, and wrong half of the time."""
+
+    def __init__(self) -> None:
+        class Handler(_Handler):
+            def do_POST(self) -> None:
+                data = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                number = int(data["messages"][-1]["content"].split()[1].rstrip(":"))
+                says = "maybe" if number % 10 == 0 else answer(UNSURE, number)
+                choice: Json = {"index": 0, "finish_reason": "stop", "logprobs": None}
+                if data.get("logprobs"):
+                    tops = [
+                        {"token": says, "logprob": -0.1},
+                        {"token": "x", "logprob": -0.3 if number % 5 == 0 else -6.0},
+                    ]
+                    kept = tops[: data.get("top_logprobs", 0)]
+                    choice["logprobs"] = {"content": [{"token": says, "logprob": -0.1, "top_logprobs": kept}]}
+                head = {"id": "x", "model": UNSURE}
+                if not data.get("stream"):
+                    message = {"role": "assistant", "content": says}
+                    choices = [{**choice, "message": message}]
+                    return self.send(200, {**head, "object": "chat.completion", "choices": choices})
+                chunk = {**head, "object": "chat.completion.chunk", "choices": [{**choice, "delta": {"content": says}}]}
+                events = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode()
+                return self.send(200, events, "text/event-stream")
+
+        self._server, self.url = _serving(Handler)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Lists every student; keeps its connections."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send(200, {"data": [{"id": BREAKING}, {"id": UNSURE}]})
+
+    def send(self, status: int, data: Json | bytes, kind: str = "application/json") -> None:
+        body = data if isinstance(data, bytes) else json.dumps(data).encode()
+        head = f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n"
+        self.wfile.write(head.encode() + body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def _serving(handler: type[BaseHTTPRequestHandler]) -> tuple[ThreadingHTTPServer, str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    return server, f"http://127.0.0.1:{server.server_address[1]}"
 
 
 @dataclass(frozen=True)
@@ -216,14 +257,7 @@ def steps(*canaries: Json, pairs: int = 60) -> list[Json]:
 
 def controller_id(gateway: Gateway) -> int | None:
     """The process id of the gateway's controller, if it is up."""
-    children = Path(f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children").read_text().split()
-    for one in children:
-        try:
-            if b"gateway.control.process" in Path(f"/proc/{one}/cmdline").read_bytes():
-                return int(one)
-        except OSError:
-            continue
-    return None
+    return next(iter(gateway.process_ids("gateway.control.process")), None)
 
 
 def kill(process: int | None) -> bool:
@@ -234,9 +268,3 @@ def kill(process: int | None) -> bool:
     except ProcessLookupError:
         return False
     return process is not None
-
-
-def closing(*closers: Callable[[], object]) -> Iterator[None]:
-    yield
-    for close in closers:
-        close()

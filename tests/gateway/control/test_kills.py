@@ -90,8 +90,12 @@ def _check_evidence(live: Live, row: Any, killed: list[float], replies: list[Rep
             if line.endswith(b"\n"):
                 records.append(json.loads(line))
     mine = [one for one in records if one["rollout"] == row.id and one["route_version"] >= row.attempt_version]
-    served = {one["id"] for one in mine if one["role"] == "served" and one["copy_wanted"] and one["completed"]}
-    pairs = [one for one in mine if one["role"] == "shadow" and one["parent_id"] in served]
+    served = {
+        one["id"]
+        for one in mine
+        if one["role"] == "served" and one["copy_wanted"] and one["completed"] and one["arm"] == one["assigned_arm"]
+    }
+    pairs = [one for one in mine if one["role"] in ("shadow", "audit") and one["parent_id"] in served]
     counted = sum(count for what, count in row.counts.items() if what.startswith(("copies", "unscored", "pairs of")))
     assert row.ledger.pairs + counted == len(pairs)  # each pair that the log has, once
     written = {one["id"] for one in records}

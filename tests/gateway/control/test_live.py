@@ -3,7 +3,7 @@
 import time
 
 from tests.gateway.control.conftest import Live
-from tests.gateway.control.live import BREAKING, GOOD, SLICED, Users, steps
+from tests.gateway.control.live import BREAKING, GOOD, SLICED, TEACHER, Users, steps
 
 
 def test_a_good_student_is_promoted_by_itself(live: Live) -> None:
@@ -71,3 +71,20 @@ def test_on_silence_nothing_moves(live: Live) -> None:
     time.sleep(0.5)
     assert live.rollouts.get(name)["version"] == held["version"]
     assert live.rollouts.verb(name, "abort", why="enough").status_code == 200
+
+
+def test_what_the_student_answers_is_audited(live: Live) -> None:
+    name = live.rollouts.start("audited", GOOD, audit=1.0, steps=[{"shadow": {"pairs": 10}}, "full"])
+    with Users(live.gateway.port, "audited", pause_s=0.01):
+        live.rollouts.until(name, "full")
+        before = live.rollouts.get(name)["pairs"]
+        while live.rollouts.get(name)["pairs"] < before + 30:
+            time.sleep(0.02)
+        assert live.rollouts.verb(name, "promote", why="a test").status_code == 200
+        while live.rollouts.get(name)["watch"]["n"] < 20:
+            time.sleep(0.02)
+    audits = [one for one in live.gateway.records() if one["role"] == "audit"]
+    served = {one["id"]: one for one in live.gateway.records() if one["role"] == "served"}
+    assert all((one["arm"], one["adapter"], one["served_model"]) == ("teacher", None, TEACHER) for one in audits)
+    assert all(served[one["parent_id"]]["arm"] == "student" for one in audits)
+    assert live.rollouts.get(name)["agreement"]["share"] == 1

@@ -1,0 +1,44 @@
+"""A threshold from shadow pairs: fitted on one half, proved on the other.
+
+Looking again with more pairs spends from the same delta: try number k has delta / 2^(k+1), so all tries together break
+their promise with probability at most delta.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rollout.hybrid.calibration import fit_logistic, to_dict
+from rollout.hybrid.scorer import Scorer
+from rollout.hybrid.threshold import NoThreshold, candidates, learn
+
+# Pairs at which the first try is made; each further try waits for twice as many.
+FIRST_TRY = 200
+
+
+def pairs_for(tries: int) -> int:
+    """Pairs that the next try needs, after so many.
+
+    >>> pairs_for(0), pairs_for(2)
+    (200, 800)
+    """
+    return FIRST_TRY << tries
+
+
+def learn_threshold(
+    samples: Sequence[tuple[list[float], bool]], *, tries: int, risk: float, delta: float, adapter: str, now: float,
+    lifetime_s: float,
+) -> dict[str, Any] | NoThreshold:  # fmt: skip
+    """The stored form of a proved threshold, or why there is none. `samples`: features, and whether they disagreed."""
+    fitting, proving = samples[::2], samples[1::2]
+    if len(fitting) < 2 or not proving:
+        return NoThreshold("no pairs with log probabilities yet")
+    fit = fit_logistic([vector for vector, _ in fitting], [not wrong for _, wrong in fitting])
+    scorer = Scorer(fit.bias, fit.weights, fit.means, fit.scales, cut=1.0, expires_at=0.0)
+    cuts = candidates([scorer.score(vector) for vector, _ in fitting])
+    found = learn(
+        [scorer.score(vector) for vector, _ in proving], [wrong for _, wrong in proving], cuts,
+        risk=risk, delta=delta / 2 ** (tries + 1), adapter=adapter, now=now, lifetime_s=lifetime_s,
+    )  # fmt: skip
+    if isinstance(found, NoThreshold):
+        return found
+    return {"threshold": found.to_dict(), "calibration": to_dict(fit)}

@@ -1,0 +1,116 @@
+"""A hybrid rollout of a real gateway: a threshold is learnt in the shadow, and holds back what is unsure."""
+
+import time
+from typing import Any
+
+import pytest
+
+from gateway.control.store import RolloutStore
+from tests.gateway.control.conftest import Live
+from tests.gateway.control.live import TEACHER, UNSURE, Users, answer, prompt
+from tests.gateway.speaking import Answer, Client
+
+SURE, UNSURE_AND_WRONG = 1, 10
+
+
+def ask(live: Live, number: int, model: str = "hybrid", **more: Any) -> Answer:
+    with Client(live.gateway.port) as client:
+        return client.ask({"model": model, "messages": [{"role": "user", "content": prompt(number)}], **more})
+
+
+@pytest.fixture(scope="module")
+def rollout(live: Live) -> str:
+    steps = [{"shadow": {"pairs": 60, "t_max": "60s"}}, {"hybrid": {"requests": 50, "dwell": "300ms", "risk": 0.05}}]
+    name = live.rollouts.start(
+        "hybrid", UNSURE, steps=steps, gates=["agreement 0.7"], harm=[{"agreement": {"p0": 0.5}}], audit=0.5
+    )
+    with Users(live.gateway.port, "hybrid", pause_s=0.002):
+        live.rollouts.until(name, "promoted", 60)
+        while live.rollouts.get(name)["watch"]["n"] < 5:
+            time.sleep(0.05)
+    return name
+
+
+def test_sure_answers_are_the_students_and_unsure_ones_the_teachers(live: Live, rollout: str) -> None:
+    sure, unsure = ask(live, SURE), ask(live, UNSURE_AND_WRONG)
+    assert (sure.headers["x-graduand-arm"], sure.headers["x-graduand-reason"]) == ("student", "hybrid:confident")
+    assert (unsure.headers["x-graduand-arm"], unsure.headers["x-graduand-reason"]) == ("teacher", "hybrid:deferred")
+    assert (sure.data["model"], unsure.data["model"]) == (UNSURE, TEACHER)
+    assert (sure.text, unsure.text) == (answer(TEACHER, SURE), answer(TEACHER, UNSURE_AND_WRONG))
+    assert sure.data["choices"][0]["logprobs"] is None  # asked for by the gateway, not by this client
+
+
+def test_streams_are_held_until_they_are_judged(live: Live, rollout: str) -> None:
+    sure, unsure = ask(live, SURE, stream=True), ask(live, UNSURE_AND_WRONG, stream=True)
+    assert (sure.headers["x-graduand-reason"], sure.text) == ("hybrid:confident", answer(TEACHER, SURE))
+    assert (unsure.headers["x-graduand-reason"], unsure.text) == ("hybrid:deferred", answer(TEACHER, UNSURE_AND_WRONG))
+    assert "maybe" not in unsure.body.decode()
+    assert "logprob" not in sure.body.decode().replace('"logprobs":null', "")
+    assert sure.events[-1] == unsure.events[-1] == "[DONE]"
+
+
+@pytest.mark.parametrize(("asked", "seen"), [({}, 0), ({"top_logprobs": 1}, 1), ({"top_logprobs": 2}, 2)])
+def test_a_client_gets_the_log_probabilities_that_it_asked_for(
+    live: Live, rollout: str, asked: dict[str, int], seen: int
+) -> None:
+    for stream in (False, True):
+        got = ask(live, SURE, logprobs=True, stream=stream, **asked)
+        choice = (got.events[0] if stream else got.data)["choices"][0]
+        [token] = choice["logprobs"]["content"]
+        assert token["logprob"] == -0.1
+        assert len(token["top_logprobs"]) == seen
+
+
+def test_what_cannot_be_judged_is_the_teachers(live: Live, rollout: str) -> None:
+    got = ask(live, SURE, n=2)
+    assert (got.headers["x-graduand-arm"], got.headers["x-graduand-reason"]) == ("teacher", "hybrid:deferred")
+    assert len(got.data["choices"]) == 2
+
+
+def test_the_books(live: Live, rollout: str) -> None:
+    number = ask(live, UNSURE_AND_WRONG).headers["x-graduand-id"]
+    time.sleep(0.3)
+    records = live.gateway.records()
+    [served] = [one for one in records if one["id"] == number]
+    [held] = [one for one in records if one["parent_id"] == number and one["role"] == "deferred"]
+    assert (served["assigned_arm"], served["arm"], served["reason"]) == ("student", "teacher", "hybrid:deferred")
+    assert [one["arm"] for one in served["attempts"]] == ["student", "teacher"]
+    assert (held["arm"], held["adapter"], "maybe" in held["response_json"]) == ("student", UNSURE, True)
+    status = live.rollouts.get(rollout)
+    assert status["threshold"]["ready"]
+    assert 0.7 < status["threshold"]["coverage"] < 0.9
+    assert status["threshold"]["disagreed"] == 0
+    assert status["watch"]["log_e"] < 1  # the audit agrees with what was promised
+    audits = [one for one in records if one["role"] == "audit" and one["route"] == "hybrid"]
+    assert audits
+    assert {one["arm"] for one in audits} == {"teacher"}
+
+
+def test_without_a_threshold_the_teacher_answers_and_says_so(live: Live) -> None:
+    assert live.gateway.change("unlearnt", mode="hybrid").status_code == 200
+    time.sleep(0.5)
+    got = ask(live, SURE, "unlearnt")
+    assert (got.headers["x-graduand-arm"], got.headers["x-graduand-reason"]) == ("teacher", "hybrid:deferred")
+    assert live.gateway.admin.get("/v1/routes/unlearnt").json()["threshold"] is None
+
+
+def test_an_expired_threshold_holds_nothing_back_and_lets_nothing_through(live: Live, rollout: str) -> None:
+    store = RolloutStore(live.gateway.folder / "state.db")
+    row = store.row(rollout)
+    assert row is not None
+    assert row.threshold is not None
+    row.threshold["threshold"]["expires_at"] = time.time() - 1  # type: ignore[index]
+    from gateway.config import load
+    from gateway.control import moves
+
+    with store.transaction():
+        moves.carry_threshold(store, row, time.time(), load(live.gateway.file).routes)
+    time.sleep(0.5)
+    got = ask(live, SURE)
+    assert (got.headers["x-graduand-arm"], got.headers["x-graduand-reason"]) == ("teacher", "hybrid:deferred")
+    with Users(live.gateway.port, "hybrid", pause_s=0.002):  # copies of these teach a new one
+        end = time.time() + 30
+        while ask(live, SURE).headers["x-graduand-reason"] != "hybrid:confident":
+            assert time.time() < end, live.rollouts.get(rollout)["threshold"]
+            time.sleep(0.05)
+    store.close()
