@@ -64,7 +64,7 @@ def _spec_actions(actions: "Subparsers[argparse.ArgumentParser]") -> None:
     simulate.add_argument("--error-rate", type=float, default=0.01, help="of the teacher (default: 0.01)")
     simulate.add_argument("--error-ratio", type=float, default=1.0, help="the student's rate over it (default: 1)")
     simulate.add_argument("--requests-per-s", type=float, default=1.0, help="traffic (default: 1)")
-    simulate.add_argument("--runs", type=int, default=20, help="rollouts to play (default: 20)")
+    simulate.add_argument("--runs", type=int, default=10, help="rollouts to play (default: 10)")
     simulate.add_argument("--seed", type=int, default=7)
 
 
@@ -146,7 +146,8 @@ def _simulate(arguments: argparse.Namespace) -> int:
         raise ConfigError("--runs must be at least 1, and --agreement lie between 0 and 1")
     logged = outcomes(arguments.logs, spec) if arguments.logs is not None else None
     scenario = Scenario(arguments.agreement, arguments.error_rate, arguments.error_ratio, arguments.requests_per_s)
-    students = planning.simulate(spec, scenario, arguments.runs, arguments.seed, logged)
+    with screen.busy("playing; a student at the bound takes seconds a rollout"):
+        students = planning.simulate(spec, scenario, arguments.runs, arguments.seed, logged)
     data = {"runs": arguments.runs, "seed": arguments.seed, "students": students}
     return _out(arguments, data, screen.simulation)
 
