@@ -43,6 +43,7 @@ class Child:
     name: str
     command: list[str]
     descriptors: tuple[int, ...]
+    drains: bool = False
     process: "subprocess.Popen[str] | None" = None
     started_at: float = 0.0
     deaths: int = 0
@@ -91,7 +92,8 @@ class Supervisor:
 
     def _child(self, module: str, name: str, listener: socket.socket, number: int = 0) -> Child:
         arguments = {"number": number, "listener": listener.fileno(), "run_folder": str(self._run_folder)}
-        return Child(name, [sys.executable, "-m", module, json.dumps(arguments)], (listener.fileno(),))
+        command = [sys.executable, "-m", module, json.dumps(arguments)]
+        return Child(name, command, (listener.fileno(),), drains=module == "gateway.worker")
 
     def _keep_alive(self) -> None:
         now = time.monotonic()
@@ -108,9 +110,15 @@ class Supervisor:
 
     def _start(self, child: Child, now: float) -> None:
         # A group of its own: Ctrl-C reaches this process only, which then ends the children in order.
-        child.process = subprocess.Popen(
-            child.command, stdin=subprocess.PIPE, pass_fds=child.descriptors, text=True, start_new_session=True
-        )
+        # SIGTERM waits, blocked, for a worker that is still starting: what the kernel has accepted for it is then served.
+        held = {signal.SIGTERM} if child.drains else set()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+        try:
+            child.process = subprocess.Popen(
+                child.command, stdin=subprocess.PIPE, pass_fds=child.descriptors, text=True, start_new_session=True
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         child.started_at = now
         self._tell(child)
 

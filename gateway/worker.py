@@ -67,6 +67,8 @@ class Worker:
         loop, plane = self._loop, self._plane
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        # The supervisor starts us with SIGTERM blocked; one that came meanwhile is delivered now.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         threading.Thread(target=self._read_settings, name="settings", daemon=True).start()
         self._listener.setblocking(False)
         loop.add_reader(self._listener, self._accept)

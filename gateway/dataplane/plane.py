@@ -98,6 +98,13 @@ class Plane:
 
     def admit(self, connection: ClientConnection, request: Request) -> int:
         """The client's number; raise RequestError if its key is unknown or has used up its limits."""
+        client = self.recognise(connection, request)
+        if self.limits is not None:
+            self.limits.admit(client, time.time())
+        return client
+
+    def recognise(self, connection: ClientConnection, request: Request) -> int:
+        """The client's number; raise RequestError if its key is unknown."""
         authorization = request.headers.get(b"authorization", b"")
         known = connection.authorized
         # A connection that has shown this very header before need not be hashed again; the comparison tells nobody
@@ -107,8 +114,6 @@ class Plane:
         else:
             client = self.keys.client(authorization)
             connection.authorized = (authorization, client)
-        if self.limits is not None:
-            self.limits.admit(client, time.time())
         return client
 
     def spend(self, client: int, tokens: int) -> None:
@@ -170,5 +175,5 @@ class Plane:
         connection.respond(status, JSON, text)
 
     def _models(self, connection: ClientConnection, request: Request) -> None:
-        self.admit(connection, request)
+        self.recognise(connection, request)
         connection.respond(200, JSON, orjson.dumps(model_list([{"id": name} for name in self.table.routes])))

@@ -5,6 +5,7 @@ on one connection, and tells the exchange when the client has gone. Knows nothin
 """
 
 import asyncio
+import select
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ MAX_PIPELINED = 16
 READ_TIMEOUT_S = 30.0
 IDLE_TIMEOUT_S = 75.0
 STALLED_CLIENT_S = 60.0
+HALF_CLOSED_LOOK_S = 0.02
 
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 JSON = b"content-type: application/json\r\n"
@@ -55,7 +57,7 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_arriving", "_body", "_closing", "_connections", "_due", "_handler", "_header_bytes", "_headers", "_loop",
-        "_parser", "_quiet_since", "_refused", "_request",
+        "_parser", "_quiet_since", "_refused", "_request", "_streaming",
         "_url", "_waiting", "authorized", "deadline", "drained", "ongoing", "paused",
         "transport",
     )  # fmt: skip
@@ -69,6 +71,7 @@ class ClientConnection(asyncio.Protocol):
         self._request: Request | None = None
         self._refused = False
         self._closing = False
+        self._streaming = False
         self.ongoing: Ongoing | None = None
         self.authorized: tuple[bytes, int] | None = None
         self.paused = False
@@ -97,6 +100,24 @@ class ClientConnection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             if not self._refused:
                 self._refuse(400, f"the request is not valid HTTP/1.1: {error.__context__ or error}")
+
+    def eof_received(self) -> bool:
+        """The client will send no more. It still gets what it asked for - if it is there to read it.
+
+        A client that has closed its socket says the same thing as one that has closed its writing side only. What tells
+        them apart is that the first one's system answers what is written to it with a reset: so something is written
+        that every reader skips, an interim answer or a comment between events.
+        """
+        request = self._request
+        if request is None or (not request.chunked and not self._streaming):
+            return False
+        self._closing = True
+        if self._streaming:
+            self.write(b":\n\n")
+        else:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._loop.call_later(HALF_CLOSED_LOOK_S, self._look_for_reset)
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
@@ -156,9 +177,10 @@ class ClientConnection(asyncio.Protocol):
         self._arriving, self._due = False, 0.0
         if self._refused or (b"upgrade" in self._headers and parser.should_upgrade()):
             return
+        url = self._url
         request = Request(
             parser.get_method(),
-            self._url,
+            url if url.startswith(b"/") else _path_of(url),
             self._headers,
             body[0] if len(body) == 1 else b"".join(body),
             parser.should_keep_alive() and not self._closing,
@@ -188,6 +210,7 @@ class ClientConnection(asyncio.Protocol):
     def start_stream(self, headers: bytes) -> None:
         """Send the head of a chunked event stream."""
         close = b"" if self._keeps_open() else b"connection: close\r\n"
+        self._streaming = True
         self.transport.write(
             b"HTTP/1.1 200 OK\r\n%b%bcontent-type: text/event-stream\r\ncache-control: no-cache\r\n%b\r\n"
             % (headers, close, b"transfer-encoding: chunked\r\n" if self._chunked else b"")
@@ -231,6 +254,15 @@ class ClientConnection(asyncio.Protocol):
         elif now >= self.deadline:
             self.transport.close()
 
+    def _look_for_reset(self) -> None:
+        """Give the request of a half-closed client up once it turns out to be closed whole; a reset wakes nobody."""
+        if self._request is None or self.transport.is_closing():
+            return
+        if _was_reset(self.transport):
+            self.transport.abort()
+        else:
+            self._loop.call_later(HALF_CLOSED_LOOK_S, self._look_for_reset)
+
     def _decline(self, rest: bytes) -> None:
         """Stay with HTTP/1.1 when another protocol is offered, as Java's client does with every request.
 
@@ -260,6 +292,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _finished(self) -> None:
         self.ongoing = None
+        self._streaming = False
         keeps_open = self._keeps_open() or (self._closing and bool(self._waiting))
         self._request = None
         self._quiet_since = self._loop.time()
@@ -289,3 +322,22 @@ class ClientConnection(asyncio.Protocol):
         # what still arrives is thrown away, for a bounded time.
         self.transport.write_eof()
         self._loop.call_later(2.0, self.transport.close)
+
+
+def _path_of(url: bytes) -> bytes:
+    """The path and query of a target in absolute form (RFC 9112, 3.2.2), as clients write it that take us for a proxy."""
+    scheme, mark, rest = url.partition(b"://")
+    if not mark or scheme.lower() not in (b"http", b"https"):
+        return url
+    authority, _, query = rest.partition(b"?")
+    path = authority.partition(b"/")[2]
+    return b"/%b?%b" % (path, query) if b"?" in rest else b"/" + path
+
+
+def _was_reset(transport: asyncio.Transport) -> bool:
+    connection = transport.get_extra_info("socket")
+    if connection is None or connection.fileno() < 0:
+        return False
+    poll = select.poll()
+    poll.register(connection.fileno(), 0)  # errors and hang-ups are told without being asked for
+    return bool(poll.poll(0))

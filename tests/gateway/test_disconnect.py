@@ -12,7 +12,7 @@ from tests.gateway.faults import overloaded
 from tests.gateway.running import Gateway, route, until
 from tests.gateway.running import upstream as configured
 from tests.gateway.speaking import chat
-from tests.gateway.upstream import Conversation, Place, Upstream, chunk, tokens
+from tests.gateway.upstream import Conversation, Place, Upstream, answer, chunk, text_of, tokens
 
 WITHIN_S = 0.1
 TEACHER = "gpt-4o"
@@ -116,6 +116,37 @@ def test_the_upstream_is_told_at_once(
         assert record["bytes_released_before_verdict"] == 0
 
 
+def answers_later(one: Conversation) -> None:
+    if one.streams:
+        one.start_stream()
+        one.events(tokens(TEACHER), pause_s=0.05)
+        one.events([chunk(TEACHER, finish="stop"), "[DONE]"])
+        one.end_stream()
+    else:
+        time.sleep(0.3)
+        answer(one)
+
+
+@pytest.mark.parametrize("waits_s", [0.0, 0.1])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", ["plain", "block"])
+def test_a_half_closed_client_gets_its_answer(
+    gateway: Gateway, place: Place, name: str, stream: bool, waits_s: float
+) -> None:
+    """It has said all it wanted to say (as `nc -N` does), and reads."""
+    place.then = answers_later
+    with gateway.client() as client:
+        client.post(chat(name, stream=stream))
+        time.sleep(waits_s)
+        client.socket.shutdown(socket.SHUT_WR)
+        got = client.read()
+        assert (got.status, got.whole) == (200, True)
+        got.body = got.body.replace(b":\n\n", b"") if stream else got.body
+        assert got.text == text_of(TEACHER)
+        assert client.closed()
+    assert gateway.record(got.headers["x-graduand-id"])["completed"]
+
+
 def test_between_two_attempts(gateway: Gateway, place: Place) -> None:
     """Gone while the gateway waits before a retry: nobody is asked again."""
     place.forget()
@@ -132,6 +163,8 @@ def test_between_two_attempts(gateway: Gateway, place: Place) -> None:
 
 def test_nothing_is_left_behind(gateway: Gateway) -> None:
     until(lambda: gateway.total("graduand_in_flight_requests") == 0, 1, "no request is under way")
-    assert gateway.total("graduand_requests_total", "cancelled") == len(gateway.records())
+    assert gateway.total("graduand_requests_total", "cancelled") == len(
+        [one for one in gateway.records() if not one["completed"]]
+    )
     [worker] = gateway.worker_ids()
     until(lambda: len(os.listdir(f"/proc/{worker}/fd")) < 40, 2, "its connections are closed")

@@ -131,6 +131,35 @@ def test_any_bytes_are_answered_or_awaited(data: bytes, size: int) -> None:
     assert talk.transport.written == b"" or talk.transport.written.startswith(b"HTTP/1.1 ")
 
 
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"http://host/v1/models", b"/v1/models"), (b"HTTPS://host:8080/v1/models?a=b", b"/v1/models?a=b"),
+        (b"http://host", b"/"), (b"http://host?a=/b", b"/?a=/b"), (b"http://u@[::1]:1/a//b?", b"/a//b?"),
+    ],
+)  # fmt: skip
+def test_targets_in_absolute_form(target: bytes, path: bytes) -> None:
+    talk = Talk()
+    talk.receive(b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % target)
+    assert [one.path for one in talk.requests] == [path]
+
+
+def test_a_client_that_has_only_stopped_writing() -> None:
+    talk = Talk(answers=False)
+    assert not talk.connection.eof_received()  # nothing was asked
+    talk.receive(POST + POST)
+    assert talk.connection.eof_received()
+    assert talk.transport.written == b"HTTP/1.1 100 Continue\r\n\r\n"
+    talk.connection.respond(200, b"", b"one")
+    assert not talk.transport.closed
+    talk.loop.turn()
+    talk.connection.start_stream(b"")
+    talk.connection.write(b"data: x\n\n")
+    talk.connection.end_stream()
+    assert b"connection: close" in talk.transport.written
+    assert talk.transport.closed
+
+
 def test_the_last_of_repeated_headers_counts() -> None:
     talk = Talk()
     talk.receive(b"GET / HTTP/1.1\r\nX-A: 1\r\nx-a: 2\r\n\r\n")
