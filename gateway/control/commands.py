@@ -64,7 +64,7 @@ def _spec_actions(actions: "Subparsers[argparse.ArgumentParser]") -> None:
     simulate.add_argument("--error-rate", type=float, default=0.01, help="of the teacher (default: 0.01)")
     simulate.add_argument("--error-ratio", type=float, default=1.0, help="the student's rate over it (default: 1)")
     simulate.add_argument("--requests-per-s", type=float, default=1.0, help="traffic (default: 1)")
-    simulate.add_argument("--runs", type=int, default=20, help="rollouts to play (default: 20)")
+    simulate.add_argument("--runs", type=int, default=10, help="rollouts to play (default: 10)")
     simulate.add_argument("--seed", type=int, default=7)
 
 
@@ -89,7 +89,10 @@ def _leaf(actions: "Subparsers[argparse.ArgumentParser]", name: str, text: str, 
     return leaf
 
 
-def _path(name: str, more: str = "") -> str:
+def _path(admin: Admin, name: str, more: str = "") -> str:
+    if "/" in name:  # no part of an address: such a route is found by its list
+        found = admin.call("GET", f"/v1/rollouts?{urlencode({'route': name})}")["rollouts"]
+        name = found[0]["id"] if found else name
     return f"/v1/rollouts/{quote(name, safe='')}{more}"
 
 
@@ -146,7 +149,8 @@ def _simulate(arguments: argparse.Namespace) -> int:
         raise ConfigError("--runs must be at least 1, and --agreement lie between 0 and 1")
     logged = outcomes(arguments.logs, spec) if arguments.logs is not None else None
     scenario = Scenario(arguments.agreement, arguments.error_rate, arguments.error_ratio, arguments.requests_per_s)
-    students = planning.simulate(spec, scenario, arguments.runs, arguments.seed, logged)
+    with screen.busy("playing; a student at the bound takes seconds a rollout"):
+        students = planning.simulate(spec, scenario, arguments.runs, arguments.seed, logged)
     data = {"runs": arguments.runs, "seed": arguments.seed, "students": students}
     return _out(arguments, data, screen.simulation)
 
@@ -162,26 +166,33 @@ def _list(arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     from gateway.control import screen
 
-    return _out(arguments, admin_of(arguments).call("GET", _path(arguments.rollout)), screen.status)
+    return _out(arguments, _get(arguments), screen.status)
 
 
 def _explain(arguments: argparse.Namespace) -> int:
     from gateway.control import screen
 
-    return _out(arguments, admin_of(arguments).call("GET", _path(arguments.rollout, "/explain")), screen.explain)
+    return _out(arguments, _get(arguments, "/explain"), screen.explain)
 
 
 def _history(arguments: argparse.Namespace) -> int:
     from gateway.control import screen
 
-    return _out(arguments, admin_of(arguments).call("GET", _path(arguments.rollout, "/history")), screen.history)
+    return _out(arguments, _get(arguments, "/history"), screen.history)
+
+
+def _get(arguments: argparse.Namespace, more: str = "") -> Json:
+    admin = admin_of(arguments)
+    data: Json = admin.call("GET", _path(admin, arguments.rollout, more))
+    return data
 
 
 def _verb(arguments: argparse.Namespace, verb: str) -> int:
     body = {"why": arguments.why, "key": arguments.key, "version": arguments.version}
     if getattr(arguments, "full", False):
         body["full"] = True
-    data = admin_of(arguments).call("POST", _path(arguments.rollout, f"/{verb}"), body)
+    admin = admin_of(arguments)
+    data = admin.call("POST", _path(admin, arguments.rollout, f"/{verb}"), body)
     where = f"{data['id']}: {data['phase']}" + f" ({data['hold']})" * bool(data["hold"])
     return _out(arguments, data, lambda _: print(f"{where}, mode {data['mode']}, weight {data['weight']:g}%"))
 
@@ -189,7 +200,8 @@ def _verb(arguments: argparse.Namespace, verb: str) -> int:
 def _watch(arguments: argparse.Namespace) -> int:
     from gateway.control import screen
 
-    admin, path = admin_of(arguments), _path(arguments.rollout)
+    admin = admin_of(arguments)
+    path = _path(admin, arguments.rollout)
     if arguments.json:
         return _watch_lines(admin, path, arguments.every)
     with screen.live() as show:

@@ -53,7 +53,7 @@ class Simulation(_Body):
     error_rate: float = Field(0.01, ge=0, lt=1)
     error_ratio: float = Field(1.0, ge=0)
     requests_per_s: float = Field(1.0, gt=0, le=1000)
-    runs: int = Field(20, ge=1, le=50)
+    runs: int = Field(5, ge=1, le=20, description="each may take seconds; the command plays as many as you like")
     seed: int = 7
 
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -44,6 +44,11 @@ def live() -> Iterator[Callable[[Json], None]]:
     """A picture that is drawn anew with each call."""
     with Live(console=console, auto_refresh=False) as drawing:
         yield lambda data: drawing.update(picture(data), refresh=True)
+
+
+def busy(text: str) -> AbstractContextManager[object]:
+    """Says that something takes its time, where a person watches; never on standard output."""
+    return Console(stderr=True).status(text)
 
 
 def explain(data: Json) -> None:

@@ -55,6 +55,9 @@ def vector_of(answer: Mapping[str, Any]) -> list[float] | None:
     choices = answer.get("choices")
     if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
         return None
+    message = choices[0].get("message")
+    if isinstance(message, dict) and message.get("tool_calls"):
+        return None  # a call acts: that its words were likely does not make it safe
     try:
         found = features(_content(choices[0].get("logprobs")))
     except (AttributeError, TypeError, ValueError):  # a server's own idea of the format

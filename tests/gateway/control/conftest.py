@@ -31,7 +31,7 @@ class Live:
 
 ROUTES = {
     "good": GOOD, "sliced": SLICED, "breaking": BREAKING, "silent": GOOD, "verbs": GOOD, "killed": GOOD, "audited": GOOD,
-    "hybrid": UNSURE, "unlearnt": UNSURE,
+    "hybrid": UNSURE, "unlearnt": UNSURE, "team/verbs": GOOD,
 }  # fmt: skip
 PLACES = {BREAKING: "faults", UNSURE: "unsure"}
 

@@ -119,6 +119,15 @@ def test_prechecks_hold(run: Command, live: Live, tmp_path: Path) -> None:
     run("abort", name)
 
 
+def test_a_route_with_a_slash(run: Command, live: Live, tmp_path: Path) -> None:
+    path = tmp_path / "slash.yaml"
+    path.write_text(yaml.safe_dump({"route": "team/verbs", "student": GOOD}))
+    name = run.json("start", path)["id"]
+    assert name == "team-verbs-1"
+    assert run.json("status", "team/verbs")["id"] == name
+    assert run.json("abort", "team/verbs")["phase"] == "aborted"
+
+
 def test_plan(run: Command, spec: Path) -> None:
     data = run.json("plan", spec, "--requests-per-s", 2, "--agreement", 0.98)
     assert [step["name"] for step in data["steps"]] == ["shadow", "canary-10", "full"]

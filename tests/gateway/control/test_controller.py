@@ -51,6 +51,22 @@ def test_a_good_student_graduates(world: World) -> None:
     assert kinds == ["start", "prechecked", "advance", "advance", "advance"]
 
 
+def test_a_drop_after_promotion_rolls_back(world: World) -> None:
+    world.start(audit=0.5, harm=[{"agreement": {"p0": 0.01}}])
+    world.look(3)
+    world.verb("promote", full=True)
+    assert (world.phase, world.route.mode, world.route.audit_bp) == (Phase.PROMOTED, "student", 5000)
+    for _ in range(5):
+        world.ask(100, agree=0.95)
+        world.look(1)
+    assert world.phase is Phase.PROMOTED
+    for _ in range(5):
+        world.ask(100, agree=0.5)
+        world.look(1)
+    assert (world.phase, world.route.mode) == (Phase.ROLLING_BACK, "teacher")
+    assert "harm gate watch" in world.row.state.note
+
+
 def test_silence_moves_nothing(world: World) -> None:
     world.start(stale_after="60s")
     world.look(3)

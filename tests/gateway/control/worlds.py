@@ -117,8 +117,9 @@ class World:
             )
             lines.append(json.dumps(one))
             if decision.shadow and arm == decision.arm:
-                other = record(f"copy-{self.asked}", self.now, decision, "student", "shadow", says, prompt)
-                lines.append(json.dumps({**other, "role": "shadow", "parent_id": one["id"]}))
+                role, to, said = ("shadow", "student", says) if arm == "teacher" else ("audit", "teacher", "yes")
+                other = record(f"copy-{self.asked}", self.now, decision, to, role, said, prompt)
+                lines.append(json.dumps({**other, "role": role, "parent_id": one["id"]}))
         return lines
 
 

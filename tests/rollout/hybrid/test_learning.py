@@ -2,6 +2,7 @@
 
 import json
 import random
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ def samples(count: int, seed: int = 3) -> list[Sample]:
     return [([m, m, m, -0.1], rng.random() < max(0.0, 0.6 - m / 1.5)) for m in margins]
 
 
-def answer(*margins: float) -> dict[str, object]:
+def answer(*margins: float) -> dict[str, Any]:
     content = [
         {"token": "yes", "logprob": -0.1, "top_logprobs": [{"logprob": -0.1}, {"logprob": -0.1 - margin}]}
         for margin in margins
@@ -64,6 +65,7 @@ def test_a_student_that_is_never_good_enough_gets_none() -> None:
         {"choices": [{"logprobs": {"content": 3}}]}, {"choices": [{"logprobs": {"content": [3]}}]},
         {"choices": [{"logprobs": {"tokens": ["a"], "token_logprobs": [-1.0], "top_logprobs": []}}]},
         {"choices": [{}, {}]},
+        {"choices": [{**answer(5.0)["choices"][0], "message": {"tool_calls": [{}]}}]},
     ],
 )  # fmt: skip
 def test_strange_answers_have_no_features(strange: dict[str, object]) -> None:
