@@ -1,8 +1,8 @@
 """What the rollouts API accepts: pydantic at the edge, refused where it could never work."""
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gateway.errors import ConfigError, RequestError, did_you_mean
 from gateway.routes import Settings
@@ -14,6 +14,8 @@ from rollout.spec import Spec
 
 # Gates that nothing feeds yet: a rollout that asks for one would wait for ever.
 UNFED = {Discordant: "an incumbent student beside the new one", Scores: "a judge"}
+# Simulated requests a second over all runs of one call.
+MOST_SIMULATED_PER_S = 20
 
 
 class _Body(BaseModel):
@@ -55,6 +57,16 @@ class Simulation(_Body):
     requests_per_s: float = Field(1.0, gt=0, le=1000)
     runs: int = Field(5, ge=1, le=20, description="each may take seconds; the command plays as many as you like")
     seed: int = 7
+
+    @model_validator(mode="after")
+    def bounded(self) -> Self:
+        """A run costs as much as it has requests, and the admin plane must stay at hand."""
+        if self.runs * self.requests_per_s > MOST_SIMULATED_PER_S:
+            raise ValueError(
+                f"runs times requests_per_s may be at most {MOST_SIMULATED_PER_S} here; "
+                "`graduand rollout simulate` plays as much as you like"
+            )
+        return self
 
 
 def startable(data: dict[str, Any], settings: Settings) -> tuple[Spec, dict[str, Any]]:

@@ -148,6 +148,9 @@ def test_simulate(run: Command, live: Live, tmp_path: Path) -> None:
     assert told["described"]["promoted"] == 1
     assert told["harmful"]["promoted"] == 0
     assert "false promotion" in run("simulate", path, "--runs", 2)
+    much = live.gateway.admin.post("/v1/rollouts/simulate", json={"spec": data, "runs": 2, "requests_per_s": 11})
+    assert much.status_code == 422
+    assert "at most 20" in much.json()["error"]["message"]
     api = live.gateway.admin.post("/v1/rollouts/simulate", json={"spec": data, "runs": 2})
     assert api.json()["students"]["described"]["runs"] == 2
     logs = live.gateway.folder / "logs"
