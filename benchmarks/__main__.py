@@ -6,7 +6,6 @@ of all scenarios and rows are interleaved, so that what else the machine does fa
 
 import argparse
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from benchmarks import plot, proof, report
 from benchmarks.environments import ROOT, Unavailable, program
 from benchmarks.fleet import Fleet
 from benchmarks.load import Figures, LoadError
+from benchmarks.machine import machine
 from benchmarks.peers import DIRECT, NGINX, PEERS, Peer
 from benchmarks.process import Server
 from benchmarks.results import Results, targets
@@ -84,14 +84,8 @@ def cores(text: str) -> tuple[int, int]:
 
 def settings(given: argparse.Namespace) -> dict[str, str | float]:
     """What the report says about how it was made."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
     return {
-        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "processor": model,
-        "cores": f"{os.cpu_count()}",
-        "system": f"Linux {platform.release().split('-')[0]}",
-        "Python": platform.python_version(),
+        **machine(),
         "rounds": given.rounds,
         "seconds": given.seconds,
         "load before": f"{os.getloadavg()[0]:.1f}",

@@ -24,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks import mixture, resident, soak_report
 from benchmarks.environments import ROOT, Unavailable
 from benchmarks.fleet import READY_TIMEOUT_S, probe
+from benchmarks.machine import machine
 from benchmarks.mixture import CUT_STREAM, CUT_WAITING, STREAMED, UNKNOWN, WHOLE, Mixture
 from benchmarks.peers import Place, graduand
 from benchmarks.process import Server, free_port
@@ -113,7 +114,7 @@ def _await(server: Server, port: int) -> None:
 async def load(gateway: Gateway, requests: int) -> Soak:
     """Send all requests; look at the worker every second."""
     mixed = Mixture(gateway.port, requests, CLIENTS)
-    soak = Soak(requests, CLIENTS, mixture.USERS, soak_report.machine(), resident.descriptors(gateway.worker))
+    soak = Soak(requests, CLIENTS, mixture.USERS, machine(), resident.descriptors(gateway.worker))
     began = moved_at = said_at = time.monotonic()
     last = -1
     mixed.start()

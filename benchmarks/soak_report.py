@@ -4,10 +4,7 @@ Growth is judged between two medians, since a single look at the memory catches 
 """
 
 import json
-import os
-import platform
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -80,22 +77,6 @@ def growth(soak: Soak, what: str) -> float:
     return statistics.median(getattr(one, what) for one in last) - statistics.median(
         getattr(one, what) for one in first
     )
-
-
-def machine() -> dict[str, str]:
-    """What the run is made on, and whether the hot path is compiled."""
-    from gateway.dataplane import exchange
-
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
-    return {
-        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "processor": model,
-        "cores": f"{os.cpu_count()}",
-        "system": f"Linux {platform.release().split('-')[0]}",
-        "Python": platform.python_version(),
-        "hot path": "plain Python" if exchange.__file__.endswith(".py") else "compiled",
-    }
 
 
 def write(soak: Soak, folder: Path) -> None:
