@@ -15,7 +15,7 @@ from gateway.dataplane.asking import ClientGone, Question
 from gateway.dataplane.client import Call
 from gateway.dataplane.failures import Failure, UpstreamFailed
 from gateway.dataplane.fiber import Fiber
-from gateway.dataplane.server import JSON, ClientConnection, Request
+from gateway.dataplane.server import JSON, ClientConnection, Request, retry_after
 from gateway.dataplane.shadow import Copy
 from gateway.dataplane.targets import RouteTargets, Target
 from gateway.errors import RequestError, did_you_mean
@@ -28,7 +28,7 @@ from rollout.hybrid.scorer import Scorer
 if TYPE_CHECKING:
     from gateway.dataplane.plane import Plane
 
-# Held back of a stream with `release: window`: enough events for a fallback to stay possible while an answer begins.
+# Held back of a stream with `release: window`: enough for a fallback to stay possible while an answer begins.
 WINDOW_BYTES = 4096
 FORWARDED_HEADERS = (b"openai-beta", b"traceparent", b"tracestate")
 # Bodies of requests without a right to be served are not kept: nobody may fill the disk for free.
@@ -301,27 +301,24 @@ class Exchange:
         self._plane.metrics.add(m.REJECTED, (error.code or error.kind,))
         self._status, self._error = error.status, error.code or error.kind
         body = error_body(error.message, error.kind, param=error.param, code=error.code)
-        wait = b"" if error.retry_after_s is None else b"retry-after: %d\r\n" % (error.retry_after_s + 0.999)
         if self._endpoint.lorax:
             body = lorax.error(body, error.status)
         if not self._gone:
+            wait = retry_after(error.retry_after_s)
             self._connection.respond(error.status, b"%bx-graduand-id: %b\r\n%b" % (JSON, self._id.encode(), wait), body)
 
     def _fail(self, failure: Failure) -> None:
         if self._gone or self._whole:
             return
         self._status, self._error = failure.status, failure.cause
-        if failure.cause == "content_filter":
-            self._error = "content_filter"
         kind = "rate_limit_error" if failure.status == 429 else "server_error"
         message = failure.message if failure.status == 500 else f"{failure.message} (route {self._route_name})"
         body = failure.body or error_body(message, kind, code=failure.cause)
         if self._endpoint.lorax:
             body = lorax.error(body, failure.status)
         self._answer = body.decode("utf-8", "replace")
-        wait = failure.retry_after_s
-        retry = b"" if wait is None else b"retry-after: %d\r\n" % (wait + 0.999)
-        self._connection.respond(failure.status, JSON + self._headers() + retry, body)
+        headers = JSON + self._headers() + retry_after(failure.retry_after_s)
+        self._connection.respond(failure.status, headers, body)
 
     def _break(self, failure: Failure) -> None:
         self._error = failure.cause

@@ -16,7 +16,7 @@ from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.fleet import Fleet
 from gateway.dataplane.keys import ClientKeys, KeyLimits
 from gateway.dataplane.meters import Meters
-from gateway.dataplane.server import JSON, ClientConnection, Request
+from gateway.dataplane.server import JSON, ClientConnection, Request, retry_after
 from gateway.dataplane.shadow import Shadower
 from gateway.dataplane.targets import Target, resolve
 from gateway.errors import RequestError, did_you_mean
@@ -91,10 +91,8 @@ class Plane:
             self._handle_other(connection, request)
         except RequestError as error:
             self.metrics.add(m.REJECTED, (error.code or error.kind,))
-            wait = b"" if error.retry_after_s is None else b"retry-after: %d\r\n" % (error.retry_after_s + 0.999)
-            connection.respond(
-                error.status, JSON + wait, error_body(error.message, error.kind, param=error.param, code=error.code)
-            )
+            body = error_body(error.message, error.kind, param=error.param, code=error.code)
+            connection.respond(error.status, JSON + retry_after(error.retry_after_s), body)
 
     def admit(self, connection: ClientConnection, request: Request) -> int:
         """The client's number; raise RequestError if its key is unknown or has used up its limits."""
