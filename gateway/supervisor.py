@@ -54,12 +54,16 @@ class Supervisor:
     """Keeps the children of one configuration file alive."""
 
     def __init__(self, path: Path) -> None:
+        self._stopping = False
+        self._reload = False
+        # First of all: whoever is told to end while it starts must leave nothing behind either.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._ask_reload)
         self._path = path
         self._settings = config.load(path)
         # Made here, once, so that the processes that are about to start do not race to make it.
         SqliteStore(config.local_path(self._settings.state)).close()
-        self._stopping = False
-        self._reload = False
         self._run_folder = Path(tempfile.mkdtemp(prefix="graduand-"))
         admin = _bind(self._settings.admin, "admin", shared=False)
         listeners = [_bind(self._settings.listen, "listen", shared=True)]
@@ -77,9 +81,6 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until SIGTERM or Ctrl-C; return the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
-        signal.signal(signal.SIGHUP, self._ask_reload)
         try:
             while not self._stopping:
                 self._keep_alive()

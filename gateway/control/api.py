@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
 
-from gateway.config import local_path
-from gateway.control import moves, planning, views
+from gateway.config import budgets_folder, local_path
+from gateway.control import allowance, moves, planning, views
 from gateway.control.requests import NewRollout, Plan, Simulation, Verb, startable
 from gateway.control.rows import Row
 from gateway.control.store import RolloutStore
@@ -56,8 +56,10 @@ def router(settings: Callable[[], Settings]) -> APIRouter:
     def plan(wanted: Plan) -> Json:
         spec, _ = startable(wanted.spec, settings())
         route = settings().routes[spec.route]
-        per_s = wanted.requests_per_s or planning.traffic(local_path(settings().logs), spec.route)
-        return planning.plan(spec, per_s, wanted.agreement, route.shadow_bp / 10_000)
+        seen = planning.traffic(local_path(settings().logs), spec.route)
+        per_s = wanted.requests_per_s or (None if seen is None else seen.per_s)
+        copies = planning.Copies(route.shadow_bp / 10_000, planning.copies_a_day(route.shadow_budget, seen))
+        return planning.plan(spec, per_s, wanted.agreement, copies)
 
     @rollouts.post("/simulate")
     def simulate(wanted: Simulation) -> Json:
@@ -126,4 +128,7 @@ def _data(verb: str, wanted: Verb) -> Json:
 def _status(state: RolloutStore, row: Row, settings: Settings) -> Json:
     now = time.time()
     _, _, until = state.lease()
-    return views.status(row, now, applied=moves.applied(state, row, settings.workers), leader=now < until)
+    route = settings.routes.get(row.state.spec.route)
+    delays = () if route is None else allowance.delays(budgets_folder(settings), route, now)
+    applied = moves.applied(state, row, settings.workers)
+    return views.status(row, now, applied=applied, leader=now < until, delays=delays)

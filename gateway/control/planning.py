@@ -1,14 +1,16 @@
 """What a rollout will take at today's traffic, before it is started; and what its policy does to students, simulated."""
 
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 
+from gateway.routes import Budget
 from rollout import planning, wording
 from rollout.simulate.policy import Scenario, many
 from rollout.spec import GateSpec, Spec, Step
@@ -19,10 +21,37 @@ READ_BYTES = 16 << 20
 PAIRS_AT_MOST = 16_384
 
 
-def traffic(folder: Path, route: str, now: float | None = None) -> float | None:
-    """Requests a second on a route, from the end of the log; None without any."""
+DAY_S = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What the end of the log has of a route."""
+
+    per_s: float
+    tokens: float  # a request, prompt and answer
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """How many requests are copied: a share of them, and so many a day at most."""
+
+    share: float = 1.0
+    a_day: float = math.inf
+
+
+def copies_a_day(budget: Budget, seen: Traffic | None) -> float:
+    """What a budget allows; tokens are reckoned by those of the requests in the log, if there are any."""
+    most = float(budget.requests_per_day or math.inf)
+    if budget.tokens_per_day and seen is not None and seen.tokens > 0:
+        most = min(most, budget.tokens_per_day / seen.tokens)
+    return most
+
+
+def traffic(folder: Path, route: str, now: float | None = None) -> Traffic | None:
+    """Requests on a route, from the end of the log; None without any."""
     wanted = b'"route":' + orjson.dumps(route)
-    times: list[float] = []
+    found: list[tuple[float, float]] = []
     left = READ_BYTES
     for path in sorted((folder / "segments").glob("*.jsonl"), key=lambda one: one.stat().st_mtime, reverse=True):
         size = path.stat().st_size
@@ -31,30 +60,32 @@ def traffic(folder: Path, route: str, now: float | None = None) -> float | None:
             data = file.read(left)
         for line in data.splitlines()[1 if size > left else 0 :]:
             if wanted in line and b'"role":"served"' in line:
-                times.append(_time(line))
+                found.append(_time_and_tokens(line))
         left -= len(data)
         if left <= 0:
             break
-    if len(times) < 2:
+    if len(found) < 2:
         return None
-    span = (time.time() if now is None else now) - min(times)
-    return len(times) / max(span, 1e-3)
+    span = (time.time() if now is None else now) - min(at for at, _ in found)
+    return Traffic(len(found) / max(span, 1e-3), sum(tokens for _, tokens in found) / len(found))
 
 
-def _time(line: bytes) -> float:
+def _time_and_tokens(line: bytes) -> tuple[float, float]:
     try:
-        return float(orjson.loads(line)["time"])
+        record = orjson.loads(line)
+        usage = record["usage"]
+        return float(record["time"]), float(usage["prompt_tokens"] + usage["completion_tokens"])
     except (orjson.JSONDecodeError, LookupError, TypeError):
-        return float("inf")
+        return math.inf, 0.0
 
 
-def plan(spec: Spec, per_s: float | None, agreement: float | None, shadow_share: float = 1.0) -> Json:
+def plan(spec: Spec, per_s: float | None, agreement: float | None, copies: Copies = Copies()) -> Json:
     """Pairs and time for each step, and what will probably hold it up."""
     gates = [_gate(gate, agreement) for gate in spec.gates]
     pairs = None if any(gate["pairs"] is None for gate in gates) else max(gate["pairs"] for gate in gates)
     steps, proved = [], False
     for step in spec.steps:
-        steps.append(_step(step, per_s, shadow_share, None if proved else pairs, spec))
+        steps.append(_step(step, per_s, copies, None if proved else pairs))
         proved = True
     seconds = [step["seconds"] for step in steps]
     known = [value for value in seconds if value is not None]
@@ -76,14 +107,24 @@ def _gate(gate: GateSpec, agreement: float | None) -> Json:
     return {"name": gate.name, "p0": p0, "assumed": assumed, "pairs": pairs}
 
 
-def _step(step: Step, per_s: float | None, shadow_share: float, pairs: int | None, spec: Spec) -> Json:
-    share = shadow_share if step.kind == "shadow" else step.weight_bp / 10_000
+def _step(step: Step, per_s: float | None, copies: Copies, pairs: int | None) -> Json:
+    share = copies.share if step.kind == "shadow" else step.weight_bp / 10_000
     wanted = max(step.n_min, pairs or 0) if step.kind == "shadow" else step.n_min
     rate = None if per_s is None else per_s * share
-    seconds = None if not rate else max(step.dwell_s, wanted / rate)
-    waits = "traffic" if seconds is not None and seconds > step.dwell_s else "dwell"
+    took = wanted / rate if rate else None
+    budgeted = _budgeted_s(wanted, rate, copies.a_day) if rate and step.kind == "shadow" else 0.0
+    seconds = None if took is None else max(step.dwell_s, took, budgeted)
+    waits = "dwell" if seconds is None or seconds <= step.dwell_s else "traffic" if seconds == took else "shadow_budget"
     late = seconds is not None and seconds > step.t_max_s
     return {"name": step.name, "observations": wanted, "seconds": seconds, "waits_for": waits, "too_slow": late}
+
+
+def _budgeted_s(wanted: int, rate: float, a_day: float) -> float:
+    """Seconds until so many copies are made at `rate` a second, beginning at midnight with a fresh budget."""
+    if rate * DAY_S <= a_day:
+        return wanted / rate
+    days = math.ceil(wanted / a_day) - 1  # that are used up before the last
+    return days * DAY_S + (wanted - days * a_day) / rate
 
 
 def _blocker(steps: list[Json], gates: list[Json]) -> str:

@@ -29,8 +29,8 @@ def line(row: Row) -> Json:
     }  # fmt: skip
 
 
-def status(row: Row, now: float, *, applied: bool, leader: bool) -> Json:
-    """Everything about where a rollout stands."""
+def status(row: Row, now: float, *, applied: bool, leader: bool, delays: tuple[str, ...] = ()) -> Json:
+    """Everything about where a rollout stands; `delays` are what else keeps pairs from coming."""
     state = row.state
     evidence = row.ledger.snapshot(
         trips=trips(row), weights_applied=applied, threshold_ready=thresholds.ready(row, now)
@@ -54,7 +54,7 @@ def status(row: Row, now: float, *, applied: bool, leader: bool) -> Json:
         "counts": row.counts,
         "seconds_left": progress.seconds_left(state, row.ledger, now),
         "threshold": _threshold(row, now),
-        "reasons": explain(row, evidence, now, leader=leader),
+        "reasons": [*explain(row, evidence, now, leader=leader), *(() if row.at_rest else delays)],
         "applied": applied,
         "controller": leader or row.at_rest,
         "possible": possible(row),

@@ -4,7 +4,8 @@ What the teacher answered goes to the student in the shadow (role `shadow`), and
 the teacher (role `audit`), or nobody would know whether the student is still right.
 
 A copy starts only when the client has its whole answer, so it cannot delay or change what is served. Copies beyond the
-bounds are dropped and counted. Each has its own record, whose `parent_id` is the served request's id.
+bounds are dropped and counted, as are those beyond the day's budget. Each has its own record, whose `parent_id` is the
+served request's id.
 """
 
 from collections import deque
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway import record
-from gateway.dataplane import answers, hybrid
+from gateway.dataplane import answers, budget, hybrid
 from gateway.dataplane.asking import Question
 from gateway.dataplane.client import Call
 from gateway.dataplane.failures import UpstreamFailed
@@ -43,6 +44,11 @@ class Copy:
     decision: Decision
     client: int
 
+    @property
+    def slot(self) -> int:
+        """Which of the route's budgets pays for it."""
+        return budget.SHADOW if self.target.arm == STUDENT else budget.AUDIT
+
 
 class Shadower:
     """Runs copies, a few at a time."""
@@ -62,6 +68,9 @@ class Shadower:
         """Queue a copy, or drop and count it."""
         if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + len(copy.body) > MAX_WAITING_BYTES:
             self._plane.metrics.add(m.SHADOWS, (copy.targets.route.name, "dropped"))
+            return
+        if not self._plane.budgets.admit(copy.targets.route, copy.slot, self._plane.wall()):
+            self._plane.metrics.add(m.SHADOWS, (copy.targets.route.name, "over_budget"))
             return
         self._waiting.append(copy)
         self._waiting_bytes += len(copy.body)
@@ -111,7 +120,10 @@ class _Shadow:
         except UpstreamFailed as failed:
             error = failed.failure.cause
         plane.metrics.add(m.SHADOWS, (route.name, error or "ok"))
-        plane.log.append(self._record(question, error))
+        usage = record.usage_of(self._usage, self._pieces, len(copy.body), completed=error is None)
+        if error is None or self._pieces:
+            plane.budgets.spend(route, copy.slot, usage["prompt_tokens"] + usage["completion_tokens"], plane.wall())
+        plane.log.append(self._record(question, error, usage))
 
     async def _take(self, call: Call, target: Target) -> None:
         if b"event-stream" not in call.headers.get(b"content-type", b""):
@@ -135,7 +147,7 @@ class _Shadow:
             self._answer = assembly.encoded()
             self._usage, self._pieces, self._served_model = assembly.usage, assembly.pieces, reader.served_model
 
-    def _record(self, question: Question, error: str | None) -> dict[str, Any]:
+    def _record(self, question: Question, error: str | None, usage: dict[str, Any]) -> dict[str, Any]:
         copy, began, route = self._copy, self._began, self._copy.targets.route
         arm = copy.target.arm
         role = "shadow" if arm == STUDENT else "audit"
@@ -150,6 +162,5 @@ class _Shadow:
                 "ttft_ms": None if self._first_at is None else round((self._first_at - began) * 1000, 3),
                 "total_ms": round((self._plane.clock() - began) * 1000, 3),
             },
-            usage=record.usage_of(self._usage, self._pieces, len(copy.body), completed=error is None),
-            attempts=question.attempts, error=error, client=copy.client,
+            usage=usage, attempts=question.attempts, error=error, client=copy.client,
         )  # fmt: skip
