@@ -111,6 +111,8 @@ class Gatherer:
         row.ledger.pair(Pair(at, found.agreed, found.fields, slices=parts, unparsed=bool(found.unparsed)))
         if thresholds.sampling(row) and copy_role == "shadow" and found.agreed is not None:
             self._sample(row, student, disagreed=not found.agreed)
+        if found.off_schema:
+            row.count("student off schema")
         if found.agreed is None:
             row.count(f"unscored: {found.unscored.partition(':')[0]}")
         if found.agreed is False:
