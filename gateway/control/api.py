@@ -64,7 +64,10 @@ def router(settings: Callable[[], Settings]) -> APIRouter:
     @rollouts.post("/simulate")
     def simulate(wanted: Simulation) -> Json:
         spec = specfile.read(wanted.spec)
-        scenario = Scenario(wanted.agreement, wanted.error_rate, wanted.error_ratio, wanted.requests_per_s)
+        scenario = Scenario(
+            wanted.agreement, separation=wanted.separation, error_rate=wanted.error_rate,
+            error_ratio=wanted.error_ratio, requests_per_s=wanted.requests_per_s,
+        )  # fmt: skip
         return {"runs": wanted.runs, "students": planning.simulate(spec, scenario, wanted.runs, wanted.seed)}
 
     @rollouts.get("/{name}")

@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,29 +161,20 @@ def _warnings(spec: Spec, per_s: float | None) -> list[str]:
     return found
 
 
-def simulate(
-    spec: Spec, scenario: Scenario, runs: int, seed: int, agreement: float | list[bool] | None = None
-) -> dict[str, Json]:
-    """The policy against the student described, one exactly at the bound, and one that does harm."""
+def simulate(spec: Spec, scenario: Scenario, runs: int, seed: int) -> dict[str, Json]:
+    """The policy against the student described or logged, one exactly at the bound, and one that does harm."""
     rng = np.random.default_rng(seed)
     p0 = next((float(gate.start["p0"]) for gate in spec.gates if gate.signal == "agreement"), 0.95)
     harm = next((float(gate.start["p0"]) for gate in spec.harm if gate.signal == "agreement"), p0 - 0.05)
+    beside = Scenario(p0, separation=scenario.separation, requests_per_s=scenario.requests_per_s)
     worlds = {
-        "described": scenario.agreement if agreement is None else agreement,
-        "at the bound": p0,
-        "harmful": max(0.01, harm - 0.05),
+        "described": scenario,
+        "at the bound": beside,
+        "harmful": replace(beside, agreement=max(0.01, harm - 0.05)),
     }
     summaries = {}
-    for name, value in worlds.items():
-        base = scenario if name == "described" else Scenario(value, requests_per_s=scenario.requests_per_s)
-        played = many(spec, _with(base, value), rng, runs)
-        shown = float(np.mean(value)) if isinstance(value, Sequence) else value
+    for name, world in worlds.items():
+        played = many(spec, world, rng, runs)
+        shown = float(np.mean(world.agreement))
         summaries[name] = {"agreement": shown, **asdict(played)}
     return summaries
-
-
-def _with(scenario: Scenario, agreement: float | Sequence[bool]) -> Scenario:
-    return Scenario(
-        agreement, scenario.error_rate, scenario.error_ratio, scenario.requests_per_s, scenario.shadow_share,
-        scenario.look_s, scenario.horizon_s, scenario.breaks_at, scenario.broken_agreement,
-    )  # fmt: skip
