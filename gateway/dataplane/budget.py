@@ -1,6 +1,6 @@
 """What copies may cost a day: requests and tokens of each route, counted exactly by all workers of the machine.
 
-Days are UTC's. A copy counts when it is let through, its tokens when its answer has ended: so requests are never more
+Days are UTC's. A copy counts when it starts, its tokens when its answer has ended: so requests are never more
 than allowed, and tokens at most by what was under way when they ran out. The counts lie beside the state file, one file
 a route, and outlive workers and the gateway. A budget that cannot be counted lets nothing through: copies cost money.
 """

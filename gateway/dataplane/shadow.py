@@ -69,9 +69,6 @@ class Shadower:
         if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + len(copy.body) > MAX_WAITING_BYTES:
             self._plane.metrics.add(m.SHADOWS, (copy.targets.route.name, "dropped"))
             return
-        if not self._plane.budgets.admit(copy.targets.route, copy.slot, self._plane.wall()):
-            self._plane.metrics.add(m.SHADOWS, (copy.targets.route.name, "over_budget"))
-            return
         self._waiting.append(copy)
         self._waiting_bytes += len(copy.body)
         # Started by the event loop, so that whatever else this served request still does comes first.
@@ -81,6 +78,10 @@ class Shadower:
         while self._waiting and self._under_way < MAX_UNDER_WAY:
             copy = self._waiting.popleft()
             self._waiting_bytes -= len(copy.body)
+            # Asked when it starts, not when it is queued: what those before it have cost is known better by then.
+            if not self._plane.budgets.admit(copy.targets.route, copy.slot, self._plane.wall()):
+                self._plane.metrics.add(m.SHADOWS, (copy.targets.route.name, "over_budget"))
+                continue
             self._under_way += 1
             Fiber(self._run(copy), self._plane.crashed).resume()
 
