@@ -282,7 +282,7 @@ def _started(places: Places, adapters: Mapping[Task, str], why: str) -> list[Rol
     for number, (task, adapter) in enumerate(adapters.items()):
         spec = write_spec(places.folder, task, adapter)
         if number == 0:
-            console.print(spec.read_text().rstrip(), style="cyan", highlight=False, soft_wrap=True)
+            console.print(escape(spec.read_text().rstrip()), style="cyan", highlight=False, soft_wrap=True)
             _command(places, "rollout", "plan", str(spec), "--admin", places.admin_url)
         _command(places, "rollout", "start", str(spec), "--why", why, "--admin", places.admin_url)
     return [newest(places.admin_url, task) for task in adapters]

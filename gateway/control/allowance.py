@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.dataplane import budget
-from gateway.routes import Route
+from gateway.routes import Budget, Route
 
 Json = dict[str, Any]
 KINDS = (("shadow", budget.SHADOW), ("audit", budget.AUDIT))
@@ -42,7 +42,7 @@ def _shown(folder: Path, route: Route, slot: int, now: float) -> Json | None:
     }  # fmt: skip
 
 
-def _parts(allowed: budget.Budget, requests: int, tokens: int) -> str:
+def _parts(allowed: Budget, requests: int, tokens: int) -> str:
     parts = ((requests, allowed.requests_per_day, "requests"), (tokens, allowed.tokens_per_day, "tokens"))
     return ", ".join(f"{used} of {most} {unit}" for used, most, unit in parts if most)
 

@@ -70,7 +70,7 @@ def fitted(name: str, folder: Path) -> Path:
     out = cache_folder() / "test-students"
     done = subprocess.run(
         [sys.executable, "-m", "gateway", "train", "fit", "--data", str(rows), "--out", str(out), "--name", name,
-         "--epochs", "2", "--threads", "1", "--seed", "7", "--json"],
+         "--epochs", "3", "--threads", "1", "--seed", "7", "--json"],
         capture_output=True, text=True, timeout=900, cwd=ROOT, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

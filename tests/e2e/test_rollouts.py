@@ -44,7 +44,7 @@ class Place:
         asked = list(itertools.islice(source, 5000))
         return Users(
             self.gateway.port, route, threads=THREADS, pause_s=THREADS / per_s,
-            messages=lambda number: asked[number % len(asked)],
+            question=lambda number: {"messages": asked[number % len(asked)], "temperature": 0, "max_tokens": 8},
         )  # fmt: skip
 
 

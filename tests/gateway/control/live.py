@@ -156,9 +156,9 @@ class Reply:
     worker_died: bool = False
 
 
-def ticket(number: int) -> list[Json]:
-    """The chat of one user."""
-    return [{"role": "user", "content": prompt(number)}]
+def ticket(number: int) -> Json:
+    """What one user asks."""
+    return {"messages": [{"role": "user", "content": prompt(number)}]}
 
 
 @dataclass
@@ -170,7 +170,7 @@ class Users:
     people: int = 100_000
     threads: int = 4
     pause_s: float = 0.0
-    messages: Callable[[int], list[Json]] = ticket
+    question: Callable[[int], Json] = ticket
     replies: list[Reply] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -207,7 +207,7 @@ class Users:
 
     def _ask(self, client: Client, number: int) -> None:
         user, began = f"user-{number % self.people}", time.time()
-        got = client.ask({"model": self.route, "user": user, "messages": self.messages(number)})
+        got = client.ask({"model": self.route, "user": user, **self.question(number)})
         assert got.status == 200, got.body
         head = got.headers
         self.replies.append(
