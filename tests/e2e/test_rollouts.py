@@ -19,7 +19,7 @@ from tests.e2e.students import SLICE, TASK, TEACHER, Server
 from tests.gateway.control.live import Rollouts, Users
 from tests.gateway.running import Gateway, until, upstream
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 Json = dict[str, Any]
 # What the engine answers a second, with room for slow machines: every request is also copied to the student.
