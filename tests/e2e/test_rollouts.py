@@ -22,8 +22,8 @@ from tests.gateway.running import Gateway, until, upstream
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 Json = dict[str, Any]
-# What the engine answers a second, with room for slow machines: every request is also copied to the student.
-REQUESTS_PER_S = 6.0
+REQUESTS_PER_S = 8.0
+MOST_WAITING = 6  # copies: a queue of one step would keep the real requests of the next waiting
 THREADS = 4
 HELD_S = 6.0
 
@@ -39,13 +39,15 @@ class Place:
     frail: Server
 
     def traffic(self, route: str, per_s: float = REQUESTS_PER_S, seed: int = 1) -> Users:
-        """Customers who keep asking, each of them new."""
-        source = students.arrivals(seed)
-        asked = list(itertools.islice(source, 5000))
-        return Users(
-            self.gateway.port, route, threads=THREADS, pause_s=THREADS / per_s,
-            question=lambda number: {"messages": asked[number % len(asked)], "temperature": 0, "max_tokens": 8},
-        )  # fmt: skip
+        """Customers who keep asking, each of them new; slower where the engine cannot keep up with the copies."""
+        asked = list(itertools.islice(students.arrivals(seed), 5000))
+
+        def question(number: int) -> Json:
+            while self.gateway.total("graduand_shadow_queue") > MOST_WAITING:
+                time.sleep(0.1)
+            return {"messages": asked[number % len(asked)], "temperature": 0, "max_tokens": 8}
+
+        return Users(self.gateway.port, route, threads=THREADS, pause_s=THREADS / per_s, question=question)
 
 
 @pytest.fixture(scope="module")
