@@ -128,7 +128,7 @@ def test_a_good_student_is_promoted_by_itself(place: Place, tell: Tell) -> None:
 
 def test_a_student_that_is_worse_on_one_slice_is_held(place: Place, tell: Tell) -> None:
     name = place.rollouts.start(
-        "sliced", place.sliced, steps=[{"shadow": {"pairs": 100, "t_max": "75s"}}, canary(10, 5), "full"],
+        "sliced", place.sliced, steps=[{"shadow": {"pairs": 100, "t_max": "2m"}}, canary(10, 5), "full"],
         gates=["agreement 0.7", {"agreement": {"p0": 0.7, "slice": SLICE}}], slices={SLICE: {"label": SLICE}},
         stale_after="2m",
     )  # fmt: skip
