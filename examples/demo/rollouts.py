@@ -89,6 +89,11 @@ def follow(
             time.sleep(LOOK_EVERY_S)
 
 
+def phase(admin_url: str, rollout: Rollout) -> str:
+    """Where it is now."""
+    return str(_get(admin_url, f"/v1/rollouts/{rollout.id}")["phase"])
+
+
 def _look(admin_url: str, rollout: Rollout, told: Callable[[Rollout, Json], None]) -> None:
     rollout.status = _get(admin_url, f"/v1/rollouts/{rollout.id}")
     events = _get(admin_url, f"/v1/rollouts/{rollout.id}/history")["events"]
