@@ -43,11 +43,20 @@ class Watch:
             raise GateError(f"with p0 = {self.p0} a watch needs multiples between 1 and {1 / (1 - self.p0):.3g}")
         self.log_m1 = list(self.log_m1) or [0.0] * len(self.multiples)
 
-    def update(self, agreed: bool) -> None:
-        """Count one audited answer."""
+    def update(self, agreed: float) -> None:
+        """Count one audited answer: whether it agreed, or its score in [0, 1].
+
+        A score between counts as a mixture of both, whose mean under the null is at most 1 as well, since the ratio is
+        linear in it.
+        """
+        if not 0 <= agreed <= 1:
+            raise GateError(f"a score must lie in [0, 1]; it is {agreed!r}")
         miss = 1 - self.p0
         for at, multiple in enumerate(self.multiples):
-            ratio = math.log1p(-multiple * miss) - math.log(self.p0) if agreed else math.log(multiple)
+            if agreed in (0, 1):
+                ratio = math.log1p(-multiple * miss) - math.log(self.p0) if agreed else math.log(multiple)
+            else:
+                ratio = math.log(agreed * (1 - multiple * miss) / self.p0 + (1 - agreed) * multiple)
             log_m = self.log_m1[at] + ratio
             self.log_m1[at] = max(log_m, 0.0) + math.log1p(math.exp(-abs(log_m)))
         self.n += 1
