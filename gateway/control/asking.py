@@ -99,7 +99,7 @@ class Asker:
 
     def replies(self) -> list[Reply]:
         """What has come since the last call."""
-        found = []
+        found: list[Reply] = []
         while True:
             try:
                 question, came = self._answered.get_nowait()

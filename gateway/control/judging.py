@@ -181,7 +181,7 @@ class Desk:
             self._count(row.state.spec.route, OUTCOMES[judged.score])
         found = Comparison(judged.agreed, unparsed=case.unparsed, unscored=judged.unscored)
         known = case.incumbent_agreed if case.incumbent_agreed is not None else incumbent.agreed
-        said = () if case.unparsed else tuple(verdicts[str(at)] or "" for at in (0, 1))
+        said = () if case.unparsed else tuple(verdicts.get(str(at)) or "" for at in (0, 1))
         outcomes.learn(store, row, case.answers, found, incumbent_agreed=known, score=judged.score, verdicts=said)
 
 

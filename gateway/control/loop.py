@@ -1,8 +1,8 @@
 """The controller: one look at a time it reads the log, feeds evidence, decides, and stores all of it at once.
 
 Invariant: it remembers nothing between two looks that the store does not have (but for prechecks and questions to judges
-that are under way, which are simply asked again), so being killed anywhere costs nothing: the transaction either happened or did not. It leads by a lease; a look
-whose lease was lost changes nothing.
+that are under way, which are simply asked again), so being killed anywhere costs nothing: the transaction either happened
+or did not. It leads by a lease; a look whose lease was lost changes nothing.
 """
 
 import logging

@@ -47,7 +47,7 @@ class RouteTargets:
 
     def copied_to(self, decision: Decision, arm: str) -> list[Target]:
         """Who gets a copy of a request that `arm` has answered: everybody else whose answer is compared."""
-        others = [self.student] if arm == TEACHER else [self.teacher]
+        others: list[Target | None] = [self.student] if arm == TEACHER else [self.teacher]
         if arm == STUDENT and self.incumbent is not None:
             others.append(self.student if decision.incumbent else self.incumbent)
         return [target for target in others if target is not None]

@@ -38,7 +38,14 @@ class Watch:
 
     def __post_init__(self) -> None:
         check_open("p0", self.p0)
-        self.multiples = [m for m in self.multiples if m * (1 - self.p0) < 1]
+        miss = 1 - self.p0
+        # Where p0 is low none of the usual alternatives is possible: half of it always is.
+        usual = (
+            (*MULTIPLES, (1 + 1 / miss) / 2)
+            if self.p0 <= 1 / 3 and tuple(self.multiples) == MULTIPLES
+            else self.multiples
+        )
+        self.multiples = [m for m in usual if m * miss < 1]
         if not self.multiples or not min(self.multiples) > 1:
             raise GateError(f"with p0 = {self.p0} a watch needs multiples between 1 and {1 / (1 - self.p0):.3g}")
         self.log_m1 = list(self.log_m1) or [0.0] * len(self.multiples)
