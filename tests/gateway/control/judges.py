@@ -49,6 +49,7 @@ class JudgeServer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a killed controller hangs up
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         self.port = int(self._server.server_address[1])
         self.url = f"http://127.0.0.1:{self.port}"
