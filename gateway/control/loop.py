@@ -81,7 +81,7 @@ class Controller:
         except LeaseLost:
             return False
         self._desk.settled()
-        self._desk.ask(self._store, self._store.live(), self.settings.upstreams)
+        self._desk.ask(self._store, live, self.settings.upstreams)
         return moved or batch.more
 
     def _lead(self, now: float, *, renew: bool) -> None:
@@ -108,9 +108,12 @@ class Controller:
         for row in rows.values():
             fresh = row.token != self.token
             row.token = self.token
+            changed = fresh or bool(batch.lines) or row.id in judged
             if incumbents.sleeping(row, rows) is None:
-                moved |= self._decide(row, now, changed=fresh or bool(batch.lines) or row.id in judged)
-        return moved
+                moved |= self._decide(row, now, changed=changed)
+            elif changed:
+                store.write_row(row)
+        return moved or bool(judged)  # the judge is waiting for more questions
 
     def _count(self, route: str, outcome: str) -> None:
         if self._metrics is not None:

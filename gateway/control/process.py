@@ -31,6 +31,7 @@ logger = logging.getLogger("graduand")
 def main() -> None:
     """Entry point; the one argument is JSON: run_folder, where its metrics are summed from."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s controller: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell of every question to a judge
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -207,22 +206,23 @@ def test_a_babbling_judge_moves_nothing(world: World) -> None:
     world.rollouts.verb(name, "abort")
 
 
+@pytest.mark.slow
 def test_kill_the_controller_while_the_judge_is_away_and_in_mid_judging(world: World) -> None:
     world.judge.mode = "down"
-    with Users(world.gateway.port, "killed", threads=2, pause_s=0.05):
+    with Users(world.gateway.port, "killed", threads=1, pause_s=0.05):
         name = world.start("killed", BETTER, task=SERVED, steps=[{"shadow": {"pairs": 100}}, *steps()[1:]])
         until(lambda: world.rollouts.get(name)["judge"]["waiting"] > 40, 30, "pairs wait")
         down = world.rollouts.get(name)
         assert (down["phase"], down["pairs"]) == ("shadow", 0)
         assert kill(controller_id(world.gateway))
         world.judge.mode, world.judge.delay_s = "fair", 0.02
-        for _ in range(4):
+        for _ in range(3):
             before = world.judge.answered
             until(lambda before=before: world.judge.answered > before + 15, 30, "the judge answers again")
             assert kill(controller_id(world.gateway))
         world.judge.delay_s = 0.0
         world.rollouts.until(name, "canary-10", 60)
-    until(lambda: world.rollouts.get(name)["judge"]["waiting"] == 0, 30, "all are judged")
+    until(lambda: world.rollouts.get(name)["judge"]["waiting"] == 0, 60, "all are judged")
     world.rollouts.verb(name, "pause")
     time.sleep(0.5)
     _check_each_pair_once(world, name)
