@@ -9,18 +9,17 @@ from typing import Any
 import numpy as np
 import orjson
 
+from gateway.errors import ConfigError
 from gateway.routes import Budget
 from rollout import planning, wording
 from rollout.simulate.policy import Scenario, many
 from rollout.spec import GateSpec, Spec, Step
+from rollout.tasks import Task
 
 Json = dict[str, Any]
 # Enough of the log's end to know today's traffic.
 READ_BYTES = 16 << 20
 PAIRS_AT_MOST = 16_384
-
-
-DAY_S = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +28,6 @@ class Traffic:
 
     per_s: float
     tokens: float  # a request, prompt and answer
-
-
-@dataclass(frozen=True, slots=True)
-class Copies:
-    """How many requests are copied: a share of them, and so many a day at most."""
-
-    share: float = 1.0
-    a_day: float = math.inf
 
 
 def copies_a_day(budget: Budget, seen: Traffic | None) -> float:
@@ -78,13 +69,41 @@ def _time_and_tokens(line: bytes) -> tuple[float, float]:
         return math.inf, 0.0
 
 
-def plan(spec: Spec, per_s: float | None, agreement: float | None, copies: Copies = Copies()) -> Json:
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Of a shadow step's requests, the share that is compared, and how many in a day at most."""
+
+    share: float = 1.0
+    most_per_day: float = float("inf")
+
+    def seconds(self, pairs: int, per_s: float) -> float:
+        """How long so many pairs take at so many requests a second; the days' pairs come at their beginnings.
+
+        >>> Sampling(0.5, 1000).seconds(1200, 1.0) == 86400 + 400
+        True
+        """
+        days = (pairs - 1) // self.most_per_day
+        if self.share * per_s * 86400 <= self.most_per_day or not days:
+            return pairs / (self.share * per_s)
+        return days * 86400 + (pairs - days * self.most_per_day) / (self.share * per_s)
+
+
+def sampling(spec: Spec, task: Task, shadow_share: float, paid_per_day: float = math.inf) -> Sampling:
+    """What a rollout compares: shadow copies; beside an incumbent the audited share; of free text what is judged."""
+    share = spec.audit if spec.keeps_incumbent else shadow_share
+    if task.judge is None:
+        return Sampling(share, paid_per_day)
+    most = min(task.judge.max_per_day, paid_per_day * task.judge.sample)
+    return Sampling(share * task.judge.sample, most)
+
+
+def plan(spec: Spec, per_s: float | None, agreement: float | None, shadow: Sampling = Sampling()) -> Json:
     """Pairs and time for each step, and what will probably hold it up."""
     gates = [_gate(gate, agreement) for gate in spec.gates]
     pairs = None if any(gate["pairs"] is None for gate in gates) else max(gate["pairs"] for gate in gates)
     steps, proved = [], False
     for step in spec.steps:
-        steps.append(_step(step, per_s, copies, None if proved else pairs))
+        steps.append(_step(step, per_s, shadow, None if proved else pairs, spec))
         proved = True
     seconds = [step["seconds"] for step in steps]
     known = [value for value in seconds if value is not None]
@@ -106,24 +125,16 @@ def _gate(gate: GateSpec, agreement: float | None) -> Json:
     return {"name": gate.name, "p0": p0, "assumed": assumed, "pairs": pairs}
 
 
-def _step(step: Step, per_s: float | None, copies: Copies, pairs: int | None) -> Json:
-    share = copies.share if step.kind == "shadow" else step.weight_bp / 10_000
+def _step(step: Step, per_s: float | None, shadow: Sampling, pairs: int | None, spec: Spec) -> Json:
     wanted = max(step.n_min, pairs or 0) if step.kind == "shadow" else step.n_min
-    rate = None if per_s is None else per_s * share
-    took = wanted / rate if rate else None
-    budgeted = _budgeted_s(wanted, rate, copies.a_day) if rate and step.kind == "shadow" else 0.0
-    seconds = None if took is None else max(step.dwell_s, took, budgeted)
-    waits = "dwell" if seconds is None or seconds <= step.dwell_s else "traffic" if seconds == took else "shadow_budget"
+    sampling = shadow if step.kind == "shadow" else Sampling(step.weight_bp / 10_000)
+    rate = None if per_s is None else per_s * sampling.share
+    seconds = None if per_s is None or not rate else max(step.dwell_s, sampling.seconds(wanted, per_s))
+    waits = "traffic" if seconds is not None and seconds > step.dwell_s else "dwell"
+    if waits == "traffic" and rate and seconds is not None and seconds > wanted / rate:
+        waits = "the day's copies"
     late = seconds is not None and seconds > step.t_max_s
     return {"name": step.name, "observations": wanted, "seconds": seconds, "waits_for": waits, "too_slow": late}
-
-
-def _budgeted_s(wanted: int, rate: float, a_day: float) -> float:
-    """Seconds until so many copies are made at `rate` a second, beginning at midnight with a fresh budget."""
-    if rate * DAY_S <= a_day:
-        return wanted / rate
-    days = math.ceil(wanted / a_day) - 1  # that are used up before the last
-    return days * DAY_S + (wanted - days * a_day) / rate
 
 
 def _blocker(steps: list[Json], gates: list[Json]) -> str:
@@ -156,13 +167,29 @@ def _warnings(spec: Spec, per_s: float | None) -> list[str]:
                 f"the canary steps give the student about {answered:.0f} requests: too few to see twice the errors; "
                 "give them more requests if errors matter"
             )
-    if not any(gate.signal == "agreement" for gate in spec.gates):
+    if not any(gate.signal in ("agreement", "score") for gate in spec.gates):
         found.append("no gate looks at the agreement of all answers")
+    for gate in spec.gates:
+        if gate.signal == "incumbent":
+            found.append(_duel(gate))
     return found
+
+
+def _duel(gate: GateSpec) -> str:
+    """How much the gate about the incumbent asks for, as far as anybody can know."""
+    p0 = float(gate.start["p0"])
+    wins = p0 + (1 - p0) / 2
+    pairs = planning.pairs_needed(p0, wins, float(np.exp(-gate.log_threshold)), 0.9, PAIRS_AT_MOST)
+    return (
+        f"{gate.name}: a student that wins {wins:.0%} of the requests on which the two students differ needs about {pairs} "
+        "such requests; how long they take to come together, only the traffic can tell"
+    )
 
 
 def simulate(spec: Spec, scenario: Scenario, runs: int, seed: int) -> dict[str, Json]:
     """The policy against the student described or logged, one exactly at the bound, and one that does harm."""
+    if spec.keeps_incumbent:
+        raise ConfigError("a rollout with an incumbent gate cannot be simulated: nothing says how often the two differ")
     rng = np.random.default_rng(seed)
     p0 = next((float(gate.start["p0"]) for gate in spec.gates if gate.signal == "agreement"), 0.95)
     harm = next((float(gate.start["p0"]) for gate in spec.harm if gate.signal == "agreement"), p0 - 0.05)

@@ -119,7 +119,8 @@ def _live(
     ):
         ledger.answered(Answered(now, student, bad))
         if both and not bad:
-            ledger.pair(Pair(now, same))
+            # A judge's score at its least: as good as the teacher where it agrees, never better.
+            ledger.pair(Pair(now, same, score=0.5 if same else 0.0))
             if not student:
                 hybrid.sample(vector, disagreed=not same)
     return int(by_student.sum())

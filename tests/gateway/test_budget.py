@@ -126,13 +126,13 @@ def test_what_delays_a_rollout_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("a_day", "seconds", "waits"),
     [
-        (float("inf"), 1000, "traffic"), (1000, 1000, "traffic"), (999, DAY_S + 1, "shadow_budget"),
-        (500, DAY_S + 500, "shadow_budget"), (100, 9 * DAY_S + 100, "shadow_budget"),
+        (float("inf"), 1000, "traffic"), (1000, 1000, "traffic"), (999, DAY_S + 1, "the day's copies"),
+        (500, DAY_S + 500, "the day's copies"), (100, 9 * DAY_S + 100, "the day's copies"),
     ],
 )  # fmt: skip
 def test_a_plan_knows_the_budget(a_day: float, seconds: float, waits: str) -> None:
     spec = specfile.read({"route": "triage", "student": "small@3f9c1a0b22de", "gates": ["agreement 0.5"]})
-    found = planning.plan(spec, 1.0, 0.98, planning.Copies(1.0, a_day))
+    found = planning.plan(spec, 1.0, 0.98, planning.Sampling(1.0, a_day))
     shadow = found["steps"][0]
     assert (shadow["observations"], shadow["seconds"], shadow["waits_for"]) == (1000, pytest.approx(seconds), waits)
     assert shadow["too_slow"] == (seconds > 7 * DAY_S)

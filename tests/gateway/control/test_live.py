@@ -102,5 +102,5 @@ def test_a_budget_that_delays_is_named(live: Live) -> None:
     assert any("shadow_budget: today's is used up (3 of 3 requests)" in reason for reason in reasons), reasons
     spec = {"route": "budgeted", "student": GOOD, "gates": ["agreement 0.8"]}
     plan = live.gateway.admin.post("/v1/rollouts/plan", json={"spec": spec, "requests_per_s": 1}).json()
-    assert (plan["steps"][0]["waits_for"], plan["steps"][0]["too_slow"]) == ("shadow_budget", True)
+    assert (plan["steps"][0]["waits_for"], plan["steps"][0]["too_slow"]) == ("the day's copies", True)
     assert live.rollouts.verb(name, "abort").status_code == 200
