@@ -15,14 +15,14 @@ from starlette.exceptions import HTTPException
 
 from gateway import __version__, adapters
 from gateway.adapter import check_name
-from gateway.config import basis_points, local_path
+from gateway.config import basis_points
 from gateway.control import api, moves, pages
 from gateway.control.requests import NewRollout, Plan, Simulation, Verb
-from gateway.control.store import NoRollout, RolloutStore
+from gateway.control.rollouts import NoRollout, rollouts_in
 from gateway.errors import AdapterError, ConfigError, GraduandError, RequestError, did_you_mean
 from gateway.openai import error_body
 from gateway.routes import MODES, Route, Settings, Upstream
-from gateway.state import Conflict, SqliteStore
+from gateway.store import Conflict, StateError, StateStore, open_state
 from monitoring.metrics import Totals, exposition
 from rollout.transitions import IllegalEvent, StaleVersion
 
@@ -90,14 +90,14 @@ def app(configuration: Configuration) -> FastAPI:
     application = FastAPI(title="Graduand admin plane", version=__version__, responses=ERRORS)
     _errors(application)
 
-    def store() -> Iterator[SqliteStore]:
-        opened = SqliteStore(local_path(configuration.settings.state))
+    def store() -> Iterator[StateStore]:
+        opened = open_state(configuration.settings)
         try:
             yield opened
         finally:
             opened.close()
 
-    store_here = Annotated[SqliteStore, Depends(store)]
+    store_here = Annotated[StateStore, Depends(store)]
     who_here = Annotated[str, Header(alias="x-graduand-who")]
 
     @application.get("/healthz")
@@ -121,7 +121,7 @@ def app(configuration: Configuration) -> FastAPI:
     def change_route(name: str, change: RouteChange, state: store_here, who: who_here = "api") -> dict[str, Any]:
         known = _known(name, configuration.settings)
         _check(known[name], change)
-        rollouts = RolloutStore(state)
+        rollouts = rollouts_in(state)
         state.change_route(
             known[name], who=who, why=change.why, version=change.version, mode=change.mode, adapter=change.adapter,
             weight_bp=None if change.weight is None else basis_points(change.weight), reset=change.from_file,
@@ -235,7 +235,7 @@ def _upstream(name: str, settings: Settings) -> Upstream:
     return settings.upstreams[name]
 
 
-def _no_adapter(name: str, state: SqliteStore) -> RequestError:
+def _no_adapter(name: str, state: StateStore) -> RequestError:
     known = [one.name for one in state.adapters()]
     hint = did_you_mean(name, known) or (f" There are: {', '.join(known)}." if known else " None was added yet.")
     return RequestError(404, f"there is no adapter {name!r}.{hint}", param="name", code="adapter_not_found")
@@ -275,6 +275,7 @@ def _errors(application: FastAPI) -> None:
         StaleVersion: (409, "version_conflict"),
         NoRollout: (404, "rollout_not_found"),
         adapters.UpstreamUnreachable: (502, "upstream_unreachable"),
+        StateError: (503, "state_unavailable"),
         GraduandError: (500, "failed"),
     }
 

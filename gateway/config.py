@@ -24,6 +24,7 @@ from rollout import tasks
 UPSTREAM_KINDS = ("openai", "vllm", "lorax")
 ROUTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 BASE_URL = re.compile(r"[!\"$->A-~]+")  # no blanks, query or fragment: it becomes part of a request line
+REDIS_DATABASE = re.compile(r"(/[0-9]{0,4})?")
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -102,6 +103,7 @@ class ConfigFile(_Section):
     admin: str = "127.0.0.1:8081"
     workers: int = Field(1, ge=1, le=256)
     state: str = "sqlite:///./graduand-data/state.db"
+    state_password: Secret | None = None
     logs: str = "file:///./graduand-data/logs"
     client_keys: Secret | None = None
     client_limits: LimitsSection = LimitsSection()
@@ -176,7 +178,7 @@ def _sentence(error: Any) -> str:
     place = ".".join(str(part) for part in error["loc"])
     given = error.get("input")
     # What stands where a secret should be named may be the secret itself.
-    secret = "api_key" in error["loc"] or "client_keys" in error["loc"]
+    secret = not {"api_key", "client_keys", "state_password"}.isdisjoint(error["loc"])
     shown = "" if secret or isinstance(given, dict | list) or error["type"] == "missing" else f" (it is {given!r})"
     return f"{place}: {error['msg'].removeprefix('Value error, ')}{shown}"
 
@@ -201,6 +203,7 @@ class _Builder:
             admin=self._address(file.admin, "admin"),
             workers=file.workers,
             state=self._state(file.state),
+            state_password=self._state_password(file),
             logs=self._logs(file.logs),
             client_keys=client_keys,
             limits=Limits(file.client_limits.requests_per_minute, file.client_limits.tokens_per_minute),
@@ -222,9 +225,27 @@ class _Builder:
         return host.strip("[]"), int(port)
 
     def _state(self, text: str) -> str:
-        if not text.startswith("sqlite:///"):
-            self.problems.append(f"state: {text!r} is not supported; use sqlite:///PATH, such as sqlite:///./state.db")
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError:
+            parts, port = urlsplit(""), None
+        if parts.scheme in ("redis", "rediss"):
+            if parts.password is not None:
+                self.problems.append("state: a password belongs into state_password, not into the URL")
+            elif not parts.hostname or port == 0 or not REDIS_DATABASE.fullmatch(parts.path) or parts.query:
+                self.problems.append(f"state: {text!r} is not such as redis://127.0.0.1:6379/0")
+        elif not text.startswith("sqlite:///"):
+            self.problems.append(
+                f"state: {parts.scheme + '://…' if parts.password else text!r} is not supported; use sqlite:///PATH, such "
+                "as sqlite:///./state.db, or redis://HOST:PORT/0, or rediss:// for TLS"
+            )
         return text
+
+    def _state_password(self, file: ConfigFile) -> str | None:
+        if file.state_password is not None and not file.state.startswith("redis"):
+            self.problems.append("state_password: only a Redis has a password; set state to redis://…")
+        return self._secret(file.state_password, "state_password")
 
     def _logs(self, text: str) -> str:
         if not text.startswith("file://"):

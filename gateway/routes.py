@@ -124,6 +124,7 @@ class Settings:
     routes: dict[str, Route]
     client_keys: tuple[str, ...] | None = field(default=None, repr=False)
     limits: Limits = Limits()
+    state_password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

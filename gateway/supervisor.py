@@ -22,7 +22,7 @@ from pathlib import Path
 from gateway import config
 from gateway.errors import ConfigError, GraduandError
 from gateway.routes import Route, Settings, settings_to_json
-from gateway.state import SqliteStore
+from gateway.store import StateError, open_state
 
 POLL_S = 0.1
 RESTART_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -56,8 +56,7 @@ class Supervisor:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._settings = config.load(path)
-        # Made here, once, so that the processes that are about to start do not race to make it.
-        SqliteStore(config.local_path(self._settings.state)).close()
+        _prepare_state(self._settings)
         self._stopping = False
         self._reload = False
         self._run_folder = Path(tempfile.mkdtemp(prefix="graduand-"))
@@ -138,7 +137,11 @@ class Supervisor:
         except ConfigError as error:
             logger.error("the configuration was not reloaded, the old one stays in force: %s", error)
             return
-        fixed = [key for key in ("listen", "admin", "workers", "state", "logs") if _differs(key, new, self._settings)]
+        fixed = [
+            key
+            for key in ("listen", "admin", "workers", "state", "state_password", "logs")
+            if _differs(key, new, self._settings)
+        ]
         if fixed:
             logger.error("the configuration was not reloaded: a change of %s needs a restart", ", ".join(fixed))
             return
@@ -167,6 +170,18 @@ class Supervisor:
         for file in self._run_folder.iterdir():
             file.unlink()
         self._run_folder.rmdir()
+
+
+def _prepare_state(settings: Settings) -> None:
+    # Made here, once, so that the processes that are about to start do not race to make it.
+    store = open_state(settings)
+    try:
+        store.found()
+        store.snapshot()
+        store.keep()
+    except StateError as error:  # never a file's: that fails when it is opened
+        logger.error("the state store cannot be used yet: %s", error)
+    store.close()
 
 
 def _terminate(children: list[Child], within_s: float) -> None:
@@ -247,6 +262,7 @@ def _check(arguments: argparse.Namespace) -> int:
         return 0
     print(f"{arguments.config} is valid.")
     print(f"clients: {_url(settings.listen)}/v1 on {settings.workers} worker(s); admin plane: {_url(settings.admin)}")
+    print(f"state: {settings.state}" + (", with a password" if settings.state_password else ""))
     print(
         "client keys: " + ("none asked for" if settings.client_keys is None else f"{len(settings.client_keys)} known")
     )

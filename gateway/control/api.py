@@ -10,8 +10,8 @@ from fastapi import APIRouter, Depends, Header, Query
 from gateway.config import local_path
 from gateway.control import moves, planning, views
 from gateway.control.requests import NewRollout, Plan, Simulation, Verb, startable
+from gateway.control.rollouts import Rollouts, open_rollouts
 from gateway.control.rows import Row
-from gateway.control.store import RolloutStore
 from gateway.errors import RequestError, did_you_mean
 from gateway.routes import Settings
 from rollout import specfile
@@ -29,14 +29,14 @@ def router(settings: Callable[[], Settings]) -> APIRouter:
     """The routes below /v1/rollouts."""
     rollouts = APIRouter(prefix="/v1/rollouts", tags=["rollouts"])
 
-    def store() -> Iterator[RolloutStore]:
-        opened = RolloutStore(local_path(settings().state))
+    def store() -> Iterator[Rollouts]:
+        opened = open_rollouts(settings())
         try:
             yield opened
         finally:
             opened.close()
 
-    store_here = Annotated[RolloutStore, Depends(store)]
+    store_here = Annotated[Rollouts, Depends(store)]
     who_here = Annotated[str, Header(alias="x-graduand-who")]
 
     @rollouts.get("")
@@ -123,7 +123,7 @@ def _data(verb: str, wanted: Verb) -> Json:
     return {}
 
 
-def _status(state: RolloutStore, row: Row, settings: Settings) -> Json:
+def _status(state: Rollouts, row: Row, settings: Settings) -> Json:
     now = time.time()
     _, _, until = state.lease()
     return views.status(row, now, applied=moves.applied(state, row, settings.workers), leader=now < until)

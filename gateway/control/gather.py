@@ -13,8 +13,8 @@ import orjson
 
 from gateway.control import facts, tail, thresholds
 from gateway.control.facts import Json
+from gateway.control.rollouts import Rollouts
 from gateway.control.rows import Row
-from gateway.control.store import RolloutStore
 from gateway.control.tail import Line
 from gateway.routing import STUDENT
 from rollout import slices, tasks
@@ -34,7 +34,7 @@ SHOWN = 4000
 class Gatherer:
     """One batch of records, for the rollouts that are alive."""
 
-    def __init__(self, store: RolloutStore, folder: Path, rows: Mapping[str, Row]) -> None:
+    def __init__(self, store: Rollouts, folder: Path, rows: Mapping[str, Row]) -> None:
         self._store = store
         self._folder = folder
         self._rows = rows
@@ -72,12 +72,12 @@ class Gatherer:
             row.count(f"absent: {cause}")
 
     def _half(self, row: Row, pair_id: str, role: str, line: Line, record: Json) -> None:
-        place = self._store.take_waiting(pair_id, "copy" if role == "served" else "served")
-        if place is None:
-            self._store.write_waiting(pair_id, role, line.place, record["time"])
+        half = self._store.take_waiting(pair_id, "copy" if role == "served" else "served")
+        if half is None:
+            self._store.write_waiting(pair_id, role, line, record["time"])
             return
-        data = tail.fetch(self._folder, place)
-        other = None if data is None else facts.parsed(Line(place, data))
+        data = half if isinstance(half, bytes) else tail.fetch(self._folder, half)
+        other = None if data is None else facts.parsed(Line(line.place, data))
         if other is None:
             row.count("copies whose request is gone from the log")
         elif role == "served":

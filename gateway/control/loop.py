@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from gateway.config import local_path
-from gateway.control import facts, moves, precheck, tail, thresholds
+from gateway.control import facts, moves, precheck, thresholds
 from gateway.control.course import point
 from gateway.control.gather import PAIR_WITHIN_S, Gatherer
+from gateway.control.rollouts import LEASE_S, LeaseLost, open_rollouts
 from gateway.control.rows import Row
-from gateway.control.store import LEASE_S, LeaseLost, RolloutStore
 from gateway.control.tail import Batch, Line
 from gateway.routes import Settings
 from rollout.evidence import Evidence
@@ -32,14 +32,14 @@ logger = logging.getLogger("graduand")
 
 
 class Controller:
-    """`look` at the store and the log, with a clock that is handed in. `holder` names this process in the lease."""
+    """`look` at the store and the log. `holder` names this process in the lease; `clock` is the store's if none is given."""
 
-    def __init__(self, settings: Settings, holder: str, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, holder: str, clock: Callable[[], float] | None = None) -> None:
         self.settings = settings
-        self._store = RolloutStore(local_path(settings.state))
+        self._store = open_rollouts(settings)
         self._folder = local_path(settings.logs)
         self._holder = holder
-        self._clock = clock
+        self._clock = clock or self._store.state.now
         self._checks: dict[tuple[str, int], Future[tuple[str, ...]]] = {}
         self._pool = ThreadPoolExecutor(2, "precheck")
         self._kept_at = 0.0
@@ -54,23 +54,24 @@ class Controller:
         self._store.close()
 
     def look(self) -> bool:
-        """One look; whether there is more to do at once. Does nothing while another controller leads."""
+        """One look; whether there is more to do at once. Decides nothing while another controller leads."""
+        more = self._store.share(self._folder)
         now = self._clock()
         holder, _, until = self._store.lease()
         if holder != self._holder and not self._store.lease_over(until, now):
-            return False
+            return more
         live = self._store.live()
         if not live:  # nothing to lead: an idle gateway writes nothing
             return False
         renew = holder != self._holder or now - self._kept_at >= RENEW_S
-        batch = self._read(live)
+        batch = self._store.read(self._folder, min(row.started_at for row in live))
         try:
             with self._store.transaction():
                 self._lead(now, renew=renew)
                 moved = self._step(batch, now)
         except LeaseLost:
-            return False
-        return moved or batch.more
+            return more
+        return moved or batch.more or more
 
     def _lead(self, now: float, *, renew: bool) -> None:
         holder, token, until = self._store.lease()
@@ -78,11 +79,6 @@ class Controller:
             self.token, self._kept_at = self._store.write_lease(self._holder, now, now + LEASE_S), now
         elif token != self.token:
             raise LeaseLost(f"the lease has token {token}, this controller {self.token}")
-
-    def _read(self, live: list[Row]) -> Batch:
-        if not live:
-            return Batch([], {}, more=False)
-        return tail.look(self._folder, self._store.offsets(), min(row.started_at for row in live))
 
     def _step(self, batch: Batch, now: float) -> bool:
         store = self._store
@@ -101,12 +97,12 @@ class Controller:
     def _gather(self, batch: Batch, rows: Mapping[str, Row], now: float) -> None:
         store, stored = self._store, self._store.offsets()
         gatherer = Gatherer(store, self._folder, rows)
-        for line in batch.lines:
-            # Between the reading and this transaction another leader may have read on.
-            if line.place.offset >= stored.get(line.place.file, 0):
-                record = facts.parsed(line)
-                if record is not None:
-                    self._take(gatherer, line, record)
+        # Between the reading and this transaction another leader may have read on.
+        new = [line for line in batch.lines if line.place.offset >= stored.get(line.place.file, 0)]
+        records = [(line, record) for line in new if (record := facts.parsed(line)) is not None]
+        store.expect([record for _, record in records], rows)
+        for line, record in records:
+            self._take(gatherer, line, record)
         store.write_offsets({name: end for name, end in batch.offsets.items() if end > stored.get(name, 0)})
         if batch.lines:
             store.write_forgotten(now - PAIR_WITHIN_S, now - IDS_KEPT_S)

@@ -7,18 +7,18 @@ step on. Going back, the weight is 0 in the same transaction as the decision; ev
 import json
 from collections.abc import Mapping
 
+from gateway.control.rollouts import Rollouts
 from gateway.control.rows import Row
-from gateway.control.store import RolloutStore
 from gateway.errors import RequestError
 from gateway.routes import Route
-from gateway.state import Override
+from gateway.store import Override
 from rollout import ledger as ledgers
 from rollout.spec import Spec
 from rollout.state import TEACHER, Event, Phase, draft, serving
 from rollout.transitions import apply
 
 
-def carry_out(store: RolloutStore, row: Row, event: Event, routes: Mapping[str, Route]) -> Row:
+def carry_out(store: Rollouts, row: Row, event: Event, routes: Mapping[str, Route]) -> Row:
     """The rollout after `event`, stored; the same row if the event had happened already."""
     before = row.state
     after = apply(before, event)
@@ -42,7 +42,7 @@ def carry_out(store: RolloutStore, row: Row, event: Event, routes: Mapping[str, 
     return row
 
 
-def carry_threshold(store: RolloutStore, row: Row, at: float, routes: Mapping[str, Route]) -> None:
+def carry_threshold(store: Rollouts, row: Row, at: float, routes: Mapping[str, Route]) -> None:
     """A threshold was learnt: keep it, and give it to the workers if the route is hybrid already."""
     if serving(row.state).mode == "hybrid":
         _change_route(store, row, Event("threshold", at, row.state.version, reason=row.learning), routes)
@@ -50,7 +50,7 @@ def carry_threshold(store: RolloutStore, row: Row, at: float, routes: Mapping[st
 
 
 def begin(
-    store: RolloutStore, spec: Spec, task: Mapping[str, object], *, salt: str, at: float, who: str, why: str, key: str
+    store: Rollouts, spec: Spec, task: Mapping[str, object], *, salt: str, at: float, who: str, why: str, key: str
 ) -> Row:
     """A new rollout, drafted and started; the one that was started with the same key if there is one."""
     for row in store.rows(route=spec.route):
@@ -67,7 +67,7 @@ def begin(
     return carry_out(store, row, Event("start", at, 0, actor=who, reason=why, key=key), {})
 
 
-def _free_name(store: RolloutStore, route: str) -> str:
+def _free_name(store: Rollouts, route: str) -> str:
     """Readable, and fit for an address; routes whose names differ in their slashes only must not share one."""
     number, base = store.number(route) + 1, route.replace("/", "-").replace(":", "-")
     while store.row(f"{base}-{number}") is not None:
@@ -75,7 +75,7 @@ def _free_name(store: RolloutStore, route: str) -> str:
     return f"{base}-{number}"
 
 
-def _change_route(store: RolloutStore, row: Row, event: Event, routes: Mapping[str, Route]) -> None:
+def _change_route(store: Rollouts, row: Row, event: Event, routes: Mapping[str, Route]) -> None:
     route = routes.get(row.state.spec.route)
     if route is None:  # the file has lost it: there is nothing to serve
         return
@@ -101,12 +101,12 @@ def _change_route(store: RolloutStore, row: Row, event: Event, routes: Mapping[s
     row.table_version = store.state.version()
 
 
-def _version(store: RolloutStore, row: Row, routes: Mapping[str, Route]) -> int:
+def _version(store: Rollouts, row: Row, routes: Mapping[str, Route]) -> int:
     route = routes.get(row.state.spec.route)
     return store.state.override(route).version if route is not None else 0
 
 
-def _supersede_others(store: RolloutStore, row: Row, event: Event) -> None:
+def _supersede_others(store: Rollouts, row: Row, event: Event) -> None:
     for other in store.rows(route=row.state.spec.route):
         if other.id != row.id and other.state.phase is Phase.PROMOTED:
             reason = f"{row.id} took its place"
@@ -114,7 +114,7 @@ def _supersede_others(store: RolloutStore, row: Row, event: Event) -> None:
             carry_out(store, other, ending, {})
 
 
-def taken_over(store: RolloutStore, route: str, who: str, at: float) -> None:
+def taken_over(store: Rollouts, route: str, who: str, at: float) -> None:
     """A route is about to be changed by hand: refuse while a rollout moves it, end the watch of a promoted one."""
     for row in store.rows(route=route):
         if row.state.phase is Phase.PROMOTED:
@@ -127,7 +127,6 @@ def taken_over(store: RolloutStore, route: str, who: str, at: float) -> None:
             )  # fmt: skip
 
 
-def applied(store: RolloutStore, row: Row, workers: int) -> bool:
+def applied(store: Rollouts, row: Row, workers: int) -> bool:
     """Whether every worker serves by a table that has this rollout's last route change."""
-    served = store.state.served()
-    return all(served.get(str(number), 0) >= row.table_version for number in range(workers))
+    return store.state.all_serve(row.table_version, workers)

@@ -4,6 +4,7 @@ Reads settings from standard input as a worker does; its end means that the supe
 the data plane serves on, unchanged, and the next controller goes on where the store says.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -11,7 +12,6 @@ import signal
 import sqlite3
 import sys
 import threading
-import time
 import uuid
 
 from gateway.control.loop import Controller
@@ -32,7 +32,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     settings = settings_from_json(json.loads(sys.stdin.readline()))
-    controller = Controller(settings, f"{os.uname().nodename}/{os.getpid()}/{uuid.uuid4().hex[:8]}", time.time)
+    controller = Controller(settings, f"{os.uname().nodename}/{os.getpid()}/{uuid.uuid4().hex[:8]}")
     notifier = Notifier(settings)
 
     def follow() -> None:
@@ -45,7 +45,8 @@ def main() -> None:
         _run(controller, stopping)
     finally:
         notifier.stop()
-        controller.close()
+        with contextlib.suppress(GraduandError, sqlite3.Error):  # the lease ends by itself
+            controller.close()
 
 
 def _run(controller: Controller, stopping: threading.Event) -> None:

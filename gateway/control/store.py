@@ -1,19 +1,14 @@
-"""Rollouts in the state file: their rows, events and evidence, the log's offsets, and the lease of the one leader.
-
-Invariant: whatever belongs together is written inside one `transaction`, which a lost lease or a stale version undoes
-as a whole. Methods that write say so by their name and are called inside a transaction only.
-"""
+"""Rollouts in the SQLite state file, beside the routes: see gateway.control.rollouts for what each method promises."""
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.control.rollouts import DISAGREEMENTS_KEPT, Rollouts
 from gateway.control.rows import AT_REST, COLUMNS, Row, from_columns, to_columns
-from gateway.control.tail import Place
-from gateway.errors import GraduandError
+from gateway.control.tail import Line, Place
 from gateway.state import SqliteStore
 from rollout.state import Event, event_from_dict
 
@@ -56,20 +51,10 @@ CREATE TABLE IF NOT EXISTS tail_seen (id TEXT PRIMARY KEY, time REAL NOT NULL) W
 CREATE INDEX IF NOT EXISTS tail_seen_time ON tail_seen (time);
 CREATE TABLE IF NOT EXISTS lease (name TEXT PRIMARY KEY, holder TEXT NOT NULL, token INTEGER NOT NULL, until REAL NOT NULL);
 """
-LEASE_S = 3.0
-DISAGREEMENTS_KEPT = 200
 ALL_COLUMNS = ", ".join(COLUMNS)
 
 
-class LeaseLost(GraduandError, RuntimeError):
-    """Another controller leads; nothing was changed."""
-
-
-class NoRollout(GraduandError, LookupError):
-    """There is no such rollout."""
-
-
-class RolloutStore:
+class RolloutStore(Rollouts):
     """Rollouts in one state file; not for sharing between threads."""
 
     def __init__(self, where: Path | SqliteStore) -> None:
@@ -77,38 +62,16 @@ class RolloutStore:
         self._db: sqlite3.Connection = self.state.db
         self._db.executescript(SCHEMA)
 
-    def close(self) -> None:
-        """Close the file."""
-        self.state.close()
-
-    @contextmanager
-    def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
-        """All or nothing of what is inside."""
-        with self.state.transaction(kind):
-            yield
-
     # The lease.
 
-    def write_lease(self, holder: str, now: float, until: float) -> int:
-        """Take or keep the lease; return its fencing token, which grows with every new holder, or raise LeaseLost."""
-        found = self._db.execute("SELECT holder, token, until FROM lease WHERE name = 'controller'").fetchone()
-        old, token, end = found or ("", 0, 0.0)
-        if old != holder and not self.lease_over(end, now):
-            raise LeaseLost(f"{old} leads until {end:.3f}")
-        if old != holder:
-            token += 1
+    def put_lease(self, holder: str, token: int, until: float) -> None:
+        """Write the lease."""
         self._db.execute("INSERT OR REPLACE INTO lease VALUES ('controller', ?, ?, ?)", (holder, token, until))
-        return int(token)
 
     def lease(self) -> tuple[str, int, float]:
         """Who leads, under which token, and until when."""
         found = self._db.execute("SELECT holder, token, until FROM lease WHERE name = 'controller'").fetchone()
         return found or ("", 0, 0.0)
-
-    @staticmethod
-    def lease_over(until: float, now: float) -> bool:
-        """Whether a lease has ended; one that seems to last for ever was taken before the clock was set back."""
-        return not now < until <= now + 10 * LEASE_S
 
     # Rollouts and their events.
 
@@ -116,15 +79,6 @@ class RolloutStore:
         """One rollout."""
         found = self._db.execute(f"SELECT {ALL_COLUMNS} FROM rollouts WHERE id = ?", (rollout_id,)).fetchone()
         return from_columns(found) if found else None
-
-    def find(self, name: str) -> Row:
-        """A rollout by its id, or the newest of a route; raise NoRollout."""
-        found = self.row(name) or next(iter(self.rows(route=name)), None)
-        if found is None:
-            known = [row.id for row in self.rows()]
-            raise NoRollout(f"there is no rollout {name!r}, nor one of a route of that name. There are: "
-                            f"{', '.join(known[:20]) or 'none yet; start one with graduand rollout start'}")  # fmt: skip
-        return found
 
     def rows(self, route: str | None = None, limit: int = 100) -> list[Row]:
         """Rollouts, newest first."""
@@ -164,6 +118,11 @@ class RolloutStore:
         query = "SELECT version, phase, event FROM rollout_events WHERE rollout = ? ORDER BY version"
         found = self._db.execute(query, (rollout_id,))
         return [(version, phase, event_from_dict(json.loads(text))) for version, phase, text in found]
+
+    def tokens(self, rollout_id: str) -> list[int]:
+        """The fencing token under which each event was written, in order."""
+        query = "SELECT token FROM rollout_events WHERE rollout = ? ORDER BY version"
+        return [token for (token,) in self._db.execute(query, (rollout_id,))]
 
     def told(self, rollout_id: str, hook: int) -> int:
         """Up to which version a webhook was told."""
@@ -206,13 +165,10 @@ class RolloutStore:
         found = self._db.execute("SELECT MAX(at) FROM rollout_course WHERE rollout = ?", (rollout_id,)).fetchone()
         return float(found[0] or 0.0)
 
-    def course(self, rollout_id: str, most: int = 500) -> list[dict[str, Any]]:
-        """Points in order of time, at most so many of them."""
+    def points(self, rollout_id: str) -> list[dict[str, Any]]:
+        """All points of a course in order of time."""
         query = "SELECT at, point FROM rollout_course WHERE rollout = ? ORDER BY at"
-        found = self._db.execute(query, (rollout_id,)).fetchall()
-        stride = max(1, -(-len(found) // most))
-        kept = found[::-1][::stride][::-1]  # the newest point always
-        return [{"at": at, **json.loads(point)} for at, point in kept]
+        return [{"at": at, **json.loads(point)} for at, point in self._db.execute(query, (rollout_id,))]
 
     def write_disagreement(self, row: Row, at: float, record: str, seen: Mapping[str, Any]) -> None:
         """Keep a disagreement to be looked at; only the latest are kept."""
@@ -270,8 +226,9 @@ class RolloutStore:
         done = self._db.execute("INSERT OR IGNORE INTO tail_seen VALUES (?, ?)", (record_id, time))
         return done.rowcount > 0
 
-    def write_waiting(self, record_id: str, role: str, place: Place, time: float) -> None:
+    def write_waiting(self, record_id: str, role: str, line: Line, time: float) -> None:
         """Half of a pair: where to find it when the other half comes."""
+        place = line.place
         row = (record_id, role, place.file, place.offset, place.length, time)
         self._db.execute("INSERT OR REPLACE INTO tail_waiting VALUES (?, ?, ?, ?, ?, ?)", row)
 
@@ -286,7 +243,3 @@ class RolloutStore:
         given_up = self._db.execute("DELETE FROM tail_waiting WHERE time < ?", (halves_before,)).rowcount
         self._db.execute("DELETE FROM tail_seen WHERE time < ?", (ids_before,))
         return given_up
-
-    def write_gone(self, files: Iterable[str]) -> None:
-        """Forget segments that are there no longer."""
-        self._db.executemany("DELETE FROM tail WHERE file = ?", [(name,) for name in files])

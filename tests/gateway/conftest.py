@@ -5,8 +5,18 @@ from typing import Any
 
 import pytest
 
+from tests.gateway.redises import RedisServer
 from tests.gateway.running import Gateway
 from tests.gateway.upstream import Upstream
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One for all tests that leave it running; each begins with `empty`."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.kill()
+
 
 Start = Callable[..., Gateway]
 
