@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from gateway import __version__, adapters
+from gateway import __version__, adapters, state_api
 from gateway.adapter import check_name
 from gateway.config import basis_points
 from gateway.control import api, moves, pages
@@ -177,6 +177,7 @@ def app(configuration: Configuration) -> FastAPI:
 
     application.include_router(api.router(lambda: configuration.settings))
     application.include_router(pages.router)
+    application.include_router(state_api.router(lambda: configuration.settings))
 
     @application.get("/v1/events")
     def events(state: store_here, limit: Annotated[int, Field(ge=1, le=1000)] = 100) -> dict[str, Any]:

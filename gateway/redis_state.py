@@ -6,6 +6,7 @@ routes over. So weights are never reset by a Redis that has lost its data.
 """
 
 import json
+import secrets
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,10 @@ class StoreLost(StateError):
     """Redis does not hold the store that was known; nothing is read from it or written to it."""
 
 
+class NothingLost(StateError):
+    """There is no lost store to replace."""
+
+
 class StoreEmpty(StateError):
     """Redis holds nothing, and this replica knows of nothing that it should hold."""
 
@@ -55,6 +60,7 @@ class RedisStore(StateStore):
         self._found = client.register_script(FOUND)
         self._serves = client.register_script(SERVES)
         self._last: Copy | None = None
+        self._mark: object = None
         self.hashes = Hashes(client)
         copy = replica.copy()
         if copy is not None:
@@ -95,9 +101,28 @@ class RedisStore(StateStore):
                 self._found(keys=[META], args=[uuid.uuid4().hex])
             self._meet()
 
+    def risks(self) -> list[str]:
+        """What of Redis's own configuration lets it lose data."""
+        try:
+            with told():
+                info = self._client.info()
+        except StateError:  # not everybody may ask
+            return []
+        found = []
+        if info.get("maxmemory") and info.get("maxmemory_policy") != "noeviction":
+            found.append(f"maxmemory-policy is {info['maxmemory_policy']}, which throws state away: set noeviction")
+        if not info.get("aof_enabled"):
+            found.append("appendonly is off: a Redis that is killed goes back to its last snapshot")
+        return found
+
     def version(self) -> int:
         """The store's version."""
         return self.hashes.number("meta", "version") if self.hashes.changing else self._meet()
+
+    def mark(self) -> object:
+        """Another one after every change, and after a failover that has lost some."""
+        self._meet()
+        return self._mark
 
     def snapshot(self) -> tuple[int, dict[str, Override]]:
         """Version and overrides of one moment."""
@@ -136,6 +161,7 @@ class RedisStore(StateStore):
         """Note a change and who made it."""
         hashes = self.hashes
         hashes.next("meta", "version")
+        hashes.set("meta", "mark", secrets.token_hex(8))
         number = hashes.next("meta", "events")
         hashes.set("events", str(number), json.dumps([self.now(), subject, who, what]))
         hashes.unset("events", [str(number - EVENTS_KEPT)])
@@ -196,19 +222,20 @@ class RedisStore(StateStore):
     def accept(self, who: str, why: str) -> list[str]:
         """Take the Redis of now for the store, with the routes that this replica knows; their names.
 
-        One transaction, so that no worker sees the new store without them. Raises StateError if nothing was lost.
+        One transaction, so that no worker sees the new store without them. Raises NothingLost if this is the store.
         """
         with told():
-            store, lost = (one.decode() if one else "" for one in self._client.hmget(META, ["id", "lost"]))
+            found = self._client.hmget(META, ["id", "lost", "replaces"])
+        store, lost, replaces = (one.decode() if one is not None else "" for one in found)
         copy = self._replica.copy()
         old = copy.store if copy is not None else lost
-        if not old or (old == store and not lost):
-            raise StateError("there is nothing to accept: this Redis holds the store that is known")
-        hashes, self.hashes.known = self.hashes, store
+        if not old or (old == store and not lost) or old in replaces.split(","):
+            raise NothingLost("there is nothing to accept: this Redis holds the store that is known")
+        hashes = self.hashes
+        hashes.known = store
         with hashes.transaction():
             hashes.set("meta", "id", store or uuid.uuid4().hex)
-            replaced = hashes.get("meta", "replaces")
-            hashes.set("meta", "replaces", f"{replaced.decode()},{old}" if replaced else old)
+            hashes.set("meta", "replaces", f"{replaces},{old}" if replaces else old)
             hashes.unset("meta", ["lost"])
             there = self.overrides()
             kept = {} if copy is None else {name: one for name, one in copy.overrides.items() if name not in there}
@@ -223,8 +250,9 @@ class RedisStore(StateStore):
     def _meet(self) -> int:
         """The store's version, if it is the store that is known."""
         with told():
-            found = self._client.hmget(META, ["id", "version", "lost", "replaces"])
-        store, version, lost, replaces = (one.decode() if one is not None else "" for one in found)
+            found = self._client.hmget(META, ["id", "version", "lost", "replaces", "mark"])
+        self._mark = tuple(found)
+        store, version, lost, replaces, _ = (one.decode() if one is not None else "" for one in found)
         known = self.hashes.known
         accepted = bool(known) and known in replaces.split(",")
         if store and (store == known or accepted or not (known or lost)):

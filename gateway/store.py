@@ -109,6 +109,10 @@ class StateStore(ABC):
     def version(self) -> int:
         """The store's version: it grows with every change."""
 
+    def mark(self) -> object:
+        """Something that changes with every change, also if the store should go back to an earlier version."""
+        return self.version()
+
     @abstractmethod
     def snapshot(self) -> tuple[int, dict[str, Override]]:
         """Version and overrides of one moment."""
@@ -157,6 +161,10 @@ class StateStore(ABC):
 
     def found(self) -> None:  # noqa: B027
         """Make a store that is new ready for use."""
+
+    def risks(self) -> list[str]:
+        """How the store may lose what it is told, if it is set up so."""
+        return []
 
     def keep(self) -> None:  # noqa: B027
         """Keep a copy of the last snapshot on this machine's disk."""

@@ -28,6 +28,8 @@ POLL_S = 0.1
 RESTART_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_AFTER_S = 30.0
 GRACE_S = 5.0
+# What a reload cannot change.
+FIXED = ("listen", "admin", "workers", "state", "state_password", "logs")
 
 logger = logging.getLogger("graduand")
 
@@ -137,11 +139,7 @@ class Supervisor:
         except ConfigError as error:
             logger.error("the configuration was not reloaded, the old one stays in force: %s", error)
             return
-        fixed = [
-            key
-            for key in ("listen", "admin", "workers", "state", "state_password", "logs")
-            if _differs(key, new, self._settings)
-        ]
+        fixed = [key for key in FIXED if _differs(key, new, self._settings)]
         if fixed:
             logger.error("the configuration was not reloaded: a change of %s needs a restart", ", ".join(fixed))
             return
@@ -179,6 +177,8 @@ def _prepare_state(settings: Settings) -> None:
         store.found()
         store.snapshot()
         store.keep()
+        for risk in store.risks():
+            logger.warning("the state store may lose data: %s", risk)
     except StateError as error:  # never a file's: that fails when it is opened
         logger.error("the state store cannot be used yet: %s", error)
     store.close()

@@ -30,7 +30,7 @@ class TableWatcher:
         self._settings = settings
         self._routes = settings.routes
         self._changed = changed
-        self._seen = -1
+        self._seen: object = None
         self._worker = worker
         self._served = self._told = -1
         self._told_at = 0.0
@@ -50,9 +50,10 @@ class TableWatcher:
         try:
             if self._worker:
                 store.serves(self._worker, -1)  # before it reads: whoever waits for all workers waits for this one too
+            mark = store.mark()
             table = store.table(self._routes)
             store.keep()
-            self._seen = table.version
+            self._seen = mark
         except StateError as error:
             last = store.last_known(self._routes)
             if last is None:
@@ -72,7 +73,7 @@ class TableWatcher:
     def configure(self, settings: Settings) -> None:
         """Take over the routes of a reloaded configuration."""
         self._routes = settings.routes
-        self._seen = -1
+        self._seen = None
 
     def stop(self) -> None:
         """Stop watching."""
@@ -97,15 +98,16 @@ class TableWatcher:
         self._leave(store)
 
     def _look(self, store: StateStore) -> None:
-        if self._seen < 0:
+        if self._seen is None:
             store.found()
-        if store.version() != self._seen:
+        mark = store.mark()
+        if mark != self._seen:
             routes = self._routes
             table = store.table(routes)
             store.keep()
             self._changed(table)
             # Reloaded meanwhile: what was read is of the old file, so the next look must read again.
-            self._seen = table.version if routes is self._routes else -1
+            self._seen = mark if routes is self._routes else None
         if self._worker and (self._told != self._served or time.monotonic() - self._told_at >= store.heartbeat_s):
             self._told, self._told_at = self._served, time.monotonic()
             told = self._served

@@ -26,10 +26,11 @@ logger = logging.getLogger("graduand")
 
 
 class Notifier:
-    """Runs until `stop`."""
+    """Runs until `stop`. `holder`: the controller beside it; while another one leads, that one's notifier tells."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, holder: str) -> None:
         self._settings = settings
+        self._holder = holder
         self._stopping = threading.Event()
         self._failed: dict[tuple[str, int], tuple[int, float]] = {}
         self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
@@ -41,12 +42,21 @@ class Notifier:
 
     def _run(self) -> None:
         store: Rollouts | None = None
+        trouble = ""
         while not self._stopping.wait(EVERY_S):
             try:
                 store = store or open_rollouts(self._settings)
-                self._tell_all(store)
+                if self._turn(store):
+                    self._tell_all(store)
+                trouble = ""
             except (sqlite3.Error, GraduandError) as error:
-                logger.warning("webhooks are not told for now: %s", error)
+                if str(error) != trouble:
+                    logger.warning("webhooks are not told for now: %s", error)
+                trouble = str(error)
+
+    def _turn(self, store: Rollouts) -> bool:
+        holder, _, until = store.lease()
+        return holder == self._holder or store.lease_over(until, store.state.now())
 
     def _tell_all(self, store: Rollouts) -> None:
         for row in store.rows():

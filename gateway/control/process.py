@@ -32,8 +32,9 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     settings = settings_from_json(json.loads(sys.stdin.readline()))
-    controller = Controller(settings, f"{os.uname().nodename}/{os.getpid()}/{uuid.uuid4().hex[:8]}")
-    notifier = Notifier(settings)
+    holder = f"{os.uname().nodename}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+    controller = Controller(settings, holder)
+    notifier = Notifier(settings, holder)
 
     def follow() -> None:
         for line in sys.stdin:
@@ -50,14 +51,15 @@ def main() -> None:
 
 
 def _run(controller: Controller, stopping: threading.Event) -> None:
-    wait_s = 0.0
+    wait_s, trouble = 0.0, ""
     while not stopping.wait(wait_s):
         try:
-            wait_s = 0.0 if controller.look() else LOOK_EVERY_S
+            wait_s, trouble = 0.0 if controller.look() else LOOK_EVERY_S, ""
         except (GraduandError, sqlite3.Error, OSError) as error:
             # Nothing was changed: the transaction was undone. The route stays as it is, and nothing moves.
-            logger.error("a look failed and changed nothing: %s", error)
-            wait_s = AFTER_TROUBLE_S
+            if str(error) != trouble:
+                logger.error("a look failed and changed nothing: %s", error)
+            trouble, wait_s = str(error), AFTER_TROUBLE_S
 
 
 if __name__ == "__main__":

@@ -24,13 +24,11 @@ Open = Callable[[], StateStore]
 
 
 @pytest.fixture(params=["sqlite", "redis"])
-def opened(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Opens the same store again and again, as several processes do."""
     if request.param == "sqlite":
         return lambda: SqliteStore(tmp_path / "folder" / "state.db")
     server: RedisServer = request.getfixturevalue("redis_server")
-    server.empty()
-    monkeypatch.setattr(RedisStore, "settle_s", 0.0)
 
     def another() -> StateStore:
         store = RedisStore(connect(server.url, None), Replica(tmp_path / "logs"))

@@ -8,19 +8,16 @@ import pytest
 
 from gateway.control.rollouts import LEASE_S
 from gateway.errors import RequestError
-from gateway.redis_state import RedisStore
 from rollout.state import Hold, Phase
 from tests.gateway.control.worlds import SPEC, STUDENT_NAME, World
 from tests.gateway.redises import RedisServer
 
 
 @pytest.fixture(params=["sqlite", "redis"])
-def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
     if request.param == "sqlite":
         return World(tmp_path)
     server: RedisServer = request.getfixturevalue("redis_server")
-    server.empty()
-    monkeypatch.setattr(RedisStore, "settle_s", 0.0)
     return World(tmp_path, state=server.url)
 
 

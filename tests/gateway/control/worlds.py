@@ -57,7 +57,7 @@ class World:
 
     def new_controller(self) -> Controller:
         self.controllers += 1
-        controller = Controller(self.settings, f"controller-{self.controllers}", lambda: self.now)
+        controller = Controller(self.settings, f"{self.folder.name}-controller-{self.controllers}", lambda: self.now)
         controller._prechecked = lambda row: ()  # type: ignore[method-assign]
         self.controller = controller
         return controller
