@@ -34,6 +34,7 @@ while ARGV[i] do
   if op == 'set' then redis.call('HSET', key, ARGV[i + 2], ARGV[i + 3]); i = i + 4
   elseif op == 'unset' then redis.call('HDEL', key, ARGV[i + 2]); i = i + 3
   elseif op == 'drop' then redis.call('DEL', key); i = i + 2
+  elseif op == 'expire' then redis.call('EXPIRE', key, ARGV[i + 2]); i = i + 3
   else redis.call('XTRIM', key, 'MINID', ARGV[i + 2]); i = i + 3 end
 end
 redis.call('DEL', KEYS[1])
@@ -76,6 +77,7 @@ class Hashes:
         self._changed: dict[str, dict[str, bytes | None]] = {}
         self._dropped: set[str] = set()
         self._trimmed: dict[str, str] = {}
+        self._expiring: dict[str, int] = {}
         self.known = ""
 
     @property
@@ -138,6 +140,11 @@ class Hashes:
         assert self._mine, "only inside a transaction"
         self._trimmed[key] = first
 
+    def expire(self, key: str, after_s: int) -> None:
+        """Remove a hash so long after this."""
+        assert self._mine, "only inside a transaction"
+        self._expiring[key] = after_s
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing of what is inside; waits for others that write."""
@@ -157,7 +164,7 @@ class Hashes:
             raise
         finally:
             self._mine = ""
-            self._seen, self._changed, self._dropped, self._trimmed = {}, {}, set(), {}
+            self._seen, self._changed, self._dropped, self._trimmed, self._expiring = {}, {}, set(), {}, {}
 
     def _change(self, key: str, field: str, value: bytes | None) -> None:
         assert self._mine, "only inside a transaction"
@@ -195,6 +202,8 @@ class Hashes:
         for key, fields in self._changed.items():
             for field, value in fields.items():
                 yield from ("unset", PREFIX + key, field) if value is None else ("set", PREFIX + key, field, value)
+        for key, after_s in self._expiring.items():
+            yield from ("expire", PREFIX + key, str(after_s))
         for key, first in self._trimmed.items():
             yield from ("trim", PREFIX + key, first)
 

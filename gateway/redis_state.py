@@ -89,7 +89,7 @@ class RedisStore(StateStore):
         """Redis's clock: replicas' own may differ."""
         with told():
             seconds, micros = self._client.time()
-        return float(seconds) + micros / 1e6
+        return float(seconds) + float(micros) / 1e6
 
     def found(self) -> None:
         """Make an empty Redis a new store, unless it was a store that somebody knows."""

@@ -37,6 +37,7 @@ class TableWatcher:
         self._read_at = time.monotonic()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="table-watcher", daemon=True)
+        self._meanwhile = "the last route table stays in force"
         self.problem = ""
 
     @property
@@ -59,6 +60,8 @@ class TableWatcher:
             if last is None:
                 raise
             table = last
+            if not table.version:
+                self._meanwhile = "until it was the teacher answers everything"
             self._cannot(error)
         finally:
             store.close()
@@ -90,6 +93,7 @@ class TableWatcher:
                 if self.problem:
                     logger.info("the state store can be read again")
                 self.problem = ""
+                self._meanwhile = "the last route table stays in force"
             except sqlite3.Error as error:
                 self._cannot(error)
                 store = None
@@ -115,7 +119,7 @@ class TableWatcher:
             self._told, self._told_at = told, time.monotonic()
 
     def _cannot(self, error: Exception) -> None:
-        text = f"the state store cannot be read, the last route table stays in force: {error}"
+        text = f"the state store cannot be read, {self._meanwhile}: {error}"
         if text != self.problem:
             logger.warning("%s", text)
         self.problem = text

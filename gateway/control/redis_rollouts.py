@@ -19,6 +19,8 @@ from rollout.state import Event, event_from_dict
 
 # A record's id is looked for among those of its own quarter of an hour only: a record that comes twice has one time.
 SEEN_S = 900
+# Ids are forgotten by Redis itself.
+SEEN_KEPT_S = 2 * 3600
 
 
 class RedisRollouts(Rollouts):
@@ -71,6 +73,9 @@ class RedisRollouts(Rollouts):
         hashes.set("rollouts", row.id, json.dumps(to_columns(row)))
         if row.state.phase in AT_REST:
             hashes.unset("rollouts:live", [row.id])
+            # Memory that nobody asks for again: another attempt begins with neither.
+            hashes.drop(_units(row))
+            hashes.drop(_samples(row))
         else:
             hashes.set("rollouts:live", row.id, row.started_at)
 
@@ -205,7 +210,7 @@ class RedisRollouts(Rollouts):
         if self._hashes.get(_seen(time), record_id) is not None:
             return False
         self._hashes.set(_seen(time), record_id, "")
-        self._hashes.set("seen", _seen(time), "")
+        self._hashes.expire(_seen(time), SEEN_KEPT_S)
         return True
 
     def write_waiting(self, record_id: str, role: str, line: Line, time: float) -> None:
@@ -223,15 +228,11 @@ class RedisRollouts(Rollouts):
         return found
 
     def write_forgotten(self, halves_before: float, ids_before: float) -> int:
-        """Give up halves that waited too long, and forget old ids; how many halves."""
+        """Give up halves that waited too long; how many. Ids go by themselves."""
         since = self._hashes.all("waiting:since")
         old = [half for half, at in since.items() if float(at) < halves_before]
         self._hashes.unset("waiting", old)
         self._hashes.unset("waiting:since", old)
-        for key in self._hashes.all("seen"):
-            if (int(key.rpartition(":")[2]) + 1) * SEEN_S < ids_before:
-                self._hashes.drop(key)
-                self._hashes.unset("seen", [key])
         return len(old)
 
     def _rows(self, names: list[str]) -> list[Row]:

@@ -172,19 +172,32 @@ def test_no_text_travels_that_nothing_is_compared_with(replicas: Replicas) -> No
     assert sent[1] == lines[0]
 
 
-def test_halves_that_wait_are_given_up_and_ids_forgotten(replicas: Replicas) -> None:
+def test_halves_that_wait_are_given_up_and_ids_expire(replicas: Replicas) -> None:
     [a, *_] = replicas.worlds
     path = a.folder / "logs" / "segments" / "w0.jsonl"
     path.write_text(a.lines(1)[0] + "\n")
     replicas.look()
     client = a.controller._store.state.client  # type: ignore[attr-defined]
-    assert (client.hlen("graduand:waiting"), client.hlen("graduand:seen")) == (1, 1)
+    [bucket] = client.scan_iter("graduand:seen:*")
+    assert (client.hlen("graduand:waiting"), client.hlen(bucket)) == (1, 1)
+    assert 3600 < client.ttl(bucket) <= 7200
     replicas.look(step_s=2 * 3600)
     with path.open("a") as out:
         out.write(a.lines(1)[0] + "\n")
     replicas.look()
-    assert (client.hlen("graduand:waiting"), client.hlen("graduand:seen")) == (1, 1)
-    assert len(list(client.scan_iter("graduand:seen:*"))) == 1
+    assert (client.hlen("graduand:waiting"), client.hlen("graduand:waiting:since")) == (1, 1)
+
+
+def test_what_an_ended_rollout_leaves(replicas: Replicas) -> None:
+    [a, *_] = replicas.worlds
+    a.ask(3)
+    replicas.look()
+    client = a.controller._store.state.client  # type: ignore[attr-defined]
+    a.verb("abort")
+    assert not list(client.scan_iter("graduand:units:*"))
+    assert not list(client.scan_iter("graduand:samples:*"))
+    assert client.hlen("graduand:rollouts:live") == 0
+    assert a.store.row("triage-1") is not None
 
 
 def test_offsets_of_segments_that_are_gone_are_forgotten(replicas: Replicas) -> None:
