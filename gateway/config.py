@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from gateway import adapter
+from gateway import adapter, redis_client
 from gateway.errors import AdapterError, ConfigError, did_you_mean
 from gateway.routes import Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Unit, Upstream
 from rollout import tasks
@@ -24,7 +24,6 @@ from rollout import tasks
 UPSTREAM_KINDS = ("openai", "vllm", "lorax")
 ROUTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 BASE_URL = re.compile(r"[!\"$->A-~]+")  # no blanks, query or fragment: it becomes part of a request line
-REDIS_DATABASE = re.compile(r"(/[0-9]{0,4})?")
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -225,20 +224,19 @@ class _Builder:
         return host.strip("[]"), int(port)
 
     def _state(self, text: str) -> str:
-        try:
-            parts = urlsplit(text)
-            port = parts.port
-        except ValueError:
-            parts, port = urlsplit(""), None
-        if parts.scheme in ("redis", "rediss"):
-            if parts.password is not None:
-                self.problems.append("state: a password belongs into state_password, not into the URL")
-            elif not parts.hostname or port == 0 or not REDIS_DATABASE.fullmatch(parts.path) or parts.query:
-                self.problems.append(f"state: {text!r} is not such as redis://127.0.0.1:6379/0")
+        if text.startswith("redis"):
+            if ":" in text.partition("//")[2].rpartition("@")[0]:
+                self.problems.append("state: a password belongs into state_password, not into the address")
+            elif redis_client.address(text) is None:
+                self.problems.append(
+                    f"state: {text!r} is not an address such as redis://127.0.0.1:6379/0, rediss://redis.example/0 or "
+                    "redis+sentinel://10.0.0.1:26379,10.0.0.2:26379/mymaster/0"
+                )
         elif not text.startswith("sqlite:///"):
+            shown = "***@" + text.rpartition("@")[2] if "@" in text else text
             self.problems.append(
-                f"state: {parts.scheme + '://…' if parts.password else text!r} is not supported; use sqlite:///PATH, such "
-                "as sqlite:///./state.db, or redis://HOST:PORT/0, or rediss:// for TLS"
+                f"state: {shown!r} is not supported; use sqlite:///PATH, such as sqlite:///./state.db, or "
+                "redis://HOST:PORT/0"
             )
         return text
 

@@ -2,7 +2,7 @@
 
 Invariants: who writes holds the one lock, whose loss (a pause, a failover) undoes the transaction as a whole; reads inside
 a transaction see its own writes; the commit is refused if this is not the store that was known (it was emptied, or is
-another one). A command is never sent twice: one whose answer was lost may have been carried out.
+another one).
 """
 
 import secrets
@@ -12,8 +12,6 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from gateway.store import StateError
 
@@ -23,7 +21,6 @@ LOCK_S = 5.0
 RENEW_S = 1.0
 BUSY_S = 8.0
 LOOK_AGAIN_S = 0.003
-TIMEOUT_S = 2.0
 
 COMMIT = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'lock' end
@@ -44,14 +41,6 @@ UNLOCK = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1
 RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end"
 
 Value = str | int | float | bytes
-
-
-def connect(url: str, password: str | None) -> Any:
-    """A client that answers or fails within seconds; it connects when it is first used."""
-    return redis.Redis.from_url(
-        url, password=password, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0), client_name="graduand",
-    )  # fmt: skip
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from gateway.config import local_path
-from gateway.redis_hashes import META, PREFIX, Hashes, connect, told
+from gateway.redis_client import connect
+from gateway.redis_hashes import META, PREFIX, Hashes, told
 from gateway.replica import Copy, Replica
 from gateway.routes import Route, RouteTable, Settings
 from gateway.store import Override, Registered, StateError, StateStore, table_of

@@ -32,13 +32,15 @@ def free_port() -> int:
 class RedisServer:
     """Keeps its data in `folder` (append-only file) over kills. Ends with the test's own process at the latest."""
 
-    def __init__(self, folder: Path, *more: str, port: int | None = None, mode: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, *more: str, sentinel: bool = False) -> None:
         self.folder = folder
-        self.port = port or free_port()
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
+        kept = ["--appendonly", "yes", "--save", ""]
+        mode = [str(folder / "sentinel.conf"), "--sentinel"] if sentinel else []
         self._command = [
-            binary(), *mode, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), "--appendonly", "yes",
-            "--save", "", "--daemonize", "no", *more,
+            binary(), *mode, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder),
+            *([] if sentinel else kept), *more,
         ]  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None
         self.password = more[more.index("--requirepass") + 1] if "--requirepass" in more else None

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.redis_hashes import LOCK, META, Hashes, connect
+from gateway.redis_client import connect
+from gateway.redis_hashes import LOCK, META, Hashes
 from gateway.redis_state import NothingLost, RedisStore, StoreEmpty, StoreLost
 from gateway.replica import Replica
 from gateway.routes import Route, Student, Teacher

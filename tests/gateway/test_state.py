@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.redis_hashes import connect
+from gateway.redis_client import connect
 from gateway.redis_state import RedisStore
 from gateway.replica import Replica
 from gateway.routes import Route, Student, Teacher
