@@ -20,7 +20,7 @@ from rollout.state import Event, event_from_dict
 # A record's id is looked for among those of its own quarter of an hour only: a record that comes twice has one time.
 SEEN_S = 900
 # Ids are forgotten by Redis itself.
-SEEN_KEPT_S = 2 * 3600
+SEEN_KEPT_S = 3600
 
 
 class RedisRollouts(Rollouts):

@@ -180,7 +180,7 @@ def test_halves_that_wait_are_given_up_and_ids_expire(replicas: Replicas) -> Non
     client = a.controller._store.state.client  # type: ignore[attr-defined]
     [bucket] = client.scan_iter("graduand:seen:*")
     assert (client.hlen("graduand:waiting"), client.hlen(bucket)) == (1, 1)
-    assert 3600 < client.ttl(bucket) <= 7200
+    assert 3500 < client.ttl(bucket) <= 3600
     replicas.look(step_s=2 * 3600)
     with path.open("a") as out:
         out.write(a.lines(1)[0] + "\n")
