@@ -20,6 +20,7 @@ LOCK, META = PREFIX + "lock", PREFIX + "meta"
 LOCK_S = 5.0
 RENEW_S = 1.0
 BUSY_S = 8.0
+COPY_MS = 200
 LOOK_AGAIN_S = 0.003
 
 COMMIT = """
@@ -184,6 +185,14 @@ class Hashes:
             raise StateError("writing to Redis took too long or Redis failed over: nothing was changed; try again")
         if answer == b"id":
             raise StateError("this Redis is not the store that was known any more: nothing was changed")
+        if "version" in self._changed.get("meta", {}):
+            self._wait_for_copy()
+
+    def _wait_for_copy(self) -> None:
+        """A route was changed: if the primary dies now, the one that follows should know it. Never a condition."""
+        with suppress(redis.RedisError):
+            if self._client.info("replication").get("connected_slaves"):
+                self._client.wait(1, COPY_MS)
 
     def _commands(self) -> Iterator[str | bytes]:
         for key in self._dropped:

@@ -109,6 +109,8 @@ class TableWatcher:
             routes = self._routes
             table = store.table(routes)
             store.keep()
+            if table.version < self._served:
+                logger.warning("the state store went back from version %d to %d", self._served, table.version)
             self._changed(table)
             # Reloaded meanwhile: what was read is of the old file, so the next look must read again.
             self._seen = mark if routes is self._routes else None
