@@ -207,7 +207,7 @@ def test_a_replica_starts_while_redis_is_away(fleet: Fleet, tmp_path: Path) -> N
         assert gateway.metrics()["graduand_state_up", ()] == 0
     fleet.redis.start()
     until(lambda: _arm(fresh) == "student", 5, "the newcomer reads the store")
-    assert json.loads(fresh.client().get("/readyz").body) == {"status": "ready"}
+    until(lambda: json.loads(fresh.client().get("/readyz").body) == {"status": "ready"}, 5, "and says so")
     fleet.redis.empty()
     time.sleep(1)
     assert {_arm(gateway) for gateway in fleet.gateways} == {"student"}
