@@ -60,4 +60,5 @@ def connect(url: str, password: str | None) -> Any:
         host, port = where.hosts[0]
         return redis.Redis(host=host, port=port, ssl=where.tls, **options)
     patience = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S}
-    return Sentinel(where.hosts, sentinel_kwargs=patience).master_for(where.name, **options)
+    sentinels: Any = Sentinel  # untyped
+    return sentinels(where.hosts, sentinel_kwargs=patience).master_for(where.name, **options)

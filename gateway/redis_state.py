@@ -126,17 +126,13 @@ class RedisStore(StateStore):
         return self._mark
 
     def snapshot(self) -> tuple[int, dict[str, Override]]:
-        """Version and overrides of one moment."""
-        self._meet()
-        with told(), self._client.pipeline(transaction=True) as both:
-            both.hmget(META, ["id", "version"])
-            both.hgetall(PREFIX + "routes")
-            (store, version), found = both.execute()
-        if store is None or store.decode() != self.hashes.known:
-            raise StoreLost(f"Redis was emptied while it was read: {ACCEPT}")
-        overrides = _overrides({name.decode(): one for name, one in found.items()})
-        self._last = Copy(self.hashes.known, int(version), overrides)
-        return int(version), overrides
+        """Version and overrides of one moment. A full Redis refuses MULTI, so it is read again if it changed meanwhile."""
+        while True:
+            version, mark = self._meet(), self._mark
+            overrides = self.overrides()
+            if self._meet() == version and self._mark == mark:
+                self._last = Copy(self.hashes.known, version, overrides)
+                return version, overrides
 
     def keep(self) -> None:
         """Keep the last snapshot on disk."""

