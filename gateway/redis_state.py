@@ -267,7 +267,10 @@ class RedisStore(StateStore):
 
 
 def _overrides(found: Mapping[str, bytes]) -> dict[str, Override]:
-    return {name: Override(**json.loads(one)) for name, one in found.items()}
+    try:
+        return {name: Override(**json.loads(one)) for name, one in found.items()}
+    except (TypeError, ValueError) as error:
+        raise StateError(f"a route was written by another version of Graduand ({error}): upgrade this one") from error
 
 
 def _split(found: Mapping[str, bytes]) -> Iterator[tuple[str, list[bytes]]]:

@@ -53,6 +53,16 @@ class Student:
 
 
 @dataclass(frozen=True, slots=True)
+class Incumbent:
+    """The student in service while a rollout tries another one: it goes on answering everybody who is not given the new
+    one, as it did before: everything (`student`), or what it is confident in (`hybrid`, by its own threshold)."""
+
+    adapter: str
+    mode: str = "student"
+    threshold: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Timeouts:
     """Bounds of one request in seconds."""
 
@@ -88,7 +98,8 @@ class Route:
     `salt` and `rollout` enter the hash that assigns units to arms; `version` counts the changes made at run time.
     `threshold` is from what confidence on a hybrid route's student answers alone (rollout.hybrid.learning); `logprobs`
     asks for log probabilities of the student's copies, to learn one. `task` is what the route's answers are
-    (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher.
+    (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher. With an `incumbent`, that
+    student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to the other student.
     """
 
     name: str
@@ -106,6 +117,7 @@ class Route:
     logprobs: bool = False
     threshold: dict[str, Any] | None = None
     task: dict[str, Any] | None = None
+    incumbent: Incumbent | None = None
     salt: str = ""
     rollout: str = ""
     version: int = 1

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.errors import GraduandError
-from gateway.routes import Route, RouteTable, Settings, Student
+from gateway.routes import Incumbent, Route, RouteTable, Settings, Student
 
 
 class StateError(GraduandError, RuntimeError):
@@ -41,6 +41,7 @@ class Override:
     audit_bp: int | None = None
     logprobs: bool | None = None
     threshold: str | None = None  # as JSON: it is only carried here
+    incumbent: str | None = None  # as JSON: the fields of an Incumbent
 
     def applied(self, route: Route) -> Route:
         """The route as it is served."""
@@ -59,6 +60,7 @@ class Override:
             audit_bp=route.audit_bp if self.audit_bp is None else self.audit_bp,
             logprobs=route.logprobs if self.logprobs is None else bool(self.logprobs),
             threshold=self._threshold(student),
+            incumbent=Incumbent(**json.loads(self.incumbent)) if self.incumbent and student is not None else None,
             version=self.version,
         )
 

@@ -70,7 +70,13 @@ class Supervisor:
         self.listen_url = _url(address)
         self.admin_url = _url(admin.getsockname()[:2])
         self._children = [self._child("gateway.admin_process", "admin", admin)]
-        self._children += [Child("controller", [sys.executable, "-m", "gateway.control.process", "{}"], ())]
+        controller = [
+            sys.executable,
+            "-m",
+            "gateway.control.process",
+            json.dumps({"run_folder": str(self._run_folder)}),
+        ]
+        self._children += [Child("controller", controller, ())]
         self._children += [
             self._child("gateway.worker", f"worker {number}", listener, number=number)
             for number, listener in enumerate(listeners)

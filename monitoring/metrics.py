@@ -78,9 +78,14 @@ STATE_UP = Family("graduand_state_up", "gauge", "1 while the state store can be 
 STATE_AGE = Family("graduand_state_age_seconds", "gauge", "Since when the state store was last read.", ())
 LOG_PENDING = Family("graduand_log_pending_bytes", "gauge", "Log bytes not yet handed to the file system.", ())
 
+JUDGED = Family(
+    "graduand_judge_requests", "counter", "Pairs of free text judged, by the verdict on the student; and failed questions.",
+    ("route", "outcome"),
+)  # fmt: skip
+
 FAMILIES = (
     REQUESTS, DURATION, FIRST_TOKEN, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS, FALLBACKS, ATTEMPTS, SHADOWS, UNIT_MISSING,
-    REJECTED, LOG_RECORDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING, STATE_UP, STATE_AGE,
+    REJECTED, LOG_RECORDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING, STATE_UP, STATE_AGE, JUDGED,
 )  # fmt: skip
 
 

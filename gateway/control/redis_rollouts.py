@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from gateway.control.evidence import EVIDENCE, Evidence
-from gateway.control.rollouts import DISAGREEMENTS_KEPT, Json, Rollouts
-from gateway.control.rows import AT_REST, Row, from_columns, to_columns
+from gateway.control.redis_judging import RedisJudging
+from gateway.control.rollouts import DISAGREEMENTS_KEPT, Json
+from gateway.control.rows import AT_REST, COLUMNS, Row, from_columns, to_columns
 from gateway.control.tail import Batch, Line, Place
 from gateway.redis_state import RedisStore
 from gateway.store import StateError
@@ -19,16 +20,17 @@ from rollout.state import Event, event_from_dict
 
 # A record's id is looked for among those of its own quarter of an hour only: a record that comes twice has one time.
 SEEN_S = 900
+ROLES = ("served", "shadow", "audit")
 # Ids are forgotten by Redis itself.
 SEEN_KEPT_S = 3600
 
 
-class RedisRollouts(Rollouts):
+class RedisRollouts(RedisJudging):
     """Rollouts in one Redis database; not for sharing between threads."""
 
     def __init__(self, state: RedisStore) -> None:
         self.state: RedisStore = state
-        self._hashes = state.hashes
+        super().__init__(state.hashes)
         self._evidence = Evidence(state)
 
     # The lease.
@@ -70,7 +72,7 @@ class RedisRollouts(Rollouts):
         if hashes.get("rollouts:index", row.id) is None:
             number = hashes.next("meta", "rollouts")
             hashes.set("rollouts:index", row.id, json.dumps([row.state.spec.route, number]))
-        hashes.set("rollouts", row.id, json.dumps(to_columns(row)))
+        hashes.set("rollouts", row.id, json.dumps(dict(zip(COLUMNS, to_columns(row), strict=True))))
         if row.state.phase in AT_REST:
             hashes.unset("rollouts:live", [row.id])
             # Memory that nobody asks for again: another attempt begins with neither.
@@ -189,9 +191,8 @@ class RedisRollouts(Rollouts):
             if row is not None and isinstance(record.get("time"), float | int):
                 wanted.setdefault(_seen(record["time"]), []).append(record["id"])
                 wanted.setdefault(_units(row), []).append(str(record.get("unit_hash")))
-                parent = record.get("parent_id")
-                other = _half(record["id"], "copy") if parent is None else _half(str(parent), "served")
-                wanted.setdefault("waiting", []).append(other)
+                pair = str(record.get("parent_id") or record["id"])
+                wanted.setdefault("waiting", []).extend(_half(pair, role) for role in ROLES)
         for key, fields in wanted.items():
             self._hashes.many(key, sorted(set(fields)))
 
@@ -214,18 +215,19 @@ class RedisRollouts(Rollouts):
         return True
 
     def write_waiting(self, record_id: str, role: str, line: Line, time: float) -> None:
-        """Half of a pair, whole: its segment is on some replica's disk."""
+        """Part of a pair, whole: its segment is on some replica's disk."""
         self._hashes.set("waiting", _half(record_id, role), line.data)
         self._hashes.set("waiting:since", _half(record_id, role), time)
 
-    def take_waiting(self, record_id: str, role: str) -> Place | bytes | None:
-        """The waiting half, no longer waiting."""
+    def take_waiting(self, record_id: str, role: str) -> Line | None:
+        """The waiting part, no longer waiting."""
         half = _half(record_id, role)
         found = self._hashes.get("waiting", half)
-        if found is not None:
-            self._hashes.unset("waiting", [half])
-            self._hashes.unset("waiting:since", [half])
-        return found
+        if found is None:
+            return None
+        self._hashes.unset("waiting", [half])
+        self._hashes.unset("waiting:since", [half])
+        return Line(Place("waiting", 0, len(found)), found)
 
     def write_forgotten(self, halves_before: float, ids_before: float) -> int:
         """Give up halves that waited too long; how many. Ids go by themselves."""
@@ -236,8 +238,9 @@ class RedisRollouts(Rollouts):
         return len(old)
 
     def _rows(self, names: list[str]) -> list[Row]:
-        found = self._hashes.many("rollouts", names)
-        return [from_columns(tuple(json.loads(one))) for one in found if one is not None]
+        found = [json.loads(one) for one in self._hashes.many("rollouts", names) if one is not None]
+        # A row that was written before a column existed has none of what it says.
+        return [from_columns(tuple(one.get(name, "null") for name in COLUMNS)) for one in found]
 
     def _index(self) -> dict[str, tuple[str, int]]:
         """By rollout its route and its number among all."""

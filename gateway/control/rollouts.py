@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.control import tail
 from gateway.control.rows import Row
-from gateway.control.tail import Batch, Line, Place
+from gateway.control.tail import Batch, Line
 from gateway.errors import GraduandError
 from gateway.routes import Settings
 from gateway.store import StateStore, open_state
@@ -180,6 +180,40 @@ class Rollouts(ABC):
     def write_forget_samples(self, row: Row) -> None:
         """Drop what was sampled: a threshold that has expired is learnt again from fresh pairs."""
 
+    # Pairs that wait for a judge.
+
+    @abstractmethod
+    def write_judging(self, row: Row, day: int, wanted: list[int], data: Mapping[str, Any]) -> None:
+        """Let a pair wait for the answers to the `wanted` questions, and count it for its day."""
+
+    @abstractmethod
+    def judging(self, rollout_id: str, most: int) -> list[tuple[int, list[int], dict[str, str | None]]]:
+        """The oldest waiting pairs: number, the questions to ask, and the verdicts so far by question."""
+
+    @abstractmethod
+    def judging_case(self, number: int) -> Json:
+        """What a waiting pair is about."""
+
+    @abstractmethod
+    def judging_count(self, rollout_id: str) -> int:
+        """How many pairs wait."""
+
+    @abstractmethod
+    def judged_on(self, rollout_id: str, day: int) -> int:
+        """How many pairs of this day (since 1970, UTC) were taken in."""
+
+    @abstractmethod
+    def write_verdict(self, number: int, question: int, text: str | None) -> None:
+        """Keep the first verdict on a question; nothing if the pair waits no longer."""
+
+    @abstractmethod
+    def write_judged(self, number: int) -> None:
+        """A pair waits no longer."""
+
+    @abstractmethod
+    def write_forget_judging(self, row: Row) -> None:
+        """Drop all waiting pairs of a rollout: nothing is to be learnt from them any more."""
+
     # The log.
 
     def share(self, folder: Path) -> bool:
@@ -208,11 +242,11 @@ class Rollouts(ABC):
 
     @abstractmethod
     def write_waiting(self, record_id: str, role: str, line: Line, time: float) -> None:
-        """Half of a pair: it, or where to find it, when the other half comes."""
+        """Part of a pair: kept, or where to find it, when the others come."""
 
     @abstractmethod
-    def take_waiting(self, record_id: str, role: str) -> Place | bytes | None:
-        """The waiting half, no longer waiting: the line, or where it stands."""
+    def take_waiting(self, record_id: str, role: str) -> Line | None:
+        """The waiting part, no longer waiting; a line without data has to be read again where it stands."""
 
     @abstractmethod
     def write_forgotten(self, halves_before: float, ids_before: float) -> int:

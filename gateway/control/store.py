@@ -1,5 +1,6 @@
 """Rollouts in the SQLite state file, beside the routes: see gateway.control.rollouts for what each method promises."""
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Mapping
@@ -8,49 +9,11 @@ from typing import Any
 
 from gateway.control.rollouts import DISAGREEMENTS_KEPT, Rollouts
 from gateway.control.rows import AT_REST, COLUMNS, Row, from_columns, to_columns
+from gateway.control.schema import SCHEMA
 from gateway.control.tail import Line, Place
 from gateway.state import SqliteStore
 from rollout.state import Event, event_from_dict
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS rollouts (
-    id TEXT PRIMARY KEY, route TEXT NOT NULL, spec_hash TEXT NOT NULL, phase TEXT NOT NULL, version INTEGER NOT NULL,
-    token INTEGER NOT NULL, salt TEXT NOT NULL, created_at REAL NOT NULL, started_at REAL NOT NULL,
-    entry_version INTEGER NOT NULL, attempt_version INTEGER NOT NULL, table_version INTEGER NOT NULL,
-    tries INTEGER NOT NULL, learning TEXT NOT NULL, task TEXT NOT NULL, threshold TEXT NOT NULL, state TEXT NOT NULL,
-    ledger TEXT NOT NULL, counts TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS rollout_events (
-    rollout TEXT NOT NULL, version INTEGER NOT NULL, token INTEGER NOT NULL, phase TEXT NOT NULL, event TEXT NOT NULL,
-    PRIMARY KEY (rollout, version)
-);
-CREATE TABLE IF NOT EXISTS rollout_units (
-    rollout TEXT NOT NULL, entry INTEGER NOT NULL, unit INTEGER NOT NULL, failed_at REAL,
-    PRIMARY KEY (rollout, entry, unit)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS rollout_course (rollout TEXT NOT NULL, at REAL NOT NULL, point TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS rollout_course_at ON rollout_course (rollout, at);
-CREATE TABLE IF NOT EXISTS rollout_disagreements (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, rollout TEXT NOT NULL, at REAL NOT NULL, record TEXT NOT NULL,
-    seen TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS rollout_disagreements_of ON rollout_disagreements (rollout, number);
-CREATE TABLE IF NOT EXISTS rollout_samples (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, rollout TEXT NOT NULL, attempt INTEGER NOT NULL, sample TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS rollout_samples_of ON rollout_samples (rollout, attempt, number);
-CREATE TABLE IF NOT EXISTS rollout_told (
-    rollout TEXT NOT NULL, hook INTEGER NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (rollout, hook)
-);
-CREATE TABLE IF NOT EXISTS tail (file TEXT PRIMARY KEY, read_to INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS tail_waiting (
-    id TEXT NOT NULL, role TEXT NOT NULL, file TEXT NOT NULL, at INTEGER NOT NULL, length INTEGER NOT NULL,
-    time REAL NOT NULL, PRIMARY KEY (id, role)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS tail_seen (id TEXT PRIMARY KEY, time REAL NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS tail_seen_time ON tail_seen (time);
-CREATE TABLE IF NOT EXISTS lease (name TEXT PRIMARY KEY, holder TEXT NOT NULL, token INTEGER NOT NULL, until REAL NOT NULL);
-"""
 ALL_COLUMNS = ", ".join(COLUMNS)
 
 
@@ -61,6 +24,14 @@ class RolloutStore(Rollouts):
         self.state = where if isinstance(where, SqliteStore) else SqliteStore(where)
         self._db: sqlite3.Connection = self.state.db
         self._db.executescript(SCHEMA)
+        self._add_later_columns()
+
+    def _add_later_columns(self) -> None:
+        there = {row[1] for row in self._db.execute("PRAGMA table_info(rollouts)")}
+        if "incumbent" not in there:
+            # Another process may be adding it in this very moment.
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._db.execute("ALTER TABLE rollouts ADD COLUMN incumbent TEXT NOT NULL DEFAULT 'null'")
 
     # The lease.
 
@@ -211,6 +182,57 @@ class RolloutStore(Rollouts):
         """Drop what was sampled: a threshold that has expired is learnt again from fresh pairs."""
         self._db.execute("DELETE FROM rollout_samples WHERE rollout = ?", (row.id,))
 
+    # Pairs that wait for a judge.
+
+    def write_judging(self, row: Row, day: int, wanted: list[int], data: Mapping[str, Any]) -> None:
+        """Let a pair wait for the answers to the `wanted` questions, and count it for its day."""
+        self._db.execute(
+            "INSERT INTO rollout_judging (rollout, wanted, verdicts, data) VALUES (?, ?, '{}', ?)",
+            (row.id, json.dumps(wanted), json.dumps(data)),
+        )
+        self._db.execute(
+            "INSERT INTO rollout_judged VALUES (?, ?, 1) ON CONFLICT (rollout, day) DO UPDATE SET pairs = pairs + 1",
+            (row.id, day),
+        )
+
+    def judging(self, rollout_id: str, most: int) -> list[tuple[int, list[int], dict[str, str | None]]]:
+        """The oldest waiting pairs: number, the questions to ask, and the verdicts so far by question."""
+        query = "SELECT number, wanted, verdicts FROM rollout_judging WHERE rollout = ? ORDER BY number LIMIT ?"
+        found = self._db.execute(query, (rollout_id, most))
+        return [(number, json.loads(wanted), json.loads(verdicts)) for number, wanted, verdicts in found]
+
+    def judging_case(self, number: int) -> dict[str, Any]:
+        """What a waiting pair is about."""
+        query = "SELECT data FROM rollout_judging WHERE number = ?"
+        data: dict[str, Any] = json.loads(self._db.execute(query, (number,)).fetchone()[0])
+        return data
+
+    def judging_count(self, rollout_id: str) -> int:
+        """How many pairs wait."""
+        query = "SELECT COUNT(*) FROM rollout_judging WHERE rollout = ?"
+        return int(self._db.execute(query, (rollout_id,)).fetchone()[0])
+
+    def judged_on(self, rollout_id: str, day: int) -> int:
+        """How many pairs of this day (since 1970, UTC) were taken in."""
+        query = "SELECT pairs FROM rollout_judged WHERE rollout = ? AND day = ?"
+        found = self._db.execute(query, (rollout_id, day)).fetchone()
+        return int(found[0]) if found else 0
+
+    def write_verdict(self, number: int, question: int, text: str | None) -> None:
+        """Keep the first verdict on a question; nothing if the pair waits no longer."""
+        found = self._db.execute("SELECT verdicts FROM rollout_judging WHERE number = ?", (number,)).fetchone()
+        if found is not None:
+            verdicts = {str(question): text, **json.loads(found[0])}
+            self._db.execute("UPDATE rollout_judging SET verdicts = ? WHERE number = ?", (json.dumps(verdicts), number))
+
+    def write_judged(self, number: int) -> None:
+        """A pair waits no longer."""
+        self._db.execute("DELETE FROM rollout_judging WHERE number = ?", (number,))
+
+    def write_forget_judging(self, row: Row) -> None:
+        """Drop all waiting pairs of a rollout: nothing is to be learnt from them any more."""
+        self._db.execute("DELETE FROM rollout_judging WHERE rollout = ?", (row.id,))
+
     # The log.
 
     def offsets(self) -> dict[str, int]:
@@ -227,16 +249,16 @@ class RolloutStore(Rollouts):
         return done.rowcount > 0
 
     def write_waiting(self, record_id: str, role: str, line: Line, time: float) -> None:
-        """Half of a pair: where to find it when the other half comes."""
+        """Part of a pair: where to find it when the others come."""
         place = line.place
         row = (record_id, role, place.file, place.offset, place.length, time)
         self._db.execute("INSERT OR REPLACE INTO tail_waiting VALUES (?, ?, ?, ?, ?, ?)", row)
 
-    def take_waiting(self, record_id: str, role: str) -> Place | None:
-        """The waiting half, no longer waiting."""
+    def take_waiting(self, record_id: str, role: str) -> Line | None:
+        """The waiting part, no longer waiting: where it stands."""
         query = "DELETE FROM tail_waiting WHERE id = ? AND role = ? RETURNING file, at, length"
         found = self._db.execute(query, (record_id, role)).fetchone()
-        return Place(*found) if found else None
+        return Line(Place(*found), b"") if found else None
 
     def write_forgotten(self, halves_before: float, ids_before: float) -> int:
         """Give up halves that waited too long, and forget old ids; how many halves."""
