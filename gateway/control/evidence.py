@@ -18,7 +18,7 @@ from gateway.redis_state import RedisStore
 EVIDENCE = "evidence"
 STREAM = PREFIX + EVIDENCE
 MOST_WAITING = 5_000
-TAKEN_AT_ONCE = 500
+TAKEN_AT_ONCE = 1_500
 
 # KEYS: meta, the stream, the replica's offsets. ARGV: store id, bound, number of files, then file, from and to of each,
 # then the lines. Refused as a whole if the store is another, the stream is full, or somebody else has read these lines.

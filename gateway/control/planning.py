@@ -52,10 +52,21 @@ def _time(line: bytes) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Of a shadow step's requests, the share that is compared, and how many a second at most."""
+    """Of a shadow step's requests, the share that is compared, and how many in a day at most."""
 
     share: float = 1.0
-    most_per_s: float = float("inf")
+    most_per_day: float = float("inf")
+
+    def seconds(self, pairs: int, per_s: float) -> float:
+        """How long so many pairs take at so many requests a second; the days' pairs come at their beginnings.
+
+        >>> Sampling(0.5, 1000).seconds(1200, 1.0) == 86400 + 400
+        True
+        """
+        days = (pairs - 1) // self.most_per_day
+        if self.share * per_s * 86400 <= self.most_per_day or not days:
+            return pairs / (self.share * per_s)
+        return days * 86400 + (pairs - days * self.most_per_day) / (self.share * per_s)
 
 
 def sampling(spec: Spec, task: Task, shadow_share: float) -> Sampling:
@@ -63,7 +74,7 @@ def sampling(spec: Spec, task: Task, shadow_share: float) -> Sampling:
     share = spec.audit if spec.keeps_incumbent else shadow_share
     if task.judge is None:
         return Sampling(share)
-    return Sampling(share * task.judge.sample, task.judge.max_per_day / 86400)
+    return Sampling(share * task.judge.sample, task.judge.max_per_day)
 
 
 def plan(spec: Spec, per_s: float | None, agreement: float | None, shadow: Sampling = Sampling()) -> Json:
@@ -96,13 +107,9 @@ def _gate(gate: GateSpec, agreement: float | None) -> Json:
 
 def _step(step: Step, per_s: float | None, shadow: Sampling, pairs: int | None, spec: Spec) -> Json:
     wanted = max(step.n_min, pairs or 0) if step.kind == "shadow" else step.n_min
-    if per_s is None:
-        rate = None
-    elif step.kind == "shadow":
-        rate = min(per_s * shadow.share, shadow.most_per_s)
-    else:
-        rate = per_s * step.weight_bp / 10_000
-    seconds = None if not rate else max(step.dwell_s, wanted / rate)
+    sampling = shadow if step.kind == "shadow" else Sampling(step.weight_bp / 10_000)
+    rate = None if per_s is None else per_s * sampling.share
+    seconds = None if per_s is None or not rate else max(step.dwell_s, sampling.seconds(wanted, per_s))
     waits = "traffic" if seconds is not None and seconds > step.dwell_s else "dwell"
     late = seconds is not None and seconds > step.t_max_s
     return {"name": step.name, "observations": wanted, "seconds": seconds, "waits_for": waits, "too_slow": late}

@@ -109,14 +109,20 @@ def check_incumbent(spec: Spec, served: Route) -> None:
         raise ConfigError(problem)
 
 
+def about_judge(task: dict[str, Any] | None, route: Route) -> list[str]:
+    """What there is to say against the judge of a task."""
+    judge = tasks.read(task).judge if task is not None else None
+    if judge is None or family(judge.model) != family(route.teacher.model):
+        return []
+    return [
+        f"the judge {judge.model} is of the teacher's own family ({route.teacher.model}): judges favour answers of their "
+        "own kind, so a student may look worse than it is; another vendor's model is the better judge"
+    ]
+
+
 def advice(spec: Spec, task: dict[str, Any], served: Route) -> list[str]:
     """What will work, but perhaps not as meant."""
-    judge, found = tasks.read(task).judge, []
-    if judge is not None and family(judge.model) == family(served.teacher.model):
-        found.append(
-            f"the judge {judge.model} is of the teacher's own family ({served.teacher.model}): judges favour answers of "
-            "their own kind, so a student may look worse than it is; another vendor's model is the better judge"
-        )
+    found = about_judge(task, served)
     if served.student is not None and served.mode in ("student", "hybrid") and not spec.keeps_incumbent:
         found.append(
             f"route {served.name!r} is served by {served.student.adapter}: without an incumbent gate its shadow step gives "

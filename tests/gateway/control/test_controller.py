@@ -10,15 +10,11 @@ from gateway.control.rollouts import LEASE_S
 from gateway.errors import RequestError
 from rollout.state import Hold, Phase
 from tests.gateway.control.worlds import SPEC, STUDENT_NAME, World
-from tests.gateway.redises import RedisServer
 
 
-@pytest.fixture(params=["sqlite", "redis"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
-    if request.param == "sqlite":
-        return World(tmp_path)
-    server: RedisServer = request.getfixturevalue("redis_server")
-    return World(tmp_path, state=server.url)
+@pytest.fixture
+def world(tmp_path: Path, state: str) -> World:
+    return World(tmp_path, state=state)
 
 
 def to_canary(world: World) -> None:

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
-from gateway.control import asking
+from gateway.control import asking, planning
+from gateway.control.requests import about_judge
 from gateway.control.rollouts import LEASE_S
+from gateway.routes import Route, Teacher
+from rollout import specfile, tasks
 from rollout.state import Hold, Phase
 from tests.gateway.control.judges import JudgeServer
-from tests.gateway.control.worlds import World
+from tests.gateway.control.worlds import SPEC, TASK, World
 
 TEXT = {"kind": "text", "rubric": "the answer is yes", "judge": {"upstream": "judge", "model": "judge-1"}}
 
@@ -24,9 +27,9 @@ def judge() -> Iterator[JudgeServer]:
 
 
 @pytest.fixture
-def world(tmp_path: Path, judge: JudgeServer, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(tmp_path: Path, judge: JudgeServer, monkeypatch: pytest.MonkeyPatch, state: str) -> World:
     monkeypatch.setattr(asking, "REST_S", 0.01)
-    return World(tmp_path, upstreams={"judge": judge.upstream()})
+    return World(tmp_path, state=state, upstreams={"judge": judge.upstream()})
 
 
 def started(world: World, **changes: Any) -> None:
@@ -186,6 +189,31 @@ def test_sample_and_budget(world: World, judge: JudgeServer) -> None:
     world.ask(100)
     look_until(world, lambda: world.row.ledger.pairs == 40)
     assert sum(judge.asked.values()) == 80
+
+
+@pytest.mark.parametrize(
+    ("pairs", "per_s", "most_per_day", "seconds"),
+    [(1000, 2.0, 2000, 1000), (2000, 2.0, 2000, 2000), (2001, 2.0, 2000, 86401), (1000, 0.01, 10**9, 200_000)],
+)
+def test_plans_reckon_with_the_budget(pairs: int, per_s: float, most_per_day: int, seconds: float) -> None:
+    to = {**TEXT["judge"], "sample": 0.5, "max_per_day": most_per_day}  # type: ignore[dict-item]
+    sampling = planning.sampling(specfile.read(SPEC), tasks.read({**TEXT, "judge": to}), 1.0)
+    assert sampling.seconds(pairs, per_s) == pytest.approx(seconds)
+
+
+def test_plans_beside_an_incumbent_reckon_with_the_audit() -> None:
+    spec = specfile.read({**SPEC, "gates": ["agreement", "incumbent"], "audit": 0.1})
+    planned = planning.plan(spec, 10.0, 0.99, planning.sampling(spec, tasks.read(TASK), 1.0))
+    shadow = planned["steps"][0]
+    assert shadow["seconds"] == pytest.approx(shadow["observations"] / (10 * 0.1))
+    assert any("on which the two students differ" in warning for warning in planned["warnings"])
+
+
+def test_judges_of_the_teachers_own_family_are_warned_of() -> None:
+    route = Route("r", Teacher("openai", "gpt-4o"))
+    kin = {**TEXT, "judge": {"upstream": "judge", "model": "openai/gpt-4.1-mini"}}
+    assert "own family" in about_judge(kin, route)[0]
+    assert about_judge(TEXT, route) == about_judge(None, route) == []
 
 
 def test_a_killed_controller_loses_no_pair_and_counts_none_twice(world: World, judge: JudgeServer) -> None:

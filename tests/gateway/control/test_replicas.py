@@ -143,6 +143,23 @@ def test_a_deposed_leader_changes_nothing(replicas: Replicas, monkeypatch: pytes
     assert b.store.tokens("triage-1") == sorted(b.store.tokens("triage-1"))
 
 
+def test_three_records_of_a_request_meet_in_any_order(redis_server: RedisServer, tmp_path: Path) -> None:
+    """The student in service, the new one and the teacher."""
+    world = World(tmp_path, state=redis_server.url, mode="student")
+    world.start(gates=["agreement 0.8", "incumbent"], audit=1.0)
+    world.look(3)
+    path = world.folder / "logs" / "segments" / "w0.jsonl"
+    lines = world.lines(4)
+    assert len(lines) == 12
+    for line in lines[::5] + lines[1::5] + lines[2::5] + lines[3::5] + lines[4::5]:
+        with path.open("a") as out:
+            out.write(line + "\n")
+        world.look()
+    assert world.row.ledger.pairs == 4
+    assert world.row.incumbent is not None
+    assert world.controller._store.state.client.hlen("graduand:waiting") == 0  # type: ignore[attr-defined]
+
+
 def test_a_full_stream_makes_replicas_wait(replicas: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence, "MOST_WAITING", 50)
     a, b, _ = replicas.worlds
