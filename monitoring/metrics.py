@@ -74,7 +74,9 @@ SHADOW_QUEUE = Family("graduand_shadow_queue", "gauge", "Shadow copies waiting o
 BREAKER_OPEN = Family(
     "graduand_breaker_open", "gauge", "Replicas that are given a rest, summed over workers.", ("upstream",)
 )
-STATE_UP = Family("graduand_state_up", "gauge", "1 while the state store can be read; 0: the last table is served by.", ())
+STATE_UP = Family(
+    "graduand_state_up", "gauge", "1 while the state store can be read; 0: the last table is served by.", ()
+)
 STATE_AGE = Family("graduand_state_age_seconds", "gauge", "Since when the state store was last read.", ())
 LOG_PENDING = Family("graduand_log_pending_bytes", "gauge", "Log bytes not yet handed to the file system.", ())
 
