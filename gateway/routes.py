@@ -92,6 +92,19 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """What copies of one kind may use in a day of UTC; 0 is no limit."""
+
+    requests_per_day: int = 0
+    tokens_per_day: int = 0
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit."""
+        return self.requests_per_day > 0 or self.tokens_per_day > 0
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One model name that clients ask for, and who answers it. Weights are in basis points (hundredths of a percent).
 
@@ -100,6 +113,7 @@ class Route:
     asks for log probabilities of the student's copies, to learn one. `task` is what the route's answers are
     (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher. With an `incumbent`, that
     student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to the other student.
+    `shadow_budget` bounds the copies to students, `audit_budget` those to the teacher.
     """
 
     name: str
@@ -117,6 +131,8 @@ class Route:
     logprobs: bool = False
     threshold: dict[str, Any] | None = None
     task: dict[str, Any] | None = None
+    shadow_budget: Budget = Budget()
+    audit_budget: Budget = Budget()
     incumbent: Incumbent | None = None
     salt: str = ""
     rollout: str = ""
@@ -177,6 +193,8 @@ def _route(data: dict[str, Any]) -> Route:
             "student": None if student is None else Student(**student),
             "unit": Unit(**data["unit"]),
             "timeouts": Timeouts(**data["timeouts"]),
+            "shadow_budget": Budget(**data["shadow_budget"]),
+            "audit_budget": Budget(**data["audit_budget"]),
         }
     )
 
