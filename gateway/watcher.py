@@ -45,6 +45,11 @@ class TableWatcher:
         """Seconds since the store was last read."""
         return time.monotonic() - self._read_at
 
+    @property
+    def warning(self) -> str:
+        """The problem in words for everybody: no address of the store is among them."""
+        return f"the state store cannot be read, {self._meanwhile}; the log says why" if self.problem else ""
+
     def first(self) -> RouteTable:
         """Read the table now, or what stands in for it while the store is away; then begin to watch."""
         store = open_state(self._settings)
@@ -115,7 +120,6 @@ class TableWatcher:
             # Reloaded meanwhile: what was read is of the old file, so the next look must read again.
             self._seen = mark if routes is self._routes else None
         if self._worker and (self._told != self._served or time.monotonic() - self._told_at >= store.heartbeat_s):
-            self._told, self._told_at = self._served, time.monotonic()
             told = self._served
             store.serves(self._worker, told)
             self._told, self._told_at = told, time.monotonic()

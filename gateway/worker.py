@@ -111,7 +111,7 @@ class Worker:
             await asyncio.sleep(SWEEP_EVERY_S)
 
     def _report_state(self) -> None:
-        self._plane.warning = self._watcher.problem
+        self._plane.warning = self._watcher.warning
         # Gauges are summed over workers, so one speaks for all: they share the machine's way to the store.
         if self._number == 0:
             self._metrics.set(m.STATE_UP, (), 0.0 if self._watcher.problem else 1.0)

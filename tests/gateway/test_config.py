@@ -272,3 +272,12 @@ def test_any_value_anywhere_is_read_or_refused(path: str, value: Any) -> None:
 )
 def test_local_path(url: str, path: str) -> None:
     assert config.local_path(url) == Path(path)
+
+
+@pytest.mark.parametrize(
+    ("state", "folder"),
+    [("sqlite:////var/x/state.db", "/var/x/budgets"), ("redis://h:6379/0", "/var/logs/budgets")],
+)
+def test_budgets_are_on_this_disk(state: str, folder: str) -> None:
+    read = settings(changed(state=state, logs="file:///var/logs"))
+    assert config.budgets_folder(read) == Path(folder)

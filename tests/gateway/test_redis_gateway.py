@@ -35,6 +35,7 @@ def test_a_first_start_without_redis_and_what_follows(start: Start, upstream: Up
     try:
         assert arm(gateway) == "teacher"  # the file's student may have been taken back
         assert "until it was the teacher answers everything" in ready(gateway)["warning"]
+        assert str(redis.port) not in ready(gateway)["warning"]
         assert gateway.metrics()["graduand_state_up", ()] == 0
         assert gateway.metrics()["graduand_state_age_seconds", ()] > 0
         redis.start()
@@ -45,7 +46,9 @@ def test_a_first_start_without_redis_and_what_follows(start: Start, upstream: Up
         redis.lose()
         assert arm(gateway) == "teacher"
         redis.start()
-        until(lambda: "come back empty" in ready(gateway).get("warning", ""), 5, "the loss is told")
+        until(lambda: "come back empty" in gateway.errors, 5, "the loss is told")
+        assert "come back empty" in gateway.admin.get("/v1/state").json()["problem"]
+        assert "the last route table stays in force" in ready(gateway)["warning"]
         assert arm(gateway) == "teacher"  # not the file's student again
         assert gateway.metrics()["graduand_state_up", ()] == 0
         assert gateway.admin.post("/v1/state/accept", json={}).json()["routes"] == ["triage"]
