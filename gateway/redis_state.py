@@ -33,7 +33,10 @@ if id or redis.call('HEXISTS', KEYS[1], 'lost') == 1 then return id or '' end
 redis.call('HSET', KEYS[1], 'id', ARGV[1], 'version', 1)
 return ARGV[1]
 """
-SERVES = "redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. redis.call('TIME')[1])"
+SERVES = """
+if redis.call('HGET', KEYS[2], 'id') ~= ARGV[3] then return end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. redis.call('TIME')[1])
+"""
 
 
 class StoreLost(StateError):
@@ -173,7 +176,8 @@ class RedisStore(StateStore):
     def serves(self, worker: str, version: int) -> None:
         """A worker of this replica says which version of the table it serves by; it is forgotten if it stops saying so."""
         with told():
-            self._serves(keys=[PREFIX + "served"], args=[f"{self.replica}/{worker}", version])
+            line = [f"{self.replica}/{worker}", version, self.hashes.known]
+            self._serves(keys=[PREFIX + "served", META], args=line)
 
     def leave(self, worker: str) -> None:
         """A worker ends and is not waited for any more."""

@@ -54,9 +54,9 @@ class TableWatcher:
         """Read the table now, or what stands in for it while the store is away; then begin to watch."""
         store = open_state(self._settings)
         try:
+            mark = store.mark()
             if self._worker:
                 store.serves(self._worker, -1)  # before it reads: whoever waits for all workers waits for this one too
-            mark = store.mark()
             table = store.table(self._routes)
             store.keep()
             self._seen = mark

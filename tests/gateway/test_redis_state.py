@@ -270,6 +270,9 @@ def test_a_worker_that_is_gone_is_not_waited_for(
     store: RedisStore, redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = replica(redis_server, tmp_path / "other")
+    other.serves("0", 1)
+    assert store.served() == {}  # it has not met the store yet
+    other.version()
     assert not store.all_serve(2, 1)  # nobody has said anything yet
     store.serves("0", 2)
     other.serves("0", 1)
