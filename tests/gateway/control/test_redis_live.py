@@ -77,7 +77,7 @@ def test_redis_and_controllers_are_killed_during_a_ramp(fleet: Fleet, tmp_path: 
     plan: list[Any] = [{"shadow": {"pairs": 100}}, *canaries, {"full": {"requests": 20, "dwell": "300ms"}}]
     down: list[tuple[float, float]] = []
     led = Counter[str]()
-    users = [Users(gateway.port, "triage", people=400, threads=2, pause_s=0.004) for gateway in fleet.gateways]
+    users = [Users(gateway.port, "triage", people=4_000, threads=2, pause_s=0.004) for gateway in fleet.gateways]
     name = Api(fleet.gateways[0]).start("triage", GOOD, steps=plan)
     for number in range(KILLS):
         time.sleep(rng.uniform(0.3, 1.5))
