@@ -125,6 +125,9 @@ def _routes_list(arguments: argparse.Namespace) -> int:
             str(route["version"]),
         )
     Console().print(table)
+    for route in data["routes"]:
+        for verdict in route.get("verdicts", ()):
+            Console(highlight=False).print(f"{route['name']}: {verdict}", markup=False, soft_wrap=True)
     return 0
 
 

@@ -17,7 +17,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gateway import adapter
-from gateway.errors import AdapterError, ConfigError, did_you_mean
+from gateway.errors import AdapterError, ConfigError, GraduandError, did_you_mean
+from gateway.monitor.settings import MonitorsSection
 from gateway.routes import Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Unit, Upstream
 from rollout import tasks
 
@@ -86,6 +87,7 @@ class RouteSection(_Section):
     retries: int = Field(2, ge=0, le=10)
     task: dict[str, Any] | None = None  # what the answers are, for rollouts: rollout.tasks
     audit_sample: Percent = 0  # percent of student-answered requests also sent to the teacher
+    monitors: MonitorsSection | None = None
 
 
 class LimitsSection(_Section):
@@ -311,7 +313,20 @@ class _Builder:
             retries=section.retries,
             task=self._task(section.task, at),
             audit_bp=self._basis_points(section.audit_sample, f"{at}.audit_sample"),
+            monitors=None if section.monitors is None else self._monitors(section.monitors, f"{at}.monitors"),
         )
+
+    def _monitors(self, section: MonitorsSection, at: str) -> dict[str, Any]:
+        if section.reference is not None:
+            from monitoring.drift import files  # brings numpy and scipy, which workers have no use for
+
+            try:
+                files.read(section.reference)
+            except GraduandError as error:
+                self.problems.append(f"{at}.reference: {error}")
+        # What was turned off must stay off, so a monitor that is None is written as it was: false.
+        data = section.model_dump(mode="json", exclude_unset=True)
+        return {key: False if value is None and key != "reference" else value for key, value in data.items()}
 
     def _known(self, name: str, upstreams: Mapping[str, Upstream], at: str) -> None:
         if name not in upstreams:

@@ -88,7 +88,8 @@ class Route:
     `salt` and `rollout` enter the hash that assigns units to arms; `version` counts the changes made at run time.
     `threshold` is from what confidence on a hybrid route's student answers alone (rollout.hybrid.learning); `logprobs`
     asks for log probabilities of the student's copies, to learn one. `task` is what the route's answers are
-    (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher.
+    (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher. `monitors` watch it
+    (gateway.monitor.settings), as written; while an alarm stands, the student has at most `limit_bp` of the units.
     """
 
     name: str
@@ -106,6 +107,8 @@ class Route:
     logprobs: bool = False
     threshold: dict[str, Any] | None = None
     task: dict[str, Any] | None = None
+    monitors: dict[str, Any] | None = None
+    limit_bp: int | None = None
     salt: str = ""
     rollout: str = ""
     version: int = 1

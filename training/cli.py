@@ -103,7 +103,9 @@ def _add_reference(steps: Commands) -> None:
     reference = steps.add_parser("reference", help=text, description=f"{text}. `fit` leaves one by itself.")
     reference.add_argument("--data", type=Path, required=True, metavar="FILE.jsonl", help="the rows it was trained on")
     reference.add_argument("--adapter", type=Path, required=True, metavar="DIR", help="where DIR/reference is made")
-    reference.add_argument("--embedder", default="static", help="static (the default) or minilm: finer, 100 times slower")
+    reference.add_argument(
+        "--embedder", default="static", help="static (the default) or minilm: finer, 100 times slower"
+    )
     reference.add_argument("--false-alarm-every", type=float, default=10_000, metavar="N", help="promise to report on")
     reference.add_argument("--seed", type=int, default=0, help="of the split into references and calibration rows")
     reference.add_argument("--json", action="store_true", help="print the calibration report as JSON")

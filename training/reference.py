@@ -15,7 +15,9 @@ FALSE_ALARM_EVERY = 10_000
 
 def prompts_of(rows: Sequence[Row]) -> list[Prompt]:
     """What the detectors will see of such requests."""
-    return [prompt_of({"messages": row.messages} if row.messages is not None else {"prompt": row.prompt}) for row in rows]
+    return [
+        prompt_of({"messages": row.messages} if row.messages is not None else {"prompt": row.prompt}) for row in rows
+    ]
 
 
 def write(

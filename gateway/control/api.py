@@ -8,12 +8,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query
 
 from gateway.config import local_path
-from gateway.control import moves, planning, views
+from gateway.control import moves, planning, verdicts, views
+from gateway.control.documents import Documents
 from gateway.control.requests import NewRollout, Plan, Simulation, Verb, startable
 from gateway.control.rows import Row
 from gateway.control.store import RolloutStore
 from gateway.errors import RequestError, did_you_mean
 from gateway.routes import Settings
+from monitoring.verdict import sentence
 from rollout import specfile
 from rollout.simulate.policy import Scenario
 from rollout.state import Event
@@ -126,4 +128,7 @@ def _data(verb: str, wanted: Verb) -> Json:
 def _status(state: RolloutStore, row: Row, settings: Settings) -> Json:
     now = time.time()
     _, _, until = state.lease()
-    return views.status(row, now, applied=moves.applied(state, row, settings.workers), leader=now < until)
+    shown = views.status(row, now, applied=moves.applied(state, row, settings.workers), leader=now < until)
+    if not row.at_rest:
+        shown["reasons"] += [sentence(one) for one in verdicts.standing(Documents(state.state), row.state.spec.route)]
+    return shown

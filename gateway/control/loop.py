@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from gateway.config import local_path
-from gateway.control import facts, moves, precheck, tail, thresholds
+from gateway.control import facts, moves, precheck, tail, thresholds, verdicts
 from gateway.control.course import point
+from gateway.control.documents import Documents
 from gateway.control.gather import PAIR_WITHIN_S, Gatherer
 from gateway.control.rows import Row
 from gateway.control.store import LEASE_S, LeaseLost, RolloutStore
@@ -37,6 +38,7 @@ class Controller:
     def __init__(self, settings: Settings, holder: str, clock: Callable[[], float]) -> None:
         self.settings = settings
         self._store = RolloutStore(local_path(settings.state))
+        self._documents = Documents(self._store.state)
         self._folder = local_path(settings.logs)
         self._holder = holder
         self._clock = clock
@@ -44,6 +46,7 @@ class Controller:
         self._pool = ThreadPoolExecutor(2, "precheck")
         self._kept_at = 0.0
         self.token = 0
+        self.counted: Callable[[str, str, str], None] = lambda route, monitor, outcome: None
 
     def close(self) -> None:
         """Let go of the store; the lease ends by itself, or at once if it is held."""
@@ -60,16 +63,19 @@ class Controller:
         if holder != self._holder and not self._store.lease_over(until, now):
             return False
         live = self._store.live()
-        if not live:  # nothing to lead: an idle gateway writes nothing
+        if not live and not verdicts.waiting(self._documents):  # nothing to lead: an idle gateway writes nothing
             return False
         renew = holder != self._holder or now - self._kept_at >= RENEW_S
         batch = self._read(live)
         try:
             with self._store.transaction():
                 self._lead(now, renew=renew)
+                done = verdicts.act(self._store, self._documents, self.settings.routes, now)
                 moved = self._step(batch, now)
         except LeaseLost:
             return False
+        for one in done:
+            self.counted(*one)
         return moved or batch.more
 
     def _lead(self, now: float, *, renew: bool) -> None:

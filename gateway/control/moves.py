@@ -94,6 +94,7 @@ def _change_route(store: RolloutStore, row: Row, event: Event, routes: Mapping[s
         audit_bp=round(spec.audit * 10_000),
         logprobs=row.wants_threshold,
         threshold=json.dumps(row.threshold) if row.threshold is not None else None,
+        limit_bp=old.limit_bp,
     )
     store.state.put(route.name, new)
     what = {"rollout": row.id, "mode": doing.mode, "weight_bp": doing.weight_bp, "why": f"{event.kind}: {event.reason}"}

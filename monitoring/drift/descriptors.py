@@ -65,9 +65,7 @@ def to_json(found: Mapping[str, Spread]) -> dict[str, Any]:
 
 def from_json(data: Mapping[str, Any]) -> dict[str, Spread]:
     """What `to_json` gave."""
-    return {
-        name: Spread(tuple(one["cuts"]), tuple(one["names"]), tuple(one["counts"])) for name, one in data.items()
-    }
+    return {name: Spread(tuple(one["cuts"]), tuple(one["names"]), tuple(one["counts"])) for name, one in data.items()}
 
 
 def stability_index(counts: Sequence[int], reference: Sequence[int]) -> float:

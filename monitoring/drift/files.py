@@ -29,7 +29,8 @@ def write(reference: Reference, parent: Path, report: dict[str, Any]) -> Path:
     data = io.BytesIO()
     np.savez_compressed(
         data, points=reference.points, scale=reference.scale, scores=reference.scores,
-        usual=np.array([reference.usual.lengths, reference.usual.distances]), mean=reference.whitening.mean, directions=reference.whitening.directions, nulls=reference.nulls,
+        usual=np.array([reference.usual.lengths, reference.usual.distances]), mean=reference.whitening.mean,
+        directions=reference.whitening.directions, nulls=reference.nulls,
     )  # fmt: skip
     about = {
         "schema": SCHEMA,
@@ -67,10 +68,11 @@ def read(folder: Path) -> Reference:
         if hashlib.sha256(data).hexdigest() != about["points_sha256"]:
             raise DriftError(f"{place / POINTS} is not the file that {ABOUT} was written with; make it again")
         with np.load(io.BytesIO(data)) as file:
+            lengths, distances = (tuple(row.tolist()) for row in file["usual"])
             return Reference(
                 about["embedder"]["name"], about["embedder"]["digest"], about["seed"], about["rows"], file["points"],
-                file["scale"], Usual(*(tuple(row.tolist()) for row in file["usual"])), file["scores"], Whitening(file["mean"], file["directions"]), file["nulls"],
-                descriptors.from_json(about["descriptors"]), hashlib.sha256(text).hexdigest()[:12],
+                file["scale"], Usual(lengths, distances), file["scores"], Whitening(file["mean"], file["directions"]),
+                file["nulls"], descriptors.from_json(about["descriptors"]), hashlib.sha256(text).hexdigest()[:12],
             )  # fmt: skip
     except FileNotFoundError as error:
         raise DriftError(

@@ -31,8 +31,8 @@ Points = NDArray[np.float32]
 @dataclass(frozen=True, slots=True, eq=False)
 class Reference:
     """`points` int8 (R, d) times `scale` (R,) are the reference points; `usual` their distances by length; `scores`
-    (2, n) of the calibration rows; `nulls` are T^2 of windows without a change, sorted; `spreads` of all rows. `embedder` and `embedder_digest` made
-    the points: no other may measure distances to them."""
+    (2, n) of the calibration rows; `nulls` are T^2 of windows without a change, sorted; `spreads` of all rows. `embedder`
+    and `embedder_digest` made the points: no other may measure distances to them."""
 
     embedder: str
     embedder_digest: str

@@ -73,7 +73,7 @@ def words(text: str) -> list[str]:
 def _cleaned(text: str) -> Iterator[str]:
     for char in text:
         code = ord(char)
-        if char in "\t\n\r" or char.isspace() and unicodedata.category(char)[0] == "Z":
+        if char in "\t\n\r" or (char.isspace() and unicodedata.category(char)[0] == "Z"):
             yield " "
         elif code == 0xFFFD or unicodedata.category(char)[0] == "C":
             continue
