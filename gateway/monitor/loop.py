@@ -116,9 +116,12 @@ class Monitor:
         key = orjson.dumps([route.name, adapter, digest]).decode()
         if known is not None and known.key == key and known.panel.same(wanted):
             return known
-        embedder = None if reference is None else self._embedder(reference)
-        if reference is not None and embedder is None:
-            reference, problem = None, f"its points were made by another embedder {reference.embedder}; make it again"
+        embedder: Embedder | None = None
+        if reference is not None:
+            embedder = self._embedder(reference)
+            if embedder is None:
+                problem = f"{folder}: its points were made by another embedder than {reference.embedder} is now; make it again"
+                reference = None
         panel = Panel(route.name, adapter, wanted, reference, embedder)
         stored = self._store.panel(key)
         if stored is not None:

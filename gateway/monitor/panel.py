@@ -113,9 +113,7 @@ class Panel:
 
     def _raise(self, detector: Detector, monitor: str, at: float, detail: str) -> None:
         self._alarms[monitor] += 1
-        evidence = (
-            f"{detail}: {detector.value:,.4g} reached {detector.threshold:,.4g} after {detector.n:,} observations"
-        )
+        evidence = f"{detail}: {_number(detector.value)} reached {_number(detector.threshold)} after {detector.n:,} observations"
         promise = f"at most one false alarm in {self._promises[monitor]:,.0f}"
         digest = "" if self._reference is None else self._reference.digest
         number = f"{self.route} {self.adapter} {digest} {monitor} {self._alarms[monitor]}"
@@ -151,6 +149,10 @@ class Panel:
         for name, one in self._detectors.items():
             if name in state["detectors"]:
                 one.restore(state["detectors"][name])
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _detectors(promises: Mapping[str, float], reference: Reference | None) -> dict[str, Detector]:

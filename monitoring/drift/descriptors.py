@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from scipy import special
-
 from monitoring.drift import DriftError, State, check_promise
 from monitoring.drift.describe import Description
 
@@ -144,6 +142,8 @@ class Descriptors:
 
 
 def _limit(spread: Spread, level: float) -> float:
+    from scipy import special  # a third of a second, which a gateway without reference sets need not wait
+
     places = len(spread.counts)
     # Many windows hold no text of a category that training had none of; one that has is a change all the same.
     return float(special.chdtri(max(places - 1, 1), level)) * (1 / WINDOW + 1 / sum(spread.counts))

@@ -35,7 +35,8 @@ class WordPiece:
 
     def ids(self, text: str) -> list[int]:
         """The pieces of a text."""
-        cache, found = self._cache, []
+        cache = self._cache
+        found: list[int] = []
         for word in words(text):
             pieces = cache.get(word)
             if pieces is None:
@@ -48,7 +49,8 @@ class WordPiece:
     def _pieces(self, word: str) -> list[int]:
         if len(word) > LONGEST_WORD:
             return [self._unknown]
-        found, start = [], 0
+        found: list[int] = []
+        start = 0
         while start < len(word):
             mark = "##" if start else ""
             ends = range(len(word), start, -1)
