@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli import main
 from gateway.monitor.store import FILE, MonitorStore
 from monitoring.drift import files
 from monitoring.drift.reference import build, calibration_report
@@ -191,6 +192,23 @@ def _never_killed(gateway: Gateway, route: str) -> Json:
             panel.take(record)
     data: Json = json.loads(json.dumps(panel.state()))
     return data
+
+
+def test_the_commands_show_and_refuse(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--admin", world.gateway.admin_url]
+    assert main(["monitors", "list", *where]) == 0
+    assert "novelty" in capsys.readouterr().out
+    assert main(["monitors", "list", *where, "--json"]) == 0
+    assert {one["monitor"] for one in json.loads(capsys.readouterr().out)["monitors"]} >= {"novelty", "gate_failures"}
+    assert main(["monitors", "release", "shown", "mix", *where]) == 1
+    assert "no verdict of 'mix' stands on route 'shown'" in capsys.readouterr().err
+    world.ask("shown", FOREIGN[:40])
+    world.until(lambda: world.route("shown")["verdicts"], "a verdict stands")
+    assert main(["routes", "list", *where]) == 0
+    assert "shown: novelty: requests are unlike" in capsys.readouterr().out
+    world.until(lambda: world.novelty("shown")["n"] >= 340, "all were looked at")
+    assert main(["monitors", "release", "shown", "novelty", *where, "--why", "seen"]) == 0
+    assert not world.route("shown")["verdicts"]
 
 
 def test_only_the_last_monitor_may_write(tmp_path: Path) -> None:

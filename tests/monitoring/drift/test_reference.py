@@ -14,6 +14,8 @@ from monitoring.drift.prompts import prompt_of
 from monitoring.drift.reference import LEAST_ROWS, Reference, build, calibration_report
 from monitoring.embedding import Embedder, load
 from tests.monitoring.texts import prompts, recipes, tickets
+from training.reference import write_beside
+from training.rows import Row
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +106,11 @@ def test_the_command_leaves_the_adapters_name_alone(tmp_path: Path, capsys: pyte
     assert main([*asked, "--embedder", "statik"]) == 2
     assert "Did you mean 'static'" in capsys.readouterr().err
     assert main(["train", "reference", "--data", str(rows), "--adapter", str(tmp_path / "none")]) == 2
+
+
+def test_fit_leaves_one_beside_the_weights(tmp_path: Path) -> None:
+    rows = [Row(str(number), "yes", prompt=text) for number, text in enumerate(tickets(LEAST_ROWS))]
+    assert "no reference set for drift: 63 rows are fewer than 64" in write_beside(rows[1:], tmp_path, 0)
+    assert not (tmp_path / files.FOLDER).exists()
+    assert str(tmp_path / files.FOLDER) in write_beside(rows, tmp_path, 0)
+    assert files.read(tmp_path).rows == LEAST_ROWS
