@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import GraduandError
-from gateway.routes import Route, RouteTable, Student
+from gateway.routes import Incumbent, Route, RouteTable, Student
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL);
 INSERT INTO meta SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM meta);
 CREATE TABLE IF NOT EXISTS routes (
     name TEXT PRIMARY KEY, mode TEXT, weight_bp INTEGER, adapter TEXT, version INTEGER NOT NULL,
-    rollout TEXT, salt TEXT, audit_bp INTEGER, logprobs INTEGER, threshold TEXT, limit_bp INTEGER
+    rollout TEXT, salt TEXT, audit_bp INTEGER, logprobs INTEGER, threshold TEXT, incumbent TEXT, limit_bp INTEGER
 );
 CREATE TABLE IF NOT EXISTS served (worker TEXT PRIMARY KEY, version INTEGER NOT NULL, time REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS adapters (
@@ -39,11 +39,11 @@ CREATE TABLE IF NOT EXISTS events (
 
 
 BUSY_S = 5.0
-COLUMNS = "name, version, mode, weight_bp, adapter, rollout, salt, audit_bp, logprobs, threshold, limit_bp"
+COLUMNS = "name, version, mode, weight_bp, adapter, rollout, salt, audit_bp, logprobs, threshold, incumbent, limit_bp"
 # Columns that files written before they existed have not.
 LATER_COLUMNS = {
     "rollout": "TEXT", "salt": "TEXT", "audit_bp": "INTEGER", "logprobs": "INTEGER", "threshold": "TEXT",
-    "limit_bp": "INTEGER",
+    "incumbent": "TEXT", "limit_bp": "INTEGER",
 }  # fmt: skip
 
 
@@ -72,6 +72,7 @@ class Override:
     audit_bp: int | None = None
     logprobs: bool | None = None
     threshold: str | None = None  # as JSON: it is only carried here
+    incumbent: str | None = None  # as JSON: the fields of an Incumbent
     limit_bp: int | None = None  # the most that the student gets while an alarm stands
 
     def applied(self, route: Route) -> Route:
@@ -92,9 +93,16 @@ class Override:
             audit_bp=route.audit_bp if self.audit_bp is None else self.audit_bp,
             logprobs=route.logprobs if self.logprobs is None else bool(self.logprobs),
             threshold=self._threshold(student),
+            incumbent=self._incumbent(student),
             limit_bp=self.limit_bp,
             version=self.version,
         )
+
+    def _incumbent(self, student: Student | None) -> Incumbent | None:
+        """The student that stands in for the teacher; not while an alarm gives the route to the teacher himself."""
+        if not self.incumbent or student is None or self.limit_bp == 0:
+            return None
+        return Incumbent(**json.loads(self.incumbent))
 
     def _limited(self, mode: str, weight_bp: int) -> tuple[str, int]:
         """Mode and weight under the limit. What is to be taken from the student altogether is still copied to it, so
@@ -225,7 +233,7 @@ class SqliteStore:
         """Write what is changed of a route; only inside a transaction, together with `changed`."""
         row = (
             name, new.version, new.mode, new.weight_bp, new.adapter, new.rollout, new.salt, new.audit_bp, new.logprobs,
-            new.threshold, new.limit_bp,
+            new.threshold, new.incumbent, new.limit_bp,
         )  # fmt: skip
         marks = ", ".join("?" * len(row))
         self._db.execute(f"INSERT OR REPLACE INTO routes ({COLUMNS}) VALUES ({marks})", row)

@@ -2,8 +2,9 @@
 
 Every vocabulary entry goes through the sentence transformer alone; the points are cut to their main directions and
 weighted by how rare the entry is (the vocabulary is sorted by frequency: the logarithm of the rank). They are centred so
-that a text of words drawn by Zipf's law lies at the origin. The same packages give the same table, but for rounding. Sources: Tulkens and
-van Dongen, "Model2Vec" (2024); Arora, Liang, Ma, "A simple but tough-to-beat baseline for sentence embeddings" (2017).
+that a text of words drawn by Zipf's law lies at the origin. The same packages give the same table, but for rounding.
+Sources: Tulkens and van Dongen, "Model2Vec" (2024); Arora, Liang, Ma, "A simple but tough-to-beat baseline for sentence
+embeddings" (2017).
 """
 
 import argparse
