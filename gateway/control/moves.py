@@ -7,6 +7,7 @@ Where a rollout keeps the student in service, that one takes the teacher's place
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from gateway.control import incumbents
 from gateway.control.rows import Row
