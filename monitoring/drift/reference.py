@@ -111,7 +111,7 @@ def calibration_report(reference: Reference, false_alarm_every: float) -> dict[s
         seen += len(stream)
     return {
         "promised_requests_between_false_alarms": false_alarm_every,
-        "held_out": {"requests": seen, "alarms": alarms, "requests_between_alarms_at_least": seen // (alarms + 1)},
+        "held_out": {"requests": seen, "alarms": alarms, "alarms_promised_at_most": round(seen / false_alarm_every, 1)},
         "references": len(reference.points),
         "calibration": count,
         "guarantee": guarantee(count),

@@ -250,6 +250,19 @@ def test_a_rollout_goes_on_under_its_own_share_after_a_limit(world: Watched) -> 
     assert world.phase is Phase.PROMOTED
 
 
+def test_a_lasting_drift_is_one_event(world: Watched) -> None:
+    world.watch(action="teacher", **AUTO)
+    by_hand(world, "canary", 1000)
+    world.alarm()
+    world.look()
+    version, told = world.store.state.version(), len(world.audit())
+    for _ in range(20):
+        world.alarm()
+        world.look()
+    [verdict] = verdicts.standing(world.documents)
+    assert (verdict.alarms, world.store.state.version(), len(world.audit())) == (21, version, told)
+
+
 def test_an_alarm_told_twice_counts_once(world: Watched) -> None:
     world.watch(action="teacher", **AUTO)
     by_hand(world, "canary", 1000)
