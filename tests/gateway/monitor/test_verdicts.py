@@ -1,6 +1,7 @@
 """What alarms bring about, in a made-up world with a clock that the test moves: holding, lowering, giving back, and never
 flapping; killed anywhere, the same."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -318,5 +319,10 @@ def test_a_monitor_that_is_turned_off_decides_nothing(world: Watched) -> None:
     assert (world.standing, world.done[-1][2]) == ([], "ignored")
 
 
-def test_an_override_of_an_older_file_has_no_limit() -> None:
+def test_a_limit_gives_to_the_teacher_and_not_to_a_student_in_his_place(world: Watched) -> None:
+    given = Override(3, "canary", 500, incumbent=json.dumps({"adapter": "old@3f9c1a"}))
+    route = world.settings.routes["triage"]
+    assert given.applied(route).incumbent is not None
+    assert replace(given, limit_bp=100).applied(route).incumbent is not None
+    assert replace(given, limit_bp=0).applied(route).incumbent is None
     assert Override(3, "canary", 500).limit_bp is None
