@@ -154,7 +154,7 @@ def _record(number: str, decision: Any, data: dict[str, Any]) -> dict[str, Any]:
         timings={"overhead_ms": 0.1, "ttft_ms": 1.0, "total_ms": 1.0},
         usage={"prompt_tokens": 57, "completion_tokens": 2, "kind": "exact"},
         attempts=[{"upstream": "openai", "replica": "http://127.0.0.1:1/v1", "outcome": "ok", "ms": 1.0}], error=None,
-        client=0,
+        client=0, verdicts=[],
     )  # fmt: skip
 
 

@@ -88,7 +88,8 @@ class Route:
     `salt` and `rollout` enter the hash that assigns units to arms; `version` counts the changes made at run time.
     `threshold` is from what confidence on a hybrid route's student answers alone (rollout.hybrid.learning); `logprobs`
     asks for log probabilities of the student's copies, to learn one. `task` is what the route's answers are
-    (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher.
+    (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher. `gates` are the checks of
+    its answers (monitoring.gates), as written, None: its task's; `release_window` is how many streamed pieces a window holds.
     """
 
     name: str
@@ -106,6 +107,8 @@ class Route:
     logprobs: bool = False
     threshold: dict[str, Any] | None = None
     task: dict[str, Any] | None = None
+    gates: tuple[Any, ...] | None = None
+    release_window: int = 20
     salt: str = ""
     rollout: str = ""
     version: int = 1
@@ -164,6 +167,7 @@ def _route(data: dict[str, Any]) -> Route:
             "student": None if student is None else Student(**student),
             "unit": Unit(**data["unit"]),
             "timeouts": Timeouts(**data["timeouts"]),
+            "gates": None if data["gates"] is None else tuple(data["gates"]),
         }
     )
 
