@@ -27,15 +27,15 @@ def trigger(label: str, score: float = 1.0) -> Finding:
 
 
 class Watch(Protocol):
-    """One text, as it grows. `reach`: so many characters later, what begins at a character has been seen or is not there."""
+    """One text, as it grows. `reach`: so many characters later, what begins at a character has been seen or is not there.
+
+    Must never be certain of anything but what the gate finds in the whole text.
+    """
 
     reach: int
 
     def feed(self, text: str) -> Finding | None:
         """The next piece; the finding once it is certain, whatever else may come."""
-
-    def end(self) -> Finding:
-        """The text is whole."""
 
 
 class Gate(Protocol):

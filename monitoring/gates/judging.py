@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from monitoring.gates.answer import Choice
 from monitoring.gates.gate import PASS, Finding, Gate, Watch
-from monitoring.gates.patterns import PatternGate
+from monitoring.gates.patterns import Growing, PatternGate
 
 FALLBACK, FLAG, BLOCK = "fallback", "flag", "block"
 NONE = "none"
@@ -189,7 +189,7 @@ class _Work(NamedTuple):
 
     gate: Gate
     choices: Sequence[Choice]
-    watch: Watch | None = None
+    watch: Growing | None = None
     text: str | None = None
 
 

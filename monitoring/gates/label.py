@@ -66,6 +66,3 @@ class _Rambling:
         if len(said) <= self._longest + LEAD_ENDS:
             return None
         return NO_LABEL if len(normalise(LEAD.sub("", said))) > self._longest else None
-
-    def end(self) -> Finding:
-        return PASS

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from monitoring.gates.answer import Choice
-from monitoring.gates.gate import PASS, Finding, Watch, trigger
+from monitoring.gates.gate import PASS, Finding, trigger
 
 # Characters before a match that its pattern may look at.
 BEHIND = 2
@@ -125,9 +125,9 @@ class PatternGate:
                 return self.found
         return PASS
 
-    def watch(self) -> Watch | None:
+    def watch(self) -> "Growing":
         """Certain as soon as nothing after the match can undo it."""
-        return _Growing(self)
+        return Growing(self)
 
 
 def matches(pattern: Pattern, text: str, start: int, *, final: bool) -> bool:
@@ -152,7 +152,7 @@ def _hinted(hints: tuple[str, ...], text: str) -> bool:
     return False
 
 
-class _Growing:
+class Growing:
     """Keeps the end of the text in which something may have begun."""
 
     def __init__(self, gate: PatternGate) -> None:
@@ -162,6 +162,7 @@ class _Growing:
         self._start = 0  # where the first match may still begin in it
 
     def feed(self, text: str) -> Finding | None:
+        """The next piece."""
         whole = self._text + text
         if matches(self._gate.pattern, whole, self._start, final=False):
             return self._gate.found
@@ -171,4 +172,5 @@ class _Growing:
         return None
 
     def end(self) -> Finding:
+        """The text is whole: what is found in all of it."""
         return self._gate.found if matches(self._gate.pattern, self._text, self._start, final=True) else PASS
