@@ -89,10 +89,10 @@ def targets(results: Results) -> list[Target]:
         _at_least(results, "small", "requests_per_s", VLLM, 1.5),
         _at_least(results, "small", "requests_per_s", LITELLM, 100),
         _at_least(results, "small", "requests_per_s", NGINX, 0.35),
-        _monitors(results),
         _added_latency(results),
         _smooth_streams(results),
         _at_least(results, "full", "chunks_per_s", VLLM, 1),
+        _monitors(results),
     ]
 
 

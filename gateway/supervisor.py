@@ -261,8 +261,10 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def explain_gates(route: Route) -> str:
     """One sentence on how a route's answers are checked."""
-    behind = route.on_student_failure == "teacher"
-    return gates.explain(gates.of_route(route.gates, route.task), release=route.release, fallback_behind=behind)
+    armed, behind = gates.of_route(route.gates, route.task), route.on_student_failure == "teacher"
+    if armed and route.student is None:
+        return f"of its answers {', '.join(one.gate.name for one in armed)} are only logged and counted"
+    return gates.explain(armed, release=route.release, fallback_behind=behind)
 
 
 def explain(route: Route) -> str:

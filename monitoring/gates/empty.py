@@ -14,7 +14,7 @@ class NotEmpty:
     """
 
     name = "not_empty"
-    version = 1
+    version = "1"
 
     def judge(self, choice: Choice) -> Finding:
         """Blanks alone are nothing."""

@@ -42,7 +42,7 @@ class Gate(Protocol):
     """A check. `watch` is None where only a whole answer tells."""
 
     name: str
-    version: int
+    version: str
 
     def judge(self, choice: Choice) -> Finding:
         """The finding over a whole choice."""

@@ -29,7 +29,7 @@ class JsonText:
     """
 
     name = "json"
-    version = 1
+    version = "1"
 
     def __init__(self, schema: Any = None) -> None:
         self._valid = None if schema is None else compiled(schema).is_valid
@@ -65,7 +65,11 @@ class JsonText:
 
 def compiled(schema: Any) -> Any:
     """The schema's validator; raise ValueError if it is no schema or names another address."""
-    return jsonschema_rs.validator_for(schema, offline=True, pattern_options=jsonschema_rs.RegexOptions())
+    return jsonschema_rs.validator_for(schema, retriever=_refuse, pattern_options=jsonschema_rs.RegexOptions())
+
+
+def _refuse(address: str) -> Any:
+    raise ValueError(f"it refers to {address}, and nothing is fetched")
 
 
 def _parses(text: str) -> bool:

@@ -23,7 +23,7 @@ class LabelSet:
     """
 
     name = "label"
-    version = 1
+    version = "1"
 
     def __init__(self, labels: Mapping[str, str], field: str | None) -> None:
         self._labels = dict(labels)

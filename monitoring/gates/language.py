@@ -58,7 +58,7 @@ class Language:
     """
 
     name = "language"
-    version = 1
+    version = "1"
 
     def __init__(self, expect: str) -> None:
         self.expect = expect

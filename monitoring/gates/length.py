@@ -12,7 +12,7 @@ class MaxLength:
     """
 
     name = "max_length"
-    version = 1
+    version = "1"
 
     def __init__(self, characters: int) -> None:
         self.characters = characters
@@ -27,9 +27,8 @@ class MaxLength:
 
 
 class _Counting:
-    reach = 0
-
     def __init__(self, left: int) -> None:
+        self.reach = 0
         self._left = left
 
     def feed(self, text: str) -> Finding | None:

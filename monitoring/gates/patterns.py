@@ -108,7 +108,7 @@ class PatternGate:
     'card'
     """
 
-    version = 1
+    version = "1"
 
     def __init__(self, name: str) -> None:
         self.name = name

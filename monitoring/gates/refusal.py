@@ -52,7 +52,7 @@ class Refusal:
     """
 
     name = "refusal"
-    version = 1
+    version = "1"
 
     def judge(self, choice: Choice) -> Finding:
         """OpenAI's own field for refusals counts as well."""
@@ -66,9 +66,8 @@ class Refusal:
 
 
 class _Start:
-    reach = START
-
     def __init__(self) -> None:
+        self.reach = START
         self._text = ""
 
     def feed(self, text: str) -> Finding | None:

@@ -25,7 +25,7 @@ class Repetition:
     """
 
     name = "repetition"
-    version = 1
+    version = "1"
 
     def __init__(self, ratio: float = RATIO, share: float = SHARE) -> None:
         self.ratio = ratio

@@ -14,7 +14,7 @@ class Truncated:
     """
 
     name = "truncated"
-    version = 1
+    version = "1"
 
     def judge(self, choice: Choice) -> Finding:
         """The upstream's own word is taken for it."""

@@ -6,100 +6,19 @@ import select
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import openai
 import pytest
 
 from tests.gateway.conftest import Start
+from tests.gateway.gatecases import ACTIONS, BAD, CASES, LABELS, PROSE, RELEASES, SECRET, Case, says
 from tests.gateway.running import Gateway, route, until
 from tests.gateway.running import upstream as configured
 from tests.gateway.speaking import Answer, chat
-from tests.gateway.upstream import Action, Conversation, Upstream, asked_usage, chunk, message, text_of, usage_chunk
+from tests.gateway.upstream import Action, Conversation, Upstream, chunk, message, text_of
 
 TEACHER, STUDENT = "gpt-4o", "small@3f9c1a0b22de"
-SECRET = "AKIAIOSFODNN7EXAMPLE"
-PROSE = (
-    "Your parcel left our warehouse on Monday and reached the sorting centre in Leipzig a day later. From there it takes "
-    "two working days on average. If it has not arrived by Friday, please write to us again: we will send another one at "
-    "no cost, and you need not return the first. We know that this is not what you hoped for, and we are sorry. 🎓 "
-)
-LABELS = {"kind": "label", "labels": ["billing", "shipping"]}
-
-
-@dataclass(frozen=True)
-class Bad:
-    """A bad answer and the gate that finds it. `late`: a window has released something by then."""
-
-    gate: str
-    label: str
-    text: str
-    finish: str = "stop"
-    late: bool = False
-    written: Any = None
-
-
-BAD = {
-    "empty": Bad("not_empty", "empty", "  "),
-    "cut": Bad("truncated", "length", "Your parcel left", "length"),
-    "cut-late": Bad("truncated", "length", PROSE, "length", late=True),
-    "refusal": Bad("refusal", "refusal", "I'm sorry, but I can't help with that. " + PROSE),
-    "not-json": Bad("json", "not_json", "Sure!"),
-    "schema": Bad("json", "schema", '{"b": 1}', written={"schema": {"type": "object", "required": ["a"]}}),
-    "label": Bad("label", "no_label", "That is hard to say. " + PROSE),
-    "loop": Bad("repetition", "repeated", "I am sorry about that. " * 40, late=True),
-    "secret": Bad("secret", "secret", f"The key is {SECRET}, keep it well."),
-    "secret-late": Bad("secret", "secret", f"{PROSE}{PROSE}The key is {SECRET}, keep it well. {PROSE}", late=True),
-    "long": Bad("max_length", "too_long", PROSE, late=True, written={"characters": 100}),
-    "french": Bad("language", "fr", "Je ne sais pas si la commande est dans les cartons que vous avez pour nous.",
-                  late=True, written={"expect": "en"}),
-}  # fmt: skip
-ACTIONS = ("fallback", "flag", "block")
-RELEASES = ("observe", "window", "block")
-
-
-def says(text: str, finish: str = "stop", step: int = 4) -> Action:
-    """Answer with a text, in chat's or completion's shape, streamed in pieces or whole."""
-
-    def say(one: Conversation) -> None:
-        model = one.seen.data["model"]
-        if not one.streams:
-            body = message(model)
-            body["choices"][0] |= {"message": {"role": "assistant", "content": text}, "finish_reason": finish}
-            one.whole(200, body)
-            return
-        one.start_stream()
-        one.events([chunk(model, role="assistant", content="")])
-        one.events([chunk(model, content=text[at : at + step]) for at in range(0, len(text), step)])
-        one.events([chunk(model, finish=finish), *([usage_chunk(model)] if asked_usage(one) else []), "[DONE]"])
-        one.end_stream()
-
-    return say
-
-
-@dataclass(frozen=True)
-class Case:
-    bad: str
-    action: str
-    release: str
-    stream: bool
-
-    @property
-    def name(self) -> str:
-        return f"{self.bad}-{self.action}-{self.release}"
-
-    @property
-    def ends(self) -> str:
-        """How it ends: with the student's answer, with the teacher's, with an error, or broken off."""
-        if self.action == "flag" or (self.stream and self.release == "observe"):
-            return "student"
-        if self.stream and self.release == "window" and BAD[self.bad].late:
-            return "broken"
-        return {"fallback": "teacher", "block": "refused"}[self.action]
-
-
-CASES = [Case(b, a, r, s) for b in BAD for a in ACTIONS for r in RELEASES for s in (False, True)]
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +90,7 @@ def check_verdict(case: Case, gateway: Gateway, record: dict[str, Any], answer: 
     found = [(one, verdict) for one, verdict in found if verdict["label"] == bad.label]
     [(holder, verdict)] = found
     acted = case.action if case.ends != "student" else "flag"
-    assert (verdict["name"], verdict["version"], verdict["action"]) == (bad.gate, 1, acted)
+    assert (verdict["name"], verdict["version"], verdict["action"]) == (bad.gate, "1", acted)
     assert verdict["score"] > 0
     assert verdict["latency_ms"] >= 0
     if case.ends in ("teacher", "refused"):

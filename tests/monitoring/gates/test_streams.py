@@ -2,6 +2,7 @@
 held part of a window never leaves before it is known to be harmless."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,7 +29,8 @@ FRAGMENTS = (
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.x", "eyJhbGciOiJIUzI1NiJ9.", "ann@example.com", "ann@", "@example.com", "@",
     "4242 4242 4242 4242", "4242424242424242", "4242", "17", "9999999999", "+49 30 123456789", "+4", "(555) 123-4567",
     "DE89 3704 0044 0532 0130 00", "DE89 3704 0044", "GB82WEST12345698765432", "I'm sorry, but I can't help with that.",
-    "The final category is : billing", "I can't help", " but", "As an AI language model, I can't", "Es tut mir leid, aber das kann ich nicht", "Answer: ",
+    "The final category is : billing", "I can't help", " but", "As an AI language model, I can't",
+    "Es tut mir leid, aber das kann ich nicht", "Answer: ",
     "billing", "shipping to Åland", "好", "the final label is", ":", "`", "```", ".", " ", "  ", "-", "\n", "你好", "🎓", "é",
     "word", "Some words of an ordinary answer that goes on for a while. ", "1", "a", "A",
 )  # fmt: skip
@@ -147,7 +149,7 @@ def test_a_long_answer_is_judged_in_turns_and_alike(place: int, pattern: str) ->
 class Strange:
     """A gate that fails or dawdles; its clock is the test's."""
 
-    version = 1
+    version = "1"
 
     def __init__(self, clock: list[float], takes_s: float = 0.0, error: Exception | None = None) -> None:
         self.name = "strange"
@@ -169,6 +171,18 @@ class Strange:
         return self
 
 
+def clocks(now: list[float]) -> tuple[Callable[[], float], Callable[[], float]]:
+    return lambda: now[0], lambda: now[0]
+
+
+def test_a_machine_without_time_makes_no_gate_late() -> None:
+    now = [0.0]
+    gates = Gates([Armed(Strange(now, 9.0))], lambda: now[0], lambda: 0.0)
+    [verdict] = gates.judge([Choice("a")], acting=True)
+    assert (verdict.outcome, verdict.latency_ms) == ("pass", 9000.0)
+    assert not gates.watcher().feed("a")
+
+
 @pytest.mark.parametrize(
     ("takes_s", "error", "label", "outcome", "action"),
     [
@@ -181,7 +195,7 @@ def test_a_gate_in_trouble_counts_as_a_trigger(
     takes_s: float, error: Exception | None, label: str, outcome: str, action: str
 ) -> None:
     now = [0.0]
-    gates = Gates([Armed(Strange(now, takes_s, error), "block"), *of_route(["not_empty"], None)], lambda: now[0])
+    gates = Gates([Armed(Strange(now, takes_s, error), "block"), *of_route(["not_empty"], None)], *clocks(now))
     given, in_turns = gates.judge([Choice("a")], acting=True), list[Verdict]()
     list(gates.in_turns([Choice("a")], in_turns, acting=True))
     assert verdicts(given) == verdicts(in_turns) == [
@@ -204,7 +218,7 @@ def test_a_gate_in_trouble_counts_as_a_trigger(
     ],
 )
 def test_the_verdict_that_decides(actions: list[str], decides: int | None) -> None:
-    given = [Verdict(str(at), 1, 1.0, "x", 0.0, action, "trigger") for at, action in enumerate(actions)]
+    given = [Verdict(str(at), "1", 1.0, "x", 0.0, action, "trigger") for at, action in enumerate(actions)]
     assert judging.worst(given) == (None if decides is None else given[decides])
 
 
