@@ -380,6 +380,33 @@ def test_no_byte_leaves_a_block_before_its_verdict(shapes: Gateway, upstream: Up
     assert shapes.record(answer.headers["x-graduand-id"])["bytes_released_before_verdict"] == 0
 
 
+@pytest.mark.parametrize("text", [REFUSAL, f"你好 🎓 {SECRET} é", '{"ü": 1}', PROSE])
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_any_chunking_has_the_verdicts_of_the_whole(shapes: Gateway, upstream: Upstream, text: str, size: int) -> None:
+    def in_chunks(one: Conversation) -> None:
+        """The same events, however the bytes are cut: also inside UTF-8 characters and inside the key."""
+        model = one.seen.data["model"]
+        listed = [chunk(model, content=text[at : at + 3]) for at in range(0, len(text), 3)]
+        bodies = [json.dumps(event, ensure_ascii=False) for event in (*listed, chunk(model, finish="stop"))]
+        raw = "".join(f"data: {body}\n\n" for body in (*bodies, "[DONE]")).encode()
+        one.start_stream()
+        for at in range(0, len(raw), size):
+            one.piece(raw[at : at + size])
+        one.end_stream()
+
+    verdicts = []
+    for action, stream in ((says(text), False), (in_chunks, True)):
+        upstream.places["shapes"].then = action
+        with shapes.client() as client:
+            number = client.ask(chat("block", stream=stream)).headers["x-graduand-id"]
+        shapes.record(number)
+        mine = [one for one in shapes.records() if number in (one["id"], one["parent_id"]) and one["arm"] == "student"]
+        judged = [one for record in mine for one in record["verdicts"]]
+        verdicts.append([(one["name"], one["label"], one["score"], one["action"]) for one in judged])
+    assert verdicts[0] == verdicts[1]
+    assert len(verdicts[0]) == len(GATES)
+
+
 def test_a_long_answer_is_judged_whole(shapes: Gateway, upstream: Upstream) -> None:
     upstream.places["good"].then = says("{}")
     for place in (0, 70_000, 300_000):
