@@ -148,7 +148,7 @@ def _gates(parts: Parts, task: dict[str, Any], answer: dict[str, Any]) -> Callab
     def judge() -> object:
         verdicts = gates.judge(gating.choices(answer, {}), acting=True)
         judging.worst(verdicts)
-        gating.count(meters, verdicts, "triage", "student", "triage@3f9c1a")
+        meters.judged(verdicts, "triage", "student", "triage@3f9c1a")
         return judging.logged(verdicts)
 
     return judge
@@ -190,10 +190,11 @@ def _repeat(what: Callable[[], object], times: int) -> None:
 
 def _best_us(what: Callable[[], object], times: int) -> float:
     rounds = []
-    for _ in range(20):
+    # Short rounds: on a busy machine some of them are not interrupted.
+    for _ in range(400):
         began = time.perf_counter()
-        _repeat(what, times // 20)
-        rounds.append((time.perf_counter() - began) / (times // 20) * 1e6)
+        _repeat(what, times // 400)
+        rounds.append((time.perf_counter() - began) / (times // 400) * 1e6)
     return min(rounds)
 
 

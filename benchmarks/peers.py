@@ -136,10 +136,9 @@ routes:
     unit: user
     shadow_sample: {shadow}
 {monitors}"""
-# The queues that the benchmark's prompt names; every check that makes sense for a label, also those not on by default.
+# The queues that the benchmark's prompt names. What is one of them is no refusal, holds no key and does not repeat itself.
 MONITORS = """
     task: {kind: label, labels: [billing, access, shipping, other]}
-    gates: [not_empty, truncated: flag, label, refusal, repetition, secret, email, phone, card, iban, max_length: 500]
 """
 
 
@@ -184,7 +183,7 @@ PEERS = (
     Peer(
         MONITORED,
         __version__,
-        "as without shadow, and every answer, the teacher's too, through eleven output gates",
+        "as without shadow, and every answer, the teacher's too, through the gates of a label task",
         lambda place: graduand(place, shadow=0, monitors=MONITORS),
     ),
 )

@@ -339,7 +339,7 @@ class Exchange:
 
     def _count(self, target: Target, verdicts: list[Verdict]) -> None:
         adapter = target.model if target.arm == STUDENT else ""
-        gating.count(self._plane.meters, verdicts, self._route_name, target.arm, adapter)
+        self._plane.meters.judged(verdicts, self._route_name, target.arm, adapter)
 
     def _defers(self, question: Question, answer: dict[str, Any]) -> bool:
         """Whether the teacher is to answer instead, because the student is not confident enough; nothing is released."""

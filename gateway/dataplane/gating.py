@@ -4,13 +4,11 @@ The student's answers are acted on; those of the teacher, and copies that nobody
 can be compared. Must never hold up the event loop: long answers are judged in turns.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from gateway.dataplane import wire
 from gateway.dataplane.failures import Failure
 from gateway.dataplane.fiber import sleep
-from gateway.dataplane.meters import Meters
 from gateway.openai import error_body
 from monitoring.gates.answer import Choice, choices_of
 from monitoring.gates.judging import BLOCK, TURN, Gates, Verdict, length
@@ -32,14 +30,6 @@ async def judge(gates: Gates, loop: Any, seen: list[Choice], *, acting: bool) ->
     for _ in gates.in_turns(seen, verdicts, acting=acting):
         await sleep(loop, 0)
     return verdicts
-
-
-def count(meters: Meters, verdicts: Iterable[Verdict], route: str, arm: str, adapter: str) -> None:
-    """Count each verdict, what followed, and the time it took."""
-    for verdict in verdicts:
-        meters.of_gate(route, arm, adapter, verdict.name, verdict.outcome, verdict.action).judged(
-            verdict.latency_ms / 1000
-        )
 
 
 def watchable(request: dict[str, Any], endpoint: wire.Endpoint) -> bool:

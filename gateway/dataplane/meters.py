@@ -1,8 +1,10 @@
 """What the hot path counts for one (route, arm, adapter, outcome): cells looked up once, then plain additions."""
 
 from bisect import bisect_left
+from collections.abc import Iterable
 
 from monitoring import metrics as m
+from monitoring.gates.judging import Verdict
 from monitoring.metrics import Metrics
 
 _LAST_DURATION = len(m.DURATION.buckets) + 1
@@ -77,7 +79,7 @@ class Meters:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._meters: dict[tuple[str, str, str, str], Meter] = {}
-        self._gates: dict[tuple[str, str, str, str, str, str], GateMeter] = {}
+        self._gates: dict[tuple[str, str, str], dict[tuple[str, str, str], GateMeter]] = {}
 
     def of(self, route: str, arm: str, adapter: str, outcome: str) -> Meter:
         """The meter for requests of a configured route that ended with `outcome`."""
@@ -87,10 +89,14 @@ class Meters:
             meter = self._meters[key] = Meter(self._metrics, *key)
         return meter
 
-    def of_gate(self, route: str, arm: str, adapter: str, gate: str, outcome: str, action: str) -> GateMeter:
-        """The meter for one gate's verdicts that ended alike."""
-        key = (route, arm, adapter, gate, outcome, action)
-        meter = self._gates.get(key)
-        if meter is None:
-            meter = self._gates[key] = GateMeter(self._metrics, *key)
-        return meter
+    def judged(self, verdicts: Iterable[Verdict], route: str, arm: str, adapter: str) -> None:
+        """Count the verdicts on one answer."""
+        meters = self._gates.get((route, arm, adapter))
+        if meters is None:
+            meters = self._gates[route, arm, adapter] = {}
+        for one in verdicts:
+            key = (one.name, one.outcome, one.action)
+            meter = meters.get(key)
+            if meter is None:
+                meter = meters[key] = GateMeter(self._metrics, route, arm, adapter, one.name, one.outcome, one.action)
+            meter.judged(one.latency_ms / 1000)

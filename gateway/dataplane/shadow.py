@@ -147,7 +147,7 @@ class _Shadow:
         if gates.armed and answer.get("choices"):
             self._verdicts = await gating.judge(gates, plane.loop, gating.choices(answer, copy.data), acting=False)
             adapter = target.model if target.arm == STUDENT else ""
-            gating.count(plane.meters, self._verdicts, copy.targets.route.name, target.arm, adapter)
+            plane.meters.judged(self._verdicts, copy.targets.route.name, target.arm, adapter)
 
     def _record(self, question: Question, error: str | None) -> dict[str, Any]:
         copy, began, route = self._copy, self._began, self._copy.targets.route

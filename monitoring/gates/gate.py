@@ -5,17 +5,20 @@ be fed in pieces; what it finds depends on nothing but the choice. Fed in whatev
 whole.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from monitoring.gates.answer import Choice
 
 
-class Finding(NamedTuple):
-    """What a gate says of a choice: whether it triggers, what it saw in a fixed word, and how much of it."""
+class Finding:
+    """What a gate says of a choice: whether it triggers, what it saw in a fixed word, and how much of it. Never changed."""
 
-    triggered: bool
-    label: str
-    score: float
+    __slots__ = ("label", "score", "triggered")
+
+    def __init__(self, triggered: bool, label: str, score: float) -> None:
+        self.triggered = triggered
+        self.label = label
+        self.score = score
 
 
 PASS = Finding(False, "pass", 0.0)

@@ -15,16 +15,21 @@ from monitoring.gates.patterns import Growing, PatternGate
 FALLBACK, FLAG, BLOCK = "fallback", "flag", "block"
 NONE = "none"
 # A longer text is looked at in pieces of so many characters, so that other requests get their turn in between.
-TURN = 1 << 16
+TURN = 1 << 14
 LIMIT_S = 0.05
 
 
-class Armed(NamedTuple):
+class Armed:
     """A gate with what follows if it triggers, and how long it may take over one answer (of a long one: a turn)."""
 
-    gate: Gate
-    action: str = FALLBACK
-    limit_s: float = LIMIT_S
+    __slots__ = ("action", "gate", "limit_s", "name", "version")
+
+    def __init__(self, gate: Gate, action: str = FALLBACK, limit_s: float = LIMIT_S) -> None:
+        self.gate = gate
+        self.action = action
+        self.limit_s = limit_s
+        self.name = gate.name
+        self.version = gate.version
 
 
 class Verdict:
@@ -193,16 +198,15 @@ def _failed(error: Exception) -> Finding:
 
 
 def _verdict(armed: Armed, finding: Finding, took_s: float, *, late: bool, acting: bool) -> Verdict:
-    gate = armed.gate
     latency_ms = int(took_s * 1e7) / 10_000  # round() takes longer than a gate
     if finding.triggered:
         action = armed.action if acting else FLAG
         outcome = "error" if finding.label.startswith("error:") else "trigger"
-        return Verdict(gate.name, gate.version, finding.score, finding.label, latency_ms, action, outcome)
+        return Verdict(armed.name, armed.version, finding.score, finding.label, latency_ms, action, outcome)
     if late:
         action = armed.action if acting else FLAG
-        return Verdict(gate.name, gate.version, 1.0, "timeout", latency_ms, action, "timeout")
-    return Verdict(gate.name, gate.version, finding.score, finding.label, latency_ms, NONE, "pass")
+        return Verdict(armed.name, armed.version, 1.0, "timeout", latency_ms, action, "timeout")
+    return Verdict(armed.name, armed.version, finding.score, finding.label, latency_ms, NONE, "pass")
 
 
 class _Work(NamedTuple):

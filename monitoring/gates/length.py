@@ -3,6 +3,8 @@
 from monitoring.gates.answer import Choice
 from monitoring.gates.gate import PASS, Finding, Watch, trigger
 
+TOO_LONG = trigger("too_long")
+
 
 class MaxLength:
     """Triggers on a text longer than `characters`.
@@ -19,7 +21,7 @@ class MaxLength:
 
     def judge(self, choice: Choice) -> Finding:
         """Counts the text only, not the arguments of tools."""
-        return trigger("too_long") if len(choice.text) > self.characters else PASS
+        return TOO_LONG if len(choice.text) > self.characters else PASS
 
     def watch(self) -> Watch | None:
         """Certain as soon as there is one character too many."""
@@ -33,4 +35,4 @@ class _Counting:
 
     def feed(self, text: str) -> Finding | None:
         self._left -= len(text)
-        return trigger("too_long") if self._left < 0 else None
+        return TOO_LONG if self._left < 0 else None
