@@ -53,6 +53,16 @@ class Student:
 
 
 @dataclass(frozen=True, slots=True)
+class Incumbent:
+    """The student in service while a rollout tries another one: it goes on answering everybody who is not given the new
+    one, as it did before: everything (`student`), or what it is confident in (`hybrid`, by its own threshold)."""
+
+    adapter: str
+    mode: str = "student"
+    threshold: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Timeouts:
     """Bounds of one request in seconds."""
 
@@ -90,6 +100,8 @@ class Route:
     asks for log probabilities of the student's copies, to learn one. `task` is what the route's answers are
     (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher. `gates` are the checks of
     its answers (monitoring.gates), as written, None: its task's; `release_window` is how many streamed pieces a window holds.
+    With an `incumbent`, that student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to
+    the other student.
     """
 
     name: str
@@ -109,6 +121,7 @@ class Route:
     task: dict[str, Any] | None = None
     gates: tuple[Any, ...] | None = None
     release_window: int = 20
+    incumbent: Incumbent | None = None
     salt: str = ""
     rollout: str = ""
     version: int = 1

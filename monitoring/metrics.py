@@ -88,9 +88,15 @@ BREAKER_OPEN = Family(
 )
 LOG_PENDING = Family("graduand_log_pending_bytes", "gauge", "Log bytes not yet handed to the file system.", ())
 
+JUDGED = Family(
+    "graduand_judge_requests", "counter", "Pairs of free text judged, by the verdict on the student; and failed questions.",
+    ("route", "outcome"),
+)  # fmt: skip
+
 FAMILIES = (
     REQUESTS, DURATION, FIRST_TOKEN, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS, FALLBACKS, ATTEMPTS, SHADOWS, UNIT_MISSING,
     REJECTED, LOG_RECORDS, GATE_VERDICTS, GATE_ACTIONS, GATE_SECONDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING,
+    JUDGED,
 )  # fmt: skip
 
 
