@@ -92,6 +92,19 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """What copies of one kind may use in a day of UTC; 0 is no limit."""
+
+    requests_per_day: int = 0
+    tokens_per_day: int = 0
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit."""
+        return self.requests_per_day > 0 or self.tokens_per_day > 0
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One model name that clients ask for, and who answers it. Weights are in basis points (hundredths of a percent).
 
@@ -102,6 +115,7 @@ class Route:
     its answers (monitoring.gates), as written, None: its task's; `release_window` is how many streamed pieces a window holds.
     With an `incumbent`, that student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to
     the other student.
+    `shadow_budget` bounds the copies to students, `audit_budget` those to the teacher.
     """
 
     name: str
@@ -121,6 +135,8 @@ class Route:
     task: dict[str, Any] | None = None
     gates: tuple[Any, ...] | None = None
     release_window: int = 20
+    shadow_budget: Budget = Budget()
+    audit_budget: Budget = Budget()
     incumbent: Incumbent | None = None
     salt: str = ""
     rollout: str = ""
@@ -181,6 +197,8 @@ def _route(data: dict[str, Any]) -> Route:
             "unit": Unit(**data["unit"]),
             "timeouts": Timeouts(**data["timeouts"]),
             "gates": None if data["gates"] is None else tuple(data["gates"]),
+            "shadow_budget": Budget(**data["shadow_budget"]),
+            "audit_budget": Budget(**data["audit_budget"]),
         }
     )
 

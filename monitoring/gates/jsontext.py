@@ -1,17 +1,14 @@
 """`json`: the answer is JSON, bare or in one code fence, and keeps to a schema if one is given.
 
-Schemas are compiled once (jsonschema-rs). Nothing is fetched for them: a `$ref` to another address is refused when the
-configuration is read. Patterns in a schema run on an engine whose time is linear.
+The schema is compiled once, and nothing is ever fetched for it (rollout.schemas).
 """
 
-from typing import Any
-
-import jsonschema_rs
 import orjson
 
 from monitoring.gates.answer import Choice
 from monitoring.gates.gate import PASS, Finding, Watch, trigger
 from rollout.answers import FENCE
+from rollout.schemas import Schema
 
 # Longer answers are not read: it would hold up every other answer.
 LONGEST = 1 << 18
@@ -23,7 +20,7 @@ NOT_JSON, TOO_LONG, SCHEMA, ARGUMENTS = (
 class JsonText:
     """Triggers on text that does not parse or breaks the schema, and on a call of a tool whose arguments do not parse.
 
-    >>> gate = JsonText({"type": "object", "required": ["total"]})
+    >>> gate = JsonText(Schema({"type": "object", "required": ["total"]}))
     >>> [gate.judge(Choice(text)).label for text in ('{"total": 1}', "{}", "Sure!")]
     ['pass', 'schema', 'not_json']
     """
@@ -31,8 +28,8 @@ class JsonText:
     name = "json"
     version = "1"
 
-    def __init__(self, schema: Any = None) -> None:
-        self._valid = None if schema is None else compiled(schema).is_valid
+    def __init__(self, schema: Schema | None = None) -> None:
+        self._schema = schema
 
     def judge(self, choice: Choice) -> Finding:
         """Where a tool is called and nothing is said, there is no text to parse."""
@@ -56,20 +53,11 @@ class JsonText:
                 value = orjson.loads(fenced.group(1))
             except orjson.JSONDecodeError:
                 return NOT_JSON
-        return PASS if self._valid is None or self._valid(value) else SCHEMA
+        return PASS if self._schema is None or not self._schema.misfit(value) else SCHEMA
 
     def watch(self) -> Watch | None:
         """Only the end tells."""
         return None
-
-
-def compiled(schema: Any) -> Any:
-    """The schema's validator; raise ValueError if it is no schema or names another address."""
-    return jsonschema_rs.validator_for(schema, retriever=_refuse, pattern_options=jsonschema_rs.RegexOptions())
-
-
-def _refuse(address: str) -> Any:
-    raise ValueError(f"it refers to {address}, and nothing is fetched")
 
 
 def _parses(text: str) -> bool:

@@ -12,7 +12,7 @@ from gateway.errors import ConfigError
 from monitoring.gates import language, repetition
 from monitoring.gates.empty import NotEmpty
 from monitoring.gates.gate import Gate
-from monitoring.gates.jsontext import JsonText, compiled
+from monitoring.gates.jsontext import JsonText
 from monitoring.gates.judging import BLOCK, FALLBACK, FLAG, LIMIT_S, Armed
 from monitoring.gates.label import LabelSet
 from monitoring.gates.language import Language
@@ -22,6 +22,7 @@ from monitoring.gates.refusal import Refusal
 from monitoring.gates.repetition import Repetition
 from monitoring.gates.truncated import Truncated
 from rollout import tasks
+from rollout.schemas import schema_of
 from rollout.strict import Seconds, Strict, entry
 from rollout.tasks import Task
 
@@ -34,7 +35,7 @@ class GateIn(Strict):
 
 
 class JsonIn(GateIn):
-    """`schema`: JSON Schema, in any of its drafts; draft 2020-12 unless it says otherwise."""
+    """`schema`: JSON Schema, in any of its drafts; draft 2020-12 unless it says otherwise. Without it, the task's."""
 
     json_schema: dict[str, Any] | None = Field(None, alias="schema")
 
@@ -43,9 +44,10 @@ class JsonIn(GateIn):
     def _compiles(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
         if schema is not None:
             try:
-                compiled(schema)
-            except ValueError as error:
-                raise ValueError(f"is not a JSON Schema that can be used: {str(error).splitlines()[0]}") from None
+                schema_of(schema)
+            except ConfigError as error:
+                why = str(error).removeprefix("task: schema: ")
+                raise ValueError(f"is not a JSON Schema that can be used: {why}") from None
         return schema
 
 
@@ -84,12 +86,18 @@ def _label(_: Any, task: Task | None) -> Gate:
     return LabelSet(task.labels, task.field)
 
 
+def _json(given: Any, task: Task | None) -> Gate:
+    if given.json_schema is not None:
+        return JsonText(schema_of(given.json_schema))
+    return JsonText(None if task is None else task.schema)
+
+
 KNOWN: dict[str, tuple[type[GateIn], Make]] = {
     "not_empty": (GateIn, lambda *_: NotEmpty()),
     "truncated": (GateIn, lambda *_: Truncated()),
     "refusal": (GateIn, lambda *_: Refusal()),
     "label": (GateIn, _label),
-    "json": (JsonIn, lambda given, _: JsonText(given.json_schema)),
+    "json": (JsonIn, _json),
     "repetition": (RepetitionIn, lambda given, _: Repetition(given.ratio, given.share)),
     "language": (LanguageIn, lambda given, _: Language(given.expect)),
     "max_length": (MaxLengthIn, lambda given, _: MaxLength(given.characters)),

@@ -27,6 +27,8 @@ def gate(written: Any, task: tasks.Task | None = None) -> Gate:
     return armed.gate
 
 
+WITH_SCHEMA = tasks.read({"kind": "json", "schema": SCHEMA})
+
 CASES: list[tuple[Any, Any, str, str]] = [
     ("not_empty", None, "", "empty"),
     ("not_empty", None, " \n\t\u2003", "empty"),
@@ -55,6 +57,9 @@ CASES: list[tuple[Any, Any, str, str]] = [
     ({"json": {"schema": SCHEMA}}, None, '{"total": 1.5, "more": null}', "pass"),
     ({"json": {"schema": SCHEMA}}, None, '{"total": "1.5"}', "schema"),
     ({"json": {"schema": SCHEMA}}, None, "[]", "schema"),
+    ("json", WITH_SCHEMA, "{}", "schema"),
+    ("json", WITH_SCHEMA, '{"total": 2}', "pass"),
+    ({"json": {"schema": {}}}, WITH_SCHEMA, "{}", "pass"),
     ("refusal", None, "I'm sorry, but I can't help with that.", "refusal"),
     ("refusal", None, "  **I’m sorry, but I cannot assist with that request.**", "refusal"),
     ("refusal", None, "As an AI language model, I do not have opinions.", "refusal"),
