@@ -26,6 +26,7 @@ from gateway.openai import error_body
 from gateway.routes import MODES, Route, Settings, Upstream
 from gateway.state import Conflict, SqliteStore
 from monitoring import verdict
+from monitoring.gates import written
 from monitoring.metrics import Totals, exposition
 from rollout.transitions import IllegalEvent, StaleVersion
 
@@ -216,6 +217,7 @@ def show(route: Route) -> dict[str, Any]:
         "shadow_sample": route.shadow_bp / 100,
         "on_student_failure": route.on_student_failure,
         "release": route.release,
+        "gates": {one.gate.name: one.action for one in written.of_route(route.gates, route.task)},
         "incumbent": None if route.incumbent is None else route.incumbent.adapter,
         "rollout": route.rollout or None,
         "limit": None if route.limit_bp is None else route.limit_bp / 100,

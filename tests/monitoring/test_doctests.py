@@ -8,10 +8,11 @@ import pytest
 
 import monitoring.drift
 import monitoring.embedding
+import monitoring.gates
 
-PACKAGES = (monitoring.drift, monitoring.embedding)
+PACKAGES = (monitoring.drift, monitoring.embedding, monitoring.gates)
 MODULES = [
-    module.name for package in PACKAGES for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+    module.name for package in PACKAGES for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
 ]
 
 
