@@ -17,6 +17,7 @@ COMMANDS: tuple[str, ...] = (
     "gateway.admin_commands",
     "gateway.state_commands",
     "gateway.control.commands",
+    "gateway.monitor.commands",
     "gateway.engine.cli",
     "gateway.recorded",
     "training.cli",

@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL);
 INSERT INTO meta SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM meta);
 CREATE TABLE IF NOT EXISTS routes (
     name TEXT PRIMARY KEY, mode TEXT, weight_bp INTEGER, adapter TEXT, version INTEGER NOT NULL,
-    rollout TEXT, salt TEXT, audit_bp INTEGER, logprobs INTEGER, threshold TEXT, incumbent TEXT
+    rollout TEXT, salt TEXT, audit_bp INTEGER, logprobs INTEGER, threshold TEXT, incumbent TEXT, limit_bp INTEGER
 );
 CREATE TABLE IF NOT EXISTS served (worker TEXT PRIMARY KEY, version INTEGER NOT NULL, time REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS adapters (
@@ -33,11 +33,11 @@ CREATE TABLE IF NOT EXISTS events (
 
 
 BUSY_S = 5.0
-COLUMNS = "name, version, mode, weight_bp, adapter, rollout, salt, audit_bp, logprobs, threshold, incumbent"
+COLUMNS = "name, version, mode, weight_bp, adapter, rollout, salt, audit_bp, logprobs, threshold, incumbent, limit_bp"
 # Columns that files written before they existed have not.
 LATER_COLUMNS = {
     "rollout": "TEXT", "salt": "TEXT", "audit_bp": "INTEGER", "logprobs": "INTEGER", "threshold": "TEXT",
-    "incumbent": "TEXT",
+    "incumbent": "TEXT", "limit_bp": "INTEGER",
 }  # fmt: skip
 
 
@@ -108,7 +108,7 @@ class SqliteStore(StateStore):
         """Write what is changed of a route; only inside a transaction, together with `changed`."""
         row = (
             name, new.version, new.mode, new.weight_bp, new.adapter, new.rollout, new.salt, new.audit_bp, new.logprobs,
-            new.threshold, new.incumbent,
+            new.threshold, new.incumbent, new.limit_bp,
         )  # fmt: skip
         marks = ", ".join("?" * len(row))
         self._db.execute(f"INSERT OR REPLACE INTO routes ({COLUMNS}) VALUES ({marks})", row)

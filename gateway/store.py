@@ -42,6 +42,7 @@ class Override:
     logprobs: bool | None = None
     threshold: str | None = None  # as JSON: it is only carried here
     incumbent: str | None = None  # as JSON: the fields of an Incumbent
+    limit_bp: int | None = None  # the most that the student gets while an alarm stands
 
     def applied(self, route: Route) -> Route:
         """The route as it is served."""
@@ -50,19 +51,36 @@ class Override:
             student = replace(student, adapter=self.adapter)
         # The file may have lost its student since the change: then the teacher answers.
         mode = route.mode if self.mode is None or student is None else self.mode
+        mode, weight_bp = self._limited(mode, route.weight_bp if self.weight_bp is None else self.weight_bp)
         return replace(
             route,
             mode=mode,
-            weight_bp=route.weight_bp if self.weight_bp is None else self.weight_bp,
+            weight_bp=weight_bp,
             student=student,
             rollout=self.rollout or route.rollout,
             salt=self.salt or route.salt,
             audit_bp=route.audit_bp if self.audit_bp is None else self.audit_bp,
             logprobs=route.logprobs if self.logprobs is None else bool(self.logprobs),
             threshold=self._threshold(student),
-            incumbent=Incumbent(**json.loads(self.incumbent)) if self.incumbent and student is not None else None,
+            incumbent=self._incumbent(student),
+            limit_bp=self.limit_bp,
             version=self.version,
         )
+
+    def _incumbent(self, student: Student | None) -> Incumbent | None:
+        """The student that stands in for the teacher; not while an alarm gives the route to the teacher himself."""
+        if not self.incumbent or student is None or self.limit_bp == 0:
+            return None
+        return Incumbent(**json.loads(self.incumbent))
+
+    def _limited(self, mode: str, weight_bp: int) -> tuple[str, int]:
+        """Mode and weight under the limit. What is to be taken from the student altogether is still copied to it, so
+        that it can be seen to recover; so is a hybrid route's, whose share nobody sets."""
+        if self.limit_bp is None or mode in ("teacher", "shadow"):
+            return mode, weight_bp
+        if self.limit_bp == 0 or mode == "hybrid":
+            return "shadow", 0
+        return "canary", min(10_000 if mode == "student" else weight_bp, self.limit_bp)
 
     def _threshold(self, student: Student | None) -> dict[str, Any] | None:
         """A threshold holds for the adapter that it was learnt with, and for no other."""
@@ -184,6 +202,10 @@ class StateStore(ABC):
         """The configured `routes` with what was changed at run time applied."""
         return table_of(*self.snapshot(), routes)
 
+    def table_inside(self, routes: Mapping[str, Route]) -> dict[str, Route]:
+        """The routes as they are served, for a caller that is in a transaction already."""
+        return table_of(0, self.overrides(), routes).routes
+
     def override(self, route: Route) -> Override:
         """What was changed of one route."""
         return self.overrides().get(route.name, Override(route.version))
@@ -205,7 +227,7 @@ class StateStore(ABC):
             inside()
             kept = Override(old.version) if reset else old
             # Set by hand, a route no longer belongs to a rollout: neither its id nor its salt stay, but what was learnt
-            # and the audit do.
+            # and the audit do. What an alarm limited is given back: a person has decided.
             new = Override(
                 old.version + 1,
                 kept.mode if mode is None else mode,

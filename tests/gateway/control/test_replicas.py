@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from gateway.control import evidence
+from gateway.control.documents import documents_in
 from gateway.control.redis_rollouts import RedisRollouts
 from gateway.control.rollouts import LEASE_S
 from gateway.control.tail import Batch
-from gateway.store import StateError
+from gateway.store import StateError, open_state
 from rollout.state import Phase
 from tests.gateway.control.worlds import World
 from tests.gateway.redises import RedisServer
@@ -158,6 +159,22 @@ def test_three_records_of_a_request_meet_in_any_order(redis_server: RedisServer,
     assert world.row.ledger.pairs == 4
     assert world.row.incumbent is not None
     assert world.controller._store.state.client.hlen("graduand:waiting") == 0  # type: ignore[attr-defined]
+
+
+def test_documents(redis_server: RedisServer, tmp_path: Path) -> None:
+    world = World(tmp_path, state=redis_server.url)
+    mine, other = documents_in(world.store.state), documents_in(open_state(world.settings))
+    mine.write("alarm", "b", {"at": 2})
+    mine.write("alarm", "a", {"at": 1})
+    assert list(other.all("alarm").items()) == [("a", {"at": 1}), ("b", {"at": 2})]
+    assert (other.any("drift"), other.any("drift", "alarm")) == (False, True)
+    with pytest.raises(StateError), world.store.transaction():
+        mine.drop("alarm", "a")
+        assert list(mine.all("alarm")) == ["b"]
+        raise StateError("undone with what it belongs to")
+    assert list(other.all("alarm")) == ["a", "b"]
+    other.drop("alarm", "a")
+    assert list(mine.all("alarm")) == ["b"]
 
 
 def test_a_full_stream_makes_replicas_wait(replicas: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
