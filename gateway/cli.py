@@ -17,6 +17,7 @@ COMMANDS: tuple[str, ...] = (
     "gateway.admin_commands",
     "gateway.control.commands",
     "gateway.engine.cli",
+    "gateway.logs.commands",
     "gateway.recorded",
     "training.cli",
 )

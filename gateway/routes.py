@@ -6,6 +6,8 @@ Plain frozen data with a JSON form, because the supervisor hands it to the worke
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from gateway.logs.policy import RecordPolicy, policy_from_json
+
 MODES = ("teacher", "shadow", "canary", "hybrid", "student")
 
 
@@ -88,7 +90,8 @@ class Route:
     `salt` and `rollout` enter the hash that assigns units to arms; `version` counts the changes made at run time.
     `threshold` is from what confidence on a hybrid route's student answers alone (rollout.hybrid.learning); `logprobs`
     asks for log probabilities of the student's copies, to learn one. `task` is what the route's answers are
-    (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher.
+    (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher. Of `record_bp` of the
+    requests the log keeps the payloads.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Route:
     logprobs: bool = False
     threshold: dict[str, Any] | None = None
     task: dict[str, Any] | None = None
+    record_bp: int = 10_000
     salt: str = ""
     rollout: str = ""
     version: int = 1
@@ -124,6 +128,7 @@ class Settings:
     routes: dict[str, Route]
     client_keys: tuple[str, ...] | None = field(default=None, repr=False)
     limits: Limits = Limits()
+    record: RecordPolicy = RecordPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +156,7 @@ def settings_from_json(data: dict[str, Any]) -> Settings:
             "routes": {name: _route(one) for name, one in data["routes"].items()},
             "client_keys": None if keys is None else tuple(keys),
             "limits": Limits(**data["limits"]),
+            "record": policy_from_json(data["record"]),
         }
     )
 

@@ -75,10 +75,18 @@ BREAKER_OPEN = Family(
     "graduand_breaker_open", "gauge", "Replicas that are given a rest, summed over workers.", ("upstream",)
 )
 LOG_PENDING = Family("graduand_log_pending_bytes", "gauge", "Log bytes not yet handed to the file system.", ())
+LOG_LAG = Family(
+    "graduand_log_lag_seconds", "gauge", "Age of the oldest log record that is not yet at its target.", ()
+)
+LOG_PARTS = Family("graduand_log_parts", "counter", "Parquet parts of the log, by what was done to them.", ("outcome",))
+LOG_WAITING = Family("graduand_log_waiting_bytes", "gauge", "Bytes of the log's segments that wait to be shipped.", ())
+REDACTIONS = Family("graduand_redactions", "counter", "Spans taken out of records before they were written.", ("route",))
+FEEDBACK = Family("graduand_feedback", "counter", "Feedback given, by what became of it.", ("route", "outcome"))
 
 FAMILIES = (
     REQUESTS, DURATION, FIRST_TOKEN, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS, FALLBACKS, ATTEMPTS, SHADOWS, UNIT_MISSING,
     REJECTED, LOG_RECORDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING,
+    LOG_LAG, LOG_PARTS, LOG_WAITING, REDACTIONS, FEEDBACK,
 )  # fmt: skip
 
 

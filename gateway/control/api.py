@@ -13,6 +13,8 @@ from gateway.control.requests import NewRollout, Plan, Simulation, Verb, startab
 from gateway.control.rows import Row
 from gateway.control.store import RolloutStore
 from gateway.errors import RequestError, did_you_mean
+from gateway.logs import places
+from gateway.logs.reading import Source
 from gateway.routes import Settings
 from rollout import specfile
 from rollout.simulate.policy import Scenario
@@ -56,7 +58,7 @@ def router(settings: Callable[[], Settings]) -> APIRouter:
     def plan(wanted: Plan) -> Json:
         spec, _ = startable(wanted.spec, settings())
         route = settings().routes[spec.route]
-        per_s = wanted.requests_per_s or planning.traffic(local_path(settings().logs), spec.route)
+        per_s = wanted.requests_per_s or planning.traffic(Source(settings().logs, places.spool(settings())), spec.route)
         return planning.plan(spec, per_s, wanted.agreement, route.shadow_bp / 10_000)
 
     @rollouts.post("/simulate")

@@ -60,7 +60,7 @@ def _spec_actions(actions: "Subparsers[argparse.ArgumentParser]") -> None:
     simulate = _leaf(actions, "simulate", "play a policy against students, made up or logged", _simulate)
     simulate.add_argument("spec", type=Path, metavar="FILE", help="the rollout's specification")
     simulate.add_argument("--agreement", type=float, default=0.98, help="how often the student agrees (default: 0.98)")
-    simulate.add_argument("--logs", type=Path, metavar="DIR", help="draw outcomes from the pairs logged here instead")
+    simulate.add_argument("--logs", metavar="URL", help="draw outcomes from the pairs logged here (a folder or an address) instead")
     simulate.add_argument("--error-rate", type=float, default=0.01, help="of the teacher (default: 0.01)")
     simulate.add_argument("--error-ratio", type=float, default=1.0, help="the student's rate over it (default: 1)")
     simulate.add_argument("--requests-per-s", type=float, default=1.0, help="traffic (default: 1)")
@@ -141,13 +141,14 @@ def _start(arguments: argparse.Namespace) -> int:
 def _simulate(arguments: argparse.Namespace) -> int:
     from gateway.control import planning, screen
     from gateway.control.replay import outcomes
+    from gateway.logs.reading import Source
     from rollout import specfile
     from rollout.simulate.policy import Scenario
 
     spec = specfile.read(read_spec(arguments.spec))
     if arguments.runs < 1 or not 0 < arguments.agreement < 1:
         raise ConfigError("--runs must be at least 1, and --agreement lie between 0 and 1")
-    logged = outcomes(arguments.logs, spec) if arguments.logs is not None else None
+    logged = outcomes(Source.of(arguments.logs), spec) if arguments.logs is not None else None
     scenario = Scenario(arguments.agreement, arguments.error_rate, arguments.error_ratio, arguments.requests_per_s)
     with screen.busy("playing; a student at the bound takes seconds a rollout"):
         students = planning.simulate(spec, scenario, arguments.runs, arguments.seed, logged)

@@ -16,6 +16,7 @@ from gateway.control.gather import PAIR_WITHIN_S, Gatherer
 from gateway.control.rows import Row
 from gateway.control.store import LEASE_S, LeaseLost, RolloutStore
 from gateway.control.tail import Batch, Line
+from gateway.logs import places
 from gateway.routes import Settings
 from rollout.evidence import Evidence
 from rollout.machine import decide
@@ -37,7 +38,7 @@ class Controller:
     def __init__(self, settings: Settings, holder: str, clock: Callable[[], float]) -> None:
         self.settings = settings
         self._store = RolloutStore(local_path(settings.state))
-        self._folder = local_path(settings.logs)
+        self._folder = places.spool(settings)
         self._holder = holder
         self._clock = clock
         self._checks: dict[tuple[str, int], Future[tuple[str, ...]]] = {}

@@ -1,51 +1,42 @@
 """What a rollout will take at today's traffic, before it is started; and what its policy does to students, simulated."""
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
+from gateway.errors import GraduandError
+from gateway.logs.reading import Source
 from rollout import planning, wording
 from rollout.simulate.policy import Scenario, many
 from rollout.spec import GateSpec, Spec, Step
 
+logger = logging.getLogger("graduand")
+
 Json = dict[str, Any]
-# Enough of the log's end to know today's traffic.
-READ_BYTES = 16 << 20
+SPANS_S = (3600.0, 86400.0)
 PAIRS_AT_MOST = 16_384
 
 
-def traffic(folder: Path, route: str, now: float | None = None) -> float | None:
-    """Requests a second on a route, from the end of the log; None without any."""
-    wanted = b'"route":' + orjson.dumps(route)
-    times: list[float] = []
-    left = READ_BYTES
-    for path in sorted((folder / "segments").glob("*.jsonl"), key=lambda one: one.stat().st_mtime, reverse=True):
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            file.seek(max(0, size - left))
-            data = file.read(left)
-        for line in data.splitlines()[1 if size > left else 0 :]:
-            if wanted in line and b'"role":"served"' in line:
-                times.append(_time(line))
-        left -= len(data)
-        if left <= 0:
-            break
-    if len(times) < 2:
-        return None
-    span = (time.time() if now is None else now) - min(times)
-    return len(times) / max(span, 1e-3)
+def traffic(source: Source, route: str, now: float | None = None) -> float | None:
+    """Requests a second on a route, in the last hour or else the last day; None without any or without the log."""
+    from gateway.logs.query import Log
 
-
-def _time(line: bytes) -> float:
+    now = time.time() if now is None else now
+    query = "SELECT count(*), min(time) FROM log WHERE route = ? AND role = 'served' AND time > ? AND dt >= ?"
     try:
-        return float(orjson.loads(line)["time"])
-    except (orjson.JSONDecodeError, LookupError, TypeError):
-        return float("inf")
+        with Log(source) as log:
+            for span_s in SPANS_S:
+                day = time.strftime("%Y-%m-%d", time.gmtime(now - span_s))
+                count, first = log.query(query, [route, now - span_s, day]).fetchone()
+                if count >= 2:
+                    return float(count / max(now - first, 1e-3))
+    except GraduandError as error:
+        logger.warning("today's traffic is not known: %s", error)
+    return None
 
 
 def plan(spec: Spec, per_s: float | None, agreement: float | None, shadow_share: float = 1.0) -> Json:

@@ -387,7 +387,7 @@ class Exchange:
             request=self._data, response_json=self._answer, stream=self._stream, completed=self._whole,
             client_disconnected=self._gone, bytes_released=self._released, timings=timings, usage=usage,
             attempts=[one for question in self.asked for one in question.attempts], error=self._error,
-            client=self._client,
+            client=self._client, record_bp=10_000 if targets is None else targets.route.record_bp,
         )  # fmt: skip
 
     def _deferred_record(self, question: Question) -> dict[str, Any]:
@@ -403,6 +403,7 @@ class Exchange:
             timings={"overhead_ms": None, "ttft_ms": None, "total_ms": _ms(now, self._began)},
             usage=record.usage_of(self._usage, self._pieces, len(self._request.body), completed=True),
             attempts=list(question.attempts), error=None, client=self._client,
+            record_bp=10_000 if targets is None else targets.route.record_bp,
         )  # fmt: skip
 
 

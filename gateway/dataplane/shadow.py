@@ -151,5 +151,5 @@ class _Shadow:
                 "total_ms": round((self._plane.clock() - began) * 1000, 3),
             },
             usage=record.usage_of(self._usage, self._pieces, len(copy.body), completed=error is None),
-            attempts=question.attempts, error=error, client=copy.client,
+            attempts=question.attempts, error=error, client=copy.client, record_bp=route.record_bp,
         )  # fmt: skip

@@ -50,7 +50,8 @@ class Gateway:
         self.settings: Json = {
             "listen": "127.0.0.1:0", "admin": "127.0.0.1:0", "workers": 1,
             "state": f"sqlite:///{folder}/state.db", "logs": f"file:///{folder}/logs",
-            "upstreams": upstreams, "routes": routes, **more,
+            # Records are read from the segments: none is shipped unless a test wants it.
+            "record": {"seal_s": 86400}, "upstreams": upstreams, "routes": routes, **more,
         }  # fmt: skip
         self.write_settings()
         self.errors_path = folder / "stderr"

@@ -1,5 +1,5 @@
 """kill -9 of the controller and of workers at random points of a ramp: nobody moves back, nothing happens twice, and no
-evidence is lost but what a killed worker had not yet written (gateway.log.FLUSH_EVERY_S and what it was serving).
+evidence is lost but what a killed worker had not yet written (gateway.logs.segment and what it was serving).
 
 GRADUAND_KILLS says how often; the default is few, `make kills` runs 200.
 """

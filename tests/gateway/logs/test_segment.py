@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from gateway import log
-from gateway.log import LogWriter
+from gateway.logs import segment as log
+from gateway.logs.segment import LogWriter
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
