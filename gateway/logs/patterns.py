@@ -202,8 +202,9 @@ def _ips(text: str) -> Iterator[tuple[int, int]]:
     for match in _IP.finditer(text):
         start, end, said = match.start(), match.end(), match.group()
         inside_a_word = text[start - 1 : start].isalnum() or text[end : end + 1].isalnum()
-        # `::` is an address too, and stands in a lot of source code.
-        if inside_a_word or (":" in said and sum(1 for part in said.split(":") if part) < 2):
+        # `::` and `a::b` are addresses too, and stand in a lot of source code.
+        source = ":" in said and (sum(1 for part in said.split(":") if part) < 2 or said.replace(":", "").isalpha())
+        if inside_a_word or source:
             continue
         try:
             ipaddress.ip_address(said)

@@ -27,7 +27,8 @@ class Log:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self.db = duckdb.connect()
+        # Otherwise a name that is no table could be one of this program's own variables.
+        self.db = duckdb.connect(config={"python_enable_replacements": False})
         for table in schema.TABLES:
             self._make_view(table)
 
@@ -54,7 +55,7 @@ class Log:
         # First the segments, then the parts: what is shipped in between is in both, and counted once.
         rows = _segment_rows(self._source, table)
         self.db.register(f"{table}_rows", rows)
-        self.db.execute(f"CREATE TEMP TABLE {table}_waiting AS SELECT * FROM {table}_rows")
+        self.db.execute(f"CREATE TABLE {table}_waiting AS SELECT * FROM {table}_rows")
         self.db.unregister(f"{table}_rows")
         places_of = [self._address(key) for key in part_keys(self._source, table)]
         whole = f"SELECT * FROM {table}_waiting"
@@ -71,7 +72,7 @@ class Log:
             )
         if table == "feedback":  # said twice, it counts once
             whole = f"SELECT DISTINCT ON (feedback_id) * FROM ({whole}) ORDER BY feedback_id, time"
-        self.db.execute(f"CREATE TEMP VIEW {table} AS {whole}")
+        self.db.execute(f"CREATE VIEW {table} AS {whole}")
 
     def _address(self, key: str) -> str:
         if places.is_local(self._source.url):

@@ -84,9 +84,12 @@ def _local(url: str) -> LocalStore:
 
 def _bucket(url: str, timeout_s: float) -> Any:
     # The caller waits and tries again by itself, so that it can say how it goes.
+    # Options that are given here hide those of the environment, so the one that counts is handed on.
+    http = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
+    times = {"connect_timeout": timedelta(seconds=CONNECT_S), "timeout": timedelta(seconds=timeout_s)}
     return from_url(
         url,
-        client_options={"connect_timeout": timedelta(seconds=CONNECT_S), "timeout": timedelta(seconds=timeout_s)},
+        client_options={**times, "allow_http": http},
         retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=timeout_s)},
     )
 
