@@ -301,7 +301,15 @@ def _errors(application: FastAPI) -> None:
         field = ".".join(str(part) for part in first["loc"][1:])
         message = f"{field}: {first['msg']}" if field else str(first["msg"])
         if first["type"] == "extra_forbidden":
-            bodies: tuple[type[BaseModel], ...] = (RouteChange, NewAdapter, NewRollout, Verb, Plan, Simulation, feedback.NewFeedback)
+            bodies: tuple[type[BaseModel], ...] = (
+                RouteChange,
+                NewAdapter,
+                NewRollout,
+                Verb,
+                Plan,
+                Simulation,
+                feedback.NewFeedback,
+            )
             known = {name for body in bodies for name in body.model_fields}
             message = f"unknown field {field!r}.{did_you_mean(field, known)}"
         return answer(422, message, "invalid_request", field or None)

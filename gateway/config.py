@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from gateway import adapter
 from gateway.errors import AdapterError, ConfigError, did_you_mean
 from gateway.logs import places
-from gateway.logs.policy import RecordPolicy, RecordSection, policy_of
+from gateway.logs.policy import DEFAULT, RecordPolicy, RecordSection, policy_of
 from gateway.routes import Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Unit, Upstream
 from rollout import tasks
 
@@ -241,7 +241,7 @@ class _Builder:
             return policy_of(section)
         except ConfigError as error:
             self.problems.append(str(error))
-            return RecordPolicy()
+            return DEFAULT
 
     def _secret(self, secret: Secret | None, at: str) -> str | None:
         if secret is None:

@@ -6,7 +6,7 @@ Plain frozen data with a JSON form, because the supervisor hands it to the worke
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from gateway.logs.policy import RecordPolicy, policy_from_json
+from gateway.logs.policy import DEFAULT, RecordPolicy, policy_from_json
 
 MODES = ("teacher", "shadow", "canary", "hybrid", "student")
 
@@ -128,7 +128,7 @@ class Settings:
     routes: dict[str, Route]
     client_keys: tuple[str, ...] | None = field(default=None, repr=False)
     limits: Limits = Limits()
-    record: RecordPolicy = RecordPolicy()
+    record: RecordPolicy = DEFAULT
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,9 +50,7 @@ class Worker:
         self._connections: set[ClientConnection] = set()
         self._arriving: set[asyncio.Task[object]] = set()
         self._watcher = TableWatcher(settings.state, settings.routes, self._table_changed, str(number))
-        self._log = LogWriter(
-            places.spool(settings), name=f"w{number}-{os.getpid()}", policy=settings.record
-        )
+        self._log = LogWriter(places.spool(settings), name=f"w{number}-{os.getpid()}", policy=settings.record)
         self._plane = Plane(
             self._watcher.first(),
             Fleet(settings.upstreams, self._loop),

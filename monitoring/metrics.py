@@ -75,12 +75,12 @@ BREAKER_OPEN = Family(
     "graduand_breaker_open", "gauge", "Replicas that are given a rest, summed over workers.", ("upstream",)
 )
 LOG_PENDING = Family("graduand_log_pending_bytes", "gauge", "Log bytes not yet handed to the file system.", ())
-LOG_LAG = Family(
-    "graduand_log_lag_seconds", "gauge", "Age of the oldest log record that is not yet at its target.", ()
-)
+LOG_LAG = Family("graduand_log_lag_seconds", "gauge", "Age of the oldest log record that is not yet at its target.", ())
 LOG_PARTS = Family("graduand_log_parts", "counter", "Parquet parts of the log, by what was done to them.", ("outcome",))
 LOG_WAITING = Family("graduand_log_waiting_bytes", "gauge", "Bytes of the log's segments that wait to be shipped.", ())
-REDACTIONS = Family("graduand_redactions", "counter", "Spans taken out of records before they were written.", ("route",))
+REDACTIONS = Family(
+    "graduand_redactions", "counter", "Spans taken out of records before they were written.", ("route",)
+)
 FEEDBACK = Family("graduand_feedback", "counter", "Feedback given, by what became of it.", ("route", "outcome"))
 
 FAMILIES = (

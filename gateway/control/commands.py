@@ -60,7 +60,9 @@ def _spec_actions(actions: "Subparsers[argparse.ArgumentParser]") -> None:
     simulate = _leaf(actions, "simulate", "play a policy against students, made up or logged", _simulate)
     simulate.add_argument("spec", type=Path, metavar="FILE", help="the rollout's specification")
     simulate.add_argument("--agreement", type=float, default=0.98, help="how often the student agrees (default: 0.98)")
-    simulate.add_argument("--logs", metavar="URL", help="draw outcomes from the pairs logged here (a folder or an address) instead")
+    simulate.add_argument(
+        "--logs", metavar="URL", help="draw outcomes from the pairs logged here (a folder or an address) instead"
+    )
     simulate.add_argument("--error-rate", type=float, default=0.01, help="of the teacher (default: 0.01)")
     simulate.add_argument("--error-ratio", type=float, default=1.0, help="the student's rate over it (default: 1)")
     simulate.add_argument("--requests-per-s", type=float, default=1.0, help="traffic (default: 1)")

@@ -65,7 +65,8 @@ class Holding:
             for one in segments
             if one.name not in waiting
             and (
-                offsets.get(one.name, 0) >= whole_bytes(one) or (one.name not in offsets and one.stat().st_mtime < since)
+                offsets.get(one.name, 0) >= whole_bytes(one)
+                or (one.name not in offsets and one.stat().st_mtime < since)
             )
         }
 

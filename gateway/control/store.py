@@ -283,7 +283,9 @@ class RolloutStore:
 
     def waiting_files(self, since: float) -> set[str]:
         """The segments with halves that have been waiting since then at the longest."""
-        return {name for (name,) in self._db.execute("SELECT DISTINCT file FROM tail_waiting WHERE time >= ?", (since,))}
+        return {
+            name for (name,) in self._db.execute("SELECT DISTINCT file FROM tail_waiting WHERE time >= ?", (since,))
+        }
 
     def write_forgotten(self, halves_before: float, ids_before: float) -> int:
         """Give up halves that waited too long, and forget old ids; how many halves."""

@@ -153,7 +153,7 @@ def _chat(request: Json, answer: Json) -> Json | str:
     if not isinstance(messages, list):
         return "no chat"
     kept = {name: answer[name] for name in ("role", "content", "tool_calls") if answer.get(name) is not None}
-    tools = {name: request[name] for name in ("tools", "parallel_tool_calls") if name in request}
+    tools: Json = {name: request[name] for name in ("tools", "parallel_tool_calls") if name in request}
     return {"messages": [*messages, kept], **tools}
 
 
@@ -162,7 +162,7 @@ def _pair(number: str, request: Json, answer: Json) -> Json | str:
         return "calls a tool"
     if not isinstance(answer.get("content"), str) or not answer["content"]:
         return "empty answer"
-    prompt = {name: request[name] for name in ("messages", "prompt") if name in request}
+    prompt: Json = {name: request[name] for name in ("messages", "prompt") if name in request}
     return {"id": number, **prompt, "completion": answer["content"]}
 
 

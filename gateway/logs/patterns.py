@@ -65,7 +65,9 @@ def plain(name: str, pattern: str) -> Kind:
 def own(name: str, pattern: str) -> Kind:
     """A user's own kind; raise ConfigError if RE2 does not take the pattern or it matches nothing at all."""
     if compiled(name, pattern).match("") is not None:
-        raise ConfigError(f"redact: the pattern of {name!r} matches the empty text; make it match what is to be taken out")
+        raise ConfigError(
+            f"redact: the pattern of {name!r} matches the empty text; make it match what is to be taken out"
+        )
     return plain(name, pattern)
 
 
@@ -100,7 +102,7 @@ def _phones(text: str) -> Iterator[tuple[int, int]]:
     for match in _PHONE.finditer(text):
         start, said = match.start(), match.group()
         groups = list(_GROUP.finditer(said))
-        if start and text[start - 1].isdigit() or (not said.startswith("+") and text[match.end() :][:1].isdigit()):
+        if (start and text[start - 1].isdigit()) or (not said.startswith("+") and text[match.end() :][:1].isdigit()):
             continue
         # A number that follows the phone number does not belong to it.
         while groups and _length(groups) > 15:

@@ -57,6 +57,9 @@ class RecordPolicy:
         return bool(self.redact or self.patterns or self.presidio)
 
 
+DEFAULT = RecordPolicy()
+
+
 def policy_of(section: RecordSection) -> RecordPolicy:
     """The checked policy; raise ConfigError on an unknown kind, a pattern RE2 refuses, or a missing presidio."""
     names = tuple(one for one in section.redact if isinstance(one, str))

@@ -82,11 +82,13 @@ class Log:
 
     def _reach(self) -> None:
         """Let DuckDB read buckets through obstore, which knows the same environment as the shipper."""
-        scheme = urlsplit(self._source.url).scheme
-        if not places.is_local(self._source.url) and not self.db.filesystem_is_registered(scheme):
-            from obstore.fsspec import FsspecStore
+        if places.is_local(self._source.url):
+            return
+        from obstore.fsspec import FsspecStore
 
-            self.db.register_filesystem(FsspecStore(scheme))
+        scheme = urlsplit(self._source.url).scheme
+        if not self.db.filesystem_is_registered(scheme):
+            self.db.register_filesystem(FsspecStore("s3") if scheme == "s3" else FsspecStore("gs"))
 
 
 def _segment_rows(source: Source, table: str) -> Any:

@@ -52,7 +52,11 @@ class Reader:
         with ExitStack() as stack:
             files = [(path, stack.enter_context(file)) for path, file in self._segments()]
             parts = part_keys(self._source, self._table)
-            known = {_key(record, self._table) for path, file in files for record in self._lines(path, file)} if parts else ()
+            known = (
+                {_key(record, self._table) for path, file in files for record in self._lines(path, file)}
+                if parts
+                else ()
+            )
             self.cut = 0
             for key in parts:
                 for record in self._rows(key):
@@ -123,10 +127,8 @@ def part_keys(source: Source, table: str) -> list[str]:
     from gateway.logs import seal
     from gateway.logs.target import Target
 
-    return seal.parts_in_order(Target(source.url).keys(), table)
+    return seal.parts_in_order(Target(source.url).listed(), table)
 
 
 def _key(record: Json, table: str) -> Any:
     return record.get("id" if table == "log" else "feedback_id")
-
-

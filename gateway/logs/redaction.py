@@ -20,11 +20,14 @@ from gateway.record import prompt_sha256
 Json = dict[str, Any]
 # What the gateway writes itself, from its own configuration and counters.
 OWN_FIELDS = frozenset(
-    """schema_version id parent_id role time route endpoint arm assigned_arm arm_probability unit_bucket unit_hash rollout
-    route_version copy_wanted adapter adapter_digest base_model teacher_model status prompt_sha256 request_json
-    response_json stream completed client_disconnected bytes_released_before_verdict timings usage cost client
-    sampling_prob redaction drift trace_id span_id""".split()
-)
+    {
+        "schema_version", "id", "parent_id", "role", "time", "route", "endpoint", "arm", "assigned_arm",
+        "arm_probability", "unit_bucket", "unit_hash", "rollout", "route_version", "copy_wanted", "adapter",
+        "adapter_digest", "base_model", "teacher_model", "status", "prompt_sha256", "request_json", "response_json",
+        "stream", "completed", "client_disconnected", "bytes_released_before_verdict", "timings", "usage", "cost",
+        "client", "sampling_prob", "redaction", "drift", "trace_id", "span_id",
+    }
+)  # fmt: skip
 MAX_SPANS = 200
 # A replacement may bring what stands beside it to look like something else; that ends soon.
 MAX_ROUNDS = 8
@@ -39,7 +42,9 @@ class Redactor:
         for name in policy.redact:
             if name not in KINDS:
                 hint = did_you_mean(name, KINDS) or f" There are: {', '.join(KINDS)}."
-                raise ConfigError(f"redact: there is no kind {name!r}.{hint} A pattern of your own needs name and pattern")
+                raise ConfigError(
+                    f"redact: there is no kind {name!r}.{hint} A pattern of your own needs name and pattern"
+                )
         self._kinds: list[Kind] = [KINDS[name] for name in policy.redact]
         self._kinds += [own(name, pattern) for name, pattern in policy.patterns]
         self._kinds += [_presidio()] if policy.presidio else []
@@ -64,7 +69,9 @@ class Redactor:
         if "prompt_sha256" in record:
             # The hash of a short prompt can be guessed: only what may be read may be hashed.
             record["prompt_sha256"] = prompt_sha256(request) if isinstance(request, dict) else None
-        spans = [{"kind": kind, "where": where, "count": count} for (kind, where), count in found.most_common(MAX_SPANS)]
+        spans = [
+            {"kind": kind, "where": where, "count": count} for (kind, where), count in found.most_common(MAX_SPANS)
+        ]
         record["redaction"] = {"policy": self.policy, "spans": spans}
         return found.total()
 

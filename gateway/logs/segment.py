@@ -20,7 +20,7 @@ import orjson
 
 from gateway.logs import places
 from gateway.logs.journal import Journal
-from gateway.logs.policy import RecordPolicy
+from gateway.logs.policy import DEFAULT, RecordPolicy
 
 MAX_PENDING_BYTES = 64 << 20
 SEGMENT_BYTES = 32 << 20
@@ -87,7 +87,7 @@ class LogWriter:
     """One worker's writer. `records_written`, `records_lost` (at the end, on a full disk), `records_refused` and
     `redactions` (by route) only grow."""
 
-    def __init__(self, folder: Path, *, name: str = "", policy: RecordPolicy = RecordPolicy()) -> None:
+    def __init__(self, folder: Path, *, name: str = "", policy: RecordPolicy = DEFAULT) -> None:
         self._name = name or str(os.getpid())
         self._policy = policy
         self._folder = folder / places.SEGMENTS
@@ -241,7 +241,9 @@ def _journal(folder: Path | None, name: str) -> Journal | None:
         reason = "there is no memory-backed folder /dev/shm for records before redaction"
     except OSError as error:
         reason = str(error)
-    logger.warning("no journal (%s): killing this process may lose the last %g ms of records", reason, 1000 * FLUSH_EVERY_S)
+    logger.warning(
+        "no journal (%s): killing this process may lose the last %g ms of records", reason, 1000 * FLUSH_EVERY_S
+    )
     return None
 
 

@@ -90,7 +90,8 @@ class Shipper:
 
     def _recover(self, folder: Path) -> set[str]:
         """Write what killed writers left; return those for whom that failed: their segments must stay."""
-        place, held = places.journals(self._spool, self._policy), set()
+        place = places.journals(self._spool, self._policy)
+        held: set[str] = set()
         if place is None or not place.is_dir():
             return held
         for path in journal.left_behind(place):
@@ -191,7 +192,7 @@ class Shipper:
         if self._policy.keep_days is None or now - self._retained_at < RETAIN_EVERY_S:
             return
         target = self._to_target()
-        for key in retention.expired(target.keys(), now, self._policy.keep_days):
+        for key in retention.expired(target.listed(), now, self._policy.keep_days):
             target.delete(key)
             self._metrics.add(m.LOG_PARTS, ("deleted",))
         self._retained_at = now

@@ -49,7 +49,7 @@ class Target:
             _sync(str(self.folder / key))
         return True
 
-    def keys(self, prefix: str = "") -> Iterator[str]:
+    def listed(self, prefix: str = "") -> Iterator[str]:
         """All keys below a prefix, in no order."""
         try:
             for page in obstore.list(self._store, prefix or None):
@@ -86,10 +86,13 @@ def _bucket(url: str, timeout_s: float) -> Any:
     # The caller waits and tries again by itself, so that it can say how it goes.
     # Options that are given here hide those of the environment, so the one that counts is handed on.
     http = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
-    times = {"connect_timeout": timedelta(seconds=CONNECT_S), "timeout": timedelta(seconds=timeout_s)}
     return from_url(
         url,
-        client_options={**times, "allow_http": http},
+        client_options={
+            "connect_timeout": timedelta(seconds=CONNECT_S),
+            "timeout": timedelta(seconds=timeout_s),
+            "allow_http": http,
+        },
         retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=timeout_s)},
     )
 

@@ -82,7 +82,9 @@ def test_the_chat_form(log: Log, tmp_path: Path) -> None:
     counts = export(log, Selection("tickets", until=MORNING + 86400), "chat", tmp_path / "out.jsonl")
     assert (counts.lines, counts.left_out["no chat"]) == (5, 1)
     first, *_, tools, _ = lines(tmp_path / "out.jsonl")
-    assert first == {"messages": [{"role": "user", "content": "question 1"}, {"role": "assistant", "content": "better"}]}
+    assert first == {
+        "messages": [{"role": "user", "content": "question 1"}, {"role": "assistant", "content": "better"}]
+    }
     assert tools["tools"] == [{"type": "function"}]
     assert tools["messages"][-1]["tool_calls"][0]["function"] == {"name": "f"}
 

@@ -14,7 +14,7 @@ from gateway import record
 from gateway.admin import Configuration, app
 from gateway.logs import feedback
 from gateway.logs.feedback import FeedbackLog, NewFeedback
-from gateway.logs.policy import RecordPolicy
+from gateway.logs.policy import DEFAULT, RecordPolicy
 from gateway.logs.query import Log
 from gateway.logs.reading import Source
 from gateway.routes import Route, Settings, Teacher
@@ -22,7 +22,7 @@ from monitoring.metrics import Metrics, Totals
 from monitoring.series import SeriesFile
 
 
-def application(folder: Path, policy: RecordPolicy = RecordPolicy()) -> FastAPI:
+def application(folder: Path, policy: RecordPolicy = DEFAULT) -> FastAPI:
     settings = Settings(
         ("h", 1), ("h", 2), 1, f"sqlite:///{folder}/state.db", f"file://{folder}/logs", {},
         {"r": Route("r", Teacher("u", "m"))}, record=policy,
@@ -112,7 +112,9 @@ def test_it_is_redacted(tmp_path: Path) -> None:
     client = TestClient(application(tmp_path, RecordPolicy(redact=("email",))))
     number = record.new_id()
     for name in ("ann", "bob"):
-        client.post("/v1/feedback", json={"id": number, "comment": f"{name}@example.com"}, headers={"x-graduand-who": "x"})
+        client.post(
+            "/v1/feedback", json={"id": number, "comment": f"{name}@example.com"}, headers={"x-graduand-who": "x"}
+        )
     [row] = stored(tmp_path)
     assert row["comment"] == "[redacted:email]"
 

@@ -11,7 +11,7 @@ import pytest
 from gateway.logs.query import Log
 from gateway.logs.reading import Source
 from tests.gateway.conftest import Start
-from tests.gateway.running import Gateway, route, until, upstream
+from tests.gateway.running import Gateway, route, until
 from tests.gateway.speaking import chat
 from tests.gateway.upstream import Upstream
 
@@ -41,16 +41,25 @@ def test_totals_are_the_logs(start: Start, upstream: Upstream) -> None:
     written = "SELECT count(*) FROM log"
     until(lambda: gateway.total("graduand_shadow_requests_total") == query(gateway, f"{written} WHERE role = 'shadow'")[0][0],
           10, "the copies are there")  # fmt: skip
-    until(lambda: gateway.total("graduand_log_records_total", "written") == query(gateway, written)[0][0], 10, "all is there")
+    until(
+        lambda: gateway.total("graduand_log_records_total", "written") == query(gateway, written)[0][0],
+        10,
+        "all is there",
+    )
     counted = {
-        labels: value for (name, labels), value in gateway.metrics().items() if name == "graduand_requests_total" and value
+        labels: value
+        for (name, labels), value in gateway.metrics().items()
+        if name == "graduand_requests_total" and value
     }
     outcome = "CASE WHEN completed THEN 'ok' ELSE 'refused' END"
     rows = query(gateway, f"SELECT route, arm, {outcome} AS o, count(*) FROM log WHERE role = 'served' GROUP BY ALL")
-    assert {frozenset(labels): value for labels, value in counted.items()} == {frozenset(row[:3]): row[3] for row in rows}
+    assert {frozenset(labels): value for labels, value in counted.items()} == {
+        frozenset(row[:3]): row[3] for row in rows
+    }
     assert sum(counted.values()) == 120
     [(prompt, completion)] = query(
-        gateway, "SELECT sum(usage.prompt_tokens), sum(usage.completion_tokens) FROM log WHERE role = 'served' AND completed"
+        gateway,
+        "SELECT sum(usage.prompt_tokens), sum(usage.completion_tokens) FROM log WHERE role = 'served' AND completed",
     )
     assert gateway.total("graduand_input_tokens_total") == prompt
     assert gateway.total("graduand_output_tokens_total") == completion

@@ -17,8 +17,8 @@ import pytest
 from gateway.logs.query import Log
 from gateway.logs.reading import Source
 from tests.gateway.conftest import Start
-from tests.gateway.logs.store import URL, S3
-from tests.gateway.running import Gateway, route, until, upstream
+from tests.gateway.logs.store import S3, URL
+from tests.gateway.running import Gateway, route, until
 from tests.gateway.speaking import Client, chat
 from tests.gateway.upstream import Upstream
 
@@ -99,7 +99,9 @@ def test_every_answer_lands_once(s3: S3, start: Start, upstream: Upstream) -> No
     until(lambda: not waiting(spool), 60, "the rest is shipped")
     assert gateway.stop() == 0
     landed = check(askers.answered)
-    print(f"{kills} kills, {len(askers.answered)} answers, {askers.left} left, {landed} records; store: {dict(s3.seen)}")
+    print(
+        f"{kills} kills, {len(askers.answered)} answers, {askers.left} left, {landed} records; store: {dict(s3.seen)}"
+    )
     assert not waiting(spool)
     assert not list(spool.rglob("*.ring"))
 

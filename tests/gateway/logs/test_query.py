@@ -13,7 +13,7 @@ from gateway.logs import schema
 from gateway.logs.query import Log, QueryFailed
 from gateway.logs.reading import LogDamaged, Reader, Source
 from tests.gateway.logs.lines import MORNING, made, write
-from tests.gateway.logs.store import URL, S3
+from tests.gateway.logs.store import S3, URL
 from tests.gateway.logs.test_shipping import World
 
 # A column may be added at the end of a list, never changed: people's queries are written against these.
@@ -81,7 +81,9 @@ def test_each_record_once(world: World) -> None:
     assert rows(world, "SELECT route, hour, count(*) FROM log GROUP BY ALL ORDER BY ALL") == [
         ("r/0", "00", 7), ("r/1", "00", 4),
     ]  # fmt: skip
-    assert rows(world, "SELECT DISTINCT usage.kind, timings.total_ms, attempts[1].outcome FROM log") == [("exact", 12.0, "ok")]
+    assert rows(world, "SELECT DISTINCT usage.kind, timings.total_ms, attempts[1].outcome FROM log") == [
+        ("exact", 12.0, "ok")
+    ]
     assert len(list(Reader(source(world)))) == 11
     times = [one["time"] for one in Reader(source(world)) if one["route"] == "r/0"]
     assert times == sorted(times)
@@ -103,7 +105,9 @@ def test_over_a_bucket(tmp_path: Path, s3: S3) -> None:
 def test_an_empty_log(tmp_path: Path) -> None:
     for one in (Source.of(str(tmp_path)), Source(f"file://{tmp_path}/nothing", tmp_path / "nothing")):
         with Log(one) as log:
-            assert log.query("SELECT (SELECT count(*) FROM log), (SELECT count(*) FROM feedback)").fetchall() == [(0, 0)]
+            assert log.query("SELECT (SELECT count(*) FROM log), (SELECT count(*) FROM feedback)").fetchall() == [
+                (0, 0)
+            ]
 
 
 REFUSED = [
@@ -151,7 +155,13 @@ def test_feedback_counts_once(tmp_path: Path) -> None:
 
 
 def test_commands(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["logs", "query", "SELECT id, time, request_json FROM log ORDER BY time LIMIT 2", "--from", str(world.spool)]
+    command = [
+        "logs",
+        "query",
+        "SELECT id, time, request_json FROM log ORDER BY time LIMIT 2",
+        "--from",
+        str(world.spool),
+    ]
     assert main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[1]["id"].endswith("0b")
     assert main([*command, "--csv"]) == 0

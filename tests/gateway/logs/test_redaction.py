@@ -98,7 +98,9 @@ def test_texts_in_pieces() -> None:
     assert [top["logprob"] for one in chat["content"] for top in one["top_logprobs"]] == [-0.1] * 6
     assert "".join(completion["tokens"]) == "my key: [redacted:secret] ok"
     assert [list(top.values()) for top in completion["top_logprobs"]] == [[-0.1]] * 6
-    assert json.loads(said["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"]) == {"key": "[redacted:email]"}
+    assert json.loads(said["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"]) == {
+        "key": "[redacted:email]"
+    }
     for piece in (secret[8:], "-abcdefgh", "ijklmnop", "ann"):
         assert piece not in json.dumps(one)
 
@@ -217,7 +219,10 @@ def test_nothing_reaches_the_disk_before_it_is_redacted(tmp_path: Path, monkeypa
 
 REFUSED = [
     ({"redact": ["emails"]}, r"record.redact: there is no kind 'emails'. Did you mean 'email'"),
-    ({"redact": [{"name": "x", "pattern": r"(a+)+\1"}]}, r"record.redact: the pattern of 'x' cannot be used.*look-around"),
+    (
+        {"redact": [{"name": "x", "pattern": r"(a+)+\1"}]},
+        r"record.redact: the pattern of 'x' cannot be used.*look-around",
+    ),
     ({"redact": [{"name": "x", "pattern": r"(?=a)b"}]}, r"the pattern of 'x' cannot be used"),
     ({"redact": [{"name": "x", "pattern": r"a*"}]}, r"the pattern of 'x' matches the empty text"),
     ({"presidio": True}, r"record.presidio: it is not installed; install graduand\[presidio\]"),

@@ -1,5 +1,6 @@
 """Shipping: every record lands exactly once, whatever the store does and wherever the shipper is stopped."""
 
+import itertools
 import json
 import os
 from collections import Counter
@@ -12,7 +13,7 @@ import pytest
 from gateway.errors import ConfigError
 from gateway.logs import journal, seal, shipper
 from gateway.logs.journal import Journal
-from gateway.logs.policy import RecordPolicy
+from gateway.logs.policy import DEFAULT, RecordPolicy
 from gateway.logs.reading import Reader, Source
 from gateway.logs.segment import LogWriter, SegmentFile
 from gateway.logs.shipper import Shipper
@@ -20,7 +21,7 @@ from gateway.logs.target import Target, TargetError
 from monitoring.metrics import Metrics, Totals
 from monitoring.series import SeriesFile
 from tests.gateway.logs.lines import MORNING, made, write
-from tests.gateway.logs.store import URL, S3
+from tests.gateway.logs.store import S3, URL
 
 
 class Free:
@@ -38,7 +39,7 @@ class Free:
 class World:
     """A spool, a target, and a shipper whose clock is ours."""
 
-    def __init__(self, folder: Path, url: str | None = None, policy: RecordPolicy = RecordPolicy()) -> None:
+    def __init__(self, folder: Path, url: str | None = None, policy: RecordPolicy = DEFAULT) -> None:
         self.spool = folder / "spool"
         self.url = url or f"file://{folder}/target"
         self.policy = policy
@@ -92,7 +93,7 @@ def test_parts_have_every_record_as_it_was(world: World) -> None:
         back = landed[one["id"]]
         assert back.pop("timings") == {"queue_ms": None, **one.pop("timings")}
         assert back == one
-    keys = sorted(key.rpartition("/")[0] for key in Target(world.url).keys())
+    keys = sorted(key.rpartition("/")[0] for key in Target(world.url).listed())
     day = "dt=2026-11-22"
     assert keys == [f"{day}/hour=00/route=a%2Fb", f"{day}/hour=00/route=tickets", f"{day}/hour=01/route=tickets"]
     world.look()
@@ -106,12 +107,12 @@ def test_a_segment_is_never_shipped_twice(world: World) -> None:
     path = write(world.spool, "one", [made(n) for n in range(5)])
     data = path.read_bytes()
     world.look()
-    before = {key: Target(world.url).get(key) for key in Target(world.url).keys()}
+    before = {key: Target(world.url).get(key) for key in Target(world.url).listed()}
     for name in ("one", "copy"):
         (world.spool / "segments" / f"{name}.jsonl").write_bytes(data)
         (world.spool / "segments" / f"{name}.jsonl.shipped").unlink(missing_ok=True)
         world.new_shipper().look()
-    assert {key: Target(world.url).get(key) for key in Target(world.url).keys()} == before
+    assert {key: Target(world.url).get(key) for key in Target(world.url).listed()} == before
     assert set(world.ids().values()) == {1}
 
 
@@ -210,7 +211,7 @@ def test_it_waits_longer_the_longer_a_store_fails(tmp_path: Path, s3: S3) -> Non
         world.look(step_s=0.5)
         if s3.seen["error"] > before:
             tries.append(world.now)
-    gaps = [after - before for before, after in zip(tries, tries[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(tries)]
     assert 5 <= len(tries) <= 12
     assert gaps[-1] >= 20 > gaps[0]
     assert len(world.segments()) == 1
@@ -274,7 +275,7 @@ def test_retention(world: World) -> None:
     (world.spool / "feedback" / "segments" / "f.jsonl").write_text(json.dumps(said) + "\n")
     world.now = MORNING + 5 * 86400 + 60
     world.look()
-    days = {key.partition("dt=")[2][:10] for key in Target(world.url).keys()}
+    days = {key.partition("dt=")[2][:10] for key in Target(world.url).listed()}
     assert days == {"2026-11-25", "2026-11-26", "2026-11-27"}
     assert world.total("graduand_log_parts", "deleted") == 4
     world.look(2, step_s=4000)
