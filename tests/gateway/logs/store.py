@@ -35,8 +35,7 @@ class S3:
         class Handler(_Handler):
             s3 = owner
 
-        self._proxy = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._proxy.daemon_threads = True
+        self._proxy = _Proxy(("127.0.0.1", 0), Handler)
         threading.Thread(target=self._proxy.serve_forever, args=(0.05,), daemon=True).start()
         self.client = boto3.client(
             "s3", endpoint_url=f"http://127.0.0.1:{self._moto_port}", region_name="us-east-1",
@@ -81,6 +80,13 @@ class S3:
         self._proxy.shutdown()
         self._proxy.server_close()
         self._moto.stop()
+
+
+class _Proxy(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """A shipper that is killed leaves its connections broken."""
 
 
 class _Handler(BaseHTTPRequestHandler):
