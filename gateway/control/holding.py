@@ -8,11 +8,13 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gateway.control.gather import PAIR_WITHIN_S
-from gateway.control.store import RolloutStore
-from gateway.control.tail import SLACK_S
+from gateway.control.tail import PAIR_WITHIN_S, SLACK_S
 from gateway.state import StateError
+
+if TYPE_CHECKING:
+    from gateway.control.store import RolloutStore
 
 # A rollout that starts in this moment looks a little into the past.
 FRESH_S = 2 * SLACK_S
@@ -22,7 +24,7 @@ LOOK_BYTES = 1 << 16
 class Holding:
     """Asks the store that `open_store` opens."""
 
-    def __init__(self, open_store: Callable[[], RolloutStore], clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, open_store: Callable[[], "RolloutStore"], clock: Callable[[], float] = time.time) -> None:
         self._open = open_store
         self._clock = clock
 
@@ -54,7 +56,7 @@ class Holding:
         finally:
             store.close()
 
-    def _of(self, segments: list[Path], store: RolloutStore) -> set[str]:
+    def _of(self, segments: list[Path], store: "RolloutStore") -> set[str]:
         live = store.live()
         if not live:
             return {one.name for one in segments}

@@ -12,10 +12,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from gateway.config import local_path
 from gateway.control import facts, moves, precheck, tail, thresholds
 from gateway.control.course import point
-from gateway.control.gather import PAIR_WITHIN_S, Gatherer
+from gateway.control.gather import Gatherer
 from gateway.control.rows import Row
 from gateway.control.store import LEASE_S, LeaseLost, RolloutStore
-from gateway.control.tail import Batch, Line
+from gateway.control.tail import PAIR_WITHIN_S, Batch, Line
 from gateway.logs import places
 from gateway.routes import Settings
 from rollout.evidence import Evidence

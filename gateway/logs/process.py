@@ -4,17 +4,19 @@ Reads settings from standard input as a worker does; its end means that the supe
 the data plane serves on, segments wait on the disk, and the next shipper does what was left.
 """
 
+import gc
 import json
 import logging
+import os
 import signal
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.config import local_path
 from gateway.control.holding import Holding
-from gateway.control.store import RolloutStore
 from gateway.logs import places
 from gateway.logs.shipper import Shipper
 from gateway.logs.target import Target
@@ -22,8 +24,14 @@ from gateway.routes import Settings, settings_from_json
 from monitoring.metrics import Metrics
 from monitoring.series import SeriesFile
 
+if TYPE_CHECKING:
+    from gateway.control.store import RolloutStore
+
 LOOK_EVERY_S = 1.0
 AFTER_TROUBLE_S = 5.0
+# Requests come first: what waits on the disk can wait for the processor, too.
+NICE = 10
+GC_THRESHOLDS = (200_000, 20, 20)
 # At the end, what the workers wrote last goes to a bucket before the machine may go away.
 LAST_LOOKS_S = 10.0
 
@@ -36,6 +44,9 @@ def main() -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    os.nice(NICE)
+    # Records have no cycles; looking for some while a segment's records are read would double the time.
+    gc.set_threshold(*GC_THRESHOLDS)
     arguments = json.loads(sys.argv[1])
     settings = settings_from_json(json.loads(sys.stdin.readline()))
 
@@ -55,8 +66,14 @@ def main() -> None:
 
 def shipper_of(settings: Settings, metrics: Metrics) -> Shipper:
     """The shipper of a configuration."""
-    readers = Holding(lambda: RolloutStore(local_path(settings.state)))
-    return Shipper(places.spool(settings), settings.record, lambda: Target(settings.logs), readers, metrics)
+
+    def rollouts() -> "RolloutStore":
+        # Loads all of the rollouts' statistics: only once there is something to ask.
+        from gateway.control.store import RolloutStore
+
+        return RolloutStore(local_path(settings.state))
+
+    return Shipper(places.spool(settings), settings.record, lambda: Target(settings.logs), Holding(rollouts), metrics)
 
 
 def run(shipper: Shipper, stopping: threading.Event) -> None:

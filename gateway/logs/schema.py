@@ -4,7 +4,8 @@ The schema is part of the log's contract: a column may be added, never changed. 
 exactly (a field of a newer version, a value of another type) goes into `extra` as JSON and comes back from there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -18,6 +19,7 @@ def _struct(**fields: pa.DataType) -> pa.DataType:
 
 
 TEXT, WHOLE, REAL, YES_NO = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+PLAIN: dict[pa.DataType, set[type]] = {TEXT: {str}, WHOLE: {int}, REAL: {float, int}, YES_NO: {bool}}
 
 LOG = pa.schema(
     {
@@ -50,21 +52,30 @@ FEEDBACK = pa.schema(
 TABLES = {"log": LOG, "feedback": FEEDBACK}
 
 
-def table(records: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+def table(records: Sequence[Json], schema: pa.Schema) -> pa.Table:
     """Records as rows of `schema`, in their order."""
-    columns: dict[str, list[Any]] = {name: [] for name in schema.names}
-    kinds = [(name, schema.field(name).type, columns[name]) for name in schema.names if name != "extra"]
-    names = frozenset(schema.names)
-    for record in records:
-        extra = {name: value for name, value in record.items() if name not in names or name == "extra"}
-        for name, kind, column in kinds:
-            value = record.get(name)
-            if value is not None and not _fits(value, kind):
-                extra[name] = value
-                value = None
-            column.append(value)
-        columns["extra"].append(orjson.dumps(extra).decode() if extra else None)
-    return pa.table([pa.array(columns[name], schema.field(name).type) for name in schema.names], schema=schema)
+    names = frozenset(schema.names) - {"extra"}
+    extra: list[Json] = [
+        {} if record.keys() <= names else {name: value for name, value in record.items() if name not in names}
+        for record in records
+    ]
+    columns = [
+        _column(field, [record.get(field.name) for record in records], extra)
+        for field in schema
+        if field.name != "extra"
+    ]
+    rest = pa.array([orjson.dumps(one).decode() if one else None for one in extra], TEXT)
+    return pa.table([*columns, rest], schema=schema)
+
+
+def _column(field: pa.Field, values: list[Any], extra: list[Json]) -> pa.Array:
+    """One column; what does not fit goes to `extra`. Nearly always all of it fits, which is found at C's speed."""
+    if not _all_fit(values, field.type):
+        for place, value in enumerate(values):
+            if not _all_fit([value], field.type):
+                extra[place][field.name] = value
+                values[place] = None
+    return pa.array(values, field.type)
 
 
 def record_of(row: Json) -> Json:
@@ -73,19 +84,22 @@ def record_of(row: Json) -> Json:
     return {**row, **orjson.loads(extra)} if extra else row
 
 
-def _fits(value: Any, kind: pa.DataType) -> bool:
-    """Whether `kind` holds `value` and gives it back as it was, but for nulls in place of what a struct has not."""
-    if value is None:
-        return True
-    if kind == TEXT:
-        return isinstance(value, str)
-    if kind == YES_NO:
-        return isinstance(value, bool)
-    if kind == WHOLE:
-        return type(value) is int and -(2**63) <= value < 2**63
-    if kind == REAL:
-        return type(value) is float or (type(value) is int and abs(value) <= 2**53)
+def _all_fit(values: Sequence[Any], kind: pa.DataType) -> bool:
+    """Whether `kind` holds the values and gives them back as they were, but for nulls in place of what a struct has not."""
+    found = set(map(type, values)) - {type(None)}
+    if kind in PLAIN:
+        return found <= PLAIN[kind] and (int not in found or _in_range(values, 2**53 if kind == REAL else 2**63 - 1))
+    there = [value for value in values if value is not None]
     if pa.types.is_list(kind):
-        return isinstance(value, list) and all(one is not None and _fits(one, kind.value_type) for one in value)
-    known = {field.name: field.type for field in kind}
-    return isinstance(value, dict) and all(name in known and _fits(one, known[name]) for name, one in value.items())
+        inside = list(chain.from_iterable(there)) if found <= {list} else [None]
+        return None not in inside and _all_fit(inside, kind.value_type)
+    if not found <= {dict}:
+        return False
+    kinds = {field.name: field.type for field in kind}
+    known = set().union(*there) <= kinds.keys()
+    return known and all(_all_fit([one.get(name) for one in there], inner) for name, inner in kinds.items())
+
+
+def _in_range(values: Sequence[Any], most: int) -> bool:
+    numbers = [value for value in values if type(value) is int]
+    return -most <= min(numbers) and max(numbers) <= most
