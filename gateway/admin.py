@@ -167,7 +167,8 @@ def app(configuration: Configuration) -> FastAPI:
         if not found:
             raise _no_adapter(name, state)
         for route in state.table(configuration.settings.routes).routes.values():
-            if route.student is not None and route.student.adapter == name and route.mode != "teacher":
+            kept = route.incumbent is not None and route.incumbent.adapter == name
+            if kept or (route.student is not None and route.student.adapter == name and route.mode != "teacher"):
                 raise RequestError(
                     409, f"route {route.name!r} uses {name} in mode {route.mode}; set its mode to teacher first",
                     code="adapter_in_use",
@@ -202,6 +203,7 @@ def show(route: Route) -> dict[str, Any]:
         "shadow_sample": route.shadow_bp / 100,
         "on_student_failure": route.on_student_failure,
         "release": route.release,
+        "incumbent": None if route.incumbent is None else route.incumbent.adapter,
         "rollout": route.rollout or None,
         "threshold": None if route.threshold is None else route.threshold["threshold"],
     }

@@ -321,7 +321,7 @@ class _Builder:
             release=section.release,
             timeouts=Timeouts(**section.timeouts.model_dump()),
             retries=section.retries,
-            task=self._task(section.task, at),
+            task=self._task(section.task, upstreams, at),
             audit_bp=self._basis_points(section.audit_sample, f"{at}.audit_sample"),
             record_bp=self._basis_points(section.record_sample, f"{at}.record_sample"),
         )
@@ -338,10 +338,10 @@ class _Builder:
             self.problems.append(f"{at}: {error}")
             return 0
 
-    def _task(self, data: dict[str, Any] | None, at: str) -> dict[str, Any] | None:
+    def _task(self, data: dict[str, Any] | None, upstreams: Mapping[str, Upstream], at: str) -> dict[str, Any] | None:
         if data is not None:
             try:
-                tasks.read(data)
+                tasks.check_judge(tasks.read(data), {name: one.kind for name, one in upstreams.items()})
             except ConfigError as error:
                 self.problems.append(f"{at}.{error}")
         return data

@@ -55,6 +55,16 @@ class Student:
 
 
 @dataclass(frozen=True, slots=True)
+class Incumbent:
+    """The student in service while a rollout tries another one: it goes on answering everybody who is not given the new
+    one, as it did before: everything (`student`), or what it is confident in (`hybrid`, by its own threshold)."""
+
+    adapter: str
+    mode: str = "student"
+    threshold: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Timeouts:
     """Bounds of one request in seconds."""
 
@@ -90,8 +100,9 @@ class Route:
     `salt` and `rollout` enter the hash that assigns units to arms; `version` counts the changes made at run time.
     `threshold` is from what confidence on a hybrid route's student answers alone (rollout.hybrid.learning); `logprobs`
     asks for log probabilities of the student's copies, to learn one. `task` is what the route's answers are
-    (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher. Of `record_bp` of the
-    requests the log keeps the payloads.
+    (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher. With an `incumbent`, that
+    student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to the other student. Of
+    `record_bp` of the requests the log keeps the payloads.
     """
 
     name: str
@@ -110,6 +121,7 @@ class Route:
     threshold: dict[str, Any] | None = None
     task: dict[str, Any] | None = None
     record_bp: int = 10_000
+    incumbent: Incumbent | None = None
     salt: str = ""
     rollout: str = ""
     version: int = 1

@@ -71,9 +71,11 @@ class Supervisor:
         self.listen_url = _url(address)
         self.admin_url = _url(admin.getsockname()[:2])
         self._children = [self._child("gateway.admin_process", "admin", admin)]
-        self._children += [Child("controller", [sys.executable, "-m", "gateway.control.process", "{}"], ())]
-        shipper = json.dumps({"run_folder": str(self._run_folder)})
-        self._children += [Child("shipper", [sys.executable, "-m", "gateway.logs.process", shipper], ())]
+        folder = json.dumps({"run_folder": str(self._run_folder)})
+        self._children += [
+            Child(name, [sys.executable, "-m", module, folder], ())
+            for name, module in (("controller", "gateway.control.process"), ("shipper", "gateway.logs.process"))
+        ]
         self._children += [
             self._child("gateway.worker", f"worker {number}", listener, number=number)
             for number, listener in enumerate(listeners)
@@ -252,9 +254,13 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from gateway.control.requests import about_judge
+
     settings = config.load(arguments.config)
+    warnings = [f"route {one.name}: {text}" for one in settings.routes.values() for text in about_judge(one.task, one)]
     if arguments.json:
-        print(json.dumps({"valid": True, "routes": list(settings.routes), "upstreams": list(settings.upstreams)}))
+        names = {"routes": list(settings.routes), "upstreams": list(settings.upstreams)}
+        print(json.dumps({"valid": True, **names, "warnings": warnings}))
         return 0
     print(f"{arguments.config} is valid.")
     print(f"clients: {_url(settings.listen)}/v1 on {settings.workers} worker(s); admin plane: {_url(settings.admin)}")
@@ -268,6 +274,8 @@ def _check(arguments: argparse.Namespace) -> int:
         print(f"route {route.name}: {explain(route)}")
     for line in explained(settings):
         print(line)
+    for warning in warnings:
+        print(f"warning: {warning}")
     return 0
 
 

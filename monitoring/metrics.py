@@ -83,9 +83,14 @@ REDACTIONS = Family(
 )
 FEEDBACK = Family("graduand_feedback", "counter", "Feedback given, by what became of it.", ("route", "outcome"))
 
+JUDGED = Family(
+    "graduand_judge_requests", "counter", "Pairs of free text judged, by the verdict on the student; and failed questions.",
+    ("route", "outcome"),
+)  # fmt: skip
+
 FAMILIES = (
     REQUESTS, DURATION, FIRST_TOKEN, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS, FALLBACKS, ATTEMPTS, SHADOWS, UNIT_MISSING,
-    REJECTED, LOG_RECORDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING,
+    REJECTED, LOG_RECORDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING, JUDGED,
     LOG_LAG, LOG_PARTS, LOG_WAITING, REDACTIONS, FEEDBACK,
 )  # fmt: skip
 

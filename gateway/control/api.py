@@ -8,15 +8,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query
 
 from gateway.config import local_path
-from gateway.control import moves, planning, views
-from gateway.control.requests import NewRollout, Plan, Simulation, Verb, startable
+from gateway.control import incumbents, moves, planning, views
+from gateway.control.requests import NewRollout, Plan, Simulation, Verb, advice, check_incumbent, startable
 from gateway.control.rows import Row
 from gateway.control.store import RolloutStore
 from gateway.errors import RequestError, did_you_mean
 from gateway.logs import places
 from gateway.logs.reading import Source
-from gateway.routes import Settings
-from rollout import specfile
+from gateway.routes import Route, Settings
+from rollout import specfile, tasks
 from rollout.simulate.policy import Scenario
 from rollout.state import Event
 from rollout.transitions import VERBS
@@ -48,18 +48,23 @@ def router(settings: Callable[[], Settings]) -> APIRouter:
     @rollouts.post("", status_code=201)
     def start(new: NewRollout, state: store_here, who: who_here = "api") -> Json:
         spec, task = startable(new.spec, settings())
+        served = _served(state, spec.route, settings())
         with state.transaction():
             row = moves.begin(
-                state, spec, task, salt=secrets.token_hex(8), at=time.time(), who=who, why=new.why, key=new.key
-            )
-        return _status(state, row, settings())
+                state, spec, task, salt=secrets.token_hex(8), at=time.time(), who=who, why=new.why, key=new.key,
+                check=lambda: check_incumbent(spec, served),
+            )  # fmt: skip
+        return {**_status(state, row, settings()), "warnings": advice(spec, task, served)}
 
     @rollouts.post("/plan")
-    def plan(wanted: Plan) -> Json:
-        spec, _ = startable(wanted.spec, settings())
-        route = settings().routes[spec.route]
+    def plan(wanted: Plan, state: store_here) -> Json:
+        spec, task = startable(wanted.spec, settings())
+        served = _served(state, spec.route, settings())
+        check_incumbent(spec, served)
         per_s = wanted.requests_per_s or planning.traffic(Source(settings().logs, places.spool(settings())), spec.route)
-        return planning.plan(spec, per_s, wanted.agreement, route.shadow_bp / 10_000)
+        sampling = planning.sampling(spec, tasks.read(task), served.shadow_bp / 10_000)
+        planned = planning.plan(spec, per_s, wanted.agreement, sampling)
+        return {**planned, "warnings": advice(spec, task, served) + planned["warnings"]}
 
     @rollouts.post("/simulate")
     def simulate(wanted: Simulation) -> Json:
@@ -128,4 +133,9 @@ def _data(verb: str, wanted: Verb) -> Json:
 def _status(state: RolloutStore, row: Row, settings: Settings) -> Json:
     now = time.time()
     _, _, until = state.lease()
-    return views.status(row, now, applied=moves.applied(state, row, settings.workers), leader=now < until)
+    applied, waiting = moves.applied(state, row, settings.workers), state.judging_count(row.id)
+    return views.status(row, now, applied=applied, leader=now < until, judging=waiting)
+
+
+def _served(state: RolloutStore, name: str, settings: Settings) -> Route:
+    return incumbents.served(state, name, settings.routes) or settings.routes[name]

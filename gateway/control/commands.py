@@ -137,6 +137,7 @@ def _start(arguments: argparse.Namespace) -> int:
     body = {"spec": read_spec(arguments.spec), "why": arguments.why, "key": arguments.key}
     data = admin_of(arguments).call("POST", "/v1/rollouts", body)
     told = f"{data['id']} has started; follow it with: graduand rollout watch {data['id']}"
+    told = "\n".join([*(f"warning: {one}" for one in data["warnings"]), told])
     return _out(arguments, data, lambda _: print(told))
 
 

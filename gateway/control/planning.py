@@ -3,16 +3,17 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from gateway.errors import GraduandError
+from gateway.errors import ConfigError, GraduandError
 from gateway.logs.reading import Source
 from rollout import planning, wording
 from rollout.simulate.policy import Scenario, many
 from rollout.spec import GateSpec, Spec, Step
+from rollout.tasks import Task
 
 logger = logging.getLogger("graduand")
 
@@ -39,13 +40,40 @@ def traffic(source: Source, route: str, now: float | None = None) -> float | Non
     return None
 
 
-def plan(spec: Spec, per_s: float | None, agreement: float | None, shadow_share: float = 1.0) -> Json:
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Of a shadow step's requests, the share that is compared, and how many in a day at most."""
+
+    share: float = 1.0
+    most_per_day: float = float("inf")
+
+    def seconds(self, pairs: int, per_s: float) -> float:
+        """How long so many pairs take at so many requests a second; the days' pairs come at their beginnings.
+
+        >>> Sampling(0.5, 1000).seconds(1200, 1.0) == 86400 + 400
+        True
+        """
+        days = (pairs - 1) // self.most_per_day
+        if self.share * per_s * 86400 <= self.most_per_day or not days:
+            return pairs / (self.share * per_s)
+        return days * 86400 + (pairs - days * self.most_per_day) / (self.share * per_s)
+
+
+def sampling(spec: Spec, task: Task, shadow_share: float) -> Sampling:
+    """What a rollout compares: shadow copies; beside an incumbent the audited share; of free text what is judged."""
+    share = spec.audit if spec.keeps_incumbent else shadow_share
+    if task.judge is None:
+        return Sampling(share)
+    return Sampling(share * task.judge.sample, task.judge.max_per_day)
+
+
+def plan(spec: Spec, per_s: float | None, agreement: float | None, shadow: Sampling = Sampling()) -> Json:
     """Pairs and time for each step, and what will probably hold it up."""
     gates = [_gate(gate, agreement) for gate in spec.gates]
     pairs = None if any(gate["pairs"] is None for gate in gates) else max(gate["pairs"] for gate in gates)
     steps, proved = [], False
     for step in spec.steps:
-        steps.append(_step(step, per_s, shadow_share, None if proved else pairs, spec))
+        steps.append(_step(step, per_s, shadow, None if proved else pairs, spec))
         proved = True
     seconds = [step["seconds"] for step in steps]
     known = [value for value in seconds if value is not None]
@@ -67,11 +95,11 @@ def _gate(gate: GateSpec, agreement: float | None) -> Json:
     return {"name": gate.name, "p0": p0, "assumed": assumed, "pairs": pairs}
 
 
-def _step(step: Step, per_s: float | None, shadow_share: float, pairs: int | None, spec: Spec) -> Json:
-    share = shadow_share if step.kind == "shadow" else step.weight_bp / 10_000
+def _step(step: Step, per_s: float | None, shadow: Sampling, pairs: int | None, spec: Spec) -> Json:
     wanted = max(step.n_min, pairs or 0) if step.kind == "shadow" else step.n_min
-    rate = None if per_s is None else per_s * share
-    seconds = None if not rate else max(step.dwell_s, wanted / rate)
+    sampling = shadow if step.kind == "shadow" else Sampling(step.weight_bp / 10_000)
+    rate = None if per_s is None else per_s * sampling.share
+    seconds = None if per_s is None or not rate else max(step.dwell_s, sampling.seconds(wanted, per_s))
     waits = "traffic" if seconds is not None and seconds > step.dwell_s else "dwell"
     late = seconds is not None and seconds > step.t_max_s
     return {"name": step.name, "observations": wanted, "seconds": seconds, "waits_for": waits, "too_slow": late}
@@ -107,15 +135,31 @@ def _warnings(spec: Spec, per_s: float | None) -> list[str]:
                 f"the canary steps give the student about {answered:.0f} requests: too few to see twice the errors; "
                 "give them more requests if errors matter"
             )
-    if not any(gate.signal == "agreement" for gate in spec.gates):
+    if not any(gate.signal in ("agreement", "score") for gate in spec.gates):
         found.append("no gate looks at the agreement of all answers")
+    for gate in spec.gates:
+        if gate.signal == "incumbent":
+            found.append(_duel(gate))
     return found
+
+
+def _duel(gate: GateSpec) -> str:
+    """How much the gate about the incumbent asks for, as far as anybody can know."""
+    p0 = float(gate.start["p0"])
+    wins = p0 + (1 - p0) / 2
+    pairs = planning.pairs_needed(p0, wins, float(np.exp(-gate.log_threshold)), 0.9, PAIRS_AT_MOST)
+    return (
+        f"{gate.name}: a student that wins {wins:.0%} of the requests on which the two students differ needs about {pairs} "
+        "such requests; how long they take to come together, only the traffic can tell"
+    )
 
 
 def simulate(
     spec: Spec, scenario: Scenario, runs: int, seed: int, agreement: float | list[bool] | None = None
 ) -> dict[str, Json]:
     """The policy against the student described, one exactly at the bound, and one that does harm."""
+    if spec.keeps_incumbent:
+        raise ConfigError("a rollout with an incumbent gate cannot be simulated: nothing says how often the two differ")
     rng = np.random.default_rng(seed)
     p0 = next((float(gate.start["p0"]) for gate in spec.gates if gate.signal == "agreement"), 0.95)
     harm = next((float(gate.start["p0"]) for gate in spec.harm if gate.signal == "agreement"), p0 - 0.05)

@@ -142,6 +142,14 @@ def _facts(data: Json) -> Table:
             f"{wording.span(step['dwelt_s'])} of {wording.span(step['dwell_s'])}",
         )
         table.add_row("this step", f"{n} observations, {dwelt}")
+    if data["incumbent"]:
+        table.add_row("incumbent", Text(f"{data['incumbent']} stays in service until this is promoted"))
+    judge = data["judge"]
+    if judge is not None:
+        table.add_row(
+            "judge", Text(f"{judge['model']}: {judge['waiting']} pairs wait, {judge['unscored']} unscored, "
+                          f"{judge['failed']} failed questions, {judge['not_judged']} not judged")
+        )  # fmt: skip
     left = data["seconds_left"]
     if left is not None:
         table.add_row("time left", f"about {wording.span(left)} to the next step")

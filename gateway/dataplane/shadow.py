@@ -1,7 +1,8 @@
 """Copies of answered requests to the other arm: after the answer has left, bounded, and never in its way.
 
 What the teacher answered goes to the student in the shadow (role `shadow`), and a share of what the student answered to
-the teacher (role `audit`), or nobody would know whether the student is still right.
+the teacher (role `audit`), or nobody would know whether the student is still right. While a rollout tries a student
+beside another, that share also goes to whichever of the two has not answered (role `shadow` as well).
 
 A copy starts only when the client has its whole answer, so it cannot delay or change what is served. Copies beyond the
 bounds are dropped and counted. Each has its own record, whose `parent_id` is the served request's id.

@@ -88,7 +88,8 @@ def _live(state: State, ledger: Ledger, scenario: Scenario, now: float, rng: np.
     ):
         ledger.answered(Answered(now, student, bad))
         if both and not bad:
-            ledger.pair(Pair(now, same))
+            # A judge's score at its least: as good as the teacher where it agrees, never better.
+            ledger.pair(Pair(now, same, score=0.5 if same else 0.0))
     return int(by_student.sum())
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +22,7 @@ from tests.gateway.speaking import Client
 Json = dict[str, Any]
 TEACHER = "gpt-4o"
 GOOD, SLICED, BREAKING = "good@aaaaaa111111", "sliced@bbbbbb222222", "breaking@cccccc333333"
-UNSURE = "unsure@dddddd444444"
+UNSURE, SUCCESSOR = "unsure@dddddd444444", "unsure@eeeeee555555"
 PROMPTS = 200
 TASK = {"kind": "label", "labels": ["yes", "no"]}
 
@@ -38,16 +39,16 @@ def answer(model: str, number: int) -> str:
 
 
 class Recorded:
-    """`graduand recorded-teacher` on a free port, for the teacher and the students at once."""
+    """`graduand recorded-teacher` on a free port, for the teacher and the students at once, and `more` answers."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: Iterable[Json] = ()) -> None:
         path = folder / "answers.jsonl"
         lines = [
             {"model": model, "messages": [{"role": "user", "content": prompt(n)}], "answer": answer(model, n)}
             for model in (TEACHER, GOOD, SLICED)
             for n in range(PROMPTS)
         ]
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        path.write_text("".join(json.dumps(line) + "\n" for line in [*lines, *more]))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gateway", "recorded-teacher", "--answers", str(path), "--listen", "127.0.0.1:0"],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
@@ -124,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self.send(200, {"data": [{"id": BREAKING}, {"id": UNSURE}]})
+        self.send(200, {"data": [{"id": BREAKING}, {"id": UNSURE}, {"id": SUCCESSOR}]})
 
     def send(self, status: int, data: Json | bytes, kind: str = "application/json") -> None:
         body = data if isinstance(data, bytes) else json.dumps(data).encode()

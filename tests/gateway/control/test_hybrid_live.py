@@ -7,7 +7,7 @@ import pytest
 
 from gateway.control.store import RolloutStore
 from tests.gateway.control.conftest import Live
-from tests.gateway.control.live import TEACHER, UNSURE, Users, answer, prompt
+from tests.gateway.control.live import SUCCESSOR, TEACHER, UNSURE, Users, answer, prompt
 from tests.gateway.speaking import Answer, Client
 
 SURE, UNSURE_AND_WRONG = 1, 10
@@ -114,3 +114,26 @@ def test_an_expired_threshold_holds_nothing_back_and_lets_nothing_through(live: 
             assert time.time() < end, live.rollouts.get(rollout)["threshold"]
             time.sleep(0.05)
     store.close()
+
+
+def test_a_hybrid_incumbent_goes_on_answering_what_it_is_sure_of(live: Live, rollout: str) -> None:
+    before = live.gateway.admin.get("/v1/routes/hybrid").json()
+    second = live.rollouts.start(
+        "hybrid", SUCCESSOR, steps=[{"shadow": {"pairs": 10_000}}, "full"], gates=["agreement 0.5", "incumbent 0.3"],
+        audit=1.0,
+    )  # fmt: skip
+    live.rollouts.until(second, "shadow")
+    time.sleep(0.5)  # until every worker serves that
+    sure, unsure = ask(live, SURE), ask(live, UNSURE_AND_WRONG)
+    assert (sure.headers["x-graduand-reason"], sure.data["model"]) == ("hybrid:confident", UNSURE)
+    assert (unsure.headers["x-graduand-reason"], unsure.data["model"]) == ("hybrid:deferred", TEACHER)
+    while live.rollouts.get(second)["pairs"] < 2:
+        time.sleep(0.05)
+    seen = live.rollouts.get(second)
+    # What was deferred is the teacher's: the two students are compared only where the one in service answered.
+    assert next(gate["n"] for gate in seen["gates"] if gate["name"] == "incumbent") == 1
+    assert next(gate["n"] for gate in seen["gates"] if gate["name"] == "agreement") == 2
+    assert live.rollouts.verb(second, "abort").status_code == 200
+    after = live.gateway.admin.get("/v1/routes/hybrid").json()
+    assert {**after, "version": 0} == {**before, "version": 0}
+    assert live.rollouts.get(rollout)["phase"] == "promoted"
