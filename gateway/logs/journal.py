@@ -6,15 +6,19 @@ File: magic, head, tail (u64 each; positions only grow), padding to 64 bytes, th
 Invariant: `head` moves after the bytes are there, `tail` after they are in a segment; so what lies between is whole.
 """
 
+import contextlib
 import fcntl
 import mmap
 import os
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 RING_BYTES = 4 << 20
 MAGIC = 0x4A4E4C31  # "JNL1"
+MAKING = ".making"
+MADE_WITHIN_S = 60.0
 _AT = 64
 _U64 = struct.Struct("<Q")
 _U32 = struct.Struct("<I")
@@ -27,18 +31,21 @@ class Journal:
         """Make the file; OSError if there is no room or no right to."""
         self.path = path
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        # Under its own name only once it is locked: without a lock it would be taken for one that was left behind.
+        making = path.with_suffix(MAKING)
+        self._file = os.open(making, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX)
             # A page that the disk has no room for would end the process with SIGBUS: all of them are taken now.
             os.posix_fallocate(self._file, 0, _AT + RING_BYTES)
             self._map = mmap.mmap(self._file, _AT + RING_BYTES)
+            _U64.pack_into(self._map, 0, MAGIC)
+            making.rename(path)
         except OSError:
             os.close(self._file)
-            path.unlink(missing_ok=True)
+            making.unlink(missing_ok=True)
             raise
         self._head = self._tail = 0
-        _U64.pack_into(self._map, 0, MAGIC)
 
     def put(self, line: bytes) -> int:
         """Copy one record in; return its position to commit, or 0 if the ring has no room for it."""
@@ -72,7 +79,11 @@ class Journal:
 
 
 def left_behind(folder: Path) -> Iterator[Path]:
-    """Journals whose writers are gone."""
+    """Journals whose writers are gone. Removes what is left of those that were killed while they made one."""
+    for path in folder.glob(f"*{MAKING}"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > MADE_WITHIN_S:
+                path.unlink()
     for path in sorted(folder.glob("*.ring")):
         with path.open("rb") as file:
             try:
@@ -86,7 +97,7 @@ def uncommitted(path: Path) -> list[bytes]:
     """A journal's records that may not be in a segment, oldest first."""
     data = path.read_bytes()
     if len(data) < _AT + RING_BYTES or _U64.unpack_from(data, 0)[0] != MAGIC:
-        return []  # killed while it was made
+        return []  # no journal of this version
     ring = memoryview(data)[_AT : _AT + RING_BYTES]
     head, tail = _U64.unpack_from(data, 8)[0], _U64.unpack_from(data, 16)[0]
     lines = []

@@ -3,12 +3,15 @@
 import itertools
 import json
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.errors import ConfigError
 from gateway.logs import journal, seal, shipper
@@ -343,6 +346,48 @@ def test_recovered_records_are_redacted(tmp_path: Path, monkeypatch: pytest.Monk
     world.look(2)
     [landed] = world.landed()
     assert landed["request_json"] == '{"messages":"[redacted:email]"}'
+
+
+def test_a_journal_that_is_being_made_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shipper that looks in the moment before the lock must not take it for a dead worker's."""
+    real, seen = journal.fcntl.flock, []
+
+    def flock(file: int, how: int) -> None:
+        monkeypatch.setattr(journal.fcntl, "flock", real)
+        seen.extend(journal.left_behind(tmp_path))
+        real(file, how)
+
+    monkeypatch.setattr(journal.fcntl, "flock", flock)
+    ring = Journal(tmp_path / "w0-1-0.ring")
+    assert seen == []
+    assert list(journal.left_behind(tmp_path)) == []
+    ring.put(b"{}\n")
+    ring.close()
+    assert list(journal.left_behind(tmp_path)) == [ring.path]
+    stale = tmp_path / "w0-2-0.making"
+    stale.touch()
+    os.utime(stale, (1, 1))
+    list(journal.left_behind(tmp_path))
+    assert not stale.exists()
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.tuples(st.binary(max_size=90), st.booleans()), max_size=60))
+def test_a_journal_gives_back_what_was_not_committed(steps: list[tuple[bytes, bool]]) -> None:
+    """Whatever the lengths, around the ring's end and when it is full."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal, "RING_BYTES", 256)
+        ring = Journal(Path(folder) / "w0-1-0.ring")
+        waiting: list[tuple[bytes, int]] = []
+        for data, commits in steps:
+            position = ring.put(data)
+            used = sum(len(line) + 4 for line, _ in waiting)
+            assert bool(position) == (used + len(data) + 4 <= 256)
+            waiting += [(data, position)] if position else []
+            if commits and waiting:
+                ring.commit(waiting.pop(0)[1])
+            assert journal.uncommitted(ring.path) == [line for line, _ in waiting]
+        ring.close()
 
 
 def test_the_journal_of_a_live_worker_is_its_own(tmp_path: Path) -> None:
