@@ -102,7 +102,7 @@ def fill(folder: Path) -> Path:
             return ballast
 
 
-@pytest.mark.parametrize("on_full", ["block", "drop"])
+@pytest.mark.parametrize("on_full", ["block", pytest.param("drop", marks=pytest.mark.slow)])
 def test_a_full_disk(start: Start, upstream: Upstream, small_disk: Path, on_full: str) -> None:
     """`block` refuses new requests and records what it has answered; `drop` answers on, and nothing waits for the disk.
     Either way it goes on by itself when there is room, and every acknowledged record lands once."""
