@@ -20,7 +20,7 @@ from gateway import adapter
 from gateway.errors import AdapterError, ConfigError, did_you_mean
 from gateway.logs import places
 from gateway.logs.policy import DEFAULT, RecordPolicy, RecordSection, policy_of
-from gateway.routes import Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Unit, Upstream
+from gateway.routes import Budget, Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Unit, Upstream
 from rollout import tasks
 
 UPSTREAM_KINDS = ("openai", "vllm", "lorax")
@@ -75,6 +75,13 @@ def _plain_number(value: object) -> object:
 Percent = Annotated[float, BeforeValidator(_plain_number), Field(ge=0, le=100)]
 
 
+class BudgetSection(_Section):
+    """What copies may use in a day of UTC; 0 is no limit."""
+
+    requests_per_day: int = Field(0, ge=0)
+    tokens_per_day: int = Field(0, ge=0)
+
+
 class RouteSection(_Section):
     teacher: TeacherSection
     student: StudentSection | None = None
@@ -89,6 +96,8 @@ class RouteSection(_Section):
     task: dict[str, Any] | None = None  # what the answers are, for rollouts: rollout.tasks
     audit_sample: Percent = 0  # percent of student-answered requests also sent to the teacher
     record_sample: Percent = 100  # percent of requests whose payloads are kept in the log
+    shadow_budget: BudgetSection = BudgetSection()  # of the copies to the student
+    audit_budget: BudgetSection = BudgetSection()  # of the copies to the teacher
 
 
 class LimitsSection(_Section):
@@ -324,6 +333,8 @@ class _Builder:
             task=self._task(section.task, upstreams, at),
             audit_bp=self._basis_points(section.audit_sample, f"{at}.audit_sample"),
             record_bp=self._basis_points(section.record_sample, f"{at}.record_sample"),
+            shadow_budget=Budget(**section.shadow_budget.model_dump()),
+            audit_budget=Budget(**section.audit_budget.model_dump()),
         )
 
     def _known(self, name: str, upstreams: Mapping[str, Upstream], at: str) -> None:
@@ -372,6 +383,11 @@ def _holds_certificates(file: Path) -> bool:
     except (OSError, ValueError):  # an SSLError is an OSError
         return False
     return True
+
+
+def budgets_folder(settings: Settings) -> Path:
+    """Where the copies of the day are counted: beside the state, since a restart must not begin a new day."""
+    return local_path(settings.state).parent / "budgets"
 
 
 def local_path(url: str) -> Path:

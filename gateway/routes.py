@@ -94,6 +94,19 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """What copies of one kind may use in a day of UTC; 0 is no limit."""
+
+    requests_per_day: int = 0
+    tokens_per_day: int = 0
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit."""
+        return self.requests_per_day > 0 or self.tokens_per_day > 0
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One model name that clients ask for, and who answers it. Weights are in basis points (hundredths of a percent).
 
@@ -101,8 +114,9 @@ class Route:
     `threshold` is from what confidence on a hybrid route's student answers alone (rollout.hybrid.learning); `logprobs`
     asks for log probabilities of the student's copies, to learn one. `task` is what the route's answers are
     (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher. With an `incumbent`, that
-    student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to the other student. Of
-    `record_bp` of the requests the log keeps the payloads.
+    student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to the other student.
+    `shadow_budget` bounds the copies to students, `audit_budget` those to the teacher. Of `record_bp` of the requests the log
+    keeps the payloads.
     """
 
     name: str
@@ -121,6 +135,8 @@ class Route:
     threshold: dict[str, Any] | None = None
     task: dict[str, Any] | None = None
     record_bp: int = 10_000
+    shadow_budget: Budget = Budget()
+    audit_budget: Budget = Budget()
     incumbent: Incumbent | None = None
     salt: str = ""
     rollout: str = ""
@@ -182,6 +198,8 @@ def _route(data: dict[str, Any]) -> Route:
             "student": None if student is None else Student(**student),
             "unit": Unit(**data["unit"]),
             "timeouts": Timeouts(**data["timeouts"]),
+            "shadow_budget": Budget(**data["shadow_budget"]),
+            "audit_budget": Budget(**data["audit_budget"]),
         }
     )
 

@@ -60,7 +60,10 @@ ATTEMPTS = Family(
     "graduand_upstream_attempts", "counter", "Attempts at an upstream, by how they ended.", ("upstream", "outcome")
 )
 SHADOWS = Family(
-    "graduand_shadow_requests", "counter", "Copies sent to the student, by how they ended.", ("route", "outcome")
+    "graduand_shadow_requests",
+    "counter",
+    "Copies to the other arm, by how they ended; over_budget: not sent.",
+    ("route", "outcome"),
 )
 UNIT_MISSING = Family(
     "graduand_unit_missing", "counter", "Requests without the unit that the route sticks by.", ("route",)

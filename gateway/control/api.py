@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
 
-from gateway.config import local_path
-from gateway.control import incumbents, moves, planning, views
+from gateway.config import budgets_folder, local_path
+from gateway.control import allowance, incumbents, moves, planning, views
 from gateway.control.requests import NewRollout, Plan, Simulation, Verb, advice, check_incumbent, startable
 from gateway.control.rows import Row
 from gateway.control.store import RolloutStore
@@ -61,15 +61,20 @@ def router(settings: Callable[[], Settings]) -> APIRouter:
         spec, task = startable(wanted.spec, settings())
         served = _served(state, spec.route, settings())
         check_incumbent(spec, served)
-        per_s = wanted.requests_per_s or planning.traffic(Source(settings().logs, places.spool(settings())), spec.route)
-        sampling = planning.sampling(spec, tasks.read(task), served.shadow_bp / 10_000)
+        seen = planning.traffic(Source(settings().logs, places.spool(settings())), spec.route)
+        per_s = wanted.requests_per_s or (None if seen is None else seen.per_s)
+        paid = planning.copies_a_day(settings().routes[spec.route].shadow_budget, seen)
+        sampling = planning.sampling(spec, tasks.read(task), served.shadow_bp / 10_000, paid)
         planned = planning.plan(spec, per_s, wanted.agreement, sampling)
         return {**planned, "warnings": advice(spec, task, served) + planned["warnings"]}
 
     @rollouts.post("/simulate")
     def simulate(wanted: Simulation) -> Json:
         spec = specfile.read(wanted.spec)
-        scenario = Scenario(wanted.agreement, wanted.error_rate, wanted.error_ratio, wanted.requests_per_s)
+        scenario = Scenario(
+            wanted.agreement, separation=wanted.separation, error_rate=wanted.error_rate,
+            error_ratio=wanted.error_ratio, requests_per_s=wanted.requests_per_s,
+        )  # fmt: skip
         return {"runs": wanted.runs, "students": planning.simulate(spec, scenario, wanted.runs, wanted.seed)}
 
     @rollouts.get("/{name}")
@@ -134,7 +139,9 @@ def _status(state: RolloutStore, row: Row, settings: Settings) -> Json:
     now = time.time()
     _, _, until = state.lease()
     applied, waiting = moves.applied(state, row, settings.workers), state.judging_count(row.id)
-    return views.status(row, now, applied=applied, leader=now < until, judging=waiting)
+    route = settings.routes.get(row.state.spec.route)
+    delays = () if route is None else allowance.delays(budgets_folder(settings), route, now)
+    return views.status(row, now, applied=applied, leader=now < until, judging=waiting, delays=delays)
 
 
 def _served(state: RolloutStore, name: str, settings: Settings) -> Route:

@@ -42,6 +42,8 @@ def learn(
     )  # fmt: skip
     if answers.vector is not None and found.agreed is not None:
         store.write_sample(row, list(answers.vector), disagreed=not found.agreed)
+    if found.off_schema:
+        row.count("student off schema")
     if found.agreed is None:
         row.count(f"unscored: {found.unscored.partition(':')[0]}")
     if found.agreed is False:

@@ -1,15 +1,16 @@
 """What a rollout will take at today's traffic, before it is started; and what its policy does to students, simulated."""
 
 import logging
+import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from gateway.errors import ConfigError, GraduandError
 from gateway.logs.reading import Source
+from gateway.routes import Budget
 from rollout import planning, wording
 from rollout.simulate.policy import Scenario, many
 from rollout.spec import GateSpec, Spec, Step
@@ -19,22 +20,39 @@ logger = logging.getLogger("graduand")
 
 Json = dict[str, Any]
 SPANS_S = (3600.0, 86400.0)
+SERVED = """SELECT count(*), min(time), avg(usage.prompt_tokens + usage.completion_tokens) FROM log
+WHERE route = ? AND role = 'served' AND time > ? AND dt >= ?"""
 PAIRS_AT_MOST = 16_384
 
 
-def traffic(source: Source, route: str, now: float | None = None) -> float | None:
-    """Requests a second on a route, in the last hour or else the last day; None without any or without the log."""
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What the end of the log has of a route."""
+
+    per_s: float
+    tokens: float  # a request, prompt and answer
+
+
+def copies_a_day(budget: Budget, seen: Traffic | None) -> float:
+    """What a budget allows; tokens are reckoned by those of the requests in the log, if there are any."""
+    most = float(budget.requests_per_day or math.inf)
+    if budget.tokens_per_day and seen is not None and seen.tokens > 0:
+        most = min(most, budget.tokens_per_day / seen.tokens)
+    return most
+
+
+def traffic(source: Source, route: str, now: float | None = None) -> Traffic | None:
+    """Requests on a route, in the last hour or else the last day; None without any or without the log."""
     from gateway.logs.query import Log
 
     now = time.time() if now is None else now
-    query = "SELECT count(*), min(time) FROM log WHERE route = ? AND role = 'served' AND time > ? AND dt >= ?"
     try:
         with Log(source) as log:
             for span_s in SPANS_S:
                 day = time.strftime("%Y-%m-%d", time.gmtime(now - span_s))
-                count, first = log.query(query, [route, now - span_s, day]).fetchone()
+                count, first, tokens = log.query(SERVED, [route, now - span_s, day]).fetchone()
                 if count >= 2:
-                    return float(count / max(now - first, 1e-3))
+                    return Traffic(count / max(now - first, 1e-3), float(tokens or 0.0))
     except GraduandError as error:
         logger.warning("today's traffic is not known: %s", error)
     return None
@@ -59,12 +77,13 @@ class Sampling:
         return days * 86400 + (pairs - days * self.most_per_day) / (self.share * per_s)
 
 
-def sampling(spec: Spec, task: Task, shadow_share: float) -> Sampling:
+def sampling(spec: Spec, task: Task, shadow_share: float, paid_per_day: float = math.inf) -> Sampling:
     """What a rollout compares: shadow copies; beside an incumbent the audited share; of free text what is judged."""
     share = spec.audit if spec.keeps_incumbent else shadow_share
     if task.judge is None:
-        return Sampling(share)
-    return Sampling(share * task.judge.sample, task.judge.max_per_day)
+        return Sampling(share, paid_per_day)
+    most = min(task.judge.max_per_day, paid_per_day * task.judge.sample)
+    return Sampling(share * task.judge.sample, most)
 
 
 def plan(spec: Spec, per_s: float | None, agreement: float | None, shadow: Sampling = Sampling()) -> Json:
@@ -101,6 +120,8 @@ def _step(step: Step, per_s: float | None, shadow: Sampling, pairs: int | None, 
     rate = None if per_s is None else per_s * sampling.share
     seconds = None if per_s is None or not rate else max(step.dwell_s, sampling.seconds(wanted, per_s))
     waits = "traffic" if seconds is not None and seconds > step.dwell_s else "dwell"
+    if waits == "traffic" and rate and seconds is not None and seconds > wanted / rate:
+        waits = "the day's copies"
     late = seconds is not None and seconds > step.t_max_s
     return {"name": step.name, "observations": wanted, "seconds": seconds, "waits_for": waits, "too_slow": late}
 
@@ -154,31 +175,22 @@ def _duel(gate: GateSpec) -> str:
     )
 
 
-def simulate(
-    spec: Spec, scenario: Scenario, runs: int, seed: int, agreement: float | list[bool] | None = None
-) -> dict[str, Json]:
-    """The policy against the student described, one exactly at the bound, and one that does harm."""
+def simulate(spec: Spec, scenario: Scenario, runs: int, seed: int) -> dict[str, Json]:
+    """The policy against the student described or logged, one exactly at the bound, and one that does harm."""
     if spec.keeps_incumbent:
         raise ConfigError("a rollout with an incumbent gate cannot be simulated: nothing says how often the two differ")
     rng = np.random.default_rng(seed)
     p0 = next((float(gate.start["p0"]) for gate in spec.gates if gate.signal == "agreement"), 0.95)
     harm = next((float(gate.start["p0"]) for gate in spec.harm if gate.signal == "agreement"), p0 - 0.05)
+    beside = Scenario(p0, separation=scenario.separation, requests_per_s=scenario.requests_per_s)
     worlds = {
-        "described": scenario.agreement if agreement is None else agreement,
-        "at the bound": p0,
-        "harmful": max(0.01, harm - 0.05),
+        "described": scenario,
+        "at the bound": beside,
+        "harmful": replace(beside, agreement=max(0.01, harm - 0.05)),
     }
     summaries = {}
-    for name, value in worlds.items():
-        base = scenario if name == "described" else Scenario(value, requests_per_s=scenario.requests_per_s)
-        played = many(spec, _with(base, value), rng, runs)
-        shown = float(np.mean(value)) if isinstance(value, Sequence) else value
+    for name, world in worlds.items():
+        played = many(spec, world, rng, runs)
+        shown = float(np.mean(world.agreement))
         summaries[name] = {"agreement": shown, **asdict(played)}
     return summaries
-
-
-def _with(scenario: Scenario, agreement: float | Sequence[bool]) -> Scenario:
-    return Scenario(
-        agreement, scenario.error_rate, scenario.error_ratio, scenario.requests_per_s, scenario.shadow_share,
-        scenario.look_s, scenario.horizon_s, scenario.breaks_at, scenario.broken_agreement,
-    )  # fmt: skip

@@ -50,6 +50,7 @@ class Simulation(_Body):
 
     spec: dict[str, Any]
     agreement: float = Field(0.98, gt=0, lt=1)
+    separation: float = Field(2.0, ge=0, le=100, description="how well the student's confidence tells; 0: not at all")
     error_rate: float = Field(0.01, ge=0, lt=1)
     error_ratio: float = Field(1.0, ge=0)
     requests_per_s: float = Field(1.0, gt=0, le=1000)

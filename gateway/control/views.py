@@ -29,8 +29,10 @@ def line(row: Row) -> Json:
     }  # fmt: skip
 
 
-def status(row: Row, now: float, *, applied: bool, leader: bool, judging: int = 0) -> Json:
-    """Everything about where a rollout stands; `judging` pairs wait for a judge."""
+def status(
+    row: Row, now: float, *, applied: bool, leader: bool, judging: int = 0, delays: tuple[str, ...] = ()
+) -> Json:
+    """Everything about where a rollout stands; `judging` pairs wait for a judge, `delays` keep others from coming."""
     state = row.state
     evidence = row.ledger.snapshot(
         trips=trips(row), weights_applied=applied, threshold_ready=thresholds.ready(row, now)
@@ -56,7 +58,7 @@ def status(row: Row, now: float, *, applied: bool, leader: bool, judging: int = 
         "counts": row.counts,
         "seconds_left": progress.seconds_left(state, row.ledger, now),
         "threshold": _threshold(row, now),
-        "reasons": explain(row, evidence, now, leader=leader, judging=judging),
+        "reasons": [*explain(row, evidence, now, leader=leader, judging=judging), *(() if row.at_rest else delays)],
         "applied": applied,
         "controller": leader or row.at_rest,
         "possible": possible(row),

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -156,6 +156,11 @@ class Reply:
     worker_died: bool = False
 
 
+def ticket(number: int) -> Json:
+    """What one user asks."""
+    return {"messages": [{"role": "user", "content": prompt(number)}]}
+
+
 @dataclass
 class Users:
     """Threads that ask on and on, each over a connection of its own, until `stop`."""
@@ -165,6 +170,7 @@ class Users:
     people: int = 100_000
     threads: int = 4
     pause_s: float = 0.0
+    question: Callable[[int], Json] = ticket
     replies: list[Reply] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -201,8 +207,7 @@ class Users:
 
     def _ask(self, client: Client, number: int) -> None:
         user, began = f"user-{number % self.people}", time.time()
-        messages = [{"role": "user", "content": prompt(number)}]
-        got = client.ask({"model": self.route, "user": user, "messages": messages})
+        got = client.ask({"model": self.route, "user": user, **self.question(number)})
         assert got.status == 200, got.body
         head = got.headers
         self.replies.append(

@@ -1,10 +1,14 @@
 """A hybrid rollout of a real gateway: a threshold is learnt in the shadow, and holds back what is unsure."""
 
+import json
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway import cli
 from gateway.control.store import RolloutStore
 from tests.gateway.control.conftest import Live
 from tests.gateway.control.live import SUCCESSOR, TEACHER, UNSURE, Users, answer, prompt
@@ -137,3 +141,29 @@ def test_a_hybrid_incumbent_goes_on_answering_what_it_is_sure_of(live: Live, rol
     after = live.gateway.admin.get("/v1/routes/hybrid").json()
     assert {**after, "version": 0} == {**before, "version": 0}
     assert live.rollouts.get(rollout)["phase"] == "promoted"
+
+
+def test_the_log_gives_a_cost_quality_curve(
+    live: Live, rollout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curve = [
+        "rollout", "curve", "--from", f"{live.gateway.folder}/logs", "--route", "hybrid", "--out", str(tmp_path / "out"),
+        "--config", str(live.gateway.file), "--json",
+    ]  # fmt: skip
+    assert cli.main(curve) == 0
+    found = json.loads(capsys.readouterr().out)
+    at = {round(one["share"], 1): one for one in found["at"]}
+    # One in ten is wrong, and it is among the fifth that the student is unsure of.
+    assert found["agreement"] == pytest.approx(0.9, abs=0.03)
+    assert at[0.8]["disagreement"] < 0.02
+    assert found["apgr"] > 0.8
+    assert [Path(path).stat().st_size > 500 for path in found["written"]] == [True, True]
+    assert json.loads((tmp_path / "out" / "curve.json").read_text())["points"][0]["cut"] is None
+
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as where it is not installed
+    assert cli.main([*curve[:-1]]) == 0
+    out = capsys.readouterr().out
+    assert "matplotlib is not installed" in out
+    assert "answered by the student" in out
+    assert cli.main([*curve[:4], "--route", "team/verbs", *curve[6:]]) == 2
+    assert "no pairs of route 'team/verbs'" in capsys.readouterr().err
