@@ -63,7 +63,7 @@ def record(
     adapter: str | None, teacher_model: str, served_model: str | None, status: int, request_body: bytes | None,
     request: dict[str, Any], response_json: str | None, stream: bool, completed: bool, client_disconnected: bool,
     bytes_released: int, timings: dict[str, float | None], usage: dict[str, Any], attempts: list[dict[str, Any]],
-    error: str | None, client: int, record_bp: int = BUCKETS,
+    error: str | None, client: int, verdicts: list[dict[str, Any]], record_bp: int = BUCKETS,
 ) -> dict[str, Any]:  # fmt: skip
     """Assemble one record; times in `timings` are milliseconds. Of `record_bp` of the requests the payloads are kept.
 
@@ -106,11 +106,11 @@ def record(
         "timings": timings,
         "usage": usage,
         "cost": None,
-        "verdicts": [],
         "drift": None,
         "redaction": None,
         "attempts": attempts,
         "error": error,
+        "verdicts": verdicts,
         "client": client,
         "sampling_prob": record_bp / BUCKETS,
     }

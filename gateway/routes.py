@@ -113,10 +113,13 @@ class Route:
     `salt` and `rollout` enter the hash that assigns units to arms; `version` counts the changes made at run time.
     `threshold` is from what confidence on a hybrid route's student answers alone (rollout.hybrid.learning); `logprobs`
     asks for log probabilities of the student's copies, to learn one. `task` is what the route's answers are
-    (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher. With an `incumbent`, that
-    student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to the other student.
-    `shadow_budget` bounds the copies to students, `audit_budget` those to the teacher. Of `record_bp` of the requests the log
-    keeps the payloads.
+    (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher. `gates` are the checks of
+    its answers (monitoring.gates), as written, None: its task's; `release_window` is how many streamed pieces a window holds.
+    With an `incumbent`, that student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to
+    the other student.
+    `shadow_budget` bounds the copies to students, `audit_budget` those to the teacher.
+    `monitors` watch it (gateway.monitor.settings), as written; while an alarm stands, the student has at most `limit_bp`
+    of the units. Of `record_bp` of the requests the log keeps the payloads.
     """
 
     name: str
@@ -135,9 +138,13 @@ class Route:
     threshold: dict[str, Any] | None = None
     task: dict[str, Any] | None = None
     record_bp: int = 10_000
+    gates: tuple[Any, ...] | None = None
+    release_window: int = 20
     shadow_budget: Budget = Budget()
     audit_budget: Budget = Budget()
     incumbent: Incumbent | None = None
+    monitors: dict[str, Any] | None = None
+    limit_bp: int | None = None
     salt: str = ""
     rollout: str = ""
     version: int = 1
@@ -198,6 +205,7 @@ def _route(data: dict[str, Any]) -> Route:
             "student": None if student is None else Student(**student),
             "unit": Unit(**data["unit"]),
             "timeouts": Timeouts(**data["timeouts"]),
+            "gates": None if data["gates"] is None else tuple(data["gates"]),
             "shadow_budget": Budget(**data["shadow_budget"]),
             "audit_budget": Budget(**data["audit_budget"]),
         }

@@ -1,5 +1,5 @@
-"""`graduand serve`: binds the ports, starts the admin plane, the rollouts' controller and the workers, restarts what
-dies, drains on SIGTERM.
+"""`graduand serve`: binds the ports, starts the admin plane, the rollouts' controller, the monitor and the workers, restarts
+what dies, drains on SIGTERM.
 
 Kept tiny on purpose: no request, no state and no framework passes through this process, so there is little that could
 end it. Each worker has a listening socket of its own on the shared port (SO_REUSEPORT), which this process keeps open:
@@ -22,8 +22,10 @@ from pathlib import Path
 from gateway import config
 from gateway.errors import ConfigError, GraduandError
 from gateway.logs.explain import explained
+from gateway.monitor import settings as monitors
 from gateway.routes import Budget, Route, Settings, settings_to_json
 from gateway.state import SqliteStore
+from monitoring.gates import written as gates
 
 POLL_S = 0.1
 RESTART_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -75,11 +77,9 @@ class Supervisor:
         self.listen_url = _url(address)
         self.admin_url = _url(admin.getsockname()[:2])
         self._children = [self._child("gateway.admin_process", "admin", admin)]
-        folder = json.dumps({"run_folder": str(self._run_folder)})
-        self._children += [
-            Child(name, [sys.executable, "-m", module, folder], ())
-            for name, module in (("controller", "gateway.control.process"), ("shipper", "gateway.logs.process"))
-        ]
+        self._children += [self._beside("gateway.control.process", "controller")]
+        self._children += [self._beside("gateway.monitor.process", "monitor")]
+        self._children += [self._beside("gateway.logs.process", "shipper")]
         self._children += [
             self._child("gateway.worker", f"worker {number}", listener, number=number)
             for number, listener in enumerate(listeners)
@@ -101,6 +101,10 @@ class Supervisor:
         arguments = {"number": number, "listener": listener.fileno(), "run_folder": str(self._run_folder)}
         command = [sys.executable, "-m", module, json.dumps(arguments)]
         return Child(name, command, (listener.fileno(),), drains=module == "gateway.worker")
+
+    def _beside(self, module: str, name: str) -> Child:
+        """A process that listens to nothing."""
+        return Child(name, [sys.executable, "-m", module, json.dumps({"run_folder": str(self._run_folder)})], ())
 
     def _keep_alive(self) -> None:
         now = time.monotonic()
@@ -272,12 +276,21 @@ def _check(arguments: argparse.Namespace) -> int:
         key = "with a key" if upstream.api_key else "without a key"
         print(f"upstream {name} ({upstream.kind}, {key}): {', '.join(replica.url for replica in upstream.replicas)}")
     for route in settings.routes.values():
-        print(f"route {route.name}: {explain(route)}")
+        says = (explain(route), explain_gates(route), monitors.explain(route.monitors))
+        print(f"route {route.name}: {'; '.join(says)}")
     for line in explained(settings):
         print(line)
     for warning in warnings:
         print(f"warning: {warning}")
     return 0
+
+
+def explain_gates(route: Route) -> str:
+    """One sentence on how a route's answers are checked."""
+    armed, behind = gates.of_route(route.gates, route.task), route.on_student_failure == "teacher"
+    if armed and route.student is None:
+        return f"of its answers {', '.join(one.gate.name for one in armed)} are only logged and counted"
+    return gates.explain(armed, release=route.release, fallback_behind=behind)
 
 
 def explain(route: Route) -> str:

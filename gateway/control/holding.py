@@ -1,7 +1,7 @@
-"""Which segments the rollouts' controller still needs, for the shipper that would delete them.
+"""Which segments the rollouts' controller and the drift monitor still need, for the shipper that would delete them.
 
 A segment is needed while a rollout that is alive has not read it to its end, or a pair's first half in it waits for the
-other. When the store cannot be asked, everything is needed.
+other; and, for an hour at most, until the monitor has read it. When the store cannot be asked, everything is needed.
 """
 
 import sqlite3
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.control.tail import PAIR_WITHIN_S, SLACK_S
+from gateway.monitor import store as monitor
 from gateway.state import StateError
 
 if TYPE_CHECKING:
@@ -18,13 +19,18 @@ if TYPE_CHECKING:
 
 # A rollout that starts in this moment looks a little into the past.
 FRESH_S = 2 * SLACK_S
+# A monitor that was turned off never reads on.
+MONITOR_WITHIN_S = 3600.0
 LOOK_BYTES = 1 << 16
 
 
 class Holding:
     """Asks the store that `open_store` opens."""
 
-    def __init__(self, open_store: Callable[[], "RolloutStore"], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, spool: Path, open_store: Callable[[], "RolloutStore"], clock: Callable[[], float] = time.time
+    ) -> None:
+        self._spool = spool
         self._open = open_store
         self._clock = clock
 
@@ -34,6 +40,7 @@ class Holding:
         if not old:
             return set()
         try:
+            old = [one for one in old if not self._monitor_needs(one)]
             store = self._open()
             try:
                 return self._of(old, store)
@@ -55,6 +62,11 @@ class Holding:
             pass
         finally:
             store.close()
+
+    def _monitor_needs(self, segment: Path) -> bool:
+        offsets = monitor.read_to(self._spool)
+        recent = segment.stat().st_mtime > self._clock() - MONITOR_WITHIN_S
+        return offsets is not None and recent and offsets.get(segment.name, 0) < whole_bytes(segment)
 
     def _of(self, segments: list[Path], store: "RolloutStore") -> set[str]:
         live = store.live()

@@ -73,7 +73,9 @@ def shipper_of(settings: Settings, metrics: Metrics) -> Shipper:
 
         return RolloutStore(local_path(settings.state))
 
-    return Shipper(places.spool(settings), settings.record, lambda: Target(settings.logs), Holding(rollouts), metrics)
+    spool = places.spool(settings)
+    readers = Holding(spool, rollouts)
+    return Shipper(spool, settings.record, lambda: Target(settings.logs), readers, metrics)
 
 
 def run(shipper: Shipper, stopping: threading.Event) -> None:

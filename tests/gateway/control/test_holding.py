@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.control.holding import FRESH_S, Holding, whole_bytes
+from gateway.control.holding import FRESH_S, MONITOR_WITHIN_S, Holding, whole_bytes
 from gateway.control.store import RolloutStore
 from gateway.control.tail import PAIR_WITHIN_S
+from gateway.monitor.store import MonitorStore
 from gateway.state import StateError
 from tests.gateway.control.worlds import World
 
@@ -22,7 +23,7 @@ def world(tmp_path: Path) -> World:
 @pytest.fixture
 def done(world: World) -> Callable[[], set[str]]:
     """The segments that nobody needs; their files were last written when the world's clock stood where it stands now."""
-    holding = Holding(lambda: RolloutStore(world.folder / "state.db"), lambda: world.now)
+    holding = Holding(world.folder / "logs", lambda: RolloutStore(world.folder / "state.db"), lambda: world.now)
 
     def done() -> set[str]:
         return holding.done_with(sorted((world.folder / "logs" / "segments").glob("*.jsonl")))
@@ -112,7 +113,24 @@ def test_a_store_that_cannot_be_read_holds_everything(world: World) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
     with pytest.raises(StateError, match="cannot be read"):
-        Holding(broken, lambda: world.now).done_with([world.folder / "logs" / "segments" / "w0.jsonl"])
+        Holding(world.folder / "logs", broken, lambda: world.now).done_with(
+            [world.folder / "logs" / "segments" / "w0.jsonl"]
+        )
+
+
+def test_until_the_monitor_has_read_it(world: World, done: Callable[[], set[str]]) -> None:
+    world.ask(3)
+    written(world, "w0")
+    size = (world.folder / "logs" / "segments" / "w0.jsonl").stat().st_size
+    monitor = MonitorStore(world.folder / "logs", "me", world.now)
+    world.now += FRESH_S + 1
+    assert done() == set()
+    monitor.commit({"w0.jsonl": size}, {}, {})
+    assert done() == {"w0.jsonl"}
+    monitor.commit({"w0.jsonl": 1}, {}, {})
+    world.now += MONITOR_WITHIN_S
+    assert done() == {"w0.jsonl"}
+    monitor.close()
 
 
 def test_forgetting(world: World) -> None:
@@ -121,7 +139,7 @@ def test_forgetting(world: World) -> None:
     world.ask(1)
     world.look(5)
     assert "w0.jsonl" in world.store.offsets()
-    Holding(lambda: RolloutStore(world.folder / "state.db")).forget(["w0.jsonl", "other"])
+    Holding(world.folder / "logs", lambda: RolloutStore(world.folder / "state.db")).forget(["w0.jsonl", "other"])
     assert world.store.offsets() == {}
 
 
