@@ -19,6 +19,7 @@ COMMANDS: tuple[str, ...] = (
     "gateway.control.commands",
     "gateway.monitor.commands",
     "gateway.engine.cli",
+    "gateway.logs.commands",
     "gateway.recorded",
     "training.cli",
 )

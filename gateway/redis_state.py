@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
-from gateway.config import local_path
+from gateway.logs import places
 from gateway.redis_client import connect
 from gateway.redis_hashes import META, PREFIX, Hashes, told
 from gateway.replica import Copy, Replica
@@ -73,7 +73,7 @@ class RedisStore(StateStore):
     @classmethod
     def of(cls, settings: Settings) -> "RedisStore":
         """The store that the configuration names."""
-        return cls(connect(settings.state, settings.state_password), Replica(local_path(settings.logs)))
+        return cls(connect(settings.state, settings.state_password), Replica(places.spool(settings)))
 
     @property
     def client(self) -> Any:

@@ -53,8 +53,7 @@ class Evidence:
         since = [float(at) for at in hashes.all("rollouts:live").values()]
         if not since:
             return False
-        with told():
-            known = {name.decode(): int(end) for name, end in self._state.client.hgetall(self._read_by_us).items()}
+        known = self.read_to()
         batch = tail.look(folder, known, min(since))
         if not batch.lines:
             return False
@@ -69,6 +68,12 @@ class Evidence:
             )
         self._forget_gone(folder, known)
         return bool(answer == b"done" and batch.more)
+
+    def read_to(self) -> dict[str, int]:
+        """By segment of this replica, up to where it was shared."""
+        with told():
+            found = self._state.client.hgetall(self._read_by_us)
+        return {name.decode(): int(end) for name, end in found.items()}
 
     def read(self, after: int) -> Batch:
         """What the stream has behind number `after`."""

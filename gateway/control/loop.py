@@ -9,16 +9,16 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from gateway.config import local_path
 from gateway.control import facts, incumbents, moves, precheck, thresholds, verdicts
 from gateway.control.asking import Asker
 from gateway.control.course import point
 from gateway.control.documents import documents_in
-from gateway.control.gather import PAIR_WITHIN_S, Gatherer
+from gateway.control.gather import Gatherer
 from gateway.control.judging import Desk
 from gateway.control.rollouts import LEASE_S, LeaseLost, open_rollouts
 from gateway.control.rows import Row
-from gateway.control.tail import Batch, Line
+from gateway.control.tail import PAIR_WITHIN_S, Batch, Line
+from gateway.logs import places
 from gateway.routes import Settings
 from monitoring import metrics as m
 from monitoring.metrics import Metrics
@@ -48,7 +48,7 @@ class Controller:
         self._desk = Desk(self._asker, self._count)
         self._store = open_rollouts(settings)
         self._documents = documents_in(self._store.state)
-        self._folder = local_path(settings.logs)
+        self._folder = places.spool(settings)
         self._holder = holder
         self._clock = clock or self._store.state.now
         self._checks: dict[tuple[str, int], Future[tuple[str, ...]]] = {}

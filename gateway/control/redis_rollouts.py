@@ -200,6 +200,10 @@ class RedisRollouts(RedisJudging):
         """How far the stream was read."""
         return {name: int(value) for name, value in self._hashes.all("read").items()}
 
+    def read_to(self) -> dict[str, int]:
+        """By segment of this replica, up to where its records were put into the stream: they are not read again."""
+        return self._evidence.read_to()
+
     def write_offsets(self, offsets: Mapping[str, int]) -> None:
         """Read up to here: what stands before it in the stream is not needed any more."""
         for name, end in offsets.items():

@@ -6,7 +6,7 @@ as a whole. Methods that write say so by their name and are called inside a tran
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -235,6 +235,17 @@ class Rollouts(ABC):
     @abstractmethod
     def write_offsets(self, offsets: Mapping[str, int]) -> None:
         """Read up to here."""
+
+    def read_to(self) -> dict[str, int]:
+        """By segment of this replica, up to where it was read, or shared."""
+        return self.offsets()
+
+    def waiting_files(self, since: float) -> set[str]:
+        """The segments that hold records which have been waiting since then at the longest."""
+        return set()
+
+    def write_gone(self, files: Iterable[str]) -> None:  # noqa: B027
+        """Forget segments that are there no longer."""
 
     @abstractmethod
     def write_seen(self, record_id: str, time: float) -> bool:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -260,8 +260,18 @@ class RolloutStore(Rollouts):
         found = self._db.execute(query, (record_id, role)).fetchone()
         return Line(Place(*found), b"") if found else None
 
+    def waiting_files(self, since: float) -> set[str]:
+        """The segments with halves that have been waiting since then at the longest."""
+        return {
+            name for (name,) in self._db.execute("SELECT DISTINCT file FROM tail_waiting WHERE time >= ?", (since,))
+        }
+
     def write_forgotten(self, halves_before: float, ids_before: float) -> int:
         """Give up halves that waited too long, and forget old ids; how many halves."""
         given_up = self._db.execute("DELETE FROM tail_waiting WHERE time < ?", (halves_before,)).rowcount
         self._db.execute("DELETE FROM tail_seen WHERE time < ?", (ids_before,))
         return given_up
+
+    def write_gone(self, files: Iterable[str]) -> None:
+        """Forget segments that are there no longer."""
+        self._db.executemany("DELETE FROM tail WHERE file = ?", [(name,) for name in files])

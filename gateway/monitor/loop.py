@@ -13,10 +13,10 @@ from typing import Any
 
 import orjson
 
-from gateway.config import local_path
 from gateway.control import tail, verdicts
 from gateway.control.documents import documents_in, key_of
 from gateway.control.tail import Batch, Line
+from gateway.logs import places
 from gateway.monitor import settings as monitors
 from gateway.monitor.panel import Panel
 from gateway.monitor.store import MonitorStore
@@ -56,7 +56,7 @@ class Monitor:
         self.settings = settings
         self._clock = clock
         self._metrics = metrics
-        self._folder = local_path(settings.logs)
+        self._folder = places.spool(settings)
         self._store = MonitorStore(self._folder, holder, clock())
         self._state = open_state(settings)
         self._documents = documents_in(self._state)
