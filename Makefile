@@ -4,7 +4,7 @@ PYTHON := $(VENV)/bin/python
 HOT := $(wildcard gateway/dataplane/*.py monitoring/gates/*.py) gateway/record.py gateway/routing.py rollout/assignment.py
 ARGS ?=
 
-.PHONY: setup demo test check bench e2e kills soak pure
+.PHONY: setup demo test check bench e2e kills replicas soak pure
 
 setup: $(VENV)/installed $(VENV)/compiled
 
@@ -46,6 +46,10 @@ e2e: setup .venv-lorax/installed
 # 200 times kill -9 during a ramp, and 200 times while the log is written and shipped; the default tests do a few.
 kills: setup
 	GRADUAND_KILLS=200 $(PYTHON) -m pytest -s tests/gateway/control/test_kills.py tests/gateway/logs/test_log_kills.py $(ARGS)
+
+# Three replicas over one Redis, which is killed 60 times under load, as their controllers are.
+replicas: setup
+	GRADUAND_KILLS=60 $(PYTHON) -m pytest -s -m slow tests/gateway/control/test_redis_live.py $(ARGS)
 
 check: setup
 	$(VENV)/bin/ruff format --check .

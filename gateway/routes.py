@@ -163,6 +163,7 @@ class Settings:
     routes: dict[str, Route]
     client_keys: tuple[str, ...] | None = field(default=None, repr=False)
     limits: Limits = Limits()
+    state_password: str | None = field(default=None, repr=False)
     record: RecordPolicy = DEFAULT
 
 

@@ -89,6 +89,10 @@ SHADOW_QUEUE = Family("graduand_shadow_queue", "gauge", "Shadow copies waiting o
 BREAKER_OPEN = Family(
     "graduand_breaker_open", "gauge", "Replicas that are given a rest, summed over workers.", ("upstream",)
 )
+STATE_UP = Family(
+    "graduand_state_up", "gauge", "1 while the state store can be read; 0: the last table is served by.", ()
+)
+STATE_AGE = Family("graduand_state_age_seconds", "gauge", "Since when the state store was last read.", ())
 LOG_PENDING = Family("graduand_log_pending_bytes", "gauge", "Log bytes not yet handed to the file system.", ())
 LOG_LAG = Family("graduand_log_lag_seconds", "gauge", "Age of the oldest log record that is not yet at its target.", ())
 LOG_PARTS = Family("graduand_log_parts", "counter", "Parquet parts of the log, by what was done to them.", ("outcome",))
@@ -124,8 +128,8 @@ JUDGED = Family(
 FAMILIES = (
     REQUESTS, DURATION, FIRST_TOKEN, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS, FALLBACKS, ATTEMPTS, SHADOWS, UNIT_MISSING,
     REJECTED, LOG_RECORDS, GATE_VERDICTS, GATE_ACTIONS, GATE_SECONDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING,
-    JUDGED, DRIFT_VALUE, DRIFT_THRESHOLD, DRIFT_ACTIVE, DRIFT_ALARMS, DRIFT_EVALUATED, DRIFT_MISSING, MONITOR_LAG,
-    MONITOR_SHED, VERDICT_ACTIONS,
+    STATE_UP, STATE_AGE, JUDGED, DRIFT_VALUE, DRIFT_THRESHOLD, DRIFT_ACTIVE, DRIFT_ALARMS, DRIFT_EVALUATED, DRIFT_MISSING,
+    MONITOR_LAG, MONITOR_SHED, VERDICT_ACTIONS,
     LOG_LAG, LOG_PARTS, LOG_WAITING, REDACTIONS, FEEDBACK,
 )  # fmt: skip
 
