@@ -4,7 +4,6 @@ Invariant: a row that is returned is whole and usable; anything else is an error
 to do. Never repairs or drops a row in silence.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,9 +111,3 @@ def _message_problem(message: Any) -> str | None:
     # A key that were dropped here would be seen by the server at inference, but not in training.
     extra = sorted(set(message) - {"role", "content"})
     return f"has keys that are not trained yet: {', '.join(extra)}" if extra else None
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
