@@ -14,7 +14,9 @@ import orjson
 from gateway.errors import GraduandError, did_you_mean
 
 ROLES = ("system", "user", "assistant", "tool", "developer")
-KEYS = ("id", "messages", "prompt", "completion")
+KEYS = ("id", "messages", "prompt", "completion", "weight")
+# What earlier stages know about a row besides (training/data/samples.py); a trainer may see it and learns nothing of it.
+SAMPLE_KEYS = (*KEYS, "gold", "answers", "user", "conversation", "source", "notes")
 
 
 class DataError(GraduandError, ValueError):
@@ -35,7 +37,7 @@ def read_rows(path: Path) -> list[Row]:
     """All rows of a JSON-lines file; raises DataError at the first bad one."""
     rows: list[Row] = []
     seen: dict[str, int] = {}
-    for number, value in _values(path):
+    for number, value in json_lines(path):
         try:
             row = parse_row(value, f"line-{number}")
         except DataError as error:
@@ -49,7 +51,8 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _values(path: Path) -> Iterator[tuple[int, Any]]:
+def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """Each line's number, from 1, and its decoded value; empty lines are skipped."""
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
@@ -68,17 +71,19 @@ def parse_row(value: Any, default_id: str) -> Row:
     if not isinstance(value, dict):
         raise DataError(f"a row is a JSON object, not {type(value).__name__}")
     for key in value:
-        if key not in KEYS:
-            raise DataError(f"unknown key {key!r}; known are {', '.join(KEYS)}.{did_you_mean(key, KEYS)}")
+        if key not in SAMPLE_KEYS:
+            raise DataError(f"unknown key {key!r}; known are {', '.join(SAMPLE_KEYS)}.{did_you_mean(key, SAMPLE_KEYS)}")
     if ("messages" in value) == ("prompt" in value):
         raise DataError("give either 'messages' (a chat) or 'prompt' (a text)")
+    if value.get("weight", 1) != 1:
+        raise DataError("'weight' is not trained yet; leave it out, or repeat the row")
     identity = value.get("id", default_id)
     if not isinstance(identity, str | int):
         raise DataError("'id' must be a string or a whole number")
     completion = _text(value, "completion")
     if "prompt" in value:
         return Row(str(identity), completion, prompt=_text(value, "prompt"))
-    return Row(str(identity), completion, messages=_messages(value["messages"]))
+    return Row(str(identity), completion, messages=chat(value["messages"]))
 
 
 def _text(value: dict[str, Any], key: str) -> str:
@@ -88,7 +93,8 @@ def _text(value: dict[str, Any], key: str) -> str:
     return text
 
 
-def _messages(value: Any) -> tuple[dict[str, str], ...]:
+def chat(value: Any) -> tuple[dict[str, str], ...]:
+    """A decoded chat, checked: it ends with what is to be answered."""
     if not isinstance(value, list) or not value:
         raise DataError("'messages' must be a list that is not empty")
     for place, message in enumerate(value):
