@@ -8,25 +8,10 @@ from types import ModuleType
 import pytest
 
 from gateway.errors import ConfigError
+from tests.training.quiet import Quiet
 from training import stage
 from training.progress import Progress
 from training.stage import Made, Outcome, Plan, StageError, made_by, run, verified
-
-
-class Quiet:
-    """Progress that is only remembered."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-    def step(self, done: int, total: int, text: str) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 def plan(source: Path, name: str = "double", code: tuple[ModuleType, ...] = (), **parameters: object) -> Plan:
