@@ -1,7 +1,7 @@
 """Pictures for reports, drawn where matplotlib is installed; a report reads well without them."""
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def intervals(path: Path, title: str, points: Sequence[Point]) -> str | None:
     return _save(axes, path, legend=len(series) > 1)
 
 
-def curve(path: Path, title: str, across: str, lines: dict[str, Sequence[tuple[float, float]]]) -> str | None:
+def curve(path: Path, title: str, across: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str | None:
     """Draw lines of (x, y) by name, x on a logarithmic axis; the file's name, or None where nothing can be drawn."""
     axes = _axes(title, height=3.5)
     if axes is None:
