@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from training.data.near import Index, squeezed
 from training.data.samples import Sample
-from training.data.split import conversation_of
+from training.data.split import PARAPHRASE_OF, conversation_of
 from training.rows import DataError
 
 SHOWN = 5
@@ -43,6 +43,7 @@ def leaks(
         near = [] if squeezed(sample.text) in texts else index.similar(sample.text)[:1]
         reasons = (
             ("same id", ids.get(sample.id)),
+            ("its paraphrase", ids.get(sample.notes.get(PARAPHRASE_OF, ""))),
             ("same text", texts.get(squeezed(sample.text))),
             ("same conversation", talks.get(conversation_of(sample))),
             (f"near-duplicate, {near[0].similarity:.2f}" if near else "", test[near[0].one].id if near else None),

@@ -17,6 +17,7 @@ from training.data.samples import Sample
 from training.rows import DataError
 
 JOINS = ("conversation", "user", "near")
+PARAPHRASE_OF = "paraphrase_of"  # the note that names a paraphrase's original
 INDIST, BALANCED, VALID, TRAIN = "test.indist", "test.balanced", "valid", "train"
 # A group that fills more of a test set than this stays in training: its rows are not independent of each other.
 MOST_OF_A_TEST = 0.05
@@ -54,6 +55,11 @@ def conversation_of(sample: Sample) -> str:
 def grouped(samples: Sequence[Sample], joins: Sequence[str], threshold: float) -> list[list[int]]:
     """The samples' places in groups."""
     groups = Groups(len(samples))
+    places = {sample.id: place for place, sample in enumerate(samples)}
+    for place, sample in enumerate(samples):  # a paraphrase is always its original's
+        original = places.get(sample.notes.get(PARAPHRASE_OF, ""))
+        if original is not None:
+            groups.join(original, place)
     if "conversation" in joins:
         groups.join_equal(map(conversation_of, samples))
     if "user" in joins:

@@ -101,10 +101,16 @@ def test_turns_of_a_conversation_belong_together() -> None:
     assert grouped([one, two], JOINS, 0.8) == [[0, 1]]
 
 
+def test_a_paraphrase_stays_with_its_original() -> None:
+    samples = [*samples_of(10), of_text("p", "other words", notes={"paraphrase_of": "s4"})]
+    assert [4, 10] in grouped(samples, (), 0.8)
+
+
 LEAKS = [
     (of_text("s3", "something else"), "same id"),
     (of_text("x", text_of(3).upper() + "!"), "same text"),
     (of_text("x", text_of(3)[:-2] + "77"), "near-duplicate"),
+    (of_text("x", "nothing alike", notes={"paraphrase_of": "s3"}), "its paraphrase"),
     (of_text("x", "nothing alike", user="ann"), "same user"),
     (of_text("x", "nothing alike", conversation="talk"), "same conversation"),
 ]
