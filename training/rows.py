@@ -31,6 +31,7 @@ class Row:
     completion: str
     messages: tuple[dict[str, str], ...] | None = None
     prompt: str | None = None
+    user: str | None = None  # whose it is, so that splits keep users apart
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -80,10 +81,12 @@ def parse_row(value: Any, default_id: str) -> Row:
     identity = value.get("id", default_id)
     if not isinstance(identity, str | int):
         raise DataError("'id' must be a string or a whole number")
-    completion = _text(value, "completion")
+    completion, user = _text(value, "completion"), value.get("user")
+    if user is not None and not isinstance(user, str):
+        raise DataError(f"'user' must be a text; it is {user!r}")
     if "prompt" in value:
-        return Row(str(identity), completion, prompt=_text(value, "prompt"))
-    return Row(str(identity), completion, messages=chat(value["messages"]))
+        return Row(str(identity), completion, prompt=_text(value, "prompt"), user=user)
+    return Row(str(identity), completion, messages=chat(value["messages"]), user=user)
 
 
 def _text(value: dict[str, Any], key: str) -> str:

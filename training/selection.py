@@ -21,6 +21,7 @@ from rollout.compare import compare
 from rollout.tasks import Task
 from training.data.near import Index
 from training.data.samples import Sample
+from training.logs import owner_of
 from training.rows import DataError, chat
 
 Reason = Literal["corrected", "disagreed", "disliked", "novel", "sampled"]
@@ -78,12 +79,11 @@ def observe(record: Mapping[str, Any], task: Task | None, audit: float) -> Obser
 
 def _sample(record: Mapping[str, Any], completion: str | None, corrected: bool, by_arm: Mapping[str, str]) -> Sample:
     request = orjson.loads(record["request_json"])
-    owner = str(record["unit_hash"]) if record.get("unit_hash") else None
     known: dict[str, Any] = {
         "completion": completion,
         "gold": completion if corrected else None,
         "answers": dict(by_arm),
-        "user": owner,
+        "user": owner_of(dict(record), request),
         "source": "logs",
     }
     if "messages" in request:

@@ -90,8 +90,7 @@ def logged(folder: Path, route: str | None) -> list[Sample]:
     for record in records(folder, Counts()):
         row = row_of(record) if record.get("route") == route else ""
         if not isinstance(row, str):
-            owner = str(record["unit_hash"]) if record.get("unit_hash") else None
-            samples.append(Sample(row.id, row.messages, row.prompt, row.completion, user=owner, source="logs"))
+            samples.append(Sample(row.id, row.messages, row.prompt, row.completion, user=row.user, source="logs"))
     if not samples:
         raise DataError(
             f"the log under {folder} has no whole teacher answers of route {route!r}; `train data logs` says why"
