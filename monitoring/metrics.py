@@ -60,7 +60,10 @@ ATTEMPTS = Family(
     "graduand_upstream_attempts", "counter", "Attempts at an upstream, by how they ended.", ("upstream", "outcome")
 )
 SHADOWS = Family(
-    "graduand_shadow_requests", "counter", "Copies sent to the student, by how they ended.", ("route", "outcome")
+    "graduand_shadow_requests",
+    "counter",
+    "Copies to the other arm, by how they ended; over_budget: not sent.",
+    ("route", "outcome"),
 )
 UNIT_MISSING = Family(
     "graduand_unit_missing", "counter", "Requests without the unit that the route sticks by.", ("route",)
@@ -76,9 +79,14 @@ BREAKER_OPEN = Family(
 )
 LOG_PENDING = Family("graduand_log_pending_bytes", "gauge", "Log bytes not yet handed to the file system.", ())
 
+JUDGED = Family(
+    "graduand_judge_requests", "counter", "Pairs of free text judged, by the verdict on the student; and failed questions.",
+    ("route", "outcome"),
+)  # fmt: skip
+
 FAMILIES = (
     REQUESTS, DURATION, FIRST_TOKEN, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS, FALLBACKS, ATTEMPTS, SHADOWS, UNIT_MISSING,
-    REJECTED, LOG_RECORDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING,
+    REJECTED, LOG_RECORDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING, JUDGED,
 )  # fmt: skip
 
 

@@ -13,11 +13,14 @@ import sys
 import threading
 import time
 import uuid
+from pathlib import Path
 
 from gateway.control.loop import Controller
 from gateway.control.notify import Notifier
 from gateway.errors import GraduandError
 from gateway.routes import settings_from_json
+from monitoring.metrics import Metrics
+from monitoring.series import SeriesFile
 
 LOOK_EVERY_S = 0.1
 AFTER_TROUBLE_S = 1.0
@@ -26,13 +29,16 @@ logger = logging.getLogger("graduand")
 
 
 def main() -> None:
-    """Entry point; the one argument is JSON and not needed here."""
+    """Entry point; the one argument is JSON: run_folder, where its metrics are summed from."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s controller: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell of every question to a judge
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     settings = settings_from_json(json.loads(sys.stdin.readline()))
-    controller = Controller(settings, f"{os.uname().nodename}/{os.getpid()}/{uuid.uuid4().hex[:8]}", time.time)
+    metrics = Metrics(SeriesFile(Path(json.loads(sys.argv[1])["run_folder"]) / "controller.series"))
+    holder = f"{os.uname().nodename}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+    controller = Controller(settings, holder, time.time, metrics)
     notifier = Notifier(settings)
 
     def follow() -> None:
