@@ -25,7 +25,7 @@ from typing import Any
 
 from gateway import __version__
 from gateway.errors import ConfigError, GraduandError
-from training.markdown import as_list, code, table
+from training import markdown
 from training.progress import Progress
 
 RECORD = "stage.json"
@@ -85,7 +85,8 @@ Work = Callable[[Path, Progress], Outcome]
 def run(plan: Plan, out: Path, work: Work, progress: Progress) -> Made:
     """Do the work of `plan`, or find what an earlier run of the same plan made, under the folder `out`."""
     hashes = {name: path_sha256(path) for name, path in plan.inputs.items()}
-    digest = plan_digest(plan, hashes)
+    code = code_sha256(plan.code)  # now: somebody may edit it while the stage runs
+    digest = plan_digest(plan, hashes, code)
     target = out / f"{plan.name}-{digest}"
     _check_link(out / plan.name)
     with _locked(out, target.name):
@@ -93,18 +94,19 @@ def run(plan: Plan, out: Path, work: Work, progress: Progress) -> Made:
             made = Made(target, verified(target), fresh=False)
             progress.say(f"{target} was already made from the same inputs and parameters")
         else:
-            made = _make(plan, hashes, target, work, progress)
+            made = _make(plan, hashes, code, target, work, progress)
         _link(out / plan.name, target)
     return made
 
 
-def _make(plan: Plan, hashes: Mapping[str, str], target: Path, work: Work, progress: Progress) -> Made:
+def _make(plan: Plan, hashes: Mapping[str, str], code: str, target: Path, work: Work, progress: Progress) -> Made:
     folder = target.with_name(f".{target.name}.work")
     began_s = time.monotonic()
     try:
         folder.mkdir(exist_ok=True)
         outcome = work(folder, progress)
-        record = _record(plan, hashes, target.name, outcome, round(time.monotonic() - began_s, 2))
+        record = _record(plan, hashes, code, target.name, outcome)
+        record["seconds"] = round(time.monotonic() - began_s, 2)
         (folder / REPORT).write_text(f"{outcome.report.rstrip()}\n\n{_provenance(record)}", encoding="utf-8")
         record["outputs"] = _outputs(folder)
         _write_flushed(folder / RECORD, json.dumps(record, indent=2) + "\n")
@@ -116,7 +118,7 @@ def _make(plan: Plan, hashes: Mapping[str, str], target: Path, work: Work, progr
     return Made(target, record, fresh=True)
 
 
-def _record(plan: Plan, hashes: Mapping[str, str], name: str, outcome: Outcome, seconds: float) -> dict[str, Any]:
+def _record(plan: Plan, hashes: Mapping[str, str], code: str, name: str, outcome: Outcome) -> dict[str, Any]:
     return {
         "stage": plan.name,
         "name": name,
@@ -126,16 +128,15 @@ def _record(plan: Plan, hashes: Mapping[str, str], name: str, outcome: Outcome, 
         },
         "parameters": dict(plan.parameters),
         "versions": versions(plan.packages),
-        "code_sha256": code_sha256(plan.code),
-        "seconds": seconds,
+        "code_sha256": code,
         "figures": outcome.figures,
     }
 
 
-def plan_digest(plan: Plan, hashes: Mapping[str, str]) -> str:
-    """What the plan is a function of, as 12 hex digits; `hashes` are those of its inputs' bytes."""
-    packages = {name: importlib.metadata.version(name) for name in plan.packages}
-    whole = [plan.name, dict(hashes), dict(plan.parameters), code_sha256(plan.code), packages]
+def plan_digest(plan: Plan, hashes: Mapping[str, str], code: str) -> str:
+    """What the plan is a function of, as 12 hex digits; `hashes` are those of its inputs' bytes, `code` its modules'."""
+    packages = {name: _version(name) for name in plan.packages}
+    whole = [plan.name, dict(hashes), dict(plan.parameters), code, packages]
     try:
         text = json.dumps(whole, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -145,12 +146,19 @@ def plan_digest(plan: Plan, hashes: Mapping[str, str]) -> str:
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
     """Graduand's, Python's and the packages' versions."""
-    named = {name: importlib.metadata.version(name) for name in packages}
+    named = {name: _version(name) for name in packages}
     return {"graduand": __version__, "python": platform.python_version(), **named}
 
 
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        raise ConfigError(f"this needs the package {package}: pip install 'graduand[training]'") from None
+
+
 def code_sha256(modules: tuple[ModuleType, ...]) -> str:
-    """SHA-256 over the modules' names and files, and this one's: it decides how things are named."""
+    """SHA-256 over the modules' names and files."""
     total = hashlib.sha256()
     for name, file in sorted((module.__name__, module.__file__) for module in modules):
         total.update(f"{name}\0{file_sha256(Path(file or os.devnull))}\0".encode())
@@ -220,15 +228,15 @@ def made_by(path: Path) -> str | None:
 
 def _provenance(record: Mapping[str, Any]) -> str:
     inputs = [
-        (name, entry["made_by"] or entry["path"], code(entry["sha256"][:DIGITS]))
+        (name, entry["made_by"] or entry["path"], markdown.code(entry["sha256"][:DIGITS]))
         for name, entry in record["inputs"].items()
     ]
-    parameters = [(name, code(json.dumps(value))) for name, value in record["parameters"].items()]
+    parameters = [(name, markdown.code(json.dumps(value))) for name, value in record["parameters"].items()]
     parts = [
         "## How it was made",
-        table(("input", "from", "SHA-256"), inputs) if inputs else "",
-        table(("parameter", "value"), parameters) if parameters else "",
-        as_list(f"{name} {version}" for name, version in record["versions"].items()),
+        markdown.table(("input", "from", "SHA-256"), inputs) if inputs else "",
+        markdown.table(("parameter", "value"), parameters) if parameters else "",
+        markdown.as_list(f"{name} {version}" for name, version in record["versions"].items()),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

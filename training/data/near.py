@@ -14,6 +14,8 @@ import mmh3
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.errors import ConfigError
+
 WIDTH = 5  # characters a shingle: short enough for chat messages, long enough that common words do not make pairs
 PERMUTATIONS = 128
 WORD = re.compile(r"\w+")
@@ -60,8 +62,10 @@ class Index:
     """Texts that can be asked for those similar to another; places are counted from 0."""
 
     def __init__(self, threshold: float) -> None:
-        from datasketch import MinHashLSH
-
+        try:
+            from datasketch import MinHashLSH
+        except ImportError as error:
+            raise ConfigError("near-duplicates need datasketch: pip install 'graduand[training]'") from error
         self._threshold = threshold
         # Missing a pair is worse than checking one more: every candidate is verified anyway.
         self._lsh = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, weights=(0.1, 0.9))

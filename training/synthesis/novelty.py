@@ -8,8 +8,6 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 
-from rapidfuzz.distance import LCSseq
-
 LIMIT = 0.7
 WORD = re.compile(r"\w+")
 
@@ -25,6 +23,8 @@ def rouge_l(one: Sequence[str], other: Sequence[str]) -> float:
     >>> rouge_l(words("the cat sat down"), words("The cat lay down"))
     0.75
     """
+    from rapidfuzz.distance import LCSseq  # here, so that the command line starts without it
+
     return 2 * LCSseq.similarity(one, other) / (len(one) + len(other)) if one or other else 1.0
 
 

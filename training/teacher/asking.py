@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import GraduandError
+from gateway.errors import ConfigError, GraduandError
 from training.data.samples import Sample
 from training.progress import Progress
 from training.teacher import prompts
@@ -270,7 +270,9 @@ class _Again(Exception):
 
 
 def _client(teacher: Teacher) -> "AsyncOpenAI":
-    from openai import AsyncOpenAI
-
+    try:
+        from openai import AsyncOpenAI
+    except ImportError as error:
+        raise ConfigError("teachers are asked through the openai package: pip install 'graduand[training]'") from error
     # Its own retries are off: ours are counted, honour Retry-After for all workers, and end with the run.
     return AsyncOpenAI(base_url=teacher.base_url, api_key=teacher.secret(), max_retries=0, timeout=TIMEOUT_S)
