@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from training.baselines.table import Row
 from training.data.frozen import read_frozen
 from training.data.leaks import refuse_leaks
 from training.data.samples import Sample, read_samples
+from training.parts import Parts
 from training.progress import Progress
 from training.stage import Outcome, Work
 from training.teacher import prompts
@@ -42,7 +44,7 @@ def work(files: Mapping[str, Path], tests: Path, settings: Settings) -> Work:
     """The stage's work: train on each of `files`, judge on the frozen test sets in the folder `tests`."""
 
     def run(folder: Path, progress: Progress) -> Outcome:
-        frozen = read_frozen(tests)
+        frozen, parts = read_frozen(tests), Parts(folder)
         rows: list[Row] = []
         for name, path in files.items():
             samples = read_samples(path)
@@ -50,8 +52,10 @@ def work(files: Mapping[str, Path], tests: Path, settings: Settings) -> Work:
             refuse_leaks(samples, frozen, settings.threshold)
             for source in settings.sources:
                 progress.say(f"{name}: training on labels by {source}")
-                rows += table.trained(settings.task, name, samples, source, frozen)
-        rows += _zero_shot(frozen, settings, progress)
+                train = partial(table.trained, settings.task, name, samples, source, frozen)
+                found = parts.once(f"{name}/{source}", lambda train=train: [row.as_json() for row in train()])
+                rows += map(table.row_of, found)
+        rows += _zero_shot(frozen, settings, parts, progress)
         rows += table.recorded(settings.task, frozen)
         picture = plots.intervals(folder / "baselines.png", "Accuracy, 95% intervals", table.points(rows))
         report = ["# Baselines", table.as_markdown(rows), markdown.picture(picture, "accuracy"), _remark()]
@@ -60,22 +64,22 @@ def work(files: Mapping[str, Path], tests: Path, settings: Settings) -> Work:
     return run
 
 
-def _zero_shot(tests: table.Tests, settings: Settings, progress: Progress) -> list[Row]:
+def _zero_shot(tests: table.Tests, settings: Settings, parts: Parts, progress: Progress) -> list[Row]:
     missing = "not asked for (--zero-shot 0)"
     if settings.zero_shot and importlib.util.find_spec("transformers") is None:
         missing = "needs pip install 'graduand[engine]'"
     elif settings.zero_shot:
-        return [_asked(name, samples, settings, progress) for name, samples in tests.items()]
+        return [_asked(name, samples, settings, parts, progress) for name, samples in tests.items()]
     return [Row(ZERO_SHOT, "", name, None, missing) for name in tests]
 
 
-def _asked(name: str, samples: Sequence[Sample], settings: Settings, progress: Progress) -> Row:
+def _asked(name: str, samples: Sequence[Sample], settings: Settings, parts: Parts, progress: Progress) -> Row:
     kept, gold, _ = labels.labelled(settings.task, samples, "gold")
     # A sample that is fixed by the rows' ids: the files of a balanced test set are often sorted by label.
     order = sorted(range(len(kept)), key=lambda place: hashlib.sha256(kept[place].id.encode()).digest())
     chosen = order[: settings.zero_shot]
     how = prompts.prompt(prompts.SIMPLE, settings.task, settings.about)
-    raw = zero_shot.answers(settings.base, [kept[place] for place in chosen], how, progress)
+    raw = zero_shot.answers(settings.base, [kept[place] for place in chosen], how, parts, progress)
     said = zero_shot.read(settings.task, raw)
     found = scores.score([gold[place] for place in chosen], said, labels.names(settings.task))
     return Row(f"{ZERO_SHOT}, {settings.base}", "", name, found)
