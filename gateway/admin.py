@@ -23,6 +23,7 @@ from gateway.errors import AdapterError, ConfigError, GraduandError, RequestErro
 from gateway.openai import error_body
 from gateway.routes import MODES, Route, Settings, Upstream
 from gateway.state import Conflict, SqliteStore
+from monitoring.gates import written
 from monitoring.metrics import Totals, exposition
 from rollout.transitions import IllegalEvent, StaleVersion
 
@@ -204,6 +205,7 @@ def show(route: Route) -> dict[str, Any]:
         "shadow_sample": route.shadow_bp / 100,
         "on_student_failure": route.on_student_failure,
         "release": route.release,
+        "gates": {one.gate.name: one.action for one in written.of_route(route.gates, route.task)},
         "incumbent": None if route.incumbent is None else route.incumbent.adapter,
         "rollout": route.rollout or None,
         "threshold": None if route.threshold is None else route.threshold["threshold"],

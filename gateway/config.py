@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from gateway import adapter
 from gateway.errors import AdapterError, ConfigError, did_you_mean
 from gateway.routes import Budget, Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Unit, Upstream
+from monitoring.gates import written as gates
 from rollout import tasks
 
 UPSTREAM_KINDS = ("openai", "vllm", "lorax")
@@ -89,6 +90,8 @@ class RouteSection(_Section):
     shadow_sample: Percent = 100
     on_student_failure: Literal["teacher", "error"] = "teacher"
     release: Literal["observe", "window", "block"] = "observe"
+    release_window: int = Field(20, ge=1, le=1000)  # pieces of a stream that `window` holds back
+    gates: list[Any] | None = None  # checks of the answers: monitoring.gates; without it, the task's
     timeouts: TimeoutsSection = TimeoutsSection()
     retries: int = Field(2, ge=0, le=10)
     task: dict[str, Any] | None = None  # what the answers are, for rollouts: rollout.tasks
@@ -316,6 +319,8 @@ class _Builder:
             shadow_bp=self._basis_points(section.shadow_sample, f"{at}.shadow_sample"),
             on_student_failure=section.on_student_failure,
             release=section.release,
+            release_window=section.release_window,
+            gates=self._gates(section, at),
             timeouts=Timeouts(**section.timeouts.model_dump()),
             retries=section.retries,
             task=self._task(section.task, upstreams, at),
@@ -343,6 +348,14 @@ class _Builder:
             except ConfigError as error:
                 self.problems.append(f"{at}.{error}")
         return data
+
+    def _gates(self, section: RouteSection, at: str) -> tuple[Any, ...] | None:
+        try:
+            gates.of_route(section.gates, section.task)
+        except ConfigError as error:
+            if f"{at}.{error}" not in self.problems:  # that the task is wrong was said already
+                self.problems.append(f"{at}.{error}")
+        return None if section.gates is None else tuple(section.gates)
 
     def _unit(self, text: str, at: str) -> Unit:
         if text in ("user", "request"):

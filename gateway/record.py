@@ -62,7 +62,7 @@ def record(
     adapter: str | None, teacher_model: str, served_model: str | None, status: int, request_body: bytes | None,
     request: dict[str, Any], response_json: str | None, stream: bool, completed: bool, client_disconnected: bool,
     bytes_released: int, timings: dict[str, float | None], usage: dict[str, Any], attempts: list[dict[str, Any]],
-    error: str | None, client: int,
+    error: str | None, client: int, verdicts: list[dict[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
     """Assemble one record; times in `timings` are milliseconds."""
     return {
@@ -99,6 +99,7 @@ def record(
         "usage": usage,
         "attempts": attempts,
         "error": error,
+        "verdicts": verdicts,
         "client": client,
         "sampling_prob": 1.0,
     }

@@ -23,6 +23,7 @@ from gateway import config
 from gateway.errors import ConfigError, GraduandError
 from gateway.routes import Budget, Route, Settings, settings_to_json
 from gateway.state import SqliteStore
+from monitoring.gates import written as gates
 
 POLL_S = 0.1
 RESTART_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -265,10 +266,18 @@ def _check(arguments: argparse.Namespace) -> int:
         key = "with a key" if upstream.api_key else "without a key"
         print(f"upstream {name} ({upstream.kind}, {key}): {', '.join(replica.url for replica in upstream.replicas)}")
     for route in settings.routes.values():
-        print(f"route {route.name}: {explain(route)}")
+        print(f"route {route.name}: {explain(route)}; {explain_gates(route)}")
     for warning in warnings:
         print(f"warning: {warning}")
     return 0
+
+
+def explain_gates(route: Route) -> str:
+    """One sentence on how a route's answers are checked."""
+    armed, behind = gates.of_route(route.gates, route.task), route.on_student_failure == "teacher"
+    if armed and route.student is None:
+        return f"of its answers {', '.join(one.gate.name for one in armed)} are only logged and counted"
+    return gates.explain(armed, release=route.release, fallback_behind=behind)
 
 
 def explain(route: Route) -> str:

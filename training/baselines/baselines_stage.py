@@ -4,7 +4,6 @@ import hashlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +51,7 @@ def work(files: Mapping[str, Path], tests: Path, settings: Settings) -> Work:
             refuse_leaks(samples, frozen, settings.threshold)
             for source in settings.sources:
                 progress.say(f"{name}: training on labels by {source}")
-                train = partial(table.trained, settings.task, name, samples, source, frozen)
-                found = parts.once(f"{name}/{source}", lambda train=train: [row.as_json() for row in train()])
-                rows += map(table.row_of, found)
+                rows += _trained(name, samples, source, frozen, settings, parts)
         rows += _zero_shot(frozen, settings, parts, progress)
         rows += table.recorded(settings.task, frozen)
         picture = plots.intervals(folder / "baselines.png", "Accuracy, 95% intervals", table.points(rows))
@@ -62,6 +59,15 @@ def work(files: Mapping[str, Path], tests: Path, settings: Settings) -> Work:
         return Outcome({"rows": [row.as_json() for row in rows]}, "\n\n".join(part for part in report if part))
 
     return run
+
+
+def _trained(
+    name: str, samples: Sequence[Sample], source: str, tests: table.Tests, settings: Settings, parts: Parts
+) -> list[Row]:
+    def figures() -> list[dict[str, Any]]:
+        return [row.as_json() for row in table.trained(settings.task, name, samples, source, tests)]
+
+    return [table.row_of(value) for value in parts.once(f"{name}/{source}", figures)]
 
 
 def _zero_shot(tests: table.Tests, settings: Settings, parts: Parts, progress: Progress) -> list[Row]:

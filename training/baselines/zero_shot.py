@@ -26,14 +26,15 @@ class Student:
     def __init__(self, base: str, progress: Progress) -> None:
         self._base = base
         self._progress = progress
-        self._loaded: Any = None
+        self._loaded: tuple[Any, Any] | None = None
 
     def answer(self, messages: list[dict[str, str]]) -> str:
         """Its raw answer, greedy."""
         if self._loaded is None:
             self._progress.say(f"loading {self._base} for the zero-shot student")
             self._loaded = base_model.load(self._base)
-        return _answer(*self._loaded, messages)
+        model, tokenizer = self._loaded
+        return _answer(model, tokenizer, messages)
 
 
 def answers(base: str, samples: Sequence[Sample], how: prompts.Prompt, parts: Parts, progress: Progress) -> list[str]:
