@@ -17,7 +17,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gateway import adapter
-from gateway.errors import AdapterError, ConfigError, did_you_mean
+from gateway.errors import AdapterError, ConfigError, GraduandError, did_you_mean
+from gateway.monitor.settings import MonitorsSection
 from gateway.routes import Budget, Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Unit, Upstream
 from monitoring.gates import written as gates
 from rollout import tasks
@@ -98,6 +99,7 @@ class RouteSection(_Section):
     audit_sample: Percent = 0  # percent of student-answered requests also sent to the teacher
     shadow_budget: BudgetSection = BudgetSection()  # of the copies to the student
     audit_budget: BudgetSection = BudgetSection()  # of the copies to the teacher
+    monitors: MonitorsSection | None = None
 
 
 class LimitsSection(_Section):
@@ -327,7 +329,20 @@ class _Builder:
             audit_bp=self._basis_points(section.audit_sample, f"{at}.audit_sample"),
             shadow_budget=Budget(**section.shadow_budget.model_dump()),
             audit_budget=Budget(**section.audit_budget.model_dump()),
+            monitors=None if section.monitors is None else self._monitors(section.monitors, f"{at}.monitors"),
         )
+
+    def _monitors(self, section: MonitorsSection, at: str) -> dict[str, Any]:
+        if section.reference is not None:
+            from monitoring.drift import files  # brings numpy and scipy, which workers have no use for
+
+            try:
+                files.read(section.reference)
+            except GraduandError as error:
+                self.problems.append(f"{at}.reference: {error}")
+        # What was turned off must stay off, so a monitor that is None is written as it was: false.
+        data = section.model_dump(mode="json", exclude_unset=True)
+        return {key: False if value is None and key != "reference" else value for key, value in data.items()}
 
     def _known(self, name: str, upstreams: Mapping[str, Upstream], at: str) -> None:
         if name not in upstreams:

@@ -116,6 +116,8 @@ class Route:
     With an `incumbent`, that student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to
     the other student.
     `shadow_budget` bounds the copies to students, `audit_budget` those to the teacher.
+    `monitors` watch it (gateway.monitor.settings), as written; while an alarm stands, the student has at most `limit_bp`
+    of the units.
     """
 
     name: str
@@ -138,6 +140,8 @@ class Route:
     shadow_budget: Budget = Budget()
     audit_budget: Budget = Budget()
     incumbent: Incumbent | None = None
+    monitors: dict[str, Any] | None = None
+    limit_bp: int | None = None
     salt: str = ""
     rollout: str = ""
     version: int = 1

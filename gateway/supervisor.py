@@ -1,5 +1,5 @@
-"""`graduand serve`: binds the ports, starts the admin plane, the rollouts' controller and the workers, restarts what
-dies, drains on SIGTERM.
+"""`graduand serve`: binds the ports, starts the admin plane, the rollouts' controller, the monitor and the workers, restarts
+what dies, drains on SIGTERM.
 
 Kept tiny on purpose: no request, no state and no framework passes through this process, so there is little that could
 end it. Each worker has a listening socket of its own on the shared port (SO_REUSEPORT), which this process keeps open:
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from gateway import config
 from gateway.errors import ConfigError, GraduandError
+from gateway.monitor import settings as monitors
 from gateway.routes import Budget, Route, Settings, settings_to_json
 from gateway.state import SqliteStore
 from monitoring.gates import written as gates
@@ -74,13 +75,8 @@ class Supervisor:
         self.listen_url = _url(address)
         self.admin_url = _url(admin.getsockname()[:2])
         self._children = [self._child("gateway.admin_process", "admin", admin)]
-        controller = [
-            sys.executable,
-            "-m",
-            "gateway.control.process",
-            json.dumps({"run_folder": str(self._run_folder)}),
-        ]
-        self._children += [Child("controller", controller, ())]
+        self._children += [self._beside("gateway.control.process", "controller")]
+        self._children += [self._beside("gateway.monitor.process", "monitor")]
         self._children += [
             self._child("gateway.worker", f"worker {number}", listener, number=number)
             for number, listener in enumerate(listeners)
@@ -102,6 +98,10 @@ class Supervisor:
         arguments = {"number": number, "listener": listener.fileno(), "run_folder": str(self._run_folder)}
         command = [sys.executable, "-m", module, json.dumps(arguments)]
         return Child(name, command, (listener.fileno(),), drains=module == "gateway.worker")
+
+    def _beside(self, module: str, name: str) -> Child:
+        """A process that listens to nothing."""
+        return Child(name, [sys.executable, "-m", module, json.dumps({"run_folder": str(self._run_folder)})], ())
 
     def _keep_alive(self) -> None:
         now = time.monotonic()
@@ -266,7 +266,8 @@ def _check(arguments: argparse.Namespace) -> int:
         key = "with a key" if upstream.api_key else "without a key"
         print(f"upstream {name} ({upstream.kind}, {key}): {', '.join(replica.url for replica in upstream.replicas)}")
     for route in settings.routes.values():
-        print(f"route {route.name}: {explain(route)}; {explain_gates(route)}")
+        says = (explain(route), explain_gates(route), monitors.explain(route.monitors))
+        print(f"route {route.name}: {'; '.join(says)}")
     for warning in warnings:
         print(f"warning: {warning}")
     return 0

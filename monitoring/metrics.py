@@ -90,6 +90,24 @@ BREAKER_OPEN = Family(
     "graduand_breaker_open", "gauge", "Replicas that are given a rest, summed over workers.", ("upstream",)
 )
 LOG_PENDING = Family("graduand_log_pending_bytes", "gauge", "Log bytes not yet handed to the file system.", ())
+DRIFT = ("route", "adapter", "monitor")
+DRIFT_VALUE = Family("graduand_drift_value", "gauge", "Where a drift detector stands.", DRIFT)
+DRIFT_THRESHOLD = Family("graduand_drift_threshold", "gauge", "At this value a drift detector raises an alarm.", DRIFT)
+DRIFT_ACTIVE = Family("graduand_drift_alarm_active", "gauge", "1 while a verdict on an alarm stands.", DRIFT)
+DRIFT_ALARMS = Family("graduand_drift_alarms", "counter", "Alarms raised.", DRIFT)
+DRIFT_EVALUATED = Family("graduand_drift_evaluated", "counter", "Observations that a detector took.", DRIFT)
+DRIFT_MISSING = Family(
+    "graduand_drift_reference_missing", "gauge", "1 if inputs are not watched for want of a reference set.", ("route",)
+)
+MONITOR_LAG = Family(
+    "graduand_monitor_lag_seconds", "gauge", "Age of the record that the monitor read last, while behind.", ()
+)
+MONITOR_SHED = Family(
+    "graduand_monitor_shed", "counter", "Records that detectors did not see because the monitor was behind.", ("route",)
+)
+VERDICT_ACTIONS = Family(
+    "graduand_verdict_actions", "counter", "What alarms brought about.", ("route", "monitor", "outcome")
+)
 
 JUDGED = Family(
     "graduand_judge_requests", "counter", "Pairs of free text judged, by the verdict on the student; and failed questions.",
@@ -99,7 +117,8 @@ JUDGED = Family(
 FAMILIES = (
     REQUESTS, DURATION, FIRST_TOKEN, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS, FALLBACKS, ATTEMPTS, SHADOWS, UNIT_MISSING,
     REJECTED, LOG_RECORDS, GATE_VERDICTS, GATE_ACTIONS, GATE_SECONDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING,
-    JUDGED,
+    JUDGED, DRIFT_VALUE, DRIFT_THRESHOLD, DRIFT_ACTIVE, DRIFT_ALARMS, DRIFT_EVALUATED, DRIFT_MISSING, MONITOR_LAG,
+    MONITOR_SHED, VERDICT_ACTIONS,
 )  # fmt: skip
 
 

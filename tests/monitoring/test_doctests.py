@@ -6,9 +6,14 @@ import pkgutil
 
 import pytest
 
-from monitoring import gates
+import monitoring.drift
+import monitoring.embedding
+import monitoring.gates
 
-MODULES = [module.name for module in pkgutil.walk_packages(gates.__path__, "monitoring.gates.")]
+PACKAGES = (monitoring.drift, monitoring.embedding, monitoring.gates)
+MODULES = [
+    module.name for package in PACKAGES for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+]
 
 
 @pytest.mark.parametrize("name", MODULES)
