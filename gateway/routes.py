@@ -6,6 +6,8 @@ Plain frozen data with a JSON form, because the supervisor hands it to the worke
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from gateway.logs.policy import DEFAULT, RecordPolicy, policy_from_json
+
 MODES = ("teacher", "shadow", "canary", "hybrid", "student")
 
 
@@ -117,7 +119,7 @@ class Route:
     the other student.
     `shadow_budget` bounds the copies to students, `audit_budget` those to the teacher.
     `monitors` watch it (gateway.monitor.settings), as written; while an alarm stands, the student has at most `limit_bp`
-    of the units.
+    of the units. Of `record_bp` of the requests the log keeps the payloads.
     """
 
     name: str
@@ -135,6 +137,7 @@ class Route:
     logprobs: bool = False
     threshold: dict[str, Any] | None = None
     task: dict[str, Any] | None = None
+    record_bp: int = 10_000
     gates: tuple[Any, ...] | None = None
     release_window: int = 20
     shadow_budget: Budget = Budget()
@@ -160,6 +163,7 @@ class Settings:
     routes: dict[str, Route]
     client_keys: tuple[str, ...] | None = field(default=None, repr=False)
     limits: Limits = Limits()
+    record: RecordPolicy = DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +191,7 @@ def settings_from_json(data: dict[str, Any]) -> Settings:
             "routes": {name: _route(one) for name, one in data["routes"].items()},
             "client_keys": None if keys is None else tuple(keys),
             "limits": Limits(**data["limits"]),
+            "record": policy_from_json(data["record"]),
         }
     )
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from gateway import config
 from gateway.errors import ConfigError, GraduandError
+from gateway.logs.explain import explained
 from gateway.monitor import settings as monitors
 from gateway.routes import Budget, Route, Settings, settings_to_json
 from gateway.state import SqliteStore
@@ -30,6 +31,7 @@ POLL_S = 0.1
 RESTART_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_AFTER_S = 30.0
 GRACE_S = 5.0
+SHIP_WITHIN_S = 15.0
 
 logger = logging.getLogger("graduand")
 
@@ -77,6 +79,7 @@ class Supervisor:
         self._children = [self._child("gateway.admin_process", "admin", admin)]
         self._children += [self._beside("gateway.control.process", "controller")]
         self._children += [self._beside("gateway.monitor.process", "monitor")]
+        self._children += [self._beside("gateway.logs.process", "shipper")]
         self._children += [
             self._child("gateway.worker", f"worker {number}", listener, number=number)
             for number, listener in enumerate(listeners)
@@ -146,7 +149,11 @@ class Supervisor:
         except ConfigError as error:
             logger.error("the configuration was not reloaded, the old one stays in force: %s", error)
             return
-        fixed = [key for key in ("listen", "admin", "workers", "state", "logs") if _differs(key, new, self._settings)]
+        fixed = [
+            key
+            for key in ("listen", "admin", "workers", "state", "logs", "record")
+            if _differs(key, new, self._settings)
+        ]
         if fixed:
             logger.error("the configuration was not reloaded: a change of %s needs a restart", ", ".join(fixed))
             return
@@ -166,10 +173,13 @@ class Supervisor:
         # What connects from now on is refused at once instead of waiting for a worker that will not come.
         for listener in self._sockets[1:]:
             listener.close()
-        # The admin plane goes last, so that metrics can be read while workers drain.
+        # The admin plane goes last, so that metrics can be read while workers drain; the shipper ships what they wrote.
         admin, *others = self._children
+        shipper = next(child for child in others if child.name == "shipper")
+        others.remove(shipper)
         longest_s = max(route.timeouts.total_s for route in self._settings.routes.values())
         _terminate(others, longest_s + GRACE_S)
+        _terminate([shipper], SHIP_WITHIN_S)
         _terminate([admin], GRACE_S)
         self._sockets[0].close()
         for file in self._run_folder.iterdir():
@@ -268,6 +278,8 @@ def _check(arguments: argparse.Namespace) -> int:
     for route in settings.routes.values():
         says = (explain(route), explain_gates(route), monitors.explain(route.monitors))
         print(f"route {route.name}: {'; '.join(says)}")
+    for line in explained(settings):
+        print(line)
     for warning in warnings:
         print(f"warning: {warning}")
     return 0

@@ -471,6 +471,7 @@ class Exchange:
             bytes_released=self._released if self._unchecked is None else self._unchecked, timings=timings, usage=usage,
             attempts=[one for question in self.asked for one in question.attempts], error=self._error,
             client=self._client, verdicts=judging.logged(self._verdicts),
+            record_bp=10_000 if targets is None else targets.route.record_bp,
         )  # fmt: skip
 
     def _unseen_record(self, question: Question, role: str, reason: str) -> dict[str, Any]:
@@ -487,6 +488,7 @@ class Exchange:
             usage=record.usage_of(self._usage, self._pieces, len(self._request.body), completed=True),
             attempts=list(question.attempts), error=None, client=self._client,
             verdicts=judging.logged(self._verdicts),
+            record_bp=10_000 if targets is None else targets.route.record_bp,
         )  # fmt: skip
 
 

@@ -180,4 +180,5 @@ class _Shadow:
             },
             usage=usage, attempts=question.attempts, error=error, client=copy.client,
             verdicts=judging.logged(self._verdicts),
+            record_bp=route.record_bp,
         )  # fmt: skip
