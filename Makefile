@@ -1,10 +1,11 @@
 # One command each; `make demo` and `make test` need no other step on a fresh machine.
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-HOT := $(wildcard gateway/dataplane/*.py) gateway/record.py gateway/routing.py rollout/assignment.py
+HOT := $(wildcard gateway/dataplane/*.py monitoring/gates/*.py) gateway/record.py gateway/routing.py rollout/assignment.py
 ARGS ?=
+JIGSAW ?= jigsaw
 
-.PHONY: setup demo test check bench e2e kills soak pure
+.PHONY: setup demo test check bench e2e kills replicas soak pure baselines
 
 setup: $(VENV)/installed $(VENV)/compiled
 
@@ -43,9 +44,13 @@ e2e: setup .venv-lorax/installed
 	.venv-lorax/bin/python -m pip install --quiet lorax-client==0.6.3 requests
 	touch $@
 
-# 200 times kill -9 during a ramp; the default tests do a few.
+# 200 times kill -9 during a ramp, and 200 times while the log is written and shipped; the default tests do a few.
 kills: setup
-	GRADUAND_KILLS=200 $(PYTHON) -m pytest -s tests/gateway/control/test_kills.py $(ARGS)
+	GRADUAND_KILLS=200 $(PYTHON) -m pytest -s tests/gateway/control/test_kills.py tests/gateway/logs/test_log_kills.py $(ARGS)
+
+# Three replicas over one Redis, which is killed 60 times under load, as their controllers are.
+replicas: setup
+	GRADUAND_KILLS=60 $(PYTHON) -m pytest -s -m slow tests/gateway/control/test_redis_live.py $(ARGS)
 
 check: setup
 	$(VENV)/bin/ruff format --check .
@@ -57,3 +62,10 @@ bench: setup
 
 soak: setup
 	$(PYTHON) -m benchmarks.soak $(ARGS)
+
+# Baselines on the article's comments, which are not part of the project: make baselines JIGSAW=their-folder
+baselines: setup
+	$(VENV)/bin/graduand train data jigsaw --from $(JIGSAW)
+	$(VENV)/bin/graduand train baselines --data $(foreach set,A B C D E,runs/jigsaw/$(set).jsonl) --tests runs/jigsaw \
+		--task examples/jigsaw/task.yaml --labels-from completion,gold \
+		--about "Decide whether a comment is toxic: rude, insulting, threatening or obscene. 1 if it is, else 0." $(ARGS)

@@ -16,7 +16,8 @@ import uvicorn
 
 from gateway.admin import Configuration, app
 from gateway.routes import settings_from_json
-from monitoring.metrics import Totals
+from monitoring.metrics import Metrics, Totals
+from monitoring.series import SeriesFile
 
 
 def main() -> None:
@@ -24,7 +25,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s admin: %(message)s")
     arguments = json.loads(sys.argv[1])
     settings = settings_from_json(json.loads(sys.stdin.readline()))
-    configuration = Configuration(settings, Totals(Path(arguments["run_folder"])))
+    folder = Path(arguments["run_folder"])
+    configuration = Configuration(settings, Totals(folder), Metrics(SeriesFile(folder / "admin.series")))
 
     def follow() -> None:
         for line in sys.stdin:

@@ -7,6 +7,8 @@ import orjson
 from gateway.dataplane.fleet import Fleet, UpstreamState
 from gateway.routes import Route, RouteTable
 from gateway.routing import STUDENT, TEACHER, Decision
+from monitoring.gates import written
+from monitoring.gates.judging import Gates
 from rollout.hybrid.scorer import Scorer, scorer_from_dict
 
 
@@ -34,6 +36,7 @@ class RouteTargets:
     teacher: Target
     student: Target | None
     scorer: Scorer | None  # what a hybrid route judges the student's answers by
+    gates: Gates  # what every answer is checked by
     incumbent: Target | None = None  # the student in service, while a rollout tries another
     incumbent_scorer: Scorer | None = None
 
@@ -69,6 +72,7 @@ def resolve(table: RouteTable, fleet: Fleet) -> dict[str, RouteTargets]:
             if student is None
             else _target(STUDENT, fleet, student.upstream, student.adapter, fallback_behind=fallback),
             scorer_from_dict(route.threshold) if route.mode == "hybrid" and route.threshold is not None else None,
+            Gates(written.of_route(route.gates, route.task)),
             None
             if incumbent is None or student is None
             else _target(STUDENT, fleet, student.upstream, incumbent.adapter, fallback_behind=fallback),
