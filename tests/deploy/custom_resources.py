@@ -62,7 +62,7 @@ POD_PATCH = _fields(
     nodeSelector=TEXTS, tolerations=_list(ANYTHING), affinity=ANYTHING, securityContext=ANYTHING, volumes=_list(ANYTHING),
     serviceAccountName=TEXT, containers=_list(CONTAINER_PATCH), initContainers=_list(CONTAINER_PATCH),
 )  # fmt: skip
-JOB_PATCH = _fields(template=_fields(spec=_fields(template=_fields(metadata=_fields(labels=TEXTS), spec=POD_PATCH))))
+JOB_PATCH = _fields(spec=_fields(template=_fields(metadata=_fields(labels=TEXTS), spec=POD_PATCH)))
 
 SPECS: dict[tuple[str, str], Schema] = {
     ("monitoring.coreos.com/v1", "ServiceMonitor"): _fields(

@@ -60,6 +60,13 @@ def pods(objects: list[Object]) -> list[Pod]:
     return [Pod(one, made["metadata"].get("labels", {}), made["spec"]) for one, made in templates]
 
 
+def trained_labels(objects: list[Object]) -> list[Mapping[str, str]]:
+    """The labels that TrainJobs give to the pods of their runtime."""
+    patches = [patch for one in of_kind(objects, "TrainJob") for patch in one["spec"]["runtimePatches"]]
+    jobs = [job for patch in patches for job in patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]]
+    return [job["template"]["spec"]["template"]["metadata"]["labels"] for job in jobs]
+
+
 def matches(selector: Object, labels: Mapping[str, str]) -> bool:
     """Whether a label selector (`matchLabels`, `matchExpressions` with In) takes these labels."""
     expressions = selector.get("matchExpressions", [])

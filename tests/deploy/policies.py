@@ -7,7 +7,7 @@ from itertools import pairwise
 from urllib.parse import urlsplit
 
 from monitoring.metrics import FAMILIES
-from tests.deploy.pods import Object, Pod, gateway_configuration, matches, name, of_kind, pods
+from tests.deploy.pods import Object, Pod, gateway_configuration, matches, name, of_kind, pods, trained_labels
 
 Findings = Iterator[str]
 SERVING = ("Deployment", "StatefulSet")
@@ -88,12 +88,12 @@ def secrets_stay_outside(objects: list[Object]) -> Findings:
 
 
 def selectors_match(objects: list[Object]) -> Findings:
-    there = pods(objects)
+    there = [pod.labels for pod in pods(objects)] + trained_labels(objects)
     for one in of_kind(objects, *SERVING):
         if not matches(one["spec"]["selector"], one["spec"]["template"]["metadata"]["labels"]):
             yield f"{name(one)}: does not select its own pods"
     for one, selector in _selectors_of_pods(objects):
-        if not any(matches(selector, pod.labels) for pod in there):
+        if not any(matches(selector, labels) for labels in there):
             yield f"{name(one)}: selects no pod"
     for one in of_kind(objects, "ServiceMonitor"):
         services = of_kind(objects, "Service")
