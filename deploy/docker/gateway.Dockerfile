@@ -21,7 +21,7 @@ RUN python -m venv /opt/graduand \
 
 FROM python:3.11.14-slim-bookworm
 COPY --from=build /opt/graduand /opt/graduand
-ENV PATH=/opt/graduand/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PATH=/opt/graduand/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
 USER 10001:10001
 WORKDIR /tmp
 EXPOSE 8080 8081

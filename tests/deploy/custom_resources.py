@@ -35,7 +35,9 @@ def _one_of(*values: str) -> Schema:
 SELECTOR = _fields(
     matchLabels=TEXTS,
     matchExpressions=_list(
-        _fields("key", "operator", key=TEXT, operator=_one_of("In", "NotIn", "Exists", "DoesNotExist"), values=_list(TEXT))
+        _fields(
+            "key", "operator", key=TEXT, operator=_one_of("In", "NotIn", "Exists", "DoesNotExist"), values=_list(TEXT)
+        )
     ),
 )
 RELABELING = _fields(
@@ -57,7 +59,9 @@ PROMETHEUS = _fields("type", "metadata", type=_one_of("prometheus"), metadata=_f
     "serverAddress", "query", "threshold", serverAddress=TEXT, query=TEXT, threshold=TEXT))  # fmt: skip
 CPU = _fields("type", "metricType", "metadata", type=_one_of("cpu", "memory"), metricType=_one_of("Utilization"),
               metadata=_fields("value", value=TEXT))  # fmt: skip
-CONTAINER_PATCH = _fields("name", name=TEXT, env=_list(ANYTHING), securityContext=ANYTHING, volumeMounts=_list(ANYTHING))
+CONTAINER_PATCH = _fields(
+    "name", name=TEXT, env=_list(ANYTHING), securityContext=ANYTHING, volumeMounts=_list(ANYTHING)
+)
 POD_PATCH = _fields(
     nodeSelector=TEXTS, tolerations=_list(ANYTHING), affinity=ANYTHING, securityContext=ANYTHING, volumes=_list(ANYTHING),
     serviceAccountName=TEXT, containers=_list(CONTAINER_PATCH), initContainers=_list(CONTAINER_PATCH),

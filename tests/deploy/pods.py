@@ -60,6 +60,14 @@ def pods(objects: list[Object]) -> list[Pod]:
     return [Pod(one, made["metadata"].get("labels", {}), made["spec"]) for one, made in templates]
 
 
+def replicas(objects: list[Object], workload: Object) -> int:
+    """How many pods a workload has at least: what it says, or its autoscaler."""
+    for one in of_kind(objects, "ScaledObject"):
+        if one["spec"]["scaleTargetRef"]["name"] == workload["metadata"]["name"]:
+            return int(one["spec"].get("minReplicaCount", 0))
+    return int(workload["spec"].get("replicas", 1))
+
+
 def trained_labels(objects: list[Object]) -> list[Mapping[str, str]]:
     """The labels that TrainJobs give to the pods of their runtime."""
     patches = [patch for one in of_kind(objects, "TrainJob") for patch in one["spec"]["runtimePatches"]]

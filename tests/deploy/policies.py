@@ -7,7 +7,7 @@ from itertools import pairwise
 from urllib.parse import urlsplit
 
 from monitoring.metrics import FAMILIES
-from tests.deploy.pods import Object, Pod, gateway_configuration, matches, name, of_kind, pods, trained_labels
+from tests.deploy.pods import Object, Pod, gateway_configuration, matches, name, of_kind, pods, replicas, trained_labels
 
 Findings = Iterator[str]
 SERVING = ("Deployment", "StatefulSet")
@@ -17,6 +17,8 @@ MOST_BYTES = 262_144
 AFTER_TOTAL_S = 5 + 15 + 5 + 5
 SECRET_NAMES = re.compile(r"KEY|TOKEN|PASSWORD|SECRET", re.IGNORECASE)
 SECRET_VALUES = re.compile(r"sk-[A-Za-z0-9]{8,}|AKIA[A-Z0-9]{12,}|hf_[A-Za-z0-9]{16,}|-----BEGIN [A-Z ]*PRIVATE KEY")
+# Of pods that another program makes: a Gateway's proxy, the picker of the Inference Extension.
+THEIR_LABELS = {"gateway.networking.k8s.io/gateway-name", "inferencepool"}
 METRIC = re.compile(r"\bgraduand_[a-z_]+")
 
 
@@ -107,8 +109,7 @@ def _selectors_of_pods(objects: list[Object]) -> Iterator[tuple[Object, Object]]
     for one in of_kind(objects, "PodDisruptionBudget", "InferencePool"):
         yield one, one["spec"]["selector"]
     for one in of_kind(objects, "NetworkPolicy"):
-        # The pods of another program's chart or controller are not among ours.
-        if not {"gateway.networking.k8s.io/gateway-name"} & one["spec"]["podSelector"].get("matchLabels", {}).keys():
+        if not THEIR_LABELS & one["spec"]["podSelector"].get("matchLabels", {}).keys():
             yield one, one["spec"]["podSelector"]
     for pod in pods(objects):
         for spread in pod.spec.get("topologySpreadConstraints", []):
@@ -160,7 +161,9 @@ def mounts_exist(objects: list[Object]) -> Findings:
             for mount in one.get("volumeMounts", []):
                 if mount["name"] not in volumes.keys() | templates:
                     yield f"{pod.name}: mounts {mount['name']}, which is no volume"
-            for key in [source["configMapRef"]["name"] for source in one.get("envFrom", []) if "configMapRef" in source]:
+            for key in [
+                source["configMapRef"]["name"] for source in one.get("envFrom", []) if "configMapRef" in source
+            ]:
                 if key not in maps:
                     yield f"{pod.name}: there is no ConfigMap {key}"
             yield from _files_exist(pod, one, volumes, maps)
@@ -203,17 +206,21 @@ def disruptions_are_bounded(objects: list[Object]) -> Findings:
     for pod in pods(objects):
         if pod.workload["kind"] not in SERVING:
             continue
-        budgets = [one for one in of_kind(objects, "PodDisruptionBudget") if matches(one["spec"]["selector"], pod.labels)]
+        budgets = [
+            one for one in of_kind(objects, "PodDisruptionBudget") if matches(one["spec"]["selector"], pod.labels)
+        ]
         if len(budgets) != 1 or budgets[0]["spec"].get("maxUnavailable") != 1:
             yield f"{pod.name}: needs one PodDisruptionBudget with maxUnavailable: 1"
-        if pod.workload["spec"].get("replicas", 1) > 1 and not pod.spec.get("topologySpreadConstraints"):
+        if replicas(objects, pod.workload) > 1 and not pod.spec.get("topologySpreadConstraints"):
             yield f"{pod.name}: its replicas may all be on one node"
 
 
 def network_is_closed(objects: list[Object]) -> Findings:
     policies = list(of_kind(objects, "NetworkPolicy"))
     for pod in pods(objects):
-        own = [one for one in policies if one["spec"]["podSelector"] and matches(one["spec"]["podSelector"], pod.labels)]
+        own = [
+            one for one in policies if one["spec"]["podSelector"] and matches(one["spec"]["podSelector"], pod.labels)
+        ]
         if not any("Ingress" in one["spec"]["policyTypes"] for one in own):
             yield f"{pod.name}: no NetworkPolicy says who may reach it"
         admin = {"admin", pod.ports.get("admin")} - {None}
@@ -243,7 +250,7 @@ def upstreams_exist(objects: list[Object]) -> Findings:
             pod = by_name.get(workload)
             if pod is None or pod.workload["spec"].get("serviceName") != service:
                 yield f"upstream {upstream}: there is no StatefulSet {workload} with the Service {service}"
-            elif int(ordinal) >= pod.workload["spec"].get("replicas", 1):
+            elif int(ordinal) >= replicas(objects, pod.workload):
                 yield f"upstream {upstream}: {workload} has no replica {ordinal}"
             elif parts.port not in pod.ports.values() or pod.labels.get("graduand.dev/upstream") != "true":
                 yield f"upstream {upstream}: the gateway cannot reach {parts.netloc}"
@@ -261,7 +268,7 @@ def disk_outlives_the_pod(objects: list[Object]) -> Findings:
             local = urlsplit(found[key]).scheme in ("file", "sqlite")
             if local and not any(path.startswith(mount + "/") for mount in kept):
                 yield f"{pod.name}: {key} is lost with the pod"
-        if found["state"].startswith("sqlite") and pod.workload["spec"]["replicas"] != 1:
+        if found["state"].startswith("sqlite") and replicas(objects, pod.workload) != 1:
             yield f"{pod.name}: replicas cannot share a SQLite file"
         cores = float(pod.spec["containers"][0]["resources"]["limits"]["cpu"])
         if found.get("workers", 1) > cores:
@@ -272,11 +279,16 @@ def scaling_fits(objects: list[Object]) -> Findings:
     workloads = {one["metadata"]["name"]: one for one in of_kind(objects, *SERVING)}
     families = {f"{family.name}_total" if family.kind == "counter" else family.name for family in FAMILIES}
     upstreams = gateway_configuration(objects).get("upstreams", {}).values()
-    listed = {workload: sum(f"//{workload}-" in url for one in upstreams for url in one["base_urls"]) for workload in workloads}
+    listed = {
+        workload: sum(f"//{workload}-" in url for one in upstreams for url in one["base_urls"])
+        for workload in workloads
+    }
     for one in of_kind(objects, "ScaledObject"):
         target = workloads.get(one["spec"]["scaleTargetRef"]["name"])
         if target is None or target["kind"] != one["spec"]["scaleTargetRef"].get("kind", "Deployment"):
             yield f"{name(one)}: there is nothing to scale"
+        elif "replicas" in target["spec"]:
+            yield f"{name(one)}: every apply would set {name(target)} back"
         most = one["spec"]["maxReplicaCount"]
         if target is not None and 0 < listed[target["metadata"]["name"]] != most:
             yield f"{name(one)}: {most} replicas at most, but the gateway's configuration lists another number"

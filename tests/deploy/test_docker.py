@@ -90,7 +90,9 @@ def test_every_package_of_the_wheel_is_copied() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     packages = {one.rstrip("*") for one in project["tool"]["setuptools"]["packages"]["find"]["include"]}
     for file in FILES:
-        copied = {source for source, target in re.findall(r"^COPY (\w+) (\w+)$", file.read_text(), re.M) if source == target}
+        copied = {
+            source for source, target in re.findall(r"^COPY (\w+) (\w+)$", file.read_text(), re.M) if source == target
+        }
         assert copied == packages
 
 
@@ -112,7 +114,9 @@ def test_images_and_manifests_agree() -> None:
     assert {version for _, version in used} == {project["version"]}
     for file, manifest in (("gateway", "base/gateway.yaml"), ("engine", "overlays/local/engine.yaml")):
         text = (DOCKER / f"{file}.Dockerfile").read_text()
-        [workload] = [one for one in yaml.safe_load_all((KUBERNETES / manifest).read_text()) if one["kind"] == "StatefulSet"]
+        [workload] = [
+            one for one in yaml.safe_load_all((KUBERNETES / manifest).read_text()) if one["kind"] == "StatefulSet"
+        ]
         spec = workload["spec"]["template"]["spec"]
         assert f"USER {spec['securityContext']['runAsUser']}:{spec['securityContext']['runAsGroup']}" in text
         [exposed] = re.findall(r"^EXPOSE (.+)", text, re.M)

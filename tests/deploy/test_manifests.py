@@ -92,7 +92,9 @@ def test_holds_to_the_policies(which: str) -> None:
 
 @pytest.mark.parametrize("which", OVERLAYS)
 def test_the_configuration_starts_the_gateway(which: str, tmp_path: Path) -> None:
-    [text] = [one["data"]["gateway.yaml"] for one in of_kind(rendered(which), "ConfigMap") if "gateway.yaml" in one["data"]]
+    [text] = [
+        one["data"]["gateway.yaml"] for one in of_kind(rendered(which), "ConfigMap") if "gateway.yaml" in one["data"]
+    ]
     if "redis" in text and "state_password" not in ConfigFile.model_fields:
         pytest.skip("this gateway keeps no state in Redis")
     secrets = re.findall(r"/run/secrets/\S+?(?=})", text)
@@ -114,7 +116,9 @@ def test_the_readme_says_how_to_make_every_secret(which: str) -> None:
     readme = (KUBERNETES / "README.md").read_text()
     for pod in pods(rendered(which)):
         volumes = [volume["secret"]["secretName"] for volume in pod.spec.get("volumes", []) if "secret" in volume]
-        sources = [one["secretRef"]["name"] for c in pod.containers for one in c.get("envFrom", []) if "secretRef" in one]
+        sources = [
+            one["secretRef"]["name"] for c in pod.containers for one in c.get("envFrom", []) if "secretRef" in one
+        ]
         keys = [one.get("valueFrom", {}) for c in pod.containers for one in c.get("env", [])]
         names = [one["secretKeyRef"]["name"] for one in keys if "secretKeyRef" in one]
         for secret in {*volumes, *sources, *names}:
@@ -125,7 +129,11 @@ def test_training_writes_what_vllm_serves() -> None:
     [run] = [yaml.safe_load(one["data"]["run.yaml"]) for one in of_kind(rendered("job"), "ConfigMap")]
     [vllm] = [pod for pod in pods(rendered("vllm")) if pod.labels["app.kubernetes.io/name"] == "vllm"]
     assert f"--model={run['base']}" in vllm.spec["containers"][0]["args"]
-    claims = [volume["persistentVolumeClaim"]["claimName"] for volume in vllm.spec["volumes"] if "persistentVolumeClaim" in volume]
+    claims = [
+        volume["persistentVolumeClaim"]["claimName"]
+        for volume in vllm.spec["volumes"]
+        if "persistentVolumeClaim" in volume
+    ]
     [job] = pods(rendered("job"))
     assert set(claims) <= {volume.get("persistentVolumeClaim", {}).get("claimName") for volume in job.spec["volumes"]}
     assert vllm.spec["securityContext"]["fsGroup"] == job.spec["securityContext"]["fsGroup"]

@@ -42,6 +42,10 @@ def _scaled(objects: list[Object], **changes: Any) -> None:
     objects.append({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": meta, "spec": spec})
 
 
+def _unset(objects: list[Object]) -> None:
+    del _object(objects, "StatefulSet", "vllm")["spec"]["replicas"]
+
+
 def _secret(objects: list[Object]) -> None:
     objects.append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x", "namespace": "graduand"}})
 
@@ -101,9 +105,10 @@ PLANTED: list[tuple[str, Mistake]] = [
     ("disk_outlives_the_pod", lambda o: _replace_in_configuration(o, "/var/lib/graduand/logs", "/tmp/logs")),
     ("disk_outlives_the_pod", lambda o: _object(o, "StatefulSet", "gateway")["spec"].update(replicas=2)),
     ("disk_outlives_the_pod", lambda o: _replace_in_configuration(o, "workers: 2", "workers: 8")),
-    ("scaling_fits", lambda o: _scaled(o, maxReplicaCount=5)),
-    ("scaling_fits", lambda o: _scaled(o, scaleTargetRef={"kind": "Deployment", "name": "vllm"})),
-    ("scaling_fits", lambda o: _scaled(o, triggers=[{"metadata": {"query": "sum(graduand_requests_flying)"}}])),
+    ("scaling_fits", lambda o: _scaled(o)),
+    ("scaling_fits", lambda o: _unset(o) or _scaled(o, maxReplicaCount=5)),
+    ("scaling_fits", lambda o: _unset(o) or _scaled(o, scaleTargetRef={"kind": "Deployment", "name": "vllm"})),
+    ("scaling_fits", lambda o: _unset(o) or _scaled(o, triggers=[{"metadata": {"query": "sum(graduand_requests_flying)"}}])),
     ("objects_are_small_and_single", lambda o: o.append(copy.deepcopy(o[-1]))),
     ("objects_are_small_and_single", lambda o: _object(o, "ConfigMap", "gateway")["data"].update(x="y" * 250_000)),
     ("objects_are_small_and_single", lambda o: _object(o, "Service", "vllm")["metadata"].pop("namespace")),
@@ -117,6 +122,13 @@ def test_a_planted_mistake_is_found(policy: str, mistake: Mistake) -> None:
     assert list(check(objects)) == []
     mistake(objects)
     assert list(check(objects))
+
+
+def test_an_autoscaler_that_fits_is_no_mistake() -> None:
+    objects = copy.deepcopy(_sound())
+    _unset(objects)
+    _scaled(objects, minReplicaCount=2)
+    assert [found for policy in policies.POLICIES for found in policy(objects)] == []
 
 
 def test_every_policy_has_a_mistake() -> None:
@@ -152,6 +164,8 @@ def test_what_training_runs_is_confined_too() -> None:
     [node] = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
     spec = node["template"]["spec"]["template"]["spec"]
     assert spec["securityContext"]["runAsNonRoot"] is True
-    assert {mount["name"] for mount in spec["containers"][0]["volumeMounts"]} == {one["name"] for one in spec["volumes"]}
+    assert {mount["name"] for mount in spec["containers"][0]["volumeMounts"]} == {
+        one["name"] for one in spec["volumes"]
+    }
     [plain] = [one for one in rendered("job") if one["kind"] == "Job"]
     assert job["spec"]["trainer"]["image"] == plain["spec"]["template"]["spec"]["containers"][0]["image"]
