@@ -4,22 +4,18 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from urllib.parse import urlsplit
 
-from monitoring.metrics import FAMILIES
-from tests.deploy.pods import Object, Pod, gateway_configuration, matches, name, of_kind, pods, replicas, trained_labels
+from tests.deploy import fitting
+from tests.deploy.pods import Object, Pod, matches, name, of_kind, pods, replicas, trained_labels
 
 Findings = Iterator[str]
 SERVING = ("Deployment", "StatefulSet")
 # `kubectl apply` remembers an object in an annotation, and annotations have a limit.
 MOST_BYTES = 262_144
-# The supervisor's own patience at the end: workers, the shipper, the admin plane; and some to spare.
-AFTER_TOTAL_S = 5 + 15 + 5 + 5
 SECRET_NAMES = re.compile(r"KEY|TOKEN|PASSWORD|SECRET", re.IGNORECASE)
 SECRET_VALUES = re.compile(r"sk-[A-Za-z0-9]{8,}|AKIA[A-Z0-9]{12,}|hf_[A-Za-z0-9]{16,}|-----BEGIN [A-Z ]*PRIVATE KEY")
 # Of pods that another program makes: a Gateway's proxy, the picker of the Inference Extension.
 THEIR_LABELS = {"gateway.networking.k8s.io/gateway-name", "inferencepool"}
-METRIC = re.compile(r"\bgraduand_[a-z_]+")
 
 
 def images_are_pinned(objects: list[Object]) -> Findings:
@@ -188,20 +184,6 @@ def _files_exist(pod: Pod, container: Object, volumes: dict[str, Object], maps: 
                 yield f"{pod.name}: the ConfigMap {source} has no {file}"
 
 
-def drains_have_time(objects: list[Object]) -> Findings:
-    routes = gateway_configuration(objects).get("routes", {}).values()
-    longest_s = max((route.get("timeouts", {}).get("total_s", 120) for route in routes), default=0)
-    for pod in pods(objects):
-        if pod.labels.get("app.kubernetes.io/name") != "gateway":
-            continue
-        before_s = pod.spec["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-        if before_s < 3:
-            yield f"{pod.name}: closes its port before the nodes know"
-        needed_s = before_s + longest_s + AFTER_TOTAL_S
-        if pod.spec.get("terminationGracePeriodSeconds", 30) < needed_s:
-            yield f"{pod.name}: is killed before its longest answer ends; it needs {needed_s} s"
-
-
 def disruptions_are_bounded(objects: list[Object]) -> Findings:
     for pod in pods(objects):
         if pod.workload["kind"] not in SERVING:
@@ -237,66 +219,6 @@ def network_is_closed(objects: list[Object]) -> Findings:
             yield f"{name(service)}: shows the admin port beside another or outside of the cluster"
 
 
-def upstreams_exist(objects: list[Object]) -> Findings:
-    """Every replica that the configuration names is a pod that is there, takes the port, and may be asked."""
-    by_name = {pod.workload["metadata"]["name"]: pod for pod in pods(objects)}
-    for upstream, section in gateway_configuration(objects).get("upstreams", {}).items():
-        for url in section["base_urls"]:
-            parts = urlsplit(url)
-            if parts.scheme == "https":
-                continue
-            replica, _, service = str(parts.hostname).partition(".")
-            workload, _, ordinal = replica.rpartition("-")
-            pod = by_name.get(workload)
-            if pod is None or pod.workload["spec"].get("serviceName") != service:
-                yield f"upstream {upstream}: there is no StatefulSet {workload} with the Service {service}"
-            elif int(ordinal) >= replicas(objects, pod.workload):
-                yield f"upstream {upstream}: {workload} has no replica {ordinal}"
-            elif parts.port not in pod.ports.values() or pod.labels.get("graduand.dev/upstream") != "true":
-                yield f"upstream {upstream}: the gateway cannot reach {parts.netloc}"
-
-
-def disk_outlives_the_pod(objects: list[Object]) -> Findings:
-    found = gateway_configuration(objects)
-    for pod in pods(objects):
-        if pod.labels.get("app.kubernetes.io/name") != "gateway":
-            continue
-        claimed = {one["metadata"]["name"] for one in pod.workload["spec"].get("volumeClaimTemplates", [])}
-        kept = [mount["mountPath"] for mount in pod.spec["containers"][0]["volumeMounts"] if mount["name"] in claimed]
-        for key in ("state", "logs"):
-            path = "/" + urlsplit(found[key]).path.lstrip("/")
-            local = urlsplit(found[key]).scheme in ("file", "sqlite")
-            if local and not any(path.startswith(mount + "/") for mount in kept):
-                yield f"{pod.name}: {key} is lost with the pod"
-        if found["state"].startswith("sqlite") and replicas(objects, pod.workload) != 1:
-            yield f"{pod.name}: replicas cannot share a SQLite file"
-        cores = float(pod.spec["containers"][0]["resources"]["limits"]["cpu"])
-        if found.get("workers", 1) > cores:
-            yield f"{pod.name}: {found['workers']} workers share {cores:g} cores"
-
-
-def scaling_fits(objects: list[Object]) -> Findings:
-    workloads = {one["metadata"]["name"]: one for one in of_kind(objects, *SERVING)}
-    families = {f"{family.name}_total" if family.kind == "counter" else family.name for family in FAMILIES}
-    upstreams = gateway_configuration(objects).get("upstreams", {}).values()
-    listed = {
-        workload: sum(f"//{workload}-" in url for one in upstreams for url in one["base_urls"])
-        for workload in workloads
-    }
-    for one in of_kind(objects, "ScaledObject"):
-        target = workloads.get(one["spec"]["scaleTargetRef"]["name"])
-        if target is None or target["kind"] != one["spec"]["scaleTargetRef"].get("kind", "Deployment"):
-            yield f"{name(one)}: there is nothing to scale"
-        elif "replicas" in target["spec"]:
-            yield f"{name(one)}: every apply would set {name(target)} back"
-        most = one["spec"]["maxReplicaCount"]
-        if target is not None and 0 < listed[target["metadata"]["name"]] != most:
-            yield f"{name(one)}: {most} replicas at most, but the gateway's configuration lists another number"
-        for trigger in one["spec"]["triggers"]:
-            unknown = set(METRIC.findall(trigger["metadata"].get("query", ""))) - families
-            yield from (f"{name(one)}: there is no metric {metric}" for metric in sorted(unknown))
-
-
 def objects_are_small_and_single(objects: list[Object]) -> Findings:
     for one in objects:
         if len(json.dumps(one)) > MOST_BYTES * 0.9:
@@ -309,6 +231,6 @@ def objects_are_small_and_single(objects: list[Object]) -> Findings:
 
 POLICIES: tuple[Callable[[list[Object]], Findings], ...] = (
     images_are_pinned, resources_are_bounded, servers_are_probed, pods_are_confined, secrets_stay_outside, selectors_match,
-    ports_exist, mounts_exist, drains_have_time, disruptions_are_bounded, network_is_closed, upstreams_exist,
-    disk_outlives_the_pod, scaling_fits, objects_are_small_and_single,
+    ports_exist, mounts_exist, fitting.drains_have_time, disruptions_are_bounded, network_is_closed, fitting.upstreams_exist,
+    fitting.disk_outlives_the_pod, fitting.scaling_fits, objects_are_small_and_single, fitting.adapters_are_shared,
 )  # fmt: skip

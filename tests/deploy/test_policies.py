@@ -109,6 +109,8 @@ PLANTED: list[tuple[str, Mistake]] = [
     ("scaling_fits", lambda o: _unset(o) or _scaled(o, maxReplicaCount=5)),
     ("scaling_fits", lambda o: _unset(o) or _scaled(o, scaleTargetRef={"kind": "Deployment", "name": "vllm"})),
     ("scaling_fits", lambda o: _unset(o) or _scaled(o, triggers=[{"metadata": {"query": "sum(graduand_requests_flying)"}}])),
+    ("adapters_are_shared", lambda o: _container(o, "vllm")["volumeMounts"][0].update(mountPath="/data")),
+    ("adapters_are_shared", lambda o: _container(o)["volumeMounts"].pop(0)),
     ("objects_are_small_and_single", lambda o: o.append(copy.deepcopy(o[-1]))),
     ("objects_are_small_and_single", lambda o: _object(o, "ConfigMap", "gateway")["data"].update(x="y" * 250_000)),
     ("objects_are_small_and_single", lambda o: _object(o, "Service", "vllm")["metadata"].pop("namespace")),
@@ -118,7 +120,7 @@ PLANTED: list[tuple[str, Mistake]] = [
 @pytest.mark.parametrize(("policy", "mistake"), PLANTED, ids=[f"{name}-{n}" for n, (name, _) in enumerate(PLANTED)])
 def test_a_planted_mistake_is_found(policy: str, mistake: Mistake) -> None:
     objects = copy.deepcopy(_sound())
-    check = getattr(policies, policy)
+    [check] = [one for one in policies.POLICIES if one.__name__ == policy]
     assert list(check(objects)) == []
     mistake(objects)
     assert list(check(objects))
