@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from gateway.dataplane.trace import Trace
 from gateway.routing import Decision
 
 SCHEMA_VERSION = 1
@@ -62,9 +63,9 @@ def record(
     adapter: str | None, teacher_model: str, served_model: str | None, status: int, request_body: bytes | None,
     request: dict[str, Any], response_json: str | None, stream: bool, completed: bool, client_disconnected: bool,
     bytes_released: int, timings: dict[str, float | None], usage: dict[str, Any], attempts: list[dict[str, Any]],
-    error: str | None, client: int,
+    error: str | None, client: int, cost: float | None = None, trace: Trace | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Assemble one record; times in `timings` are milliseconds."""
+    """Assemble one record; times in `timings` are milliseconds, `cost` is dollars, None without a declared price."""
     return {
         "schema_version": SCHEMA_VERSION,
         "id": id,
@@ -97,8 +98,13 @@ def record(
         "bytes_released_before_verdict": bytes_released,
         "timings": timings,
         "usage": usage,
+        "cost": cost,
         "attempts": attempts,
         "error": error,
         "client": client,
         "sampling_prob": 1.0,
+        "trace_id": None if trace is None else trace.trace_id,
+        "span_id": None if trace is None else trace.span_id or None,
+        "parent_span_id": None if trace is None else trace.parent_id,
+        "trace_sampled": trace is not None and trace.sampled,
     }

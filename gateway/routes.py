@@ -6,6 +6,8 @@ Plain frozen data with a JSON form, because the supervisor hands it to the worke
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from monitoring.prices import Price
+
 MODES = ("teacher", "shadow", "canary", "hybrid", "student")
 
 
@@ -27,13 +29,17 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A set of replicas that serve the same models. `api_key` never leaves the process but towards them."""
+    """A set of replicas that serve the same models. `api_key` never leaves the process but towards them.
+
+    `gpu_hour` is what one replica costs an hour, in dollars.
+    """
 
     name: str
     kind: str
     replicas: tuple[Replica, ...]
     api_key: str | None = field(default=None, repr=False)
     ca_file: str | None = None
+    gpu_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Tracing:
+    """Where spans go (the whole URL), and which share of traces."""
+
+    url: str
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One model name that clients ask for, and who answers it. Weights are in basis points (hundredths of a percent).
 
@@ -124,6 +138,8 @@ class Settings:
     routes: dict[str, Route]
     client_keys: tuple[str, ...] | None = field(default=None, repr=False)
     limits: Limits = Limits()
+    prices: dict[str, Price] = field(default_factory=dict)
+    tracing: Tracing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +167,8 @@ def settings_from_json(data: dict[str, Any]) -> Settings:
             "routes": {name: _route(one) for name, one in data["routes"].items()},
             "client_keys": None if keys is None else tuple(keys),
             "limits": Limits(**data["limits"]),
+            "prices": {model: Price(**price) for model, price in data["prices"].items()},
+            "tracing": None if data["tracing"] is None else Tracing(**data["tracing"]),
         }
     )
 

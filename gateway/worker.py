@@ -53,11 +53,13 @@ class Worker:
         self._log = LogWriter(local_path(settings.logs), name=f"w{number}-{os.getpid()}")
         self._plane = Plane(
             self._watcher.first(),
-            Fleet(settings.upstreams, self._loop),
+            Fleet(settings.upstreams, self._loop, settings.workers),
             ClientKeys(settings.client_keys),
             self._limits(settings),
             Metrics(SeriesFile(run_folder / f"worker-{number}.series")),
             self._log,
+            settings.prices,
+            settings.tracing,
         )
         self._stopping = asyncio.Event()
         self._longest_s = _longest(settings)
@@ -174,7 +176,9 @@ class Worker:
 
     def _reconfigure(self, settings: Settings) -> None:
         plane = self._plane
-        plane.configure(settings.upstreams, ClientKeys(settings.client_keys), self._limits(settings))
+        plane.configure(
+            settings.upstreams, ClientKeys(settings.client_keys), self._limits(settings), settings.prices
+        )
         for connection in self._connections:
             connection.authorized = None
         self._longest_s = _longest(settings)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gateway import record
-from gateway.dataplane import answers, failures, hybrid, lorax, wire
+from gateway.dataplane import answers, failures, hybrid, lorax, trace, wire
 from gateway.dataplane.asking import ClientGone, Question
 from gateway.dataplane.client import Call
 from gateway.dataplane.failures import Failure, UpstreamFailed
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # Held back of a stream with `release: window`: enough for a fallback to stay possible while an answer begins.
 WINDOW_BYTES = 4096
-FORWARDED_HEADERS = (b"openai-beta", b"traceparent", b"tracestate")
+FORWARDED_HEADERS = (b"openai-beta", b"tracestate")
 # Bodies of requests without a right to be served are not kept: nobody may fill the disk for free.
 UNLOGGED = (401, 429)
 NOBODY = Decision(TEACHER, "unrouted", 1.0, 0, False, False)
@@ -65,6 +65,7 @@ class Exchange:
         "_status",
         "_stream",
         "_targets",
+        "_trace",
         "_usage",
         "_whole",
         "asked",
@@ -97,6 +98,7 @@ class Exchange:
         self._call: Call | None = None
         self._scorer: Scorer | None = None
         self._deferred = False
+        self._trace: trace.Trace | None = None
         self.asked: list[Question] = []
         self._fiber: Fiber | None = None
 
@@ -134,6 +136,8 @@ class Exchange:
 
     async def _serve(self) -> None:
         plane, request = self._plane, self._request
+        context, tracing = request.headers.get(b"traceparent"), plane.tracing
+        self._trace = trace.read(context) if tracing is None else trace.begin(context, tracing.share)
         self._client = plane.admit(self._connection, request)
         data = self._data = wire.parse(request.body, self._endpoint)
         targets = self._targets = plane.routes.get(data["model"])
@@ -176,6 +180,7 @@ class Exchange:
         try:
             await asker.ask(self._question(targets, student), self._taker)
             if self._deferred:
+                self._set_aside(self.asked[-1])
                 self._reason, self._arm = DEFERRED, TEACHER
                 await asker.ask(self._question(targets, targets.teacher), self._taker)
         except UpstreamFailed as error:
@@ -191,9 +196,10 @@ class Exchange:
     def _question(self, targets: RouteTargets, target: Target) -> Question:
         route, request = targets.route, self._request
         question = self._plane.question(
-            route, target, self._endpoint, request.body, self._data, headers=_forwarded(request, self._id),
+            route, target, self._endpoint, request.body, self._data,
+            headers=_forwarded(request, self._id, traced=self._plane.tracing is not None),
             stop_at=self._began + route.timeouts.total_s, retries=route.retries,
-            logprobs=self._scorer is not None and target.arm == STUDENT,
+            logprobs=self._scorer is not None and target.arm == STUDENT, trace=self._span,
         )  # fmt: skip
         self.asked.append(question)
         return question
@@ -212,7 +218,7 @@ class Exchange:
         model = data.get("model")
         self._served_model = model if type(model) is str else None
         if self._scorer is not None and question.target.arm == STUDENT:
-            if self._defers(question, data):
+            if self._defers(data):
                 return
             released = answers.without_logprobs(released, hybrid.wanted(self._data, self._endpoint))
         if self._endpoint.lorax:
@@ -258,22 +264,23 @@ class Exchange:
         finally:
             self._take_over(reader)
         if judged:
-            if self._defers(question, reader.assembly.answer()):
+            if self._defers(reader.assembly.answer()):
                 return
             self._first_at = self._plane.clock()
         await self._release(question, call, b"".join(held) + end)
         self._whole = True
         self._connection.end_stream()
 
-    def _defers(self, question: Question, answer: dict[str, Any]) -> bool:
+    def _defers(self, answer: dict[str, Any]) -> bool:
         """Whether the teacher is to answer instead, because the student is not confident enough; nothing is released."""
         scorer = self._scorer
         self._deferred = scorer is None or not scorer.confident(answer, self._plane.wall())
-        if self._deferred:
-            self._plane.log.append(self._deferred_record(question))
-            self._answer = self._served_model = self._first_at = None
-            self._usage, self._pieces = None, 0
         return self._deferred
+
+    def _set_aside(self, question: Question) -> None:
+        self._plane.log.append(self._deferred_record(question))
+        self._answer = self._served_model = self._first_at = None
+        self._usage, self._pieces = None, 0
 
     async def _release(self, question: Question, call: Call, data: bytes) -> None:
         if not data:
@@ -336,6 +343,11 @@ class Exchange:
         return self._targets.route.name if self._targets is not None else "unknown"
 
     @property
+    def _span(self) -> trace.Trace | None:
+        """The trace if spans are made of it; else a client's context is only passed on and logged."""
+        return self._trace if self._plane.tracing is not None else None
+
+    @property
     def _adapter(self) -> str | None:
         return self.asked[-1].target.model if self._arm == STUDENT and self.asked else None
 
@@ -360,13 +372,24 @@ class Exchange:
             now - began, None if first_at is None else first_at - began, None if sent_at is None else sent_at - began
         )
         usage = record.usage_of(self._usage, self._pieces, len(self._request.body), completed=self._whole)
-        if self._whole or self._pieces:
+        answered = self._whole or self._pieces > 0
+        if answered:
             meter.used(usage["prompt_tokens"], usage["completion_tokens"])
             plane.spend(self._client, usage["prompt_tokens"] + usage["completion_tokens"])
+            if self._stream and first_at is not None and usage["completion_tokens"] > 1:
+                meter.paced((now - first_at) / (usage["completion_tokens"] - 1))
+        if self._error is not None and targets is not None:
+            plane.metrics.add(m.ERRORS, (self._route_name, self._arm, self._error))
+        cost = plane.costs.charge(
+            self._route_name, self.asked[1:] if self._deferred else self.asked, usage, self._usage, "served",
+            answered=answered,
+        )  # fmt: skip
+        if targets is not None and self._whole and self._arm == STUDENT:
+            plane.costs.avoided(targets, usage)
         if self._reason.startswith("fallback:"):
             plane.metrics.add(m.FALLBACKS, (self._route_name, self._reason[9:]))
         timings = {"overhead_ms": _ms(sent_at, began), "ttft_ms": _ms(first_at, began), "total_ms": _ms(now, began)}
-        plane.log.append(self._record(usage, timings))
+        plane.log.append(self._record(usage, timings, cost))
         decision = self._decision
         # After a fallback the other arm has been asked already, and failed.
         if targets is not None and self._whole and decision.shadow and self._arm == decision.arm:
@@ -374,10 +397,12 @@ class Exchange:
             if target is not None:
                 body, data = self._request.body, self._data
                 plane.shadower.offer(
-                    Copy(targets, target, self._endpoint, body, data, self._id, decision, self._client)
+                    Copy(targets, target, self._endpoint, body, data, self._id, decision, self._client, self._span)
                 )
 
-    def _record(self, usage: dict[str, Any], timings: dict[str, float | None]) -> dict[str, Any]:
+    def _record(
+        self, usage: dict[str, Any], timings: dict[str, float | None], cost: float | None
+    ) -> dict[str, Any]:
         targets = self._targets
         return record.record(
             id=self._id, parent_id=None, role="served", route=self._route_name, endpoint=self._endpoint.path,
@@ -387,12 +412,14 @@ class Exchange:
             request=self._data, response_json=self._answer, stream=self._stream, completed=self._whole,
             client_disconnected=self._gone, bytes_released=self._released, timings=timings, usage=usage,
             attempts=[one for question in self.asked for one in question.attempts], error=self._error,
-            client=self._client,
+            client=self._client, cost=cost, trace=self._trace,
         )  # fmt: skip
 
     def _deferred_record(self, question: Question) -> dict[str, Any]:
         """The student's answer that was not confident enough: paid for, and never seen by the client."""
         targets, now = self._targets, self._plane.clock()
+        usage = record.usage_of(self._usage, self._pieces, len(self._request.body), completed=True)
+        cost = self._plane.costs.charge(self._route_name, [question], usage, self._usage, "deferred", answered=True)
         return record.record(
             id=record.new_id(), parent_id=self._id, role="deferred", route=self._route_name,
             endpoint=self._endpoint.path, decision=self._decision, arm=STUDENT, reason=DEFERRED,
@@ -401,8 +428,8 @@ class Exchange:
             response_json=self._answer, stream=self._stream, completed=True, client_disconnected=False,
             bytes_released=0,
             timings={"overhead_ms": None, "ttft_ms": None, "total_ms": _ms(now, self._began)},
-            usage=record.usage_of(self._usage, self._pieces, len(self._request.body), completed=True),
-            attempts=list(question.attempts), error=None, client=self._client,
+            usage=usage, attempts=list(question.attempts), error=None, client=self._client, cost=cost,
+            trace=None if self._span is None else self._span.child(),
         )  # fmt: skip
 
 
@@ -428,8 +455,11 @@ def _unknown_model(model: str, routes: Mapping[str, object]) -> RequestError:
     return RequestError(404, f"there is no model {shown!r} here.{hint}", param="model", code="model_not_found")
 
 
-def _forwarded(request: Request, request_id: str) -> bytes:
+def _forwarded(request: Request, request_id: str, *, traced: bool) -> bytes:
     lines = b"x-request-id: %b\r\n" % request_id.encode()
+    context = None if traced else request.headers.get(b"traceparent")
+    if context is not None:  # where spans are made, each attempt has a context of its own
+        lines += b"traceparent: %b\r\n" % context
     for name in FORWARDED_HEADERS:
         value = request.headers.get(name)
         if value is not None:
