@@ -69,7 +69,10 @@ class Supervisor:
         self.listen_url = _url(address)
         self.admin_url = _url(admin.getsockname()[:2])
         self._children = [self._child("gateway.admin_process", "admin", admin)]
-        self._children += [Child("controller", [sys.executable, "-m", "gateway.control.process", "{}"], ())]
+        folder = json.dumps({"run_folder": str(self._run_folder), "began": time.time()})
+        self._children += [Child("controller", [sys.executable, "-m", "gateway.control.process", folder], ())]
+        if self._settings.tracing is not None:
+            self._children += [Child("tracer", [sys.executable, "-m", "gateway.telemetry.tracer", folder], ())]
         self._children += [
             self._child("gateway.worker", f"worker {number}", listener, number=number)
             for number, listener in enumerate(listeners)
@@ -138,7 +141,7 @@ class Supervisor:
         except ConfigError as error:
             logger.error("the configuration was not reloaded, the old one stays in force: %s", error)
             return
-        fixed = [key for key in ("listen", "admin", "workers", "state", "logs") if _differs(key, new, self._settings)]
+        fixed = [key for key in ("listen", "admin", "workers", "state", "logs", "tracing") if _differs(key, new, self._settings)]
         if fixed:
             logger.error("the configuration was not reloaded: a change of %s needs a restart", ", ".join(fixed))
             return
@@ -158,11 +161,12 @@ class Supervisor:
         # What connects from now on is refused at once instead of waiting for a worker that will not come.
         for listener in self._sockets[1:]:
             listener.close()
-        # The admin plane goes last, so that metrics can be read while workers drain.
-        admin, *others = self._children
+        # The admin plane goes last, so that metrics can be read while workers drain; the tracer, so that it sees the end.
+        last = [child for child in self._children if child.name in ("admin", "tracer")]
+        others = [child for child in self._children if child not in last]
         longest_s = max(route.timeouts.total_s for route in self._settings.routes.values())
         _terminate(others, longest_s + GRACE_S)
-        _terminate([admin], GRACE_S)
+        _terminate(last, GRACE_S)
         self._sockets[0].close()
         for file in self._run_folder.iterdir():
             file.unlink()

@@ -16,7 +16,7 @@ from gateway.control.gather import PAIR_WITHIN_S, Gatherer
 from gateway.control.rows import Row
 from gateway.control.store import LEASE_S, LeaseLost, RolloutStore
 from gateway.control.tail import Batch, Line
-from gateway.routes import Settings
+from gateway.routes import Route, Settings
 from rollout.evidence import Evidence
 from rollout.machine import decide
 from rollout.state import Phase
@@ -71,6 +71,14 @@ class Controller:
         except LeaseLost:
             return False
         return moved or batch.more
+
+    def standing(self) -> tuple[Mapping[str, Route], list[Row]] | None:
+        """The routes as they are served and each one's newest rollout; None while another controller leads."""
+        holder, _, until = self._store.lease()
+        if holder != self._holder and not self._store.lease_over(until, self._clock()):
+            return None
+        routes = self._store.state.table(self.settings.routes).routes
+        return routes, [row for name in routes for row in self._store.rows(route=name, limit=1)]
 
     def _lead(self, now: float, *, renew: bool) -> None:
         holder, token, until = self._store.lease()

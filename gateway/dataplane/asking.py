@@ -187,7 +187,7 @@ class Asker:
         outcome = "ok" if whole else failure.cause
         self._metrics.add(ATTEMPTS, (target.upstream_name, outcome))
         took_ms = round((now - began) * 1000, 3)
-        attempt = {
+        attempt: dict[str, Any] = {
             "upstream": target.upstream_name,
             "arm": target.arm,
             "replica": replica.url,
@@ -195,6 +195,7 @@ class Asker:
             "ms": took_ms,
         }
         if question.trace is not None:
+            attempt["model"] = target.model
             attempt["span_id"] = question.span_id
             attempt["ended_at"] = self._wall()
         question.attempts.append(attempt)
