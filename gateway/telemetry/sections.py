@@ -16,6 +16,13 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _exporter_installed() -> bool:
+    try:
+        return all(find_spec(name) for name in ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"))
+    except ModuleNotFoundError:
+        return False
+
+
 class PriceSection(_Section):
     """Dollars for a million tokens of one model."""
 
@@ -42,7 +49,7 @@ class TracingSection(_Section):
             found.append(f"tracing.endpoint: {self.endpoint!r} is not a URL such as http://127.0.0.1:4318")
         if parts.username or parts.password:
             found.append("tracing.endpoint: a key belongs into OTEL_EXPORTER_OTLP_HEADERS, not into the URL")
-        if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
+        if not _exporter_installed():
             found.append("tracing: needs packages that are not installed; run pip install 'graduand[otel]'")
         return found
 
