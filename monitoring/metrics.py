@@ -105,6 +105,9 @@ GPU_DOLLARS = Family(
     "graduand_gpu_dollars", "counter", "What upstreams paid by the hour have cost by the clock, busy or idle.",
     ("upstream",),
 )  # fmt: skip
+GPU_USED = Family(
+    "graduand_gpu_used_dollars", "counter", "The part of graduand_gpu_dollars that requests were charged.", ("upstream",)
+)
 
 # What the leading controller knows about routes and rollouts.
 SHARE = Family("graduand_share", "gauge", "Share of units that an arm answers, 0 to 1.", ("route", "arm"))
@@ -181,7 +184,7 @@ TRACES = Family(
 FAMILIES = (
     REQUESTS, DURATION, FIRST_TOKEN, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS, FALLBACKS, ATTEMPTS, SHADOWS, UNIT_MISSING,
     REJECTED, LOG_RECORDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING,
-    ERRORS, PER_TOKEN, COST, AVOIDED, SAVED, GPU_DOLLARS,
+    ERRORS, PER_TOKEN, COST, AVOIDED, SAVED, GPU_DOLLARS, GPU_USED,
     SHARE, AGREEMENT, AGREEMENT_LOWER, AGREEMENT_UPPER, ROLLOUT_PHASE, ROLLOUT_EVIDENCE, ROLLOUT_THRESHOLD,
     ROLLOUT_STEP_AGE, ADAPTER_WANTED, ADAPTER_RESIDENT, ENGINE_REPLICAS, ENGINE_UP, ENGINE_RUNNING, ENGINE_WAITING,
     ENGINE_CACHE, ENGINE_ADAPTERS, ENGINE_ADAPTERS_BUSY, ENGINE_ADAPTER_SLOTS, ENGINE_TOKENS, ENGINE_FIRST_TOKEN,

@@ -35,6 +35,7 @@ class Costs:
                 dollars = _by_tokens(target, usage, raw) if used else 0.0
             elif target.upstream.by_hour:
                 dollars = question.gpu_dollars
+                self._metrics.add(m.GPU_USED, (target.upstream_name,), dollars)
             else:
                 continue
             adapter = target.model if target.arm == STUDENT else ""
