@@ -1,0 +1,32 @@
+"""Does every record reach its place, and do the state store and the traces?"""
+
+from monitoring.grafana.panels import Board, Panel, Query, rate
+
+RECORDS = (
+    Panel("Records", "What became of log records; anything but written is a loss.",
+          (Query(rate("graduand_log_records", "outcome", ""), "{{outcome}}"),), "wps", span=8,
+          runbooks=("GraduandLogRecordsLost",)),
+    Panel("Not yet on disk", "Bytes that wait in the workers' memory.",
+          (Query("graduand_log_pending_bytes", "waiting"),), "bytes", span=8, runbooks=("GraduandLogRecordsLost",)),
+    Panel("Not yet at its target", "Age of the oldest record that is on this disk only.",
+          (Query("max(graduand_log_lag_seconds)", "lag"),), "s", span=8, limits=(300, 900), runbooks=("GraduandLogLag",)),
+    Panel("Parts", "Parts of the log sealed, uploaded, failed and deleted.",
+          (Query(rate("graduand_log_parts", "outcome", ""), "{{outcome}}"),), "ops", span=8,
+          runbooks=("GraduandLogUploadsFailing",)),
+    Panel("Waiting on disk", "Bytes of log that wait for their upload.",
+          (Query("max(graduand_log_waiting_bytes)", "waiting"),), "bytes", span=8, runbooks=("GraduandLogSpoolGrowing",)),
+    Panel("Redacted and told", "Redactions before anything was written, and feedback that came in.",
+          (Query(rate("graduand_redactions", "route", ""), "{{route}} redacted"),
+           Query(rate("graduand_feedback", "route, outcome", ""), "{{route}} feedback {{outcome}}")), "ops", span=8),
+)  # fmt: skip
+BESIDE = (
+    Panel("State store", "1 while it can be reached.", (Query("min(graduand_state_up)", "reached"),), "short", most=1,
+          span=8, runbooks=("GraduandStateStoreAway",)),
+    Panel("Last read of the state store", "How old what processes know of it is, at most.",
+          (Query("max(graduand_state_age_seconds)", "age"),), "s", span=8, limits=(10, 60),
+          runbooks=("GraduandStateStoreAway",)),
+    Panel("Traces", "Records made spans and exported, failed at the receiver, or dropped because the tracer was behind.",
+          (Query(rate("graduand_traces", "outcome", ""), "{{outcome}}"),), "ops", span=8),
+)  # fmt: skip
+
+BOARD = Board("graduand-log", "Graduand: log", __doc__, (), (("Records", RECORDS), ("Beside it", BESIDE)))
