@@ -141,7 +141,11 @@ class Supervisor:
         except ConfigError as error:
             logger.error("the configuration was not reloaded, the old one stays in force: %s", error)
             return
-        fixed = [key for key in ("listen", "admin", "workers", "state", "logs", "tracing") if _differs(key, new, self._settings)]
+        fixed = [
+            key
+            for key in ("listen", "admin", "workers", "state", "logs", "tracing")
+            if _differs(key, new, self._settings)
+        ]
         if fixed:
             logger.error("the configuration was not reloaded: a change of %s needs a restart", ", ".join(fixed))
             return

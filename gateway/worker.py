@@ -176,9 +176,7 @@ class Worker:
 
     def _reconfigure(self, settings: Settings) -> None:
         plane = self._plane
-        plane.configure(
-            settings.upstreams, ClientKeys(settings.client_keys), self._limits(settings), settings.prices
-        )
+        plane.configure(settings.upstreams, ClientKeys(settings.client_keys), self._limits(settings), settings.prices)
         for connection in self._connections:
             connection.authorized = None
         self._longest_s = _longest(settings)

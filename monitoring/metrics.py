@@ -106,7 +106,10 @@ GPU_DOLLARS = Family(
     ("upstream",),
 )  # fmt: skip
 GPU_USED = Family(
-    "graduand_gpu_used_dollars", "counter", "The part of graduand_gpu_dollars that requests were charged.", ("upstream",)
+    "graduand_gpu_used_dollars",
+    "counter",
+    "The part of graduand_gpu_dollars that requests were charged.",
+    ("upstream",),
 )
 
 # What the leading controller knows about routes and rollouts.
@@ -148,9 +151,7 @@ ADAPTER_RESIDENT = Family(
 )  # fmt: skip
 ENGINE_REPLICAS = Family("graduand_engine_replicas", "gauge", "Replicas configured.", ("upstream",))
 ENGINE_UP = Family("graduand_engine_up", "gauge", "Replicas whose metrics could be read.", ("upstream",))
-ENGINE_RUNNING = Family(
-    "graduand_engine_requests_running", "gauge", "Requests in the engines' batches.", ("upstream",)
-)
+ENGINE_RUNNING = Family("graduand_engine_requests_running", "gauge", "Requests in the engines' batches.", ("upstream",))
 ENGINE_WAITING = Family(
     "graduand_engine_requests_waiting", "gauge", "Requests that wait for room in a batch.", ("upstream",)
 )

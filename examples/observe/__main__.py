@@ -23,7 +23,7 @@ from examples.observe.world import World
 DASHBOARDS = Path(__file__).parents[2] / "monitoring" / "grafana" / "dashboards"
 LOOK_AT = {
     "who answers": "sum by (route, arm) (rate(graduand_requests_total[30s]))",
-    "agreement and its band": 'graduand_agreement or graduand_agreement_lower or graduand_agreement_upper',
+    "agreement and its band": "graduand_agreement or graduand_agreement_lower or graduand_agreement_upper",
     "evidence and what is asked": "graduand_rollout_evidence or graduand_rollout_evidence_threshold",
     "dollars an hour": "graduand_net_saved:dollars_per_hour",
     "errors by cause": "sum by (route, outcome) (rate(graduand_request_errors_total[30s]))",
@@ -39,7 +39,9 @@ def main() -> int:
     parser.add_argument("--for", type=float, dest="seconds", metavar="SECONDS", help="end after so long")
     parser.add_argument("--demo", action="store_true", help="run `make demo` under Prometheus")
     parser.add_argument("--gateway", metavar="HOST:PORT", help="scrape the admin plane of a running gateway")
-    parser.add_argument("--no-engine", action="store_true", help="leave the embedded engine out: quicker, needs no torch")
+    parser.add_argument(
+        "--no-engine", action="store_true", help="leave the embedded engine out: quicker, needs no torch"
+    )
     parser.add_argument("--folder", type=Path, default=Path("graduand-data/observe"), help="where its files go")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
@@ -104,7 +106,9 @@ def _scrape(folder: Path, admin: str, seconds: float | None) -> None:
 
 
 def _where_to_look(url: str, admin: str) -> None:
-    console.print(f"\n[bold]Look at[/bold] (scraped every second)\n  {url}/classic/alerts   alerts, and which of them fire")
+    console.print(
+        f"\n[bold]Look at[/bold] (scraped every second)\n  {url}/classic/alerts   alerts, and which of them fire"
+    )
     for what, query in LOOK_AT.items():
         link = f"{url}/classic/graph?g0.range_input=5m&g0.tab=0&g0.expr={quote(query)}"
         console.print(f"  {what}: [link={link}]{link}[/link]")

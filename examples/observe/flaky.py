@@ -8,7 +8,11 @@ from typing import Any
 from examples.demo.tickets import QUEUE
 
 # Of each ten requests: one error, one overload, one answer that is no JSON.
-FAULTS = {3: (500, b'{"error": {"message": "out of memory"}}'), 6: (429, b'{"error": {"message": "busy"}}'), 8: (200, b"{")}
+FAULTS = {
+    3: (500, b'{"error": {"message": "out of memory"}}'),
+    6: (429, b'{"error": {"message": "busy"}}'),
+    8: (200, b"{"),
+}
 HEAD = {"id": "x", "created": 0, "model": "flaky"}
 USAGE = {"prompt_tokens": 60, "completion_tokens": 1, "total_tokens": 61}
 

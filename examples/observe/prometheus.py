@@ -28,7 +28,9 @@ def binary(name: str) -> str:
     unpacked = UNPACKED / "usr" / "bin" / name
     found = shutil.which(name) or (str(unpacked) if unpacked.exists() else None)
     if found is None:
-        raise NoPrometheus(f"{name} was not found; `make prometheus` fetches it, or see https://prometheus.io/download/")
+        raise NoPrometheus(
+            f"{name} was not found; `make prometheus` fetches it, or see https://prometheus.io/download/"
+        )
     return found
 
 
@@ -50,7 +52,11 @@ class Prometheus:
             command.append(f"--web.local-assets={assets}/")
         with (folder / "prometheus.log").open("wb") as output:
             self._process = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, env={**os.environ, "GOMAXPROCS": "1"}
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, "GOMAXPROCS": "1"},
             )
         self._client = httpx.Client(base_url=self.url, timeout=20, trust_env=False)
 

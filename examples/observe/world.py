@@ -155,7 +155,9 @@ def _recorded(tickets: list[Ticket]) -> list[Json]:
             right = task.answer(ticket)
             says = source.choice(task.labels) if source.random() < WRONG else right
             for model, answer in ((TEACHER, right), (STUDENT, says)):
-                lines.append({"model": model, "messages": task.messages(ticket), "answer": _spoken(task, answer, model)})
+                lines.append(
+                    {"model": model, "messages": task.messages(ticket), "answer": _spoken(task, answer, model)}
+                )
     return lines
 
 

@@ -400,9 +400,7 @@ class Exchange:
                     Copy(targets, target, self._endpoint, body, data, self._id, decision, self._client, self._span)
                 )
 
-    def _record(
-        self, usage: dict[str, Any], timings: dict[str, float | None], cost: float | None
-    ) -> dict[str, Any]:
+    def _record(self, usage: dict[str, Any], timings: dict[str, float | None], cost: float | None) -> dict[str, Any]:
         targets = self._targets
         return record.record(
             id=self._id, parent_id=None, role="served", route=self._route_name, endpoint=self._endpoint.path,

@@ -52,9 +52,7 @@ def _alerts() -> of.AnnotationQuery:
 
 def _variable(variable: Variable) -> of.QueryVariable:
     made = of.QueryVariable(variable.name).label(variable.label).query(variable.query).datasource(SOURCE)
-    made = made.refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(
-        dashboard.VariableSort.ALPHABETICAL_ASC
-    )
+    made = made.refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(dashboard.VariableSort.ALPHABETICAL_ASC)
     if not variable.many:
         return made
     everything = dashboard.VariableOption(text="All", value="$__all", selected=True)
@@ -62,7 +60,7 @@ def _variable(variable: Variable) -> of.QueryVariable:
 
 
 def _panel(panel: Panel) -> AnyPanel:
-    made = {"stat": _stat, "table": _table}.get(panel.kind, _lines)(panel)
+    made: AnyPanel = _stat(panel) if panel.kind == "stat" else _table(panel) if panel.kind == "table" else _lines(panel)
     made = made.title(panel.title).description(panel.description).datasource(SOURCE)
     made = made.unit(panel.unit).span(panel.span).height(panel.height)
     if panel.runbooks:
@@ -77,7 +75,9 @@ def _panel(panel: Panel) -> AnyPanel:
 
 
 def _target(query: Query, ref: str, *, instant: bool) -> prometheus.Dataquery:
-    made = prometheus.Dataquery().expr(query.expr).ref_id(ref).legend_format(query.legend or "__auto").datasource(SOURCE)
+    made = (
+        prometheus.Dataquery().expr(query.expr).ref_id(ref).legend_format(query.legend or "__auto").datasource(SOURCE)
+    )
     return made.instant().format("table") if instant else made.range()  # type: ignore[arg-type]
 
 
@@ -100,14 +100,14 @@ def _lines(panel: Panel) -> timeseries.Panel:
             common_of.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
         )
     for arm, colour in COLOURS.items():
-        made = made.override_by_regexp(f"/^{arm}( (p[0-9]+|in|out))?$/", [_property("color", {"mode": "fixed", "fixedColor": colour})])
+        made = made.override_by_regexp(
+            f"/^{arm}( (p[0-9]+|in|out))?$/", [_property("color", {"mode": "fixed", "fixedColor": colour})]
+        )
     dashed = [_property("custom.lineStyle", {"fill": "dash", "dash": [6, 6]}), _property("custom.fillOpacity", 0)]
     made = made.override_by_regexp("/^asked| (p50|in)$|, (lower|upper) end$/", dashed)
     band = [_property("custom.fillBelowTo", "lower end"), _property("custom.lineWidth", 0)]
     made = made.override_by_name("upper end", band)
-    return made.override_by_name(
-        "lower end", [_property("custom.lineWidth", 0), _property("custom.fillOpacity", 0)]
-    )
+    return made.override_by_name("lower end", [_property("custom.lineWidth", 0), _property("custom.fillOpacity", 0)])
 
 
 def _property(key: str, value: Any) -> dashboard.DynamicConfigValue:
@@ -137,4 +137,6 @@ def _thresholds(panel: Panel) -> of.ThresholdsConfig:
 
 
 def _runbook(alert: str) -> of.DashboardLink:
-    return of.DashboardLink(f"runbook: {alert.removeprefix('Graduand')}").url(f"{RUNBOOKS}/{alert}.md").target_blank(True)
+    return (
+        of.DashboardLink(f"runbook: {alert.removeprefix('Graduand')}").url(f"{RUNBOOKS}/{alert}.md").target_blank(True)
+    )

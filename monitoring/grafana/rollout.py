@@ -54,7 +54,8 @@ SIDE_BY_SIDE = (
     ),
     Panel(
         "Fallbacks by cause", "The student failed and the teacher answered.",
-        (Query(rate("graduand_fallbacks", "outcome", R), "{{outcome}}"),), "reqps", span=8,
+        (Query(f"{rate('graduand_fallbacks', 'outcome', R)} or label_replace(0 * sum(rate(graduand_requests_total{{{R}}}"
+               '[$__rate_interval])), "outcome", "none", "", "")', "{{outcome}}"),), "reqps", span=8,
         runbooks=("GraduandFallbacksHigh",),
     ),
     Panel(

@@ -136,7 +136,11 @@ def test_only_what_is_wrong_in_this_world_alerts(observed: Prometheus) -> None:
     found = {(one["metric"]["alertname"], one["metric"].get("route") or one["metric"].get("upstream", ""))
              for one in pending_or_firing}  # fmt: skip
     assert found <= {
-        *((f"Graduand{kind}{speed}Burn", "ticket-strict") for kind in ("Errors",) for speed in ("Fast", "Medium", "Slow")),
+        *(
+            (f"Graduand{kind}{speed}Burn", "ticket-strict")
+            for kind in ("Errors",)
+            for speed in ("Fast", "Medium", "Slow")
+        ),
         ("GraduandFallbacksHigh", "ticket-flaky"),
         ("GraduandBreakerOpen", "flaky"),
     }
@@ -150,5 +154,3 @@ def test_what_could_not_be_checked_yet(observed: Prometheus, capsys: pytest.Capt
     with capsys.disabled():
         for asked in waiting:
             print(f"not checked, its metrics are not declared: {asked.board} / {asked.where}")
-
-

@@ -112,7 +112,9 @@ def test_differences_add_up_to_what_was_counted_over_restarts(lives: list[list[i
         half = Histogram(tuple(float(count // 2) for count in life), 1.0)
         for now in (half, Histogram(tuple(float(count) for count in life), 2.0)):
             if now is half and sum(half.counts) >= sum(before.counts) > 0:
-                now = Histogram((0.0, 0.0, 0.0), 0.0)  # a restart that no look could tell: looked at before its first count
+                now = Histogram(
+                    (0.0, 0.0, 0.0), 0.0
+                )  # a restart that no look could tell: looked at before its first count
             seen = [old + new for old, new in zip(seen, now.since(before).counts, strict=True)]
             before = now
         true = [old + new for old, new in zip(true, life, strict=True)]

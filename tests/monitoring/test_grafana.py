@@ -112,7 +112,9 @@ def test_queries_name_metrics_that_there_are() -> None:
     there = COMING & {family.name for family in FAMILIES}
     assert not there, f"declared by now, take them out of COMING: {sorted(there)}"
     recorded = {rule["record"] for rule in rules() if "record" in rule}
-    used = set(re.findall(r"\b\w+:[\w:]+", " ".join(one.expr for uid, b in boards().items() for one in queries(uid, b))))
+    used = set(
+        re.findall(r"\b\w+:[\w:]+", " ".join(one.expr for uid, b in boards().items() for one in queries(uid, b)))
+    )
     used |= set(re.findall(r"\b\w+:[\w:]+", " ".join(rule["expr"] for rule in rules())))
     assert used <= recorded
 

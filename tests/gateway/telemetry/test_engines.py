@@ -109,9 +109,7 @@ def test_a_dead_engine_vanishes_and_nothing_is_counted_twice(two: tuple[Looked, 
 def test_what_is_not_wanted_any_more_is_not_exported(two: tuple[Looked, Engine, Engine]) -> None:
     looked, _, _ = two
     assert ("adapter_wanted", f"gpu,{NAME}") in looked.at(0)
-    looked.settings = replace(
-        looked.settings, routes={"r": replace(looked.settings.routes["r"], mode="teacher")}
-    )
+    looked.settings = replace(looked.settings, routes={"r": replace(looked.settings.routes["r"], mode="teacher")})
     assert ("adapter_wanted", f"gpu,{NAME}") not in looked.at(5)
     store = SqliteStore(Path(looked.settings.state.removeprefix("sqlite:///")))
     store.add_adapter("other@000000000000", "gpu", "/adapters/other", who="test")
