@@ -109,7 +109,7 @@ class World:
             upstreams["engine"] = {"kind": "vllm", "base_urls": [f"http://{self._engine}/v1"], "gpu_hour": 0.4}
             routes[URGENCY.name] = {
                 "teacher": teacher, "student": {"upstream": "engine", "adapter": BASE}, "mode": "shadow",
-                "shadow_sample": 10, "timeouts": {"first_token_s": 60, "idle_s": 60},
+                "shadow_sample": 2, "timeouts": {"first_token_s": 60, "idle_s": 60},
             }  # fmt: skip
         return {
             "listen": self._gateway, "admin": self.admin, "state": f"sqlite:///{self._folder / 'state.db'}",
@@ -136,7 +136,12 @@ class World:
                 if source.random() < 0.01:
                     name = "ticket-qeue"  # somebody mistypes a model's name
                 task = next((one for one in TASKS if one.name == name), QUEUE)
-                body: Json = {"model": name, "messages": task.messages(ticket), "stream": source.random() < 0.5}
+                body: Json = {
+                    "model": name,
+                    "messages": task.messages(ticket),
+                    "max_tokens": 8,
+                    "stream": source.random() < 0.5,
+                }
                 if source.random() < 0.95:
                     body["user"] = f"user-{source.randrange(USERS)}"
                 try:

@@ -30,13 +30,13 @@ EVIDENCE = (
     ),
     Panel(
         "Evidence for the student", "Decimal logarithm: 2 is a hundred to one. A step is left when all reach what is asked.",
-        (Query(f'graduand_rollout_evidence{{{R}, monitor!~"harm:.+|watch|sample_ratio"}}', "{{monitor}}"),
+        (Query(f'clamp_min(graduand_rollout_evidence{{{R}, monitor!~"harm:.+|watch|sample_ratio"}}, -3)', "{{monitor}}"),
          Query(f'graduand_rollout_evidence_threshold{{{R}, monitor!~"harm:.+|watch|sample_ratio"}}', "asked: {{monitor}}")),
         "none", runbooks=("GraduandRolloutSilent",),
     ),
     Panel(
-        "Evidence of harm", "Decimal logarithm. Any that reaches what is asked rolls back; sample_ratio holds.",
-        (Query(f'graduand_rollout_evidence{{{R}, monitor=~"harm:.+|watch|sample_ratio"}}', "{{monitor}}"),
+        "Evidence of harm", "Decimal logarithm, drawn from -3 up. Any that reaches what is asked rolls back; sample_ratio holds.",
+        (Query(f'clamp_min(graduand_rollout_evidence{{{R}, monitor=~"harm:.+|watch|sample_ratio"}}, -3)', "{{monitor}}"),
          Query(f'graduand_rollout_evidence_threshold{{{R}, monitor=~"harm:.+|watch|sample_ratio"}}', "asked: {{monitor}}")),
         "none", runbooks=("GraduandRolledBack",),
     ),
