@@ -21,6 +21,7 @@ import uvloop
 
 from gateway import record
 from gateway.dataplane import answers, wire
+from gateway.dataplane.budget import Budgets
 from gateway.dataplane.client import Connection
 from gateway.dataplane.fleet import Fleet
 from gateway.dataplane.keys import ClientKeys
@@ -88,7 +89,8 @@ class Parts:
         self.log = LogWriter(folder)
         metrics = Metrics(SeriesFile(folder / "w.series"))
         table = RouteTable(1, {"triage": ROUTE})
-        self.plane = Plane(table, fleet, ClientKeys(("k1", "k2")), None, metrics, self.log)
+        budgets = Budgets(folder / "budgets")
+        self.plane = Plane(table, fleet, ClientKeys(("k1", "k2")), None, metrics, self.log, budgets)
         self.client = ClientConnection(self.plane.handle, set(), loop)
         self.client.connection_made(Wire())  # type: ignore[arg-type]
 

@@ -1,4 +1,6 @@
-"""A cost-quality curve on real comments with GPT-4's recorded answers: `python benchmarks/jigsaw_curve.py FOLDER`.
+"""A cost-quality curve on real comments with GPT-4's recorded answers: `python -m benchmarks.jigsaw_curve FOLDER`.
+
+FOLDER has the recorded answers; numbers and picture go to benchmarks/results/jigsaw_curve.json and .png.
 
 The student is a TF-IDF baseline that answers as text, so its answers are read and compared like a model's. Trained on
 train.6, calibrated on most of train.5k, judged on the rest of it and on the two test sets.
@@ -16,6 +18,7 @@ import mmh3
 import numpy as np
 from scipy import optimize, sparse, special
 
+from gateway.control import tradeoff
 from rollout.compare import compare
 from rollout.hybrid.calibration import fit_isotonic
 from rollout.hybrid.curve import curve
@@ -24,6 +27,7 @@ from rollout.tasks import read
 
 TASK = read({"kind": "label", "labels": [0, 1], "field": "is_bad"})
 SIZE = 1 << 18
+RESULTS = Path(__file__).parent / "results" / "jigsaw_curve"
 WORD = re.compile(r"\w+|[!?*]+")
 
 
@@ -96,12 +100,36 @@ def main() -> None:
     scores, wrong, _, _ = compared(student, rest[1000:4000])
     cut = learn(fit(scores), wrong, cuts, risk=0.05, delta=0.1, adapter="tfidf@000000", now=0, lifetime_s=1)
     print(f"pairs {len(scores)}, student disagrees {wrong.mean():.1%}; threshold: {cut}")
-    for name, data in {
+    sets = {
         "train.5k, held out": rest[4000:],
         "test.indist.1": rows(folder, "test.indist.1"),
         "test.balanced": rows(folder, "test.balanced"),
-    }.items():
-        report(name, *compared(student, data), fit=fit, cut=cut)
+    }
+    told, drawn = {}, []
+    for name, data in sets.items():
+        found = compared(student, data)
+        report(name, *found, fit=fit, cut=cut)
+        told[name], one = summary(name, *found, fit=fit, cut=cut)
+        drawn.append(one)
+    threshold = cut.to_dict() if isinstance(cut, Threshold) else {"none": cut.reason}
+    whole = {"student": "TF-IDF baseline", "calibration_pairs": len(wrong), "threshold": threshold, "sets": told}
+    RESULTS.with_suffix(".json").write_text(json.dumps(whole, indent=1) + "\n")
+    tradeoff.draw(drawn, RESULTS.with_suffix(".png"))
+
+
+def summary(
+    name: str, scores: np.ndarray, wrong: np.ndarray, ours: np.ndarray, theirs: np.ndarray, fit: Any, cut: Any
+) -> tuple[dict[str, Any], tradeoff.Drawn]:
+    """Its numbers for the file, and its curve for the picture; of the points only the round shares."""
+    agreement = curve(scores, wrong, ~wrong, np.ones(len(wrong)))
+    gold = curve(scores, wrong, ours, theirs)
+    data: dict[str, Any] = {"pairs": len(wrong), "right_by_gold": {"teacher": gold.strong, "student": gold.weak}}
+    data |= {key: value for key, value in tradeoff.numbers(agreement).items() if key != "points"}
+    data["quality_by_gold_at"] = [gold.at_share(share).quality for share in tradeoff.SHARES]
+    if isinstance(cut, Threshold):
+        through = fit(scores) >= cut.value
+        data["at_threshold"] = {"share": float(through.mean()), "disagreement": float(wrong[through].mean())}
+    return data, tradeoff.Drawn(name, agreement, len(wrong))
 
 
 def report(

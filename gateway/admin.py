@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 
 from gateway import __version__, adapters
 from gateway.adapter import check_name
-from gateway.config import basis_points, local_path
-from gateway.control import api, moves, pages
+from gateway.config import basis_points, budgets_folder, local_path
+from gateway.control import allowance, api, moves, pages
 from gateway.control.requests import NewRollout, Plan, Simulation, Verb
 from gateway.control.store import NoRollout, RolloutStore
 from gateway.errors import AdapterError, ConfigError, GraduandError, RequestError, did_you_mean
@@ -97,6 +97,10 @@ def app(configuration: Configuration) -> FastAPI:
         finally:
             opened.close()
 
+    def shown(route: Route) -> dict[str, Any]:
+        folder, now = budgets_folder(configuration.settings), time.time()
+        return {**show(route), **allowance.shown(folder, route, now)}
+
     store_here = Annotated[SqliteStore, Depends(store)]
     who_here = Annotated[str, Header(alias="x-graduand-who")]
 
@@ -111,11 +115,11 @@ def app(configuration: Configuration) -> FastAPI:
     @application.get("/v1/routes")
     def list_routes(state: store_here) -> dict[str, Any]:
         table = state.table(configuration.settings.routes)
-        return {"version": table.version, "routes": [show(route) for route in table.routes.values()]}
+        return {"version": table.version, "routes": [shown(route) for route in table.routes.values()]}
 
     @application.get("/v1/routes/{name:path}")
     def get_route(name: str, state: store_here) -> dict[str, Any]:
-        return show(state.table(_known(name, configuration.settings)).routes[name])
+        return shown(state.table(_known(name, configuration.settings)).routes[name])
 
     @application.patch("/v1/routes/{name:path}")
     def change_route(name: str, change: RouteChange, state: store_here, who: who_here = "api") -> dict[str, Any]:
@@ -127,7 +131,7 @@ def app(configuration: Configuration) -> FastAPI:
             weight_bp=None if change.weight is None else basis_points(change.weight), reset=change.from_file,
             inside=lambda: moves.taken_over(rollouts, name, who, time.time()),
         )  # fmt: skip
-        return show(state.table(known).routes[name])
+        return shown(state.table(known).routes[name])
 
     @application.get("/v1/adapters")
     def list_adapters(state: store_here) -> dict[str, Any]:
@@ -165,7 +169,8 @@ def app(configuration: Configuration) -> FastAPI:
         if not found:
             raise _no_adapter(name, state)
         for route in state.table(configuration.settings.routes).routes.values():
-            if route.student is not None and route.student.adapter == name and route.mode != "teacher":
+            kept = route.incumbent is not None and route.incumbent.adapter == name
+            if kept or (route.student is not None and route.student.adapter == name and route.mode != "teacher"):
                 raise RequestError(
                     409, f"route {route.name!r} uses {name} in mode {route.mode}; set its mode to teacher first",
                     code="adapter_in_use",
@@ -199,6 +204,7 @@ def show(route: Route) -> dict[str, Any]:
         "shadow_sample": route.shadow_bp / 100,
         "on_student_failure": route.on_student_failure,
         "release": route.release,
+        "incumbent": None if route.incumbent is None else route.incumbent.adapter,
         "rollout": route.rollout or None,
         "threshold": None if route.threshold is None else route.threshold["threshold"],
     }

@@ -124,8 +124,21 @@ def _routes_list(arguments: argparse.Namespace) -> int:
             route["unit"],
             str(route["version"]),
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for line in (line for route in data["routes"] for line in _copies(route)):
+        console.print(line, soft_wrap=True)
     return 0
+
+
+def _copies(route: dict[str, Any]) -> list[str]:
+    """What budgeted copies have used of their day."""
+    return [
+        f"{route['name']}: {kind} copies have used {budget[f'{unit}_today']} of {budget[f'{unit}_per_day']} {unit} today"
+        for kind, budget in (("shadow", route["shadow_budget"]), ("audit", route["audit_budget"]))
+        for unit in ("requests", "tokens")
+        if budget is not None and budget[f"{unit}_per_day"]
+    ]
 
 
 def _routes_set(arguments: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from gateway import adapter
 from gateway.errors import AdapterError, ConfigError, did_you_mean
-from gateway.routes import Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Tracing, Unit, Upstream
+from gateway.routes import Budget, Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Tracing, Unit, Upstream
 from gateway.telemetry.sections import Dollars, PriceSection, TracingSection
 from monitoring.prices import price_of
 from rollout import tasks
@@ -76,6 +76,13 @@ def _plain_number(value: object) -> object:
 Percent = Annotated[float, BeforeValidator(_plain_number), Field(ge=0, le=100)]
 
 
+class BudgetSection(_Section):
+    """What copies may use in a day of UTC; 0 is no limit."""
+
+    requests_per_day: int = Field(0, ge=0)
+    tokens_per_day: int = Field(0, ge=0)
+
+
 class RouteSection(_Section):
     teacher: TeacherSection
     student: StudentSection | None = None
@@ -89,6 +96,8 @@ class RouteSection(_Section):
     retries: int = Field(2, ge=0, le=10)
     task: dict[str, Any] | None = None  # what the answers are, for rollouts: rollout.tasks
     audit_sample: Percent = 0  # percent of student-answered requests also sent to the teacher
+    shadow_budget: BudgetSection = BudgetSection()  # of the copies to the student
+    audit_budget: BudgetSection = BudgetSection()  # of the copies to the teacher
 
 
 class LimitsSection(_Section):
@@ -334,8 +343,10 @@ class _Builder:
             release=section.release,
             timeouts=Timeouts(**section.timeouts.model_dump()),
             retries=section.retries,
-            task=self._task(section.task, at),
+            task=self._task(section.task, upstreams, at),
             audit_bp=self._basis_points(section.audit_sample, f"{at}.audit_sample"),
+            shadow_budget=Budget(**section.shadow_budget.model_dump()),
+            audit_budget=Budget(**section.audit_budget.model_dump()),
         )
 
     def _known(self, name: str, upstreams: Mapping[str, Upstream], at: str) -> None:
@@ -350,10 +361,10 @@ class _Builder:
             self.problems.append(f"{at}: {error}")
             return 0
 
-    def _task(self, data: dict[str, Any] | None, at: str) -> dict[str, Any] | None:
+    def _task(self, data: dict[str, Any] | None, upstreams: Mapping[str, Upstream], at: str) -> dict[str, Any] | None:
         if data is not None:
             try:
-                tasks.read(data)
+                tasks.check_judge(tasks.read(data), {name: one.kind for name, one in upstreams.items()})
             except ConfigError as error:
                 self.problems.append(f"{at}.{error}")
         return data
@@ -384,6 +395,11 @@ def _holds_certificates(file: Path) -> bool:
     except (OSError, ValueError):  # an SSLError is an OSError
         return False
     return True
+
+
+def budgets_folder(settings: Settings) -> Path:
+    """Where the copies of the day are counted: beside the state, since a restart must not begin a new day."""
+    return local_path(settings.state).parent / "budgets"
 
 
 def local_path(url: str) -> Path:

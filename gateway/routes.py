@@ -59,6 +59,16 @@ class Student:
 
 
 @dataclass(frozen=True, slots=True)
+class Incumbent:
+    """The student in service while a rollout tries another one: it goes on answering everybody who is not given the new
+    one, as it did before: everything (`student`), or what it is confident in (`hybrid`, by its own threshold)."""
+
+    adapter: str
+    mode: str = "student"
+    threshold: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Timeouts:
     """Bounds of one request in seconds."""
 
@@ -96,13 +106,28 @@ class Tracing:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """What copies of one kind may use in a day of UTC; 0 is no limit."""
+
+    requests_per_day: int = 0
+    tokens_per_day: int = 0
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit."""
+        return self.requests_per_day > 0 or self.tokens_per_day > 0
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One model name that clients ask for, and who answers it. Weights are in basis points (hundredths of a percent).
 
     `salt` and `rollout` enter the hash that assigns units to arms; `version` counts the changes made at run time.
     `threshold` is from what confidence on a hybrid route's student answers alone (rollout.hybrid.learning); `logprobs`
     asks for log probabilities of the student's copies, to learn one. `task` is what the route's answers are
-    (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher.
+    (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher. With an `incumbent`, that
+    student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to the other student.
+    `shadow_budget` bounds the copies to students, `audit_budget` those to the teacher.
     """
 
     name: str
@@ -120,6 +145,9 @@ class Route:
     logprobs: bool = False
     threshold: dict[str, Any] | None = None
     task: dict[str, Any] | None = None
+    shadow_budget: Budget = Budget()
+    audit_budget: Budget = Budget()
+    incumbent: Incumbent | None = None
     salt: str = ""
     rollout: str = ""
     version: int = 1
@@ -182,6 +210,8 @@ def _route(data: dict[str, Any]) -> Route:
             "student": None if student is None else Student(**student),
             "unit": Unit(**data["unit"]),
             "timeouts": Timeouts(**data["timeouts"]),
+            "shadow_budget": Budget(**data["shadow_budget"]),
+            "audit_budget": Budget(**data["audit_budget"]),
         }
     )
 

@@ -22,6 +22,7 @@ class Decision(NamedTuple):
     `unit_missing` says that the request named no unit; `shadow` that the other arm gets a copy as well: the student in
     the shadow, or the teacher to audit the student. `rollout`,
     `route_version` and `unit_hash` say under which rollout, at which version of the route, and for whom it was taken.
+    `incumbent`: the student that is meant is the one in service, not the one that a rollout tries.
     A named tuple, because it is made for every request and a frozen dataclass costs four times as much to make.
     """
 
@@ -34,6 +35,7 @@ class Decision(NamedTuple):
     rollout: str = ""
     route_version: int = 0
     unit_hash: int = 0
+    incumbent: bool = False
 
 
 def decide(route: Route, unit: str | None, request_id: str) -> Decision:
@@ -41,8 +43,31 @@ def decide(route: Route, unit: str | None, request_id: str) -> Decision:
     missing = unit is None
     key = unit_hash(route.salt, route.rollout or route.name, request_id if unit is None else unit)
     place = key % BUCKETS
+    if route.incumbent is not None and _keeps(route, place):
+        return _kept(route, place, request_id, missing, key)
     arm, reason, probability, shadow = _drawn(route, place, request_id)
     return Decision(arm, reason, probability, place, missing, shadow, route.rollout, route.version, key)
+
+
+def _keeps(route: Route, place: int) -> bool:
+    """Whether the incumbent answers where the teacher would, if there were none."""
+    mode = route.mode
+    if mode == "canary":
+        return arm_of(place, route.weight_bp) != "treatment"
+    return mode == "shadow" or (mode == "hybrid" and route.threshold is None)
+
+
+def _kept(route: Route, place: int, request_id: str, missing: bool, key: int) -> Decision:
+    incumbent = route.incumbent
+    control = route.mode == "canary" and arm_of(place, route.weight_bp) == "control"
+    reason = "control" if control else "student"
+    if incumbent is not None and incumbent.mode == "hybrid":
+        reason = CONFIDENT  # unless it turns out not to be
+    probability = 1 - route.weight_bp / 10_000 if route.mode == "canary" else 1.0
+    shadow = _audited(route, request_id)
+    return Decision(
+        STUDENT, reason, probability, place, missing, shadow, route.rollout, route.version, key, incumbent=True
+    )
 
 
 def _drawn(route: Route, place: int, request_id: str) -> tuple[str, str, float, bool]:
@@ -66,8 +91,9 @@ def _drawn(route: Route, place: int, request_id: str) -> tuple[str, str, float, 
 
 def deferred(route: Route, decision: Decision, request_id: str) -> Decision:
     """The decision for a request that a hybrid route's student cannot be asked about."""
+    shadow = _shadowed(route, request_id) if route.incumbent is None else _audited(route, request_id)
     return Decision(
-        TEACHER, DEFERRED, 1.0, decision.bucket, decision.unit_missing, _shadowed(route, request_id), decision.rollout,
+        TEACHER, DEFERRED, 1.0, decision.bucket, decision.unit_missing, shadow, decision.rollout,
         decision.route_version, decision.unit_hash,
     )  # fmt: skip
 

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import GraduandError
-from gateway.routes import Route, RouteTable, Student
+from gateway.routes import Incumbent, Route, RouteTable, Student
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL);
 INSERT INTO meta SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM meta);
 CREATE TABLE IF NOT EXISTS routes (
     name TEXT PRIMARY KEY, mode TEXT, weight_bp INTEGER, adapter TEXT, version INTEGER NOT NULL,
-    rollout TEXT, salt TEXT, audit_bp INTEGER, logprobs INTEGER, threshold TEXT
+    rollout TEXT, salt TEXT, audit_bp INTEGER, logprobs INTEGER, threshold TEXT, incumbent TEXT
 );
 CREATE TABLE IF NOT EXISTS served (worker TEXT PRIMARY KEY, version INTEGER NOT NULL, time REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS adapters (
@@ -39,9 +39,12 @@ CREATE TABLE IF NOT EXISTS events (
 
 
 BUSY_S = 5.0
-COLUMNS = "name, version, mode, weight_bp, adapter, rollout, salt, audit_bp, logprobs, threshold"
+COLUMNS = "name, version, mode, weight_bp, adapter, rollout, salt, audit_bp, logprobs, threshold, incumbent"
 # Columns that files written before they existed have not.
-LATER_COLUMNS = {"rollout": "TEXT", "salt": "TEXT", "audit_bp": "INTEGER", "logprobs": "INTEGER", "threshold": "TEXT"}
+LATER_COLUMNS = {
+    "rollout": "TEXT", "salt": "TEXT", "audit_bp": "INTEGER", "logprobs": "INTEGER", "threshold": "TEXT",
+    "incumbent": "TEXT",
+}  # fmt: skip
 
 
 class StateError(GraduandError, RuntimeError):
@@ -69,6 +72,7 @@ class Override:
     audit_bp: int | None = None
     logprobs: bool | None = None
     threshold: str | None = None  # as JSON: it is only carried here
+    incumbent: str | None = None  # as JSON: the fields of an Incumbent
 
     def applied(self, route: Route) -> Route:
         """The route as it is served."""
@@ -87,6 +91,7 @@ class Override:
             audit_bp=route.audit_bp if self.audit_bp is None else self.audit_bp,
             logprobs=route.logprobs if self.logprobs is None else bool(self.logprobs),
             threshold=self._threshold(student),
+            incumbent=Incumbent(**json.loads(self.incumbent)) if self.incumbent and student is not None else None,
             version=self.version,
         )
 
@@ -209,7 +214,7 @@ class SqliteStore:
         """Write what is changed of a route; only inside a transaction, together with `changed`."""
         row = (
             name, new.version, new.mode, new.weight_bp, new.adapter, new.rollout, new.salt, new.audit_bp, new.logprobs,
-            new.threshold,
+            new.threshold, new.incumbent,
         )  # fmt: skip
         marks = ", ".join("?" * len(row))
         self._db.execute(f"INSERT OR REPLACE INTO routes ({COLUMNS}) VALUES ({marks})", row)

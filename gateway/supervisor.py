@@ -21,7 +21,7 @@ from pathlib import Path
 
 from gateway import config
 from gateway.errors import ConfigError, GraduandError
-from gateway.routes import Route, Settings, settings_to_json
+from gateway.routes import Budget, Route, Settings, settings_to_json
 from gateway.state import SqliteStore
 
 POLL_S = 0.1
@@ -54,12 +54,16 @@ class Supervisor:
     """Keeps the children of one configuration file alive."""
 
     def __init__(self, path: Path) -> None:
+        self._stopping = False
+        self._reload = False
+        # First of all: whoever is told to end while it starts must leave nothing behind either.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._ask_reload)
         self._path = path
         self._settings = config.load(path)
         # Made here, once, so that the processes that are about to start do not race to make it.
         SqliteStore(config.local_path(self._settings.state)).close()
-        self._stopping = False
-        self._reload = False
         self._run_folder = Path(tempfile.mkdtemp(prefix="graduand-"))
         admin = _bind(self._settings.admin, "admin", shared=False)
         listeners = [_bind(self._settings.listen, "listen", shared=True)]
@@ -80,9 +84,6 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until SIGTERM or Ctrl-C; return the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
-        signal.signal(signal.SIGHUP, self._ask_reload)
         try:
             while not self._stopping:
                 self._keep_alive()
@@ -249,9 +250,13 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from gateway.control.requests import about_judge
+
     settings = config.load(arguments.config)
+    warnings = [f"route {one.name}: {text}" for one in settings.routes.values() for text in about_judge(one.task, one)]
     if arguments.json:
-        print(json.dumps({"valid": True, "routes": list(settings.routes), "upstreams": list(settings.upstreams)}))
+        names = {"routes": list(settings.routes), "upstreams": list(settings.upstreams)}
+        print(json.dumps({"valid": True, **names, "warnings": warnings}))
         return 0
     print(f"{arguments.config} is valid.")
     print(f"clients: {_url(settings.listen)}/v1 on {settings.workers} worker(s); admin plane: {_url(settings.admin)}")
@@ -263,6 +268,8 @@ def _check(arguments: argparse.Namespace) -> int:
         print(f"upstream {name} ({upstream.kind}, {key}): {', '.join(replica.url for replica in upstream.replicas)}")
     for route in settings.routes.values():
         print(f"route {route.name}: {explain(route)}")
+    for warning in warnings:
+        print(f"warning: {warning}")
     return 0
 
 
@@ -273,10 +280,16 @@ def explain(route: Route) -> str:
         return f"{teacher} answers everything"
     student = f"the student {route.student.adapter} ({route.student.upstream})"
     fallback = f", {teacher} when it fails" if route.on_student_failure == "teacher" else ", errors when it fails"
-    shadow = f"; {route.shadow_bp / 100:g}% of the teacher's requests are copied to the student"
+    shadow = f"; {route.shadow_bp / 100:g}% of the teacher's requests are copied to the student{_at_most(route.shadow_budget)}"
     if route.mode == "shadow":
         return f"{teacher} answers everything{shadow.replace('the student', student)}"
     if route.mode == "student":
         return f"{student} answers everything{fallback}"
     share = f"{student} answers {route.weight_bp / 100:g}% of units (by {route.unit}){fallback}; {teacher} the rest"
     return share + shadow
+
+
+def _at_most(budget: Budget) -> str:
+    parts = ((budget.requests_per_day, "requests"), (budget.tokens_per_day, "tokens"))
+    limits = " and ".join(f"{most} {unit}" for most, unit in parts if most)
+    return f", at most {limits} a day" if limits else ""

@@ -20,7 +20,8 @@ from typing import Any
 import uvloop
 
 from gateway import record
-from gateway.config import local_path
+from gateway.config import budgets_folder, local_path
+from gateway.dataplane.budget import Budgets
 from gateway.dataplane.fleet import Fleet
 from gateway.dataplane.keys import ClientKeys, KeyLimits
 from gateway.dataplane.plane import Plane
@@ -58,6 +59,7 @@ class Worker:
             self._limits(settings),
             Metrics(SeriesFile(run_folder / f"worker-{number}.series")),
             self._log,
+            Budgets(budgets_folder(settings)),
             settings.prices,
             settings.tracing,
         )

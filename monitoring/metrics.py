@@ -64,7 +64,10 @@ ATTEMPTS = Family(
     "graduand_upstream_attempts", "counter", "Attempts at an upstream, by how they ended.", ("upstream", "outcome")
 )
 SHADOWS = Family(
-    "graduand_shadow_requests", "counter", "Copies sent to the student, by how they ended.", ("route", "outcome")
+    "graduand_shadow_requests",
+    "counter",
+    "Copies to the other arm, by how they ended; over_budget: not sent.",
+    ("route", "outcome"),
 )
 UNIT_MISSING = Family(
     "graduand_unit_missing", "counter", "Requests without the unit that the route sticks by.", ("route",)
@@ -79,6 +82,11 @@ BREAKER_OPEN = Family(
     "graduand_breaker_open", "gauge", "Replicas that are given a rest, summed over workers.", ("upstream",)
 )
 LOG_PENDING = Family("graduand_log_pending_bytes", "gauge", "Log bytes not yet handed to the file system.", ())
+
+JUDGED = Family(
+    "graduand_judge_requests", "counter", "Pairs of free text judged, by the verdict on the student; and failed questions.",
+    ("route", "outcome"),
+)  # fmt: skip
 
 # What one request costs and what it failed of.
 ERRORS = Family(
@@ -184,7 +192,7 @@ TRACES = Family(
 
 FAMILIES = (
     REQUESTS, DURATION, FIRST_TOKEN, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS, FALLBACKS, ATTEMPTS, SHADOWS, UNIT_MISSING,
-    REJECTED, LOG_RECORDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING,
+    REJECTED, LOG_RECORDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING, JUDGED,
     ERRORS, PER_TOKEN, COST, AVOIDED, SAVED, GPU_DOLLARS, GPU_USED,
     SHARE, AGREEMENT, AGREEMENT_LOWER, AGREEMENT_UPPER, ROLLOUT_PHASE, ROLLOUT_EVIDENCE, ROLLOUT_THRESHOLD,
     ROLLOUT_STEP_AGE, ADAPTER_WANTED, ADAPTER_RESIDENT, ENGINE_REPLICAS, ENGINE_UP, ENGINE_RUNNING, ENGINE_WAITING,

@@ -22,6 +22,7 @@ class Comparison:
     agreed: bool | None  # None: unscored
     fields: Mapping[str, bool] = field(default_factory=dict)
     unparsed: str = ""  # why the student's answer could not be read
+    off_schema: bool = False  # it could, but does not fit the task's schema
     unscored: str = ""  # why there is no outcome
     similarity: float | None = None  # for drift only: no gate may use it
     teacher: str = ""  # the label, where the task has one
@@ -54,9 +55,13 @@ def _objects(task: Task, teacher: str, student: str) -> Comparison:
     one, other = parse_object(teacher), parse_object(student)
     if isinstance(one, Unparsed):
         return Comparison(None, unscored=f"teacher: {one.reason}")
+    if task.schema is not None and (misfit := task.schema.misfit(one)):
+        return Comparison(None, unscored=f"teacher: off schema, {misfit}")
     declared = task.fields or dict.fromkeys(one, "text")
     if isinstance(other, Unparsed):
         return Comparison(False, dict.fromkeys(declared, False), unparsed=other.reason)
+    if task.schema is not None and (misfit := task.schema.misfit(other)):
+        return Comparison(False, dict.fromkeys(declared, False), unparsed=f"off schema, {misfit}", off_schema=True)
     fields = {name: _same(name, how, one, other) for name, how in declared.items()}
     return Comparison(all(fields.values()), fields)
 

@@ -41,6 +41,17 @@ def prompts(rubric: str, request: str, teacher: str, student: str) -> tuple[Mess
     return _prompt(rubric, request, teacher, student), _prompt(rubric, request, student, teacher)
 
 
+def family(model: str) -> str:
+    """The family that a model's name begins with: judges favour answers of their own (Panickssery et al.,
+    "LLM evaluators recognize and favor their own generations", arXiv:2404.13076).
+
+    >>> family("gpt-4o-2024-08-06"), family("openai/gpt-4.1-mini"), family("meta-llama/Llama-3.1-70B")
+    ('gpt', 'gpt', 'llama')
+    """
+    found = re.match("[a-z]+", model.rpartition("/")[2].lower())
+    return found[0] if found else model.lower()
+
+
 def _prompt(rubric: str, request: str, first: str, second: str) -> Messages:
     asked = f"<request>\n{request}\n</request>\n\n<answer_a>\n{first}\n</answer_a>\n\n<answer_b>\n{second}\n</answer_b>"
     return [{"role": "system", "content": SYSTEM.format(rubric=rubric)}, {"role": "user", "content": asked}]

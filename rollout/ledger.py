@@ -210,10 +210,10 @@ def _feed_pair(tracked: Tracked, pair: Pair) -> bool:
     if signal.startswith("agreement:"):
         agreed = pair.fields.get(signal.removeprefix("agreement:"))
     match tracked.gate:
-        case Agreement() | Watch() as gate if agreed is not None:
-            gate.update(agreed)
-        case Scores() as gate if pair.score is not None:
+        case Scores() | Watch() as gate if signal == "score" and pair.score is not None:
             gate.update(pair.score)
+        case Agreement() | Watch() as gate if signal != "score" and agreed is not None:
+            gate.update(agreed)
         case Discordant() as gate if pair.agreed is not None and pair.incumbent_agreed is not None:
             gate.update(new=pair.agreed, incumbent=pair.incumbent_agreed)
         case _:

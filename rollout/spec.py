@@ -82,6 +82,11 @@ class Spec:
         return asdict(self)
 
     @property
+    def keeps_incumbent(self) -> bool:
+        """Whether the student in service goes on serving, to be compared with; a gate about it asks for that."""
+        return any(gate.signal == "incumbent" for gate in (*self.gates, *self.harm))
+
+    @property
     def digest(self) -> str:
         """First 12 hex digits of the SHA-256 of the canonical JSON form."""
         canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))

@@ -19,7 +19,7 @@ from gateway.adapter import check_name
 from gateway.errors import AdapterError, ConfigError, did_you_mean
 from rollout import tasks
 from rollout.slices import Slice, SliceIn
-from rollout.spec import Spec, Step, StepKind, Webhook
+from rollout.spec import GateSpec, Spec, Step, StepKind, Webhook
 from rollout.specgates import AgreementIn, WatchIn, harm_gates, promote_gates, watch_gate
 from rollout.strict import Probability, Seconds, Strict, checked, entry
 
@@ -108,15 +108,15 @@ def read(data: object) -> Spec:
     written = checked(SpecIn, data, "rollout")
     _check_student(written.student)
     gates = promote_gates(written.gates)
-    p0 = next((float(gate.start["p0"]) for gate in gates if gate.name == "agreement"), AgreementIn().p0)
-    default_harm: list[object] = [{"agreement": {"p0": max(round(p0 - HARM_MARGIN, 6), p0 / 2)}}, "errors"]
+    _check_watch(written, gates)
+    measure, p0 = _measure(gates)
     return Spec(
         route=written.route,
         student=written.student,
         steps=_steps(written.steps, written.approvals),
         gates=gates,
-        harm=harm_gates(default_harm if written.harm is None else written.harm, written.harm_alpha),
-        watch=watch_gate(written.watch or checked(WatchIn, {"p0": p0}, "watch")),
+        harm=harm_gates(_default_harm(gates) if written.harm is None else written.harm, written.harm_alpha),
+        watch=watch_gate(written.watch or checked(WatchIn, {"p0": p0}, "watch"), measure),
         srm_log_threshold=-math.log(written.srm_alpha),
         stale_s=written.stale_after,
         audit=written.audit,
@@ -125,6 +125,30 @@ def read(data: object) -> Spec:
         task=_task(written.task),
         slices=tuple(_slice(name, part) for name, part in written.slices.items()),
     )
+
+
+def _measure(gates: tuple[GateSpec, ...]) -> tuple[str, float]:
+    """What is watched after promotion, and its least healthy value: the agreement's gate, or else the score's."""
+    asked = {gate.signal: float(gate.start["p0"]) for gate in gates if gate.signal in ("agreement", "score")}
+    measure = "score" if list(asked) == ["score"] else "agreement"
+    return measure, asked.get(measure, AgreementIn().p0)
+
+
+def _default_harm(gates: tuple[GateSpec, ...]) -> list[object]:
+    measure, p0 = _measure(gates)
+    incumbent = [gate.signal for gate in gates if gate.signal == "incumbent"]
+    if incumbent and not any(gate.signal == measure for gate in gates):
+        return [*incumbent, "errors"]  # nobody has said how often either of the two students agrees
+    return [{measure: {"p0": max(round(p0 - HARM_MARGIN, 6), p0 / 2)}}, *incumbent, "errors"]
+
+
+def _check_watch(written: SpecIn, gates: tuple[GateSpec, ...]) -> None:
+    signals = {gate.signal for gate in gates}
+    if written.watch is None and "incumbent" in signals and not signals & {"agreement", "score"}:
+        raise ConfigError(
+            "watch: say which agreement with the teacher is still healthy after promotion, such as watch: {p0: 0.9}; the "
+            "gates do not say it"
+        )
 
 
 def _check_student(name: str) -> None:

@@ -66,7 +66,7 @@ class ErrorsIn(Strict):
 
 
 class WatchIn(Strict):
-    """After promotion: least healthy agreement, and audited answers between false alarms, on average at least."""
+    """After promotion: least healthy agreement or score, and audited answers between false alarms, on average at least."""
 
     p0: Probability = 0.95
     mean_run: float = Field(10_000, gt=1, allow_inf_nan=False)
@@ -98,10 +98,10 @@ def harm_gates(items: list[object], alpha: float) -> tuple[GateSpec, ...]:
     return _distinct("harm", [_resolve(gate, True, math.log(len(read) / alpha)) for gate in read])
 
 
-def watch_gate(watch: WatchIn) -> GateSpec:
-    """The detector that looks for a drop after promotion."""
+def watch_gate(watch: WatchIn, signal: str) -> GateSpec:
+    """The detector that looks for a drop after promotion, of `agreement` or of the judge's `score`."""
     start = dump(Watch(watch.p0))
-    return GateSpec("watch", "agreement", start, math.log(watch.mean_run), ())
+    return GateSpec("watch", signal, start, math.log(watch.mean_run), ())
 
 
 def _alpha(gate: Strict) -> float:

@@ -34,10 +34,11 @@ class Strict(BaseModel):
     @classmethod
     def _known_keys(cls, data: Any) -> Any:
         if isinstance(data, Mapping):
+            known = [field.alias or name for name, field in cls.model_fields.items()]
             for key in data:
-                if key not in cls.model_fields:
-                    hint = did_you_mean(str(key), cls.model_fields)
-                    raise ValueError(f"unknown key {key!r}.{hint} Known keys: {', '.join(cls.model_fields)}")
+                if key not in known:
+                    hint = did_you_mean(str(key), known)
+                    raise ValueError(f"unknown key {key!r}.{hint} Known keys: {', '.join(known)}")
         return data
 
 

@@ -2,21 +2,33 @@
 
 task: {kind: label, labels: ["0", "1"], field: is_bad}
 task: {kind: json, fields: {category: text, amount: number, tags: set}}
-task: {kind: text, rubric: helpful and polite}
+task: {kind: json, schema: {type: object, required: [category]}}
+task: {kind: text, rubric: helpful and polite, judge: {upstream: openai, model: gpt-4.1}}
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from gateway.errors import ConfigError, did_you_mean
 from rollout.answers import normalise
+from rollout.schemas import Schema, schema_of
 from rollout.strict import Strict, checked
 
 Kind = Literal["label", "json", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Who compares free text: a model of one of the configuration's upstreams, and how much it may be asked."""
+
+    upstream: str
+    model: str
+    sample: float  # share of the pairs that it is asked about, drawn by their ids
+    max_per_day: int  # pairs of one rollout in a day (UTC); each costs two questions
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +40,8 @@ class Task:
     field: str | None  # label tasks: the field of the answer's object that holds the label
     fields: Mapping[str, str]  # json tasks: field (dots go deeper) to the name of its normaliser; empty: all, as text
     rubric: str  # text tasks: what the judge is to look for
+    schema: Schema | None = None  # json tasks: an answer that does not fit it counts as one that cannot be read
+    judge: Judge | None = None  # text tasks: without one, nothing can be proved
 
 
 def exact(value: object) -> object:
@@ -78,6 +92,15 @@ NORMALISERS: dict[str, Callable[[object], object]] = {
 }
 
 
+class JudgeIn(Strict):
+    """A judge as written."""
+
+    upstream: str = Field(min_length=1)
+    model: str = Field(min_length=1)
+    sample: float = Field(1.0, gt=0, le=1)
+    max_per_day: int = Field(2000, ge=1)
+
+
 class TaskIn(Strict):
     """A task as written."""
 
@@ -87,6 +110,8 @@ class TaskIn(Strict):
     field: str | None = None
     fields: dict[str, str] = Field(default_factory=dict)
     rubric: str = "correct, complete and to the point"
+    schema_: dict[str, Any] | None = Field(None, alias="schema")  # its plain name is taken by pydantic
+    judge: JudgeIn | None = None
 
 
 def read(data: object) -> Task:
@@ -103,4 +128,22 @@ def read(data: object) -> Task:
         if normaliser not in NORMALISERS:
             hint = did_you_mean(normaliser, NORMALISERS)
             raise ConfigError(f"task: field {name!r}: {normaliser!r} is no normaliser.{hint} {', '.join(NORMALISERS)}")
-    return Task(written.kind, labels, written.field, written.fields, written.rubric)
+    schema = None if written.schema_ is None else schema_of(written.schema_)
+    if schema is not None and written.kind != "json":
+        raise ConfigError(f"task: a schema is for objects, and this task's kind is {written.kind}; use kind: json")
+    if written.judge is not None and written.kind != "text":
+        raise ConfigError(f"task: a judge compares free text, and this task's kind is {written.kind}; take judge out")
+    judge = None if written.judge is None else Judge(**written.judge.model_dump())
+    return Task(written.kind, labels, written.field, written.fields, written.rubric, schema, judge)
+
+
+def check_judge(task: Task, upstreams: Mapping[str, str]) -> None:
+    """Raise ConfigError if the judge cannot be asked; `upstreams` has the kind of each of the configuration's."""
+    if task.judge is None:
+        return
+    name = task.judge.upstream
+    if name not in upstreams:
+        hint = did_you_mean(name, upstreams) or f" There are: {', '.join(upstreams)}."
+        raise ConfigError(f"task: judge.upstream: there is no upstream {name!r}.{hint}")
+    if upstreams[name] == "lorax":
+        raise ConfigError(f"task: judge.upstream: {name} is of kind lorax; a judge must speak OpenAI's chat API")

@@ -1,4 +1,4 @@
-"""The whole graduation on one machine: log the teacher, train two students, shadow, canary, hand over.
+"""The whole graduation on one machine: log the teacher, train two students, and roll them out on evidence.
 
 `make demo` runs it; `make demo ARGS=--once` ends by itself. Everything is real but the teacher, which replays recorded
 answers: it stands where a user puts OpenAI. Each step is a `graduand` command that is printed, so it can be repeated.
@@ -14,18 +14,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from examples.demo import report, tickets
+from examples.demo.rollouts import Json, Rollout, Stopped, follow, newest, phase, write_spec
 from examples.demo.servers import DidNotStart, Servers, free_port
 from examples.demo.tickets import TASKS, Task, Ticket
-from examples.demo.traffic import Reply, ask_all
+from examples.demo.traffic import Customers, Reply, ask_all
 
 SEED = 7
 TRAIN_ROWS = 320
@@ -34,10 +36,13 @@ BEFORE_ROWS = 24
 PROMISED_AGREEMENT = 0.9
 SAY_EVERY_S = 15.0
 BASE = "smollm2-135m"
-# Weight in percent, and how many tickets are asked about: enough that each step shows both arms.
-CANARY = ((1, 300), (10, 120), (50, 40))
-STUDENT_TICKETS = 30
+LIVE_ROWS = 300
 CANARY_SHADOW = 5
+WITHIN_S = 300.0
+# Within this time a decision has reached every worker.
+SETTLED_S = 1.0
+# Customers stay on for a while after the promotion.
+AFTER_S = 4.0
 
 console = Console()
 
@@ -97,13 +102,13 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("\nstopped")
         return 0
-    except (Failed, DidNotStart) as error:
+    except (Failed, DidNotStart, Stopped) as error:
         console.print(f"[red]{error}[/red]", highlight=False)
         return 1
 
 
 def _graduate(places: Places, servers: Servers) -> bool:
-    corpus = tickets.corpus(SEED, TRAIN_ROWS + HELD_OUT + max(count for _, count in CANARY) + STUDENT_TICKETS)
+    corpus = tickets.corpus(SEED, TRAIN_ROWS + HELD_OUT + LIVE_ROWS)
     training, rest = corpus[:TRAIN_ROWS], corpus[TRAIN_ROWS:]
     held_out, live = rest[:HELD_OUT], rest[HELD_OUT:]
 
@@ -118,8 +123,8 @@ def _graduate(places: Places, servers: Servers) -> bool:
     replies = _ask(places, [(task, ticket) for ticket in training for task in TASKS], "asking the teacher")
     console.print(report.step_table("logged", replies))
 
-    _title("3. Before training: the base model in the student's place, in the shadow")
-    before = {task: _shadow(places, task, BASE, held_out[:BEFORE_ROWS]) for task in TASKS}
+    _title("3. Before training: a rollout of the base model, which is no good, stops by itself")
+    before = _stopped(places, held_out)
 
     _title("4. Train two students on the logged answers")
     adapters = _train(places)
@@ -130,28 +135,10 @@ def _graduate(places: Places, servers: Servers) -> bool:
             places, "adapters", "add", f"{task.name}={folder}", "--upstream", "engine", "--admin", places.admin_url
         )
 
-    _title("6. Shadow: the teacher answers held-out tickets, the students are asked the same afterwards")
-    after = {task: _shadow(places, task, adapters[task].name, held_out) for task in TASKS}
-    for task in TASKS:
-        console.print(
-            f"{task.name}: agreement with the teacher on held-out tickets "
-            f"[bold]{before[task]:.1%}[/bold] before training, [bold]{after[task]:.1%}[/bold] after"
-        )
+    _title("6. A rollout each: shadow, canary 1%, 10%, 50%, everything, on evidence alone")
+    after = _rolled_out(places, gateway, {task: adapters[task].name for task in TASKS}, before, held_out, live)
 
-    _title("7. Canary, then student")
-    # Every teacher answer copied to a student on a CPU would keep its real requests waiting.
-    console.print(
-        f"from here on {CANARY_SHADOW}% of the teacher's answers are copied (configuration reloaded by SIGHUP)"
-    )
-    _write_configuration(places, CANARY_SHADOW)
-    gateway.send_signal(signal.SIGHUP)
-    for weight, count in CANARY:
-        _set(places, "--mode", "canary", "--weight", str(weight), "--why", f"demo: canary at {weight}%")
-        console.print(report.step_table(f"canary {weight}%", _ask_live(places, live[:count], f"canary {weight}%")))
-    _set(places, "--mode", "student", "--why", "demo: hand over")
-    console.print(report.step_table("student", _ask_live(places, live[-STUDENT_TICKETS:], "student")))
-
-    _title("8. The books")
+    _title("7. The books")
     written, different, counted = report.books(places.logs, places.admin_url)
     console.print(f"requests in the log: {written}, different ids: {different}, requests by the metrics: {counted}")
     if not written == different == counted:
@@ -249,35 +236,106 @@ def _last_line(places: Places, task: Task) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "starting")
 
 
-def _shadow(places: Places, task: Task, adapter: str, asked: list[Ticket]) -> float:
-    _set(places, "--mode", "shadow", "--adapter", adapter, "--why", "demo: shadow", only=task)
-    _ask(places, [(task, ticket) for ticket in asked], f"{task.name} in shadow")
-    with console.status(f"waiting for {adapter}'s {len(asked)} shadow answers"):
-        share = report.share_of(report.shadow_pairs(places.logs, task.name, adapter, len(asked)))
-    _set(places, "--mode", "teacher", "--why", "demo: end of shadow", only=task)
-    console.print(f"{task.name}: {adapter} agrees with the teacher on {share:.1%} of {len(asked)}")
-    return share
+def _stopped(places: Places, asked: list[Ticket]) -> dict[Task, float]:
+    """The base model put forward as the student: how often it agrees with the teacher, and that nobody ever saw it."""
+    rollouts = _started(places, dict.fromkeys(TASKS, BASE), "demo: a student that was never trained")
+    replies: list[Reply] = []
+    # Two dozen tickets are enough as a rule; a base that is right by luck takes some more.
+    for begin in range(0, len(asked), BEFORE_ROWS):
+        batch = [(task, ticket) for ticket in asked[begin : begin + BEFORE_ROWS] for task in TASKS]
+        replies += _ask(places, batch, "asking the teacher")
+        for rollout in rollouts:
+            report.shadow_pairs(places.logs, rollout.id)
+        time.sleep(SETTLED_S)
+        if all(phase(places.admin_url, rollout) == "rolled_back" for rollout in rollouts):
+            break
+    _follow(places, rollouts, lambda rollout: rollout.phase == "rolled_back")
+    if any(reply.arm != "teacher" for reply in replies):
+        raise Failed("a customer was answered by a student that had proved nothing")
+    return _agreement(places, rollouts)
 
 
-def _set(places: Places, *change: str, only: Task | None = None) -> None:
-    for task in TASKS if only is None else (only,):
-        _command(places, "routes", "set", task.name, *change, "--admin", places.admin_url)
-    # A change reaches every worker within this time; the demo counts by step, so it waits it out.
-    time.sleep(0.5)
+def _rolled_out(
+    places: Places, gateway: "subprocess.Popen[bytes]", adapters: dict[Task, str], before: dict[Task, float],
+    held_out: list[Ticket], live: list[Ticket],
+) -> dict[Task, float]:  # fmt: skip
+    """Both students from the shadow to their promotion; how often each agreed with the teacher on held-out tickets."""
+    rollouts = _started(places, adapters, "demo: trained students")
+    _ask(places, [(task, ticket) for ticket in held_out for task in TASKS], "held-out tickets, in the shadow")
+    _follow(places, rollouts, lambda rollout: rollout.phase not in ("precheck", "shadow", "hold"))
+    after = _agreement(places, rollouts)
+    for task in TASKS:
+        console.print(
+            f"{task.name}: agreement with the teacher on held-out tickets "
+            f"[bold]{before[task]:.1%}[/bold] before training, [bold]{after[task]:.1%}[/bold] after"
+        )
+    # Every teacher answer copied to a student on a CPU would keep its real requests waiting.
+    console.print(
+        f"from here on {CANARY_SHADOW}% of the teacher's answers are copied (configuration reloaded by SIGHUP)"
+    )
+    _write_configuration(places, CANARY_SHADOW)
+    gateway.send_signal(signal.SIGHUP)
+    with Customers(places.base_url, live, TASKS) as customers:
+        _follow(places, rollouts, lambda rollout: rollout.phase == "promoted", customers)
+        time.sleep(AFTER_S)
+    _check_replies(customers.replies)
+    promoted_at = {rollout.task: rollout.events[-1]["at"] for rollout in rollouts}
+    since = [reply for reply in customers.replies if reply.at > promoted_at[reply.task] + SETTLED_S]
+    console.print(report.step_table("since the promotion", since))
+    if any(reply.arm != "student" for reply in since):
+        raise Failed("a request was answered by the teacher although its student was promoted")
+    return after
 
 
-def _ask_live(places: Places, live: list[Ticket], label: str) -> list[Reply]:
-    return _ask(places, [(task, ticket) for ticket in live for task in TASKS], label)
+def _started(places: Places, adapters: Mapping[Task, str], why: str) -> list[Rollout]:
+    for number, (task, adapter) in enumerate(adapters.items()):
+        spec = write_spec(places.folder, task, adapter)
+        if number == 0:
+            console.print(escape(spec.read_text().rstrip()), style="cyan", highlight=False, soft_wrap=True)
+            _command(places, "rollout", "plan", str(spec), "--admin", places.admin_url)
+        _command(places, "rollout", "start", str(spec), "--why", why, "--admin", places.admin_url)
+    return [newest(places.admin_url, task) for task in adapters]
+
+
+def _follow(
+    places: Places, rollouts: list[Rollout], done: Callable[[Rollout], bool], customers: Customers | None = None
+) -> None:
+    """Until all are `done`: each decision is printed, and what customers saw in the step that it ends."""
+
+    def told(rollout: Rollout, event: Json) -> None:
+        what = f"[bold]{rollout.id}: {event['event']}[/bold], {event['phase']}"
+        console.print(f"{what}: {escape(event['reason'])}", highlight=False, soft_wrap=True)
+        if customers is not None and event["event"] == "advance":
+            name, begun, ended = rollout.left(event)
+            seen = customers.between(rollout.task, begun, ended)
+            console.print(report.step_table(f"{rollout.task.name}: {name}", seen))
+
+    follow(console, places.admin_url, rollouts, done, WITHIN_S, told)
+
+
+def _agreement(places: Places, rollouts: list[Rollout]) -> dict[Task, float]:
+    """By the log: how often the student agreed in the shadow."""
+    shares = {}
+    for rollout in rollouts:
+        pairs = report.shadow_pairs(places.logs, rollout.id)
+        share = shares[rollout.task] = report.share_of(pairs)
+        student = rollout.status["student"]
+        console.print(f"{rollout.task.name}: {student} agrees with the teacher on {share:.1%} of {len(pairs)}")
+    return shares
 
 
 def _ask(places: Places, pairs: list[tuple[Task, Ticket]], label: str) -> list[Reply]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         replies = ask_all(places.base_url, pairs, label, progress)
+    _check_replies(replies)
+    return replies
+
+
+def _check_replies(replies: list[Reply]) -> None:
     errors = [reply.error for reply in replies if reply.error is not None]
     if errors:
         raise Failed(f"{len(errors)} of {len(replies)} requests failed, the first with: {errors[0]}")
-    return replies
 
 
 def _print_command(places: Places, arguments: Sequence[str]) -> str:
@@ -304,9 +362,11 @@ def _what_next(places: Places) -> None:
 [bold]Try next[/bold] (while the demo runs)
   curl {places.base_url}/chat/completions -d '{chat}'
   .venv/bin/graduand routes list --admin {places.admin_url}
-  .venv/bin/graduand routes set ticket-queue --mode canary --weight 25 --admin {places.admin_url}
+  .venv/bin/graduand rollout explain ticket-queue --admin {places.admin_url}
+  .venv/bin/graduand rollout rollback ticket-queue --why "to see it" --admin {places.admin_url}
   .venv/bin/graduand adapters list --admin {places.admin_url}
 [bold]Look at[/bold]
+  {places.admin_url}/rollouts  the rollouts: agreement, evidence, decisions, disagreements
   {places.admin_url}/docs     the admin plane's API
   {places.admin_url}/metrics  what Prometheus would scrape
   {places.logs}  every request and answer, as JSON lines

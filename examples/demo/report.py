@@ -37,14 +37,13 @@ def records(logs: Path) -> list[Json]:
     return sorted((json.loads(line) for line in lines), key=lambda record: str(record["id"]))
 
 
-def shadow_pairs(logs: Path, route: str, adapter: str, expected: int, within_s: float = 300) -> list[Pair]:
-    """The pairs of one route and student, waiting until `expected` are there (copies run after the answers have left)."""
+def shadow_pairs(logs: Path, rollout: str, within_s: float = 120) -> list[Pair]:
+    """The pairs of a rollout until now, waiting for copies under way (they run after the answers have left)."""
     until = time.monotonic() + within_s
     while True:
-        everything = records(logs)
-        copies = [
-            one for one in everything if one["role"] == "shadow" and (one["route"], one["adapter"]) == (route, adapter)
-        ]
+        everything = [one for one in records(logs) if one["rollout"] == rollout]
+        copies = [one for one in everything if one["role"] == "shadow"]
+        expected = sum(one["role"] == "served" and one["copy_wanted"] for one in everything)
         if len(copies) >= expected or time.monotonic() > until:
             served = {one["id"]: one for one in everything if one["role"] == "served"}
             return [Pair(text(served[one["parent_id"]]), text(one)) for one in copies]
@@ -70,6 +69,8 @@ def step_table(title: str, replies: list[Reply]) -> Table:
     )
     for task in TASKS:
         of_task = [reply for reply in replies if reply.task is task]
+        if not of_task:
+            continue
         student = [reply for reply in of_task if reply.arm == "student"]
         agreement = f"{sum(reply.agrees for reply in student) / len(student):.1%}" if student else "-"
         table.add_row(

@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
 
-from gateway.config import local_path
-from gateway.control import moves, planning, views
-from gateway.control.requests import NewRollout, Plan, Simulation, Verb, startable
+from gateway.config import budgets_folder, local_path
+from gateway.control import allowance, incumbents, moves, planning, views
+from gateway.control.requests import NewRollout, Plan, Simulation, Verb, advice, check_incumbent, startable
 from gateway.control.rows import Row
 from gateway.control.store import RolloutStore
 from gateway.errors import RequestError, did_you_mean
-from gateway.routes import Settings
-from rollout import specfile
+from gateway.routes import Route, Settings
+from rollout import specfile, tasks
 from rollout.simulate.policy import Scenario
 from rollout.state import Event
 from rollout.transitions import VERBS
@@ -46,23 +46,33 @@ def router(settings: Callable[[], Settings]) -> APIRouter:
     @rollouts.post("", status_code=201)
     def start(new: NewRollout, state: store_here, who: who_here = "api") -> Json:
         spec, task = startable(new.spec, settings())
+        served = _served(state, spec.route, settings())
         with state.transaction():
             row = moves.begin(
-                state, spec, task, salt=secrets.token_hex(8), at=time.time(), who=who, why=new.why, key=new.key
-            )
-        return _status(state, row, settings())
+                state, spec, task, salt=secrets.token_hex(8), at=time.time(), who=who, why=new.why, key=new.key,
+                check=lambda: check_incumbent(spec, served),
+            )  # fmt: skip
+        return {**_status(state, row, settings()), "warnings": advice(spec, task, served)}
 
     @rollouts.post("/plan")
-    def plan(wanted: Plan) -> Json:
-        spec, _ = startable(wanted.spec, settings())
-        route = settings().routes[spec.route]
-        per_s = wanted.requests_per_s or planning.traffic(local_path(settings().logs), spec.route)
-        return planning.plan(spec, per_s, wanted.agreement, route.shadow_bp / 10_000)
+    def plan(wanted: Plan, state: store_here) -> Json:
+        spec, task = startable(wanted.spec, settings())
+        served = _served(state, spec.route, settings())
+        check_incumbent(spec, served)
+        seen = planning.traffic(local_path(settings().logs), spec.route)
+        per_s = wanted.requests_per_s or (None if seen is None else seen.per_s)
+        paid = planning.copies_a_day(settings().routes[spec.route].shadow_budget, seen)
+        sampling = planning.sampling(spec, tasks.read(task), served.shadow_bp / 10_000, paid)
+        planned = planning.plan(spec, per_s, wanted.agreement, sampling)
+        return {**planned, "warnings": advice(spec, task, served) + planned["warnings"]}
 
     @rollouts.post("/simulate")
     def simulate(wanted: Simulation) -> Json:
         spec = specfile.read(wanted.spec)
-        scenario = Scenario(wanted.agreement, wanted.error_rate, wanted.error_ratio, wanted.requests_per_s)
+        scenario = Scenario(
+            wanted.agreement, separation=wanted.separation, error_rate=wanted.error_rate,
+            error_ratio=wanted.error_ratio, requests_per_s=wanted.requests_per_s,
+        )  # fmt: skip
         return {"runs": wanted.runs, "students": planning.simulate(spec, scenario, wanted.runs, wanted.seed)}
 
     @rollouts.get("/{name}")
@@ -126,4 +136,11 @@ def _data(verb: str, wanted: Verb) -> Json:
 def _status(state: RolloutStore, row: Row, settings: Settings) -> Json:
     now = time.time()
     _, _, until = state.lease()
-    return views.status(row, now, applied=moves.applied(state, row, settings.workers), leader=now < until)
+    applied, waiting = moves.applied(state, row, settings.workers), state.judging_count(row.id)
+    route = settings.routes.get(row.state.spec.route)
+    delays = () if route is None else allowance.delays(budgets_folder(settings), route, now)
+    return views.status(row, now, applied=applied, leader=now < until, judging=waiting, delays=delays)
+
+
+def _served(state: RolloutStore, name: str, settings: Settings) -> Route:
+    return incumbents.served(state, name, settings.routes) or settings.routes[name]

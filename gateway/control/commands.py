@@ -1,6 +1,6 @@
 """`graduand rollout`: plan, start, look at and move rollouts of a running gateway, through its admin plane.
 
-`simulate` needs no gateway. Exit codes: 0 success, 1 refused or failed, 2 bad usage or a
+`simulate` and `curve` need no gateway. Exit codes: 0 success, 1 refused or failed, 2 bad usage or a
 specification that cannot be read.
 """
 
@@ -8,12 +8,14 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import yaml
 
+from gateway import config
 from gateway.admin_commands import Admin, Subparsers, admin_of, leaf_of
 from gateway.errors import ConfigError
 
@@ -37,6 +39,7 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     rollout = commands.add_parser("rollout", help="move a route to its student, step by step, on evidence")
     actions = rollout.add_subparsers(metavar="ACTION", required=True)
     _spec_actions(actions)
+    _curve_action(actions)
     _looking(actions)
     for verb, text in VERBS.items():
         leaf = _leaf(actions, verb, text, lambda arguments, verb=verb: _verb(arguments, verb))
@@ -60,12 +63,26 @@ def _spec_actions(actions: "Subparsers[argparse.ArgumentParser]") -> None:
     simulate = _leaf(actions, "simulate", "play a policy against students, made up or logged", _simulate)
     simulate.add_argument("spec", type=Path, metavar="FILE", help="the rollout's specification")
     simulate.add_argument("--agreement", type=float, default=0.98, help="how often the student agrees (default: 0.98)")
+    simulate.add_argument(
+        "--separation", type=float, default=2.0,
+        help="hybrid: how well its confidence tells right from wrong; 0 not at all (default: 2)",
+    )  # fmt: skip
     simulate.add_argument("--logs", type=Path, metavar="DIR", help="draw outcomes from the pairs logged here instead")
     simulate.add_argument("--error-rate", type=float, default=0.01, help="of the teacher (default: 0.01)")
     simulate.add_argument("--error-ratio", type=float, default=1.0, help="the student's rate over it (default: 1)")
     simulate.add_argument("--requests-per-s", type=float, default=1.0, help="traffic (default: 1)")
     simulate.add_argument("--runs", type=int, default=10, help="rollouts to play (default: 10)")
     simulate.add_argument("--seed", type=int, default=7)
+
+
+def _curve_action(actions: "Subparsers[argparse.ArgumentParser]") -> None:
+    curve = _leaf(actions, "curve", "cost against quality, from a log's pairs: numbers and a picture", _curve)
+    curve.add_argument("--from", type=Path, required=True, dest="logs", metavar="DIR", help="the gateway's logs folder")
+    curve.add_argument("--route", required=True, help="whose pairs")
+    curve.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where curve.json and curve.png go")
+    curve.add_argument(
+        "--spec", type=Path, metavar="FILE", help="a rollout with a task: (default: the route's in --config)"
+    )
 
 
 def _looking(actions: "Subparsers[argparse.ArgumentParser]") -> None:
@@ -135,6 +152,7 @@ def _start(arguments: argparse.Namespace) -> int:
     body = {"spec": read_spec(arguments.spec), "why": arguments.why, "key": arguments.key}
     data = admin_of(arguments).call("POST", "/v1/rollouts", body)
     told = f"{data['id']} has started; follow it with: graduand rollout watch {data['id']}"
+    told = "\n".join([*(f"warning: {one}" for one in data["warnings"]), told])
     return _out(arguments, data, lambda _: print(told))
 
 
@@ -147,12 +165,52 @@ def _simulate(arguments: argparse.Namespace) -> int:
     spec = specfile.read(read_spec(arguments.spec))
     if arguments.runs < 1 or not 0 < arguments.agreement < 1:
         raise ConfigError("--runs must be at least 1, and --agreement lie between 0 and 1")
-    logged = outcomes(arguments.logs, spec) if arguments.logs is not None else None
-    scenario = Scenario(arguments.agreement, arguments.error_rate, arguments.error_ratio, arguments.requests_per_s)
+    if arguments.separation < 0:
+        raise ConfigError("--separation must be 0 or more")
+    described = Scenario(
+        arguments.agreement, separation=arguments.separation, error_rate=arguments.error_rate,
+        error_ratio=arguments.error_ratio, requests_per_s=arguments.requests_per_s,
+    )  # fmt: skip
+    scenario = described
+    if arguments.logs is not None:
+        logged = outcomes(arguments.logs, spec)
+        scenario = replace(described, agreement=logged.agreed, vectors=logged.vectors)
     with screen.busy("playing; a student at the bound takes seconds a rollout"):
-        students = planning.simulate(spec, scenario, arguments.runs, arguments.seed, logged)
+        students = planning.simulate(spec, scenario, arguments.runs, arguments.seed)
     data = {"runs": arguments.runs, "seed": arguments.seed, "students": students}
     return _out(arguments, data, screen.simulation)
+
+
+def _curve(arguments: argparse.Namespace) -> int:
+    from gateway.control import screen, tradeoff
+    from rollout import tasks
+
+    found, data = tradeoff.of_log(arguments.logs, arguments.route, tasks.read(_written_task(arguments)))
+    data["written"], data["not_written"] = [str(tradeoff.write(arguments.out, data))], ""
+    try:
+        drawn = tradeoff.Drawn(arguments.route, found, data["pairs"])
+        data["written"].append(str(tradeoff.draw([drawn], arguments.out / "curve.png")))
+    except tradeoff.CannotDraw as error:
+        data["not_written"] = str(error)
+    return _out(arguments, data, screen.curve)
+
+
+def _written_task(arguments: argparse.Namespace) -> Json:
+    if arguments.spec is not None:
+        task = read_spec(arguments.spec).get("task")
+    else:
+        if arguments.config is None:
+            raise ConfigError(
+                "answers are compared by a task; give --config (its route has task:) or --spec (a rollout)"
+            )
+        route = config.load(arguments.config).routes.get(arguments.route)
+        task = None if route is None else route.task
+    if task is None:
+        raise ConfigError(
+            f"{arguments.spec or arguments.config} has no task for route {arguments.route!r}, so its answers cannot be "
+            "compared; add, say, task: {kind: label, labels: [yes, no]} or task: {kind: json}"
+        )
+    return dict(task)
 
 
 def _list(arguments: argparse.Namespace) -> int:

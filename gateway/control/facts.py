@@ -109,6 +109,20 @@ def prompt(asked: Mapping[str, Any]) -> str:
     return ""
 
 
+def conversation(asked: Mapping[str, Any]) -> str:
+    """Everything that was said before the answer, as one text; a single message stands alone."""
+    messages = asked.get("messages")
+    if not isinstance(messages, list) or len(messages) < 2:
+        return prompt(asked)
+    return "\n\n".join(_turn(one) for one in messages if isinstance(one, dict))
+
+
+def _turn(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    said = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    return f"[{message.get('role')}]\n{said}"
+
+
 def metadata(asked: Mapping[str, Any]) -> Json:
     """What the request says of itself."""
     own = asked.get("metadata")

@@ -1,34 +1,35 @@
 """Feeds log records to the rollouts they belong to, inside the caller's transaction.
 
-A pair is complete when the served record and its copy have both been read, in whatever order; the half that comes first
-waits as a pointer into its segment. Records of an earlier attempt teach nothing, those of an earlier step only about
-agreement.
+A pair is complete when the served record and its copy have both been read, in whatever order; what comes first waits as a
+pointer into its segment. Where another student stays in service, both students and the teacher answer: then three records
+belong together. Records of an earlier attempt teach nothing, those of an earlier step only about agreement.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import orjson
 
-from gateway.control import facts, tail, thresholds
+from gateway.control import facts, judging, outcomes, tail, thresholds
 from gateway.control.facts import Json
+from gateway.control.judging import Case
+from gateway.control.outcomes import Answers
 from gateway.control.rows import Row
 from gateway.control.store import RolloutStore
-from gateway.control.tail import Line
-from gateway.routing import STUDENT
-from rollout import slices, tasks
+from gateway.control.tail import Line, Place
+from gateway.routing import DEFERRED, STUDENT
+from rollout import assignment, slices, tasks
 from rollout.assignment import Arm
 from rollout.compare import Comparison, compare
 from rollout.hybrid.scorer import vector_of
-from rollout.ledger import Answered, Pair
+from rollout.ledger import Answered
 from rollout.state import Phase
 
 # Errors of one unit are not independent: at most one in so many seconds is evidence.
 ERROR_WINDOW_S = 60.0
 # A copy begins at once, may wait in a queue, and is then bounded by the route's total_s.
 PAIR_WITHIN_S = 900.0
-SHOWN = 4000
+COPIES = ("shadow", "audit")  # to a student, to the teacher
 
 
 class Gatherer:
@@ -50,94 +51,132 @@ class Gatherer:
             return
         if record["role"] == "served":
             self._served(row, record)
-            if record["copy_wanted"] and record["completed"] and record["arm"] == record["assigned_arm"]:
-                self._half(row, record["id"], "served", line, record)
-        elif record["role"] in ("shadow", "audit") and isinstance(record["parent_id"], str):
-            self._half(row, record["parent_id"], "copy", line, record)
+            as_meant = record["arm"] == record["assigned_arm"] or (row.incumbent and record["reason"] == DEFERRED)
+            if record["copy_wanted"] and record["completed"] and as_meant:
+                self._part(row, record["id"], line, record)
+        elif record["role"] in COPIES and isinstance(record["parent_id"], str):
+            self._part(row, record["parent_id"], line, record)
 
     def _served(self, row: Row, record: Json) -> None:
         if record["route_version"] < row.entry_version or row.ledger.phase is Phase.SHADOW:
             return
         store, unit, cause = self._store, record["unit_hash"], facts.failure(record)
         if store.write_unit(row, unit):
-            row.ledger.unit(_arm(record))
+            row.ledger.unit(_arm(row, record))
         failed = bool(cause) and store.write_failure(row, unit, record["time"], ERROR_WINDOW_S)
-        student = facts.by_student(record)
+        student = _by_student(row, record)
         row.ledger.answered(Answered(record["time"], student, failed, facts.times_s(record)))
         if student:
             row.count("requests for the student")
         if cause:
-            row.count(f"{'student' if student else 'teacher'} failed: {cause}")
+            base = "incumbent" if row.incumbent else "teacher"
+            row.count(f"{'student' if student else base} failed: {cause}")
         if student and cause in facts.ABSENT:
             row.count(f"absent: {cause}")
 
-    def _half(self, row: Row, pair_id: str, role: str, line: Line, record: Json) -> None:
-        place = self._store.take_waiting(pair_id, "copy" if role == "served" else "served")
-        if place is None:
-            self._store.write_waiting(pair_id, role, line.place, record["time"])
-            return
-        data = tail.fetch(self._folder, place)
-        other = None if data is None else facts.parsed(Line(place, data))
-        if other is None:
+    def _part(self, row: Row, pair_id: str, line: Line, record: Json) -> None:
+        """One record of a pair: compare all of them if it is the last, else let it wait for the others."""
+        role, store = record["role"], self._store
+        places = {role: line.place}
+        for other in COPIES if role == "served" else ("served", *COPIES):
+            place = store.take_waiting(pair_id, other) if other != role else None
+            if place is not None:
+                places[other] = place
+        records: dict[str, Json | None] = {role: record}
+        if "served" in places and role != "served":
+            records["served"] = self._read(places["served"])
+        served = records.get("served")
+        if "served" in places and served is None:
             row.count("copies whose request is gone from the log")
-        elif role == "served":
-            self._pair(row, record, other)
+        elif served is None or not all(one in places for one in _copies_of(row, served)):
+            for one, place in places.items():
+                store.write_waiting(pair_id, one, place, record["time"])
         else:
-            self._pair(row, other, record)
+            copies = {one: records.get(one) or self._read(places[one]) for one in _copies_of(row, served)}
+            self._compared(row, served, {one: copy for one, copy in copies.items() if copy is not None})
 
-    def _pair(self, row: Row, served: Json, copy: Json) -> None:
-        teacher, student = (copy, served) if served["arm"] == STUDENT else (served, copy)
-        spec = row.state.spec
-        if student["adapter"] != spec.student:
+    def _read(self, place: Place) -> Json | None:
+        data = tail.fetch(self._folder, place)
+        return None if data is None else facts.parsed(Line(place, data))
+
+    def _compared(self, row: Row, served: Json, copies: dict[str, Json]) -> None:
+        """The records of one request that belong together, without those that are gone from the log."""
+        students = [one for one in (served, copies.get("shadow")) if one is not None and one["arm"] == STUDENT]
+        teacher = copies.get("audit") if served["arm"] == STUDENT else served
+        student = next((one for one in students if one["adapter"] == row.state.spec.student), None)
+        incumbent = next(
+            (one for one in students if row.incumbent and one["adapter"] == row.incumbent["adapter"]), None
+        )
+        if teacher is None or not students:
+            row.count("copies whose request is gone from the log")
+        elif student is None:
             row.count("pairs of another adapter")
-            return
-        if copy["error"] in facts.NOT_ASKED or (copy is teacher and copy["error"]):
-            row.count(f"copies not answered: {copy['error']}")
-            return
-        if student["error"] in facts.NOBODYS:
+        elif teacher["error"] or student["error"] in facts.NOT_ASKED:
+            row.count(f"copies not answered: {teacher['error'] or student['error']}")
+        elif student["error"] in facts.NOBODYS:
             row.count(f"copies not comparable: {student['error']}")
-            return
-        self._compared(row, served, teacher, student, copy["role"])
-
-    def _compared(self, row: Row, served: Json, teacher: Json, student: Json, copy_role: str) -> None:
-        spec, asked, at = row.state.spec, facts.request(served), max(teacher["time"], student["time"])
-        said, words = facts.prompt(asked), (facts.answer(teacher), facts.answer(student))
-        if student["error"]:
-            found = Comparison(False, unparsed=f"failed: {student['error']}")
         else:
-            found = compare(self._tasks[row.id], *words)
-        label = found.teacher
-        parts = slices.named(spec.slices, said, label, facts.metadata(asked))
-        row.ledger.pair(Pair(at, found.agreed, found.fields, slices=parts, unparsed=bool(found.unparsed)))
-        if thresholds.sampling(row) and copy_role == "shadow" and found.agreed is not None:
-            self._sample(row, student, disagreed=not found.agreed)
-        if found.agreed is None:
-            row.count(f"unscored: {found.unscored.partition(':')[0]}")
-        if found.agreed is False:
-            self._store.write_disagreement(row, at, served["id"], _shown(said, words, found, parts))
+            self._judge(row, served, teacher, student, incumbent)
 
-    def _sample(self, row: Row, student: Json, *, disagreed: bool) -> None:
+    def _judge(self, row: Row, served: Json, teacher: Json, student: Json, incumbent: Json | None) -> None:
+        """Compare the answers, or leave them to a judge."""
+        task, asked, said = self._tasks[row.id], facts.request(served), facts.answer(teacher)
+        found, known = self._compare(task, said, student), None
+        if incumbent is not None and incumbent["error"] not in facts.NOT_ASKED | facts.NOBODYS:
+            known = self._compare(task, said, incumbent)
+        prompt = facts.prompt(asked)
+        answers = Answers(
+            served["id"], max(teacher["time"], student["time"]), prompt, said, facts.answer(student),
+            None if known is None or incumbent is None else facts.answer(incumbent),
+            slices.named(row.state.spec.slices, prompt, found.teacher, facts.metadata(asked)),
+            self._vector(row, student),
+        )  # fmt: skip
+        agreed = None if known is None else known.agreed
+        if task.kind == "text" and not found.unscored.startswith("teacher"):
+            case = Case(facts.conversation(asked), answers, found.unparsed, agreed)
+            judging.take_in(self._store, row, task, case)
+        else:
+            outcomes.learn(self._store, row, answers, found, incumbent_agreed=agreed)
+
+    def _compare(self, task: tasks.Task, teacher: str, student: Json) -> Comparison:
+        if student["error"]:
+            return Comparison(False, unparsed=f"failed: {student['error']}")
+        return compare(task, teacher, facts.answer(student))
+
+    def _vector(self, row: Row, student: Json) -> tuple[float, ...] | None:
         """Only pairs whose sampling does not depend on confidence may teach a threshold: the shadow's."""
+        if not thresholds.sampling(row) or student["role"] != "shadow":
+            return None
         try:
             vector = vector_of(orjson.loads(student["response_json"] or "{}"))
         except orjson.JSONDecodeError:
             vector = None
         if vector is None:
             row.count("pairs without log probabilities")
-        else:
-            self._store.write_sample(row, vector, disagreed=disagreed)
+        return None if vector is None else tuple(vector)
 
 
-def _arm(record: Json) -> Arm:
+def _copies_of(row: Row, served: Json) -> tuple[str, ...]:
+    """The roles of the copies that a served request has."""
+    if served["arm"] != STUDENT:
+        return ("shadow",)
+    return COPIES if row.incumbent else ("audit",)
+
+
+def _by_student(row: Row, record: Json) -> bool:
+    """Whether the student of this rollout was to answer; the records of an incumbent are of the same arm."""
+    if not facts.by_student(record):
+        return False
+    return row.incumbent is None or _placed(row, record) == "treatment"
+
+
+def _arm(row: Row, record: Json) -> Arm:
+    if row.incumbent is not None:
+        return _placed(row, record)
     if facts.by_student(record):
         return "treatment"
     return "control" if record["reason"] == "control" else "rest"
 
 
-def _shown(prompt: str, words: tuple[str, str], found: Comparison, parts: tuple[str, ...]) -> dict[str, Any]:
-    teacher, student = words
-    fields = [name for name, same in found.fields.items() if not same]
-    return {
-        "prompt": prompt[:SHOWN], "teacher": teacher[:SHOWN], "student": student[:SHOWN], "slices": list(parts),
-        "why": found.unparsed or (f"differs in {', '.join(fields[:10])}" if fields else ""),
-    }  # fmt: skip
+def _placed(row: Row, record: Json) -> Arm:
+    return assignment.arm(record["unit_bucket"], row.ledger.weight_bp)

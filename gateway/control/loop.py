@@ -1,8 +1,8 @@
 """The controller: one look at a time it reads the log, feeds evidence, decides, and stores all of it at once.
 
-Invariant: it remembers nothing between two looks that the store does not have (but for prechecks, which are simply run
-again), so being killed anywhere costs nothing: the transaction either happened or did not. It leads by a lease; a look
-whose lease was lost changes nothing.
+Invariant: it remembers nothing between two looks that the store does not have (but for prechecks and questions to judges
+that are under way, which are simply asked again), so being killed anywhere costs nothing: the transaction either happened
+or did not. It leads by a lease; a look whose lease was lost changes nothing.
 """
 
 import logging
@@ -10,13 +10,17 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from gateway.config import local_path
-from gateway.control import facts, moves, precheck, tail, thresholds
+from gateway.control import facts, incumbents, moves, precheck, tail, thresholds
+from gateway.control.asking import Asker
 from gateway.control.course import point
 from gateway.control.gather import PAIR_WITHIN_S, Gatherer
+from gateway.control.judging import Desk
 from gateway.control.rows import Row
 from gateway.control.store import LEASE_S, LeaseLost, RolloutStore
 from gateway.control.tail import Batch, Line
 from gateway.routes import Route, Settings
+from monitoring import metrics as m
+from monitoring.metrics import Metrics
 from rollout.evidence import Evidence
 from rollout.machine import decide
 from rollout.state import Phase
@@ -34,8 +38,13 @@ logger = logging.getLogger("graduand")
 class Controller:
     """`look` at the store and the log, with a clock that is handed in. `holder` names this process in the lease."""
 
-    def __init__(self, settings: Settings, holder: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: Settings, holder: str, clock: Callable[[], float], metrics: Metrics | None = None
+    ) -> None:
         self.settings = settings
+        self._metrics = metrics
+        self._asker = Asker()
+        self._desk = Desk(self._asker, self._count)
         self._store = RolloutStore(local_path(settings.state))
         self._folder = local_path(settings.logs)
         self._holder = holder
@@ -48,6 +57,7 @@ class Controller:
     def close(self) -> None:
         """Let go of the store; the lease ends by itself, or at once if it is held."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._asker.close()
         if self._store.lease()[:2] == (self._holder, self.token):
             with self._store.transaction():
                 self._store.write_lease(self._holder, self._clock(), self._clock())
@@ -70,6 +80,8 @@ class Controller:
                 moved = self._step(batch, now)
         except LeaseLost:
             return False
+        self._desk.settled()
+        self._desk.ask(self._store, live, self.settings.upstreams)
         return moved or batch.more
 
     def standing(self) -> tuple[Mapping[str, Route], list[Row]] | None:
@@ -96,15 +108,24 @@ class Controller:
         store = self._store
         rows = {row.id: row for row in store.live()}
         self._gather(batch, rows, now)
+        judged = self._desk.settle(store, rows)
         moved = False
         for row in rows.values():
-            if row.wants_threshold and batch.lines and thresholds.learn(store, row, now):
+            if row.wants_threshold and (batch.lines or row.id in judged) and thresholds.learn(store, row, now):
                 moves.carry_threshold(store, row, now, self.settings.routes)
         for row in rows.values():
             fresh = row.token != self.token
             row.token = self.token
-            moved |= self._decide(row, now, changed=fresh or bool(batch.lines))
-        return moved
+            changed = fresh or bool(batch.lines) or row.id in judged
+            if incumbents.sleeping(row, rows) is None:
+                moved |= self._decide(row, now, changed=changed)
+            elif changed:
+                store.write_row(row)
+        return moved or bool(judged)  # the judge is waiting for more questions
+
+    def _count(self, route: str, outcome: str) -> None:
+        if self._metrics is not None:
+            self._metrics.add(m.JUDGED, (route, outcome))
 
     def _gather(self, batch: Batch, rows: Mapping[str, Row], now: float) -> None:
         store, stored = self._store, self._store.offsets()
@@ -153,7 +174,8 @@ class Controller:
         key = (row.id, row.state.attempt)
         check = self._checks.get(key)
         if check is None:
-            self._checks[key] = self._pool.submit(precheck.problems, row.state.spec, self.settings)
+            served = incumbents.served(self._store, row.state.spec.route, self.settings.routes)
+            self._checks[key] = self._pool.submit(precheck.problems, row.state.spec, self.settings, served)
             return None
         if not check.done():
             return None

@@ -2,11 +2,13 @@
 
 Invariant: the route does what `rollout.state.serving` says of the stored state, for every stored state from the first
 step on. Going back, the weight is 0 in the same transaction as the decision; everything else is bookkeeping after it.
+Where a rollout keeps the student in service, that one takes the teacher's place until the new one is promoted.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from gateway.control import incumbents
 from gateway.control.rows import Row
 from gateway.control.store import RolloutStore
 from gateway.errors import RequestError
@@ -24,17 +26,26 @@ def carry_out(store: RolloutStore, row: Row, event: Event, routes: Mapping[str, 
     after = apply(before, event)
     if after is before:
         return row
+    if event.kind in ("trip", "rollback"):
+        _check_awake(store, row)
     row.state = after
     if after.attempt != before.attempt:
         row.counts, row.threshold, row.tries, row.learning = {}, None, 0, ""
     entered = after.entry != before.entry
+    if entered and before.step < 0:
+        row.incumbent = incumbents.found(store, after.spec, routes)
+    if after.phase is Phase.PROMOTED:
+        row.incumbent = None
     if entered or serving(after) != serving(before) or after.salt != before.salt:
         _change_route(store, row, event, routes)
         if entered:
             row.entry_version = _version(store, row, routes)
         if entered and before.step < 0:
             row.attempt_version = row.entry_version
+        if entered and row.incumbent is None:  # the rollout that promoted an incumbent goes on if this one goes back
             _supersede_others(store, row, event)
+    if row.at_rest or after.attempt != before.attempt:
+        store.write_forget_judging(row)
     row.ledger = row.ledger.follow(after)
     store.write_row(row)
     store.write_event(row, event)
@@ -50,9 +61,11 @@ def carry_threshold(store: RolloutStore, row: Row, at: float, routes: Mapping[st
 
 
 def begin(
-    store: RolloutStore, spec: Spec, task: Mapping[str, object], *, salt: str, at: float, who: str, why: str, key: str
-) -> Row:
-    """A new rollout, drafted and started; the one that was started with the same key if there is one."""
+    store: RolloutStore, spec: Spec, task: Mapping[str, object], *, salt: str, at: float, who: str, why: str, key: str,
+    check: Callable[[], None] = lambda: None,
+) -> Row:  # fmt: skip
+    """A new rollout, drafted and started; the one that was started with the same key if there is one. `check` may refuse
+    a new one."""
     for row in store.rows(route=spec.route):
         if key and key in row.state.keys:
             return row
@@ -61,6 +74,7 @@ def begin(
                 409, f"route {spec.route!r} is in rollout {row.id} ({row.state.phase}); end that first: "
                 "graduand rollout abort, or rollback", code="rollout_running",
             )  # fmt: skip
+    check()
     name = _free_name(store, spec.route)
     state = draft(name, spec, salt, at)
     row = Row(state, ledgers.start(state), task, created_at=at, started_at=at)
@@ -83,9 +97,22 @@ def _change_route(store: RolloutStore, row: Row, event: Event, routes: Mapping[s
         return
     doing = serving(row.state)
     old = store.state.override(route)
-    spec = row.state.spec
-    new = Override(
-        old.version + 1,
+    if doing == TEACHER and row.state.spec.keeps_incumbent and old.rollout != row.id:
+        return  # given back already: a retry takes nothing away before its first step
+    if doing == TEACHER and row.incumbent is not None:
+        new, row.incumbent = incumbents.restored(row, old.version + 1), None
+    else:
+        new = _override(row, old.version + 1)
+    store.state.put(route.name, new)
+    what = {"rollout": row.id, "mode": new.mode, "weight_bp": new.weight_bp, "why": f"{event.kind}: {event.reason}"}
+    store.state.changed(f"route/{route.name}", event.actor, what)
+    row.table_version = store.state.version()
+
+
+def _override(row: Row, version: int) -> Override:
+    doing, spec = serving(row.state), row.state.spec
+    return Override(
+        version,
         doing.mode,
         doing.weight_bp,
         adapter=spec.student if doing != TEACHER else None,
@@ -94,11 +121,18 @@ def _change_route(store: RolloutStore, row: Row, event: Event, routes: Mapping[s
         audit_bp=round(spec.audit * 10_000),
         logprobs=row.wants_threshold,
         threshold=json.dumps(row.threshold) if row.threshold is not None else None,
+        incumbent=incumbents.carried(row),
     )
-    store.state.put(route.name, new)
-    what = {"rollout": row.id, "mode": doing.mode, "weight_bp": doing.weight_bp, "why": f"{event.kind}: {event.reason}"}
-    store.state.changed(f"route/{route.name}", event.actor, what)
-    row.table_version = store.state.version()
+
+
+def _check_awake(store: RolloutStore, row: Row) -> None:
+    """A promoted student that another rollout keeps as its incumbent is given back first, and then rolled back."""
+    other = incumbents.sleeping(row, {one.id: one for one in store.rows(route=row.state.spec.route)})
+    if other is not None:
+        raise RequestError(
+            409, f"route {row.state.spec.route!r} is moved by rollout {other.id}, which keeps the student of {row.id} in "
+            f"service; end that first: graduand rollout abort {other.id}", code="rollout_running",
+        )  # fmt: skip
 
 
 def _version(store: RolloutStore, row: Row, routes: Mapping[str, Route]) -> int:

@@ -1,17 +1,20 @@
 """What a rollout will take at today's traffic, before it is started; and what its policy does to students, simulated."""
 
+import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 
+from gateway.errors import ConfigError
+from gateway.routes import Budget
 from rollout import planning, wording
 from rollout.simulate.policy import Scenario, many
 from rollout.spec import GateSpec, Spec, Step
+from rollout.tasks import Task
 
 Json = dict[str, Any]
 # Enough of the log's end to know today's traffic.
@@ -19,10 +22,26 @@ READ_BYTES = 16 << 20
 PAIRS_AT_MOST = 16_384
 
 
-def traffic(folder: Path, route: str, now: float | None = None) -> float | None:
-    """Requests a second on a route, from the end of the log; None without any."""
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What the end of the log has of a route."""
+
+    per_s: float
+    tokens: float  # a request, prompt and answer
+
+
+def copies_a_day(budget: Budget, seen: Traffic | None) -> float:
+    """What a budget allows; tokens are reckoned by those of the requests in the log, if there are any."""
+    most = float(budget.requests_per_day or math.inf)
+    if budget.tokens_per_day and seen is not None and seen.tokens > 0:
+        most = min(most, budget.tokens_per_day / seen.tokens)
+    return most
+
+
+def traffic(folder: Path, route: str, now: float | None = None) -> Traffic | None:
+    """Requests on a route, from the end of the log; None without any."""
     wanted = b'"route":' + orjson.dumps(route)
-    times: list[float] = []
+    found: list[tuple[float, float]] = []
     left = READ_BYTES
     for path in sorted((folder / "segments").glob("*.jsonl"), key=lambda one: one.stat().st_mtime, reverse=True):
         size = path.stat().st_size
@@ -31,30 +50,60 @@ def traffic(folder: Path, route: str, now: float | None = None) -> float | None:
             data = file.read(left)
         for line in data.splitlines()[1 if size > left else 0 :]:
             if wanted in line and b'"role":"served"' in line:
-                times.append(_time(line))
+                found.append(_time_and_tokens(line))
         left -= len(data)
         if left <= 0:
             break
-    if len(times) < 2:
+    if len(found) < 2:
         return None
-    span = (time.time() if now is None else now) - min(times)
-    return len(times) / max(span, 1e-3)
+    span = (time.time() if now is None else now) - min(at for at, _ in found)
+    return Traffic(len(found) / max(span, 1e-3), sum(tokens for _, tokens in found) / len(found))
 
 
-def _time(line: bytes) -> float:
+def _time_and_tokens(line: bytes) -> tuple[float, float]:
     try:
-        return float(orjson.loads(line)["time"])
+        record = orjson.loads(line)
+        usage = record["usage"]
+        return float(record["time"]), float(usage["prompt_tokens"] + usage["completion_tokens"])
     except (orjson.JSONDecodeError, LookupError, TypeError):
-        return float("inf")
+        return math.inf, 0.0
 
 
-def plan(spec: Spec, per_s: float | None, agreement: float | None, shadow_share: float = 1.0) -> Json:
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Of a shadow step's requests, the share that is compared, and how many in a day at most."""
+
+    share: float = 1.0
+    most_per_day: float = float("inf")
+
+    def seconds(self, pairs: int, per_s: float) -> float:
+        """How long so many pairs take at so many requests a second; the days' pairs come at their beginnings.
+
+        >>> Sampling(0.5, 1000).seconds(1200, 1.0) == 86400 + 400
+        True
+        """
+        days = (pairs - 1) // self.most_per_day
+        if self.share * per_s * 86400 <= self.most_per_day or not days:
+            return pairs / (self.share * per_s)
+        return days * 86400 + (pairs - days * self.most_per_day) / (self.share * per_s)
+
+
+def sampling(spec: Spec, task: Task, shadow_share: float, paid_per_day: float = math.inf) -> Sampling:
+    """What a rollout compares: shadow copies; beside an incumbent the audited share; of free text what is judged."""
+    share = spec.audit if spec.keeps_incumbent else shadow_share
+    if task.judge is None:
+        return Sampling(share, paid_per_day)
+    most = min(task.judge.max_per_day, paid_per_day * task.judge.sample)
+    return Sampling(share * task.judge.sample, most)
+
+
+def plan(spec: Spec, per_s: float | None, agreement: float | None, shadow: Sampling = Sampling()) -> Json:
     """Pairs and time for each step, and what will probably hold it up."""
     gates = [_gate(gate, agreement) for gate in spec.gates]
     pairs = None if any(gate["pairs"] is None for gate in gates) else max(gate["pairs"] for gate in gates)
     steps, proved = [], False
     for step in spec.steps:
-        steps.append(_step(step, per_s, shadow_share, None if proved else pairs, spec))
+        steps.append(_step(step, per_s, shadow, None if proved else pairs, spec))
         proved = True
     seconds = [step["seconds"] for step in steps]
     known = [value for value in seconds if value is not None]
@@ -76,12 +125,14 @@ def _gate(gate: GateSpec, agreement: float | None) -> Json:
     return {"name": gate.name, "p0": p0, "assumed": assumed, "pairs": pairs}
 
 
-def _step(step: Step, per_s: float | None, shadow_share: float, pairs: int | None, spec: Spec) -> Json:
-    share = shadow_share if step.kind == "shadow" else step.weight_bp / 10_000
+def _step(step: Step, per_s: float | None, shadow: Sampling, pairs: int | None, spec: Spec) -> Json:
     wanted = max(step.n_min, pairs or 0) if step.kind == "shadow" else step.n_min
-    rate = None if per_s is None else per_s * share
-    seconds = None if not rate else max(step.dwell_s, wanted / rate)
+    sampling = shadow if step.kind == "shadow" else Sampling(step.weight_bp / 10_000)
+    rate = None if per_s is None else per_s * sampling.share
+    seconds = None if per_s is None or not rate else max(step.dwell_s, sampling.seconds(wanted, per_s))
     waits = "traffic" if seconds is not None and seconds > step.dwell_s else "dwell"
+    if waits == "traffic" and rate and seconds is not None and seconds > wanted / rate:
+        waits = "the day's copies"
     late = seconds is not None and seconds > step.t_max_s
     return {"name": step.name, "observations": wanted, "seconds": seconds, "waits_for": waits, "too_slow": late}
 
@@ -116,34 +167,41 @@ def _warnings(spec: Spec, per_s: float | None) -> list[str]:
                 f"the canary steps give the student about {answered:.0f} requests: too few to see twice the errors; "
                 "give them more requests if errors matter"
             )
-    if not any(gate.signal == "agreement" for gate in spec.gates):
+    if not any(gate.signal in ("agreement", "score") for gate in spec.gates):
         found.append("no gate looks at the agreement of all answers")
+    for gate in spec.gates:
+        if gate.signal == "incumbent":
+            found.append(_duel(gate))
     return found
 
 
-def simulate(
-    spec: Spec, scenario: Scenario, runs: int, seed: int, agreement: float | list[bool] | None = None
-) -> dict[str, Json]:
-    """The policy against the student described, one exactly at the bound, and one that does harm."""
+def _duel(gate: GateSpec) -> str:
+    """How much the gate about the incumbent asks for, as far as anybody can know."""
+    p0 = float(gate.start["p0"])
+    wins = p0 + (1 - p0) / 2
+    pairs = planning.pairs_needed(p0, wins, float(np.exp(-gate.log_threshold)), 0.9, PAIRS_AT_MOST)
+    return (
+        f"{gate.name}: a student that wins {wins:.0%} of the requests on which the two students differ needs about {pairs} "
+        "such requests; how long they take to come together, only the traffic can tell"
+    )
+
+
+def simulate(spec: Spec, scenario: Scenario, runs: int, seed: int) -> dict[str, Json]:
+    """The policy against the student described or logged, one exactly at the bound, and one that does harm."""
+    if spec.keeps_incumbent:
+        raise ConfigError("a rollout with an incumbent gate cannot be simulated: nothing says how often the two differ")
     rng = np.random.default_rng(seed)
     p0 = next((float(gate.start["p0"]) for gate in spec.gates if gate.signal == "agreement"), 0.95)
     harm = next((float(gate.start["p0"]) for gate in spec.harm if gate.signal == "agreement"), p0 - 0.05)
+    beside = Scenario(p0, separation=scenario.separation, requests_per_s=scenario.requests_per_s)
     worlds = {
-        "described": scenario.agreement if agreement is None else agreement,
-        "at the bound": p0,
-        "harmful": max(0.01, harm - 0.05),
+        "described": scenario,
+        "at the bound": beside,
+        "harmful": replace(beside, agreement=max(0.01, harm - 0.05)),
     }
     summaries = {}
-    for name, value in worlds.items():
-        base = scenario if name == "described" else Scenario(value, requests_per_s=scenario.requests_per_s)
-        played = many(spec, _with(base, value), rng, runs)
-        shown = float(np.mean(value)) if isinstance(value, Sequence) else value
+    for name, world in worlds.items():
+        played = many(spec, world, rng, runs)
+        shown = float(np.mean(world.agreement))
         summaries[name] = {"agreement": shown, **asdict(played)}
     return summaries
-
-
-def _with(scenario: Scenario, agreement: float | Sequence[bool]) -> Scenario:
-    return Scenario(
-        agreement, scenario.error_rate, scenario.error_ratio, scenario.requests_per_s, scenario.shadow_share,
-        scenario.look_s, scenario.horizon_s, scenario.breaks_at, scenario.broken_agreement,
-    )  # fmt: skip

@@ -3,15 +3,16 @@
 import httpx
 
 from gateway import adapters
+from gateway.control import incumbents
 from gateway.errors import GraduandError
-from gateway.routes import Replica, Settings, Upstream
+from gateway.routes import Replica, Route, Settings, Upstream
 from rollout.spec import Spec
 
 TIMEOUT_S = 5.0
 
 
-def problems(spec: Spec, settings: Settings) -> tuple[str, ...]:
-    """Everything that is in the way, empty if nothing is."""
+def problems(spec: Spec, settings: Settings, served: Route | None) -> tuple[str, ...]:
+    """Everything that is in the way, empty if nothing is. `served` is the route as it is served now."""
     route = settings.routes.get(spec.route)
     if route is None:
         return (f"the configuration has no route {spec.route!r} any more",)
@@ -19,6 +20,8 @@ def problems(spec: Spec, settings: Settings) -> tuple[str, ...]:
         return (f"route {spec.route!r} has no student: section, so it names no upstream for {spec.student}",)
     upstream = settings.upstreams[route.student.upstream]
     found = [_replica(upstream, replica, spec.student) for replica in upstream.replicas]
+    if served is not None:
+        found.append(incumbents.problem(spec, served))
     return tuple(problem for problem in found if problem)
 
 

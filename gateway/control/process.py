@@ -35,12 +35,14 @@ logger = logging.getLogger("graduand")
 def main() -> None:
     """Entry point."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s controller: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell of every question to a judge
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    metrics = Metrics(SeriesFile(Path(json.loads(sys.argv[1])["run_folder"]) / "controller.series"))
     settings = settings_from_json(json.loads(sys.stdin.readline()))
-    controller = Controller(settings, f"{os.uname().nodename}/{os.getpid()}/{uuid.uuid4().hex[:8]}", time.time)
+    metrics = Metrics(SeriesFile(Path(json.loads(sys.argv[1])["run_folder"]) / "controller.series"))
+    holder = f"{os.uname().nodename}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+    controller = Controller(settings, holder, time.time, metrics)
     notifier = Notifier(settings)
 
     def follow() -> None:

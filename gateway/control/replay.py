@@ -1,5 +1,6 @@
-"""Pairs from a request log, compared again: what `graduand rollout simulate --logs` draws from."""
+"""Pairs from a request log, compared again: what `graduand rollout simulate --logs` and `curve` draw from."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,44 @@ from gateway.errors import ConfigError
 from gateway.routing import STUDENT
 from rollout import tasks
 from rollout.compare import compare
+from rollout.hybrid.scorer import vector_of
 from rollout.spec import Spec
 
 
-def outcomes(folder: Path, spec: Spec) -> list[bool]:
-    """Whether student and teacher agreed, pair by pair; pairs that nobody can score are left out."""
+@dataclass(slots=True)
+class Logged:
+    """Pair by pair, whether student and teacher agreed, and the student's confidence features if it gave any."""
+
+    agreed: list[bool] = field(default_factory=list)
+    vectors: list[list[float] | None] = field(default_factory=list)
+
+    @property
+    def confident(self) -> bool:
+        """Whether there is anything to tell sure answers from unsure ones by."""
+        return any(vector is not None for vector in self.vectors)
+
+
+def outcomes(folder: Path, spec: Spec) -> Logged:
+    """The pairs that a rollout would learn from."""
     if spec.task is None:
         raise ConfigError("the log can be compared only by a task; add task: to the rollout")
-    task = tasks.read(spec.task)
+    found = pairs(folder, spec.route, tasks.read(spec.task))
+    if any(step.kind == "hybrid" for step in spec.steps) and not found.confident:
+        raise ConfigError(
+            f"the pairs of route {spec.route!r} in {folder} have no log probabilities, so the hybrid step cannot be played "
+            "from them (they are asked for while a rollout with a hybrid step runs); leave the log out to play a described "
+            "student"
+        )
+    return found
+
+
+def pairs(folder: Path, route: str, task: tasks.Task) -> Logged:
+    """The pairs of a route, in the log's order; those that nobody can score are left out."""
     served: dict[str, dict[str, Any]] = {}
-    found = []
+    found = Logged()
     for path in sorted((folder / "segments").glob("*.jsonl")):
         for line in path.read_bytes().splitlines():
-            record = _record(line, spec.route)
+            record = _record(line, route)
             if record is None:
                 continue
             if record["role"] == "served":
@@ -32,10 +58,19 @@ def outcomes(folder: Path, spec: Spec) -> list[bool]:
             if other is not None and not record["error"]:
                 teacher, student = (record, other) if other["arm"] == STUDENT else (other, record)
                 agreed = compare(task, facts.answer(teacher), facts.answer(student)).agreed
-                found += [] if agreed is None else [agreed]
-    if not found:
-        raise ConfigError(f"{folder} holds no pairs of route {spec.route!r} that can be compared")
+                if agreed is not None:
+                    found.agreed.append(agreed)
+                    found.vectors.append(_vector(student))
+    if not found.agreed:
+        raise ConfigError(f"{folder} holds no pairs of route {route!r} that can be compared")
     return found
+
+
+def _vector(student: dict[str, Any]) -> list[float] | None:
+    try:
+        return vector_of(orjson.loads(student["response_json"] or "{}"))
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _record(line: bytes, route: str) -> dict[str, Any] | None:

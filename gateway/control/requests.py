@@ -4,16 +4,14 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gateway.control import incumbents
 from gateway.errors import ConfigError, RequestError, did_you_mean
-from gateway.routes import Settings
+from gateway.routes import Route, Settings
 from rollout import specfile, tasks
-from rollout.gates.discordant import Discordant
-from rollout.gates.scores import Scores
-from rollout.gates.state import KINDS
+from rollout.judge import family
 from rollout.spec import Spec
+from rollout.tasks import Task
 
-# Gates that nothing feeds yet: a rollout that asks for one would wait for ever.
-UNFED = {Discordant: "an incumbent student beside the new one", Scores: "a judge"}
 # Simulated requests a second over all runs of one call.
 MOST_SIMULATED_PER_S = 20
 
@@ -52,6 +50,7 @@ class Simulation(_Body):
 
     spec: dict[str, Any]
     agreement: float = Field(0.98, gt=0, lt=1)
+    separation: float = Field(2.0, ge=0, le=100, description="how well the student's confidence tells; 0: not at all")
     error_rate: float = Field(0.01, ge=0, lt=1)
     error_ratio: float = Field(1.0, ge=0)
     requests_per_s: float = Field(1.0, gt=0, le=1000)
@@ -87,14 +86,47 @@ def startable(data: dict[str, Any], settings: Settings) -> tuple[Spec, dict[str,
             "nothing says what this route's answers are, so they cannot be compared; add to the rollout or to the route, "
             "say, task: {kind: label, labels: [yes, no]} or task: {kind: json}"
         )
-    if tasks.read(task).kind == "text":
-        raise ConfigError("task: free text needs a judge to be compared, and none can be asked yet; use label or json")
-    _check_fed(spec)
+    resolved = tasks.read(task)
+    tasks.check_judge(resolved, {name: upstream.kind for name, upstream in settings.upstreams.items()})
+    _check_fed(spec, resolved)
     return spec, dict(task)
 
 
-def _check_fed(spec: Spec) -> None:
+def _check_fed(spec: Spec, task: Task) -> None:
+    """A gate that nothing feeds would wait for ever."""
+    if task.kind == "text" and task.judge is None:
+        raise ConfigError(
+            "task: free text is compared by a judge; name one: judge: {upstream: NAME, model: NAME}, any upstream of the "
+            "configuration that speaks OpenAI's chat API"
+        )
     for gate in (*spec.gates, *spec.harm):
-        missing = UNFED.get(KINDS[str(gate.start["kind"])])
-        if missing:
-            raise ConfigError(f"gate {gate.name} needs {missing}, which is not there yet; take it out")
+        if gate.signal == "score" and task.kind != "text":
+            raise ConfigError(f"gate score needs a judge, and a task of kind {task.kind} has none; use agreement")
+
+
+def check_incumbent(spec: Spec, served: Route) -> None:
+    """Raise ConfigError if the rollout wants to keep a student in service and none is. `served`: the route now."""
+    if problem := incumbents.problem(spec, served):
+        raise ConfigError(problem)
+
+
+def about_judge(task: dict[str, Any] | None, route: Route) -> list[str]:
+    """What there is to say against the judge of a task."""
+    judge = tasks.read(task).judge if task is not None else None
+    if judge is None or family(judge.model) != family(route.teacher.model):
+        return []
+    return [
+        f"the judge {judge.model} is of the teacher's own family ({route.teacher.model}): judges favour answers of their "
+        "own kind, so a student may look worse than it is; another vendor's model is the better judge"
+    ]
+
+
+def advice(spec: Spec, task: dict[str, Any], served: Route) -> list[str]:
+    """What will work, but perhaps not as meant."""
+    found = about_judge(task, served)
+    if served.student is not None and served.mode in ("student", "hybrid") and not spec.keeps_incumbent:
+        found.append(
+            f"route {served.name!r} is served by {served.student.adapter}: without an incumbent gate its shadow step gives "
+            "the route back to the teacher"
+        )
+    return found

@@ -32,6 +32,8 @@ class Row:
     threshold: Mapping[str, Any] | None = None  # as rollout.hybrid.learning gives it
     tries: int = 0  # at learning one, in this attempt
     learning: str = ""  # why there is none yet
+    # While another student goes on serving its route: which, how, and the route change that it is given back by.
+    incumbent: Mapping[str, Any] | None = None
     counts: dict[str, int] = field(default_factory=dict)  # since the attempt began: what taught no gate, and why
 
     @property
@@ -57,6 +59,7 @@ class Row:
 COLUMNS = (
     "id", "route", "spec_hash", "phase", "version", "token", "salt", "created_at", "started_at", "entry_version",
     "attempt_version", "table_version", "tries", "learning", "task", "threshold", "state", "ledger", "counts",
+    "incumbent",
 )  # fmt: skip
 
 
@@ -68,6 +71,7 @@ def to_columns(row: Row) -> tuple[Any, ...]:
         row.created_at, row.started_at, row.entry_version, row.attempt_version, row.table_version, row.tries,
         row.learning, json.dumps(row.task), json.dumps(row.threshold), json.dumps(state.to_dict()),
         json.dumps(row.ledger.to_dict()), json.dumps(row.counts),
+        json.dumps(row.incumbent),
     )  # fmt: skip
 
 
@@ -80,6 +84,7 @@ def from_columns(values: tuple[Any, ...]) -> Row:
         task=json.loads(given["task"]),
         threshold=json.loads(given["threshold"]),
         counts=json.loads(given["counts"]),
+        incumbent=json.loads(given["incumbent"]),
         **{
             name: given[name]
             for name in (

@@ -100,9 +100,45 @@ def simulation(data: Json) -> None:
         )  # fmt: skip
     console.print(table)
     students = data["students"]
+    for name, one in students.items():
+        if one["learnt"] is not None:
+            console.print(Text(f"hybrid, {name}: {_hybrid(one)}"), soft_wrap=True)
     false, harmful = students["at the bound"]["promoted"], students["harmful"]["rolled_back"]
     missed = f"missed harm: {1 - harmful:.0%}"
     console.print(Text(f"false promotion (a student exactly at the bound): {false:.0%}; {missed}; {data['runs']} runs"))
+
+
+def curve(data: Json) -> None:
+    """What share the student could answer, and how much of that would disagree."""
+    console.print(Text(
+        f"{data['route']}: {data['pairs']} pairs judged by a fit to {data['fitted_on']} others; "
+        f"the student agrees in {data['agreement']:.1%}" + (
+            f"; {data['without_log_probabilities']} pairs have no log probabilities" * bool(data["without_log_probabilities"])
+        )
+    ), soft_wrap=True)  # fmt: skip
+    table = Table("answered by the student", "disagreement there", "gap recovered (PGR)")
+    for at in data["at"]:
+        recovered = "-" if at["pgr"] is None else f"{at['pgr']:.0%}"
+        table.add_row(f"{at['share']:.0%}", f"{at['disagreement']:.1%}", recovered)
+    console.print(table)
+    if data["apgr"] is not None:
+        half, most = data["teacher_share_for_pgr_50"], data["teacher_share_for_pgr_80"]
+        console.print(
+            Text(f"APGR {data['apgr']:.3f}; half of the gap takes {half:.0%} of calls to the teacher, 80% {most:.0%}")
+        )
+    for path in data["written"]:
+        console.print(Text(f"written: {path}"), soft_wrap=True)
+    if data["not_written"]:
+        console.print(Text(data["not_written"], style="yellow"), soft_wrap=True)
+
+
+def _hybrid(one: Json) -> str:
+    proved = f"a confidence threshold was proved in {one['learnt']:.0%} of runs"
+    if one["median_deferred"] is None:
+        return f"{proved}; the step was never reached"
+    let = one["median_released_disagreement"]
+    disagreed = "" if let is None else f", {let:.1%} of the student's answers there disagreed"
+    return f"{proved}; {one['median_deferred']:.0%} of the step's requests went on to the teacher{disagreed} (medians)"
 
 
 def picture(data: Json) -> RenderableType:
@@ -142,6 +178,14 @@ def _facts(data: Json) -> Table:
             f"{wording.span(step['dwelt_s'])} of {wording.span(step['dwell_s'])}",
         )
         table.add_row("this step", f"{n} observations, {dwelt}")
+    if data["incumbent"]:
+        table.add_row("incumbent", Text(f"{data['incumbent']} stays in service until this is promoted"))
+    judge = data["judge"]
+    if judge is not None:
+        table.add_row(
+            "judge", Text(f"{judge['model']}: {judge['waiting']} pairs wait, {judge['unscored']} unscored, "
+                          f"{judge['failed']} failed questions, {judge['not_judged']} not judged")
+        )  # fmt: skip
     left = data["seconds_left"]
     if left is not None:
         table.add_row("time left", f"about {wording.span(left)} to the next step")

@@ -4,6 +4,7 @@ Invariant: whatever belongs together is written inside one `transaction`, which 
 as a whole. Methods that write say so by their name and are called inside a transaction only.
 """
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +24,7 @@ CREATE TABLE IF NOT EXISTS rollouts (
     token INTEGER NOT NULL, salt TEXT NOT NULL, created_at REAL NOT NULL, started_at REAL NOT NULL,
     entry_version INTEGER NOT NULL, attempt_version INTEGER NOT NULL, table_version INTEGER NOT NULL,
     tries INTEGER NOT NULL, learning TEXT NOT NULL, task TEXT NOT NULL, threshold TEXT NOT NULL, state TEXT NOT NULL,
-    ledger TEXT NOT NULL, counts TEXT NOT NULL
+    ledger TEXT NOT NULL, counts TEXT NOT NULL, incumbent TEXT NOT NULL DEFAULT 'null'
 );
 CREATE TABLE IF NOT EXISTS rollout_events (
     rollout TEXT NOT NULL, version INTEGER NOT NULL, token INTEGER NOT NULL, phase TEXT NOT NULL, event TEXT NOT NULL,
@@ -44,6 +45,14 @@ CREATE TABLE IF NOT EXISTS rollout_samples (
     number INTEGER PRIMARY KEY AUTOINCREMENT, rollout TEXT NOT NULL, attempt INTEGER NOT NULL, sample TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS rollout_samples_of ON rollout_samples (rollout, attempt, number);
+CREATE TABLE IF NOT EXISTS rollout_judging (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, rollout TEXT NOT NULL, wanted TEXT NOT NULL, verdicts TEXT NOT NULL,
+    data TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS rollout_judging_of ON rollout_judging (rollout, number);
+CREATE TABLE IF NOT EXISTS rollout_judged (
+    rollout TEXT NOT NULL, day INTEGER NOT NULL, pairs INTEGER NOT NULL, PRIMARY KEY (rollout, day)
+);
 CREATE TABLE IF NOT EXISTS rollout_told (
     rollout TEXT NOT NULL, hook INTEGER NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (rollout, hook)
 );
@@ -76,6 +85,14 @@ class RolloutStore:
         self.state = where if isinstance(where, SqliteStore) else SqliteStore(where)
         self._db: sqlite3.Connection = self.state.db
         self._db.executescript(SCHEMA)
+        self._add_later_columns()
+
+    def _add_later_columns(self) -> None:
+        there = {row[1] for row in self._db.execute("PRAGMA table_info(rollouts)")}
+        if "incumbent" not in there:
+            # Another process may be adding it in this very moment.
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._db.execute("ALTER TABLE rollouts ADD COLUMN incumbent TEXT NOT NULL DEFAULT 'null'")
 
     def close(self) -> None:
         """Close the file."""
@@ -254,6 +271,57 @@ class RolloutStore:
     def write_forget_samples(self, row: Row) -> None:
         """Drop what was sampled: a threshold that has expired is learnt again from fresh pairs."""
         self._db.execute("DELETE FROM rollout_samples WHERE rollout = ?", (row.id,))
+
+    # Pairs that wait for a judge.
+
+    def write_judging(self, row: Row, day: int, wanted: list[int], data: Mapping[str, Any]) -> None:
+        """Let a pair wait for the answers to the `wanted` questions, and count it for its day."""
+        self._db.execute(
+            "INSERT INTO rollout_judging (rollout, wanted, verdicts, data) VALUES (?, ?, '{}', ?)",
+            (row.id, json.dumps(wanted), json.dumps(data)),
+        )
+        self._db.execute(
+            "INSERT INTO rollout_judged VALUES (?, ?, 1) ON CONFLICT (rollout, day) DO UPDATE SET pairs = pairs + 1",
+            (row.id, day),
+        )
+
+    def judging(self, rollout_id: str, most: int) -> list[tuple[int, list[int], dict[str, str | None]]]:
+        """The oldest waiting pairs: number, the questions to ask, and the verdicts so far by question."""
+        query = "SELECT number, wanted, verdicts FROM rollout_judging WHERE rollout = ? ORDER BY number LIMIT ?"
+        found = self._db.execute(query, (rollout_id, most))
+        return [(number, json.loads(wanted), json.loads(verdicts)) for number, wanted, verdicts in found]
+
+    def judging_case(self, number: int) -> dict[str, Any]:
+        """What a waiting pair is about."""
+        query = "SELECT data FROM rollout_judging WHERE number = ?"
+        data: dict[str, Any] = json.loads(self._db.execute(query, (number,)).fetchone()[0])
+        return data
+
+    def judging_count(self, rollout_id: str) -> int:
+        """How many pairs wait."""
+        query = "SELECT COUNT(*) FROM rollout_judging WHERE rollout = ?"
+        return int(self._db.execute(query, (rollout_id,)).fetchone()[0])
+
+    def judged_on(self, rollout_id: str, day: int) -> int:
+        """How many pairs of this day (since 1970, UTC) were taken in."""
+        query = "SELECT pairs FROM rollout_judged WHERE rollout = ? AND day = ?"
+        found = self._db.execute(query, (rollout_id, day)).fetchone()
+        return int(found[0]) if found else 0
+
+    def write_verdict(self, number: int, question: int, text: str | None) -> None:
+        """Keep the first verdict on a question; nothing if the pair waits no longer."""
+        found = self._db.execute("SELECT verdicts FROM rollout_judging WHERE number = ?", (number,)).fetchone()
+        if found is not None:
+            verdicts = {str(question): text, **json.loads(found[0])}
+            self._db.execute("UPDATE rollout_judging SET verdicts = ? WHERE number = ?", (json.dumps(verdicts), number))
+
+    def write_judged(self, number: int) -> None:
+        """A pair waits no longer."""
+        self._db.execute("DELETE FROM rollout_judging WHERE number = ?", (number,))
+
+    def write_forget_judging(self, row: Row) -> None:
+        """Drop all waiting pairs of a rollout: nothing is to be learnt from them any more."""
+        self._db.execute("DELETE FROM rollout_judging WHERE rollout = ?", (row.id,))
 
     # The log.
 

@@ -2,14 +2,10 @@
 
 from gateway.control.rows import Row
 from gateway.control.store import RolloutStore
-from rollout.hybrid.learning import learn_threshold, pairs_for
+from rollout.hybrid.learning import LIFETIME_S, MOST_TRIES, learn_threshold, pairs_for
 from rollout.hybrid.threshold import NoThreshold, threshold_from_dict
 from rollout.spec import Step
 from rollout.state import STEPPING, Phase
-
-# Traffic drifts: after this a threshold is learnt again from fresh pairs, and until then the teacher answers.
-LIFETIME_S = 7 * 86400.0
-MOST_TRIES = 7
 
 
 def ready(row: Row, now: float) -> bool:

@@ -7,7 +7,7 @@ from gateway.control import thresholds
 from gateway.control.course import agreement_gate
 from gateway.control.loop import trips
 from gateway.control.rows import Row
-from rollout import progress
+from rollout import progress, tasks
 from rollout.evidence import Evidence, Reading
 from rollout.machine import decide
 from rollout.spec import GateSpec
@@ -29,8 +29,10 @@ def line(row: Row) -> Json:
     }  # fmt: skip
 
 
-def status(row: Row, now: float, *, applied: bool, leader: bool) -> Json:
-    """Everything about where a rollout stands."""
+def status(
+    row: Row, now: float, *, applied: bool, leader: bool, judging: int = 0, delays: tuple[str, ...] = ()
+) -> Json:
+    """Everything about where a rollout stands; `judging` pairs wait for a judge, `delays` keep others from coming."""
     state = row.state
     evidence = row.ledger.snapshot(
         trips=trips(row), weights_applied=applied, threshold_ready=thresholds.ready(row, now)
@@ -51,10 +53,12 @@ def status(row: Row, now: float, *, applied: bool, leader: bool) -> Json:
         "agreement": _agreement(row),
         "pairs": row.ledger.pairs,
         "unparsed": row.ledger.unparsed,
+        "incumbent": None if row.incumbent is None else row.incumbent["adapter"],
+        "judge": _judge(row, judging),
         "counts": row.counts,
         "seconds_left": progress.seconds_left(state, row.ledger, now),
         "threshold": _threshold(row, now),
-        "reasons": explain(row, evidence, now, leader=leader),
+        "reasons": [*explain(row, evidence, now, leader=leader, judging=judging), *(() if row.at_rest else delays)],
         "applied": applied,
         "controller": leader or row.at_rest,
         "possible": possible(row),
@@ -63,14 +67,45 @@ def status(row: Row, now: float, *, applied: bool, leader: bool) -> Json:
     }  # fmt: skip
 
 
-def explain(row: Row, evidence: Evidence, now: float, *, leader: bool) -> list[str]:
+def explain(row: Row, evidence: Evidence, now: float, *, leader: bool, judging: int = 0) -> list[str]:
     """Why it is where it is, and what is missing."""
     reasons = list(decide(row.state, evidence, now).reasons)
     if not leader and not row.at_rest:
         reasons.insert(0, "no controller leads at this moment: nothing is decided until one does")
     if row.wants_threshold and not row.at_rest and not thresholds.ready(row, now):
         reasons.append(f"confidence threshold: {thresholds.why_not(row, now)}")
+    judge = _judge(row, judging)
+    if judge is not None and not row.at_rest:
+        reasons += _of_judge(judge)
     return reasons
+
+
+def _judge(row: Row, waiting: int) -> Json | None:
+    """How the judge of free text does; None where there is none."""
+    asked = tasks.read(row.task).judge
+    if asked is None:
+        return None
+    return {
+        "upstream": asked.upstream, "model": asked.model, "waiting": waiting,
+        "unscored": _sum(row, "unscored"), "failed": _sum(row, "judge failed"), "not_judged": _sum(row, "not judged"),
+    }  # fmt: skip
+
+
+def _sum(row: Row, beginning: str) -> int:
+    return sum(count for what, count in row.counts.items() if what.startswith(f"{beginning}:"))
+
+
+def _of_judge(judge: Json) -> list[str]:
+    said = []
+    if judge["waiting"]:
+        said.append(f"{judge['waiting']} pairs wait for the judge {judge['model']}")
+    if judge["failed"]:
+        said.append(f"the judge failed to answer {judge['failed']} times; what it was asked is asked again")
+    if judge["unscored"]:
+        said.append(f"{judge['unscored']} pairs are unscored: neither pass nor fail")
+    if judge["not_judged"]:
+        said.append(f"{judge['not_judged']} pairs were not judged: outside the sample or the day's budget")
+    return said
 
 
 def possible(row: Row) -> list[Json]:

@@ -146,7 +146,7 @@ class Exchange:
         route = targets.route
         self._stream = data.get("stream") is True and self._endpoint.streams
         decision = decide(route, _unit(route, data, request), self._id)
-        if decision.reason == CONFIDENT and not self._can_be_judged(targets, data):
+        if decision.reason == CONFIDENT and not self._can_be_judged(targets, decision, data):
             decision = deferred(route, decision, self._id)
         self._decision = decision
         self._reason, self._arm = decision.reason, decision.arm
@@ -163,9 +163,9 @@ class Exchange:
             else:
                 self._fail(error.failure)
 
-    def _can_be_judged(self, targets: RouteTargets, data: dict[str, Any]) -> bool:
+    def _can_be_judged(self, targets: RouteTargets, decision: Decision, data: dict[str, Any]) -> bool:
         """Whether the student's answer could be found confident enough; then it will be held until it is."""
-        scorer, student = targets.scorer, targets.student
+        scorer, student = targets.scorer_of(decision), targets.student_of(decision)
         if scorer is None or student is None or self._plane.wall() >= scorer.expires_at:
             return False
         if not hybrid.possible(self._endpoint, student, data):
@@ -174,7 +174,7 @@ class Exchange:
         return True
 
     async def _ask_student(self, targets: RouteTargets) -> None:
-        student = targets.student
+        student = targets.student_of(self._decision)
         assert student is not None
         asker = self._plane.asker
         try:
@@ -391,11 +391,12 @@ class Exchange:
         timings = {"overhead_ms": _ms(sent_at, began), "ttft_ms": _ms(first_at, began), "total_ms": _ms(now, began)}
         plane.log.append(self._record(usage, timings, cost))
         decision = self._decision
-        # After a fallback the other arm has been asked already, and failed.
-        if targets is not None and self._whole and decision.shadow and self._arm == decision.arm:
-            target = targets.student if decision.arm == TEACHER else targets.teacher
-            if target is not None:
-                body, data = self._request.body, self._data
+        # After a fallback the other arm has been asked already, and failed. What an incumbent deferred is the teacher's,
+        # and the new student is to be compared there too.
+        as_meant = self._arm == decision.arm or (self._deferred and decision.incumbent)
+        if targets is not None and self._whole and decision.shadow and as_meant:
+            body, data = self._request.body, self._data
+            for target in targets.copied_to(decision, self._arm):
                 plane.shadower.offer(
                     Copy(targets, target, self._endpoint, body, data, self._id, decision, self._client, self._span)
                 )

@@ -1,22 +1,18 @@
 """Client keys and what each may use.
 
 Keys are held and compared as SHA-256 digests with a constant-time comparison, so neither a timing nor a memory dump of
-the table tells a key. Limits are counted exactly across workers: one shared file, locked for the few bytes of a key.
+the table tells a key. Limits are counted exactly across workers (gateway.dataplane.counts).
 """
 
-import fcntl
 import hashlib
 import hmac
-import mmap
-import os
-import struct
 from pathlib import Path
 
+from gateway.dataplane.counts import SharedCounts
 from gateway.errors import RequestError
 from gateway.routes import Limits
 
 WINDOW_S = 60.0
-_SLOT = struct.Struct("<ddd")  # start of the window, requests, tokens
 
 
 class ClientKeys:
@@ -53,26 +49,21 @@ class KeyLimits:
 
     def __init__(self, path: Path, clients: int, limits: Limits) -> None:
         self._limits = limits
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        size = max(clients, 1) * _SLOT.size
-        if os.fstat(self._file).st_size < size:
-            os.ftruncate(self._file, size)
-        self._map = mmap.mmap(self._file, size)
+        self._counts = SharedCounts(path, clients)
 
     def close(self) -> None:
         """Give the file back; not to be used afterwards."""
-        self._map.close()
-        os.close(self._file)
+        self._counts.close()
 
     def admit(self, client: int, now: float) -> None:
         """Count a request; raise RequestError (429 with the seconds to wait) if the client has used up its minute."""
         limits = self._limits
-        with _Locked(self._file, client):
-            start, requests, tokens = self._slot(client, now)
+        with self._counts.locked(client):
+            start, requests, tokens = self._window(client, now)
             full = limits.requests_per_minute and requests >= limits.requests_per_minute
             spent = limits.tokens_per_minute and tokens >= limits.tokens_per_minute
             if not full and not spent:
-                _SLOT.pack_into(self._map, client * _SLOT.size, start, requests + 1, tokens)
+                self._counts.write(client, start, requests + 1, tokens)
                 return
         what = f"{limits.requests_per_minute} requests" if full else f"{limits.tokens_per_minute} tokens"
         wait_s = max(start + WINDOW_S - now, 1.0)
@@ -83,25 +74,11 @@ class KeyLimits:
 
     def spend(self, client: int, tokens: int, now: float) -> None:
         """Count the tokens that an answer used."""
-        with _Locked(self._file, client):
-            start, requests, spent = self._slot(client, now)
-            _SLOT.pack_into(self._map, client * _SLOT.size, start, requests, spent + tokens)
+        with self._counts.locked(client):
+            start, requests, spent = self._window(client, now)
+            self._counts.write(client, start, requests, spent + tokens)
 
-    def _slot(self, client: int, now: float) -> tuple[float, float, float]:
-        start, requests, tokens = _SLOT.unpack_from(self._map, client * _SLOT.size)
+    def _window(self, client: int, now: float) -> tuple[float, float, float]:
+        start, requests, tokens = self._counts.read(client)
         # A start that is a little ahead is another worker's, which looked at the clock later but took the lock first.
         return (now, 0.0, 0.0) if abs(now - start) >= WINDOW_S else (start, requests, tokens)
-
-
-class _Locked:
-    """A lock between processes on one client's slot; the kernel lifts it when a worker dies."""
-
-    def __init__(self, file: int, client: int) -> None:
-        self._file = file
-        self._start = client * _SLOT.size
-
-    def __enter__(self) -> None:
-        fcntl.lockf(self._file, fcntl.LOCK_EX, _SLOT.size, self._start)
-
-    def __exit__(self, *_: object) -> None:
-        fcntl.lockf(self._file, fcntl.LOCK_UN, _SLOT.size, self._start)

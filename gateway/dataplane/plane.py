@@ -12,6 +12,7 @@ import orjson
 
 from gateway.dataplane import hybrid, wire
 from gateway.dataplane.asking import Asker, Question
+from gateway.dataplane.budget import Budgets
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.fleet import Fleet
@@ -43,6 +44,7 @@ class Plane:
         limits: KeyLimits | None,
         metrics: Metrics,
         log: LogWriter,
+        budgets: Budgets,
         prices: dict[str, Price] | None = None,
         tracing: Tracing | None = None,
     ) -> None:
@@ -57,6 +59,7 @@ class Plane:
         self.wall = time.time
         self.keys = keys
         self.limits = limits
+        self.budgets = budgets
         self.metrics = metrics
         self.meters = Meters(metrics)
         self.costs = Costs(metrics)
@@ -156,7 +159,7 @@ class Plane:
 
     def tick(self) -> None:
         """Bring gauges and the log's counts up to date; called many times a second."""
-        log, metrics = self.log, self.metrics
+        log, metrics, now = self.log, self.metrics, self.clock()
         metrics.set(m.IN_FLIGHT, (), self.in_flight)
         metrics.set(m.SHADOW_QUEUE, (), self.shadower.size)
         metrics.set(m.LOG_PENDING, (), log.pending_bytes)
@@ -166,7 +169,8 @@ class Plane:
             metrics.add(m.LOG_RECORDS, (outcome,), count - self._log_counted.get(outcome, 0))
         self._log_counted = counts
         for name, state in self.fleet.upstreams.items():
-            resting = sum(replica.breaker.state == "open" for replica in state.replicas)
+            # A replica whose rest is over is asked again as soon as there is a request: it is not kept from any.
+            resting = sum(not replica.breaker.allows(now) for replica in state.replicas)
             metrics.set(m.BREAKER_OPEN, (name,), resting)
 
     def _handle_other(self, connection: ClientConnection, request: Request) -> None:

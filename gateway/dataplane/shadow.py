@@ -1,10 +1,12 @@
 """Copies of answered requests to the other arm: after the answer has left, bounded, and never in its way.
 
 What the teacher answered goes to the student in the shadow (role `shadow`), and a share of what the student answered to
-the teacher (role `audit`), or nobody would know whether the student is still right.
+the teacher (role `audit`), or nobody would know whether the student is still right. While a rollout tries a student
+beside another, that share also goes to whichever of the two has not answered (role `shadow` as well).
 
 A copy starts only when the client has its whole answer, so it cannot delay or change what is served. Copies beyond the
-bounds are dropped and counted. Each has its own record, whose `parent_id` is the served request's id.
+bounds are dropped and counted, as are those beyond the day's budget. Each has its own record, whose `parent_id` is the
+served request's id.
 """
 
 from collections import deque
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway import record
-from gateway.dataplane import answers, hybrid
+from gateway.dataplane import answers, budget, hybrid
 from gateway.dataplane.asking import Question
 from gateway.dataplane.client import Call
 from gateway.dataplane.failures import UpstreamFailed
@@ -45,6 +47,11 @@ class Copy:
     client: int
     trace: Trace | None = None  # of the served request
 
+    @property
+    def slot(self) -> int:
+        """Which of the route's budgets pays for it."""
+        return budget.SHADOW if self.target.arm == STUDENT else budget.AUDIT
+
 
 class Shadower:
     """Runs copies, a few at a time."""
@@ -74,6 +81,10 @@ class Shadower:
         while self._waiting and self._under_way < MAX_UNDER_WAY:
             copy = self._waiting.popleft()
             self._waiting_bytes -= len(copy.body)
+            # Asked when it starts, not when it is queued: what those before it have cost is known better by then.
+            if not self._plane.budgets.admit(copy.targets.route, copy.slot, self._plane.wall()):
+                self._plane.metrics.add(m.SHADOWS, (copy.targets.route.name, "over_budget"))
+                continue
             self._under_way += 1
             Fiber(self._run(copy), self._plane.crashed).resume()
 
@@ -115,7 +126,10 @@ class _Shadow:
         except UpstreamFailed as failed:
             error = failed.failure.cause
         plane.metrics.add(m.SHADOWS, (route.name, error or "ok"))
-        plane.log.append(self._record(question, error))
+        usage = record.usage_of(self._usage, self._pieces, len(copy.body), completed=error is None)
+        if error is None or self._pieces:
+            plane.budgets.spend(route, copy.slot, usage["prompt_tokens"] + usage["completion_tokens"], plane.wall())
+        plane.log.append(self._record(question, error, usage))
 
     async def _take(self, call: Call, target: Target) -> None:
         if b"event-stream" not in call.headers.get(b"content-type", b""):
@@ -139,11 +153,10 @@ class _Shadow:
             self._answer = assembly.encoded()
             self._usage, self._pieces, self._served_model = assembly.usage, assembly.pieces, reader.served_model
 
-    def _record(self, question: Question, error: str | None) -> dict[str, Any]:
+    def _record(self, question: Question, error: str | None, usage: dict[str, Any]) -> dict[str, Any]:
         copy, began, route = self._copy, self._began, self._copy.targets.route
         arm = copy.target.arm
         role = "shadow" if arm == STUDENT else "audit"
-        usage = record.usage_of(self._usage, self._pieces, len(copy.body), completed=error is None)
         answered = error is None or self._pieces > 0
         cost = self._plane.costs.charge(route.name, [question], usage, self._usage, role, answered=answered)
         return record.record(

@@ -7,7 +7,7 @@ import orjson
 
 from gateway.dataplane.fleet import Fleet, UpstreamState
 from gateway.routes import Route, RouteTable
-from gateway.routing import STUDENT, TEACHER
+from gateway.routing import STUDENT, TEACHER, Decision
 from monitoring.prices import Price, price_of
 from rollout.hybrid.scorer import Scorer, scorer_from_dict
 
@@ -38,6 +38,23 @@ class RouteTargets:
     teacher: Target
     student: Target | None
     scorer: Scorer | None  # what a hybrid route judges the student's answers by
+    incumbent: Target | None = None  # the student in service, while a rollout tries another
+    incumbent_scorer: Scorer | None = None
+
+    def student_of(self, decision: Decision) -> Target | None:
+        """The student that a decision means."""
+        return self.incumbent if decision.incumbent else self.student
+
+    def scorer_of(self, decision: Decision) -> Scorer | None:
+        """What the answers of that student are judged by, if it is to answer only when it is sure."""
+        return self.incumbent_scorer if decision.incumbent else self.scorer
+
+    def copied_to(self, decision: Decision, arm: str) -> list[Target]:
+        """Who gets a copy of a request that `arm` has answered: everybody else whose answer is compared."""
+        others: list[Target | None] = [self.student] if arm == TEACHER else [self.teacher]
+        if arm == STUDENT and self.incumbent is not None:
+            others.append(self.student if decision.incumbent else self.incumbent)
+        return [target for target in others if target is not None]
 
 
 def resolve(table: RouteTable, fleet: Fleet, prices: Mapping[str, Price]) -> dict[str, RouteTargets]:
@@ -48,6 +65,7 @@ def resolve(table: RouteTable, fleet: Fleet, prices: Mapping[str, Price]) -> dic
         if route.teacher.upstream not in fleet.upstreams or (student and student.upstream not in fleet.upstreams):
             continue
         fallback = route.on_student_failure == TEACHER
+        incumbent = route.incumbent if student is not None else None
         resolved[name] = RouteTargets(
             route,
             _target(TEACHER, fleet, route.teacher.upstream, route.teacher.model, prices, fallback_behind=False),
@@ -55,6 +73,12 @@ def resolve(table: RouteTable, fleet: Fleet, prices: Mapping[str, Price]) -> dic
             if student is None
             else _target(STUDENT, fleet, student.upstream, student.adapter, prices, fallback_behind=fallback),
             scorer_from_dict(route.threshold) if route.mode == "hybrid" and route.threshold is not None else None,
+            None
+            if incumbent is None or student is None
+            else _target(STUDENT, fleet, student.upstream, incumbent.adapter, prices, fallback_behind=fallback),
+            scorer_from_dict(incumbent.threshold)
+            if incumbent is not None and incumbent.mode == "hybrid" and incumbent.threshold is not None
+            else None,
         )
     return resolved
 

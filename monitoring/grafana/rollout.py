@@ -3,6 +3,8 @@
 from monitoring.grafana.panels import ROUTE, Board, Panel, Query, quantile, rate
 
 R = 'route="$route"'
+# A line at zero where there is nothing to count: no data would look like a panel that is broken.
+NONE = f'label_replace(0 * sum(rate(graduand_requests_total{{{R}}}[$__rate_interval])), "outcome", "none", "", "")'
 
 STANDS = (
     Panel(
@@ -54,8 +56,7 @@ SIDE_BY_SIDE = (
     ),
     Panel(
         "Fallbacks by cause", "The student failed and the teacher answered.",
-        (Query(f"{rate('graduand_fallbacks', 'outcome', R)} or label_replace(0 * sum(rate(graduand_requests_total{{{R}}}"
-               '[$__rate_interval])), "outcome", "none", "", "")', "{{outcome}}"),), "reqps", span=8,
+        (Query(f"{rate('graduand_fallbacks', 'outcome', R)} or {NONE}", "{{outcome}}"),), "reqps", span=8,
         runbooks=("GraduandFallbacksHigh",),
     ),
     Panel(
@@ -65,7 +66,7 @@ SIDE_BY_SIDE = (
     ),
     Panel(
         "Judged", "What a judge said of the student's answers, where a judge compares.",
-        (Query(rate("graduand_judge_requests", "outcome", R), "{{outcome}}"),), "reqps", span=8,
+        (Query(f"{rate('graduand_judge_requests', 'outcome', R)} or {NONE}", "{{outcome}}"),), "reqps", span=8,
     ),
     Panel(
         "Requests without their unit", "Users that cannot stick to an arm, because the request does not name them.",

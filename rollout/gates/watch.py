@@ -38,16 +38,32 @@ class Watch:
 
     def __post_init__(self) -> None:
         check_open("p0", self.p0)
-        self.multiples = [m for m in self.multiples if m * (1 - self.p0) < 1]
+        miss = 1 - self.p0
+        # Where p0 is low none of the usual alternatives is possible: half of it always is.
+        usual = (
+            (*MULTIPLES, (1 + 1 / miss) / 2)
+            if self.p0 <= 1 / 3 and tuple(self.multiples) == MULTIPLES
+            else self.multiples
+        )
+        self.multiples = [m for m in usual if m * miss < 1]
         if not self.multiples or not min(self.multiples) > 1:
             raise GateError(f"with p0 = {self.p0} a watch needs multiples between 1 and {1 / (1 - self.p0):.3g}")
         self.log_m1 = list(self.log_m1) or [0.0] * len(self.multiples)
 
-    def update(self, agreed: bool) -> None:
-        """Count one audited answer."""
+    def update(self, agreed: float) -> None:
+        """Count one audited answer: whether it agreed, or its score in [0, 1].
+
+        A score between counts as a mixture of both, whose mean under the null is at most 1 as well, since the ratio is
+        linear in it.
+        """
+        if not 0 <= agreed <= 1:
+            raise GateError(f"a score must lie in [0, 1]; it is {agreed!r}")
         miss = 1 - self.p0
         for at, multiple in enumerate(self.multiples):
-            ratio = math.log1p(-multiple * miss) - math.log(self.p0) if agreed else math.log(multiple)
+            if agreed in (0, 1):
+                ratio = math.log1p(-multiple * miss) - math.log(self.p0) if agreed else math.log(multiple)
+            else:
+                ratio = math.log(agreed * (1 - multiple * miss) / self.p0 + (1 - agreed) * multiple)
             log_m = self.log_m1[at] + ratio
             self.log_m1[at] = max(log_m, 0.0) + math.log1p(math.exp(-abs(log_m)))
         self.n += 1

@@ -13,6 +13,9 @@ from rollout.hybrid.threshold import NoThreshold, candidates, learn
 
 # Pairs at which the first try is made; each further try waits for twice as many.
 FIRST_TRY = 200
+MOST_TRIES = 7
+# Traffic drifts: after this a threshold is learnt again from fresh pairs, and until then the teacher answers.
+LIFETIME_S = 7 * 86400.0
 
 
 def pairs_for(tries: int) -> int:

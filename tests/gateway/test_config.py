@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway import config
 from gateway.config import basis_points, load, parse
 from gateway.errors import ConfigError
-from gateway.routes import Limits, Replica, Unit, settings_from_json, settings_to_json
+from gateway.routes import Budget, Limits, Replica, Unit, settings_from_json, settings_to_json
 
 ROUTE: dict[str, Any] = {
     "teacher": {"upstream": "openai", "model": "gpt-4o"},
@@ -65,7 +65,9 @@ def test_defaults_are_those_of_the_design() -> None:
 
 
 def test_settings_survive_the_way_to_the_workers() -> None:
-    read = settings(changed(client_keys={"env": "KEYS"}, client_limits={"requests_per_minute": 3}))
+    limits, budget = {"requests_per_minute": 3}, {"tokens_per_day": 4}
+    read = settings(changed(client_keys={"env": "KEYS"}, client_limits=limits, routes__triage__audit_budget=budget))
+    assert read.routes["triage"].audit_budget == Budget(tokens_per_day=4)
     assert read.client_keys == ("a", "b")
     assert read.limits == Limits(3, 0)
     assert settings_from_json(settings_to_json(read)) == read
@@ -83,6 +85,7 @@ UNKNOWN = [
     (changed(routes__triage__wieght=1), "unknown key 'routes.triage.wieght'. Did you mean 'weight'"),
     (changed(routes__triage__teacher__modle="x"), "unknown key 'routes.triage.teacher.modle'. Did you mean 'model'"),
     (changed(routes__triage__timeouts={"idle": 1}), "unknown key 'routes.triage.timeouts.idle'. Did you mean 'idle_s'"),
+    (changed(routes__triage__shadow_budget={"request_per_day": 1}), "Did you mean 'requests_per_day'"),
     (changed(upstreams__gpu__base_url="x"), "unknown key 'upstreams.gpu.base_url'. Did you mean 'base_urls'"),
     (changed(upstreams__openai__api_key={"value": "sk-2"}), "unknown key 'upstreams.openai.api_key.value'"),
     (changed(client_keys={"keys": "a"}), "unknown key 'client_keys.keys'"),
@@ -93,6 +96,8 @@ WRONG = [
     (changed(upstreams=REMOVED), "upstreams: Field required"),
     (changed(routes={}), "routes: Dictionary should have at least 1 item"),
     (changed(workers=0), "workers: Input should be greater than or equal to 1 (it is 0)"),
+    (changed(routes__triage__audit_budget={"tokens_per_day": -1}), "audit_budget.tokens_per_day: Input should be greater"),
+    (changed(routes__triage__task={"kind": "json", "schema": {"type": "objekt"}}), "routes.triage.task: schema: "),
     (changed(routes__triage__weight=101), "routes.triage.weight: Input should be less than or equal to 100 (it is 101)"),
     (changed(routes__triage__weight="10"), "routes.triage.weight: must be a number of percent, 0 to 100 (it is '10')"),
     (changed(routes__triage__weight=True), "routes.triage.weight: must be a number of percent"),

@@ -399,6 +399,26 @@ def test_a_worker_that_is_starting_drains_as_well(start: Start, upstream: Upstre
     assert "Traceback" not in gateway.errors
 
 
+def test_a_gateway_that_is_told_to_end_while_it_starts_ends_in_order(tmp_path: Path) -> None:
+    pipe, left = tmp_path / "gateway.yaml", tmp_path / "left"
+    os.mkfifo(pipe)
+    left.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway", "serve", "--config", str(pipe)], cwd=ROOT, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(left)},
+    )  # fmt: skip
+    with pipe.open("w") as writing:  # opens when the supervisor has begun to read
+        process.send_signal(signal.SIGTERM)
+        writing.write(
+            f"{{listen: '127.0.0.1:0', admin: '127.0.0.1:0', state: 'sqlite:///{tmp_path}/state.db', "
+            f"logs: 'file:///{tmp_path}/logs', upstreams: {{t: {{kind: openai, base_urls: ['http://127.0.0.1:9/v1']}}}}, "
+            "routes: {triage: {teacher: {upstream: t, model: m}}}}"
+        )
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (0, "")
+    assert not list(left.iterdir())
+
+
 def test_the_supervisor_is_killed_and_leaves_nothing_behind(start: Start, upstream: Upstream) -> None:
     gateway = start({"t": configured(upstream.place("orphans").url)}, {"triage": route("t")}, workers=2)
     children = Path(f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children").read_text().split()

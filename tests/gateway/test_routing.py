@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.routes import Route, Student, Teacher
+from gateway.routes import Incumbent, Route, Student, Teacher
 from gateway.routing import STUDENT, TEACHER, decide
 
 ROUTE = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", "triage@3f9c1a"), mode="canary", weight_bp=1000)
@@ -85,3 +85,25 @@ def test_shadow_sample(sample: int, share: float) -> None:
     route = replace(ROUTE, mode="shadow", shadow_bp=sample)
     got = sum(decide(route, "ann", f"request-{number}").shadow for number in range(10_000)) / 10_000
     assert got == pytest.approx(share, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("mode", "base", "reasons"),
+    [
+        ("shadow", "student", {("student", True)}),
+        ("shadow", "hybrid", {("hybrid:confident", True)}),
+        ("canary", "student", {("canary", False), ("control", True), ("student", True)}),
+        ("canary", "hybrid", {("canary", False), ("hybrid:confident", True)}),
+        ("hybrid", "student", {("student", True)}),  # the new one has no threshold yet
+        ("student", "student", {("student", False)}),
+    ],
+)
+def test_an_incumbent_takes_the_teachers_place(mode: str, base: str, reasons: set[tuple[str, bool]]) -> None:
+    beside = replace(ROUTE, mode=mode, weight_bp=2000, incumbent=Incumbent("old@3f9c1a", base), audit_bp=3000)
+    decisions = [decide(beside, f"user-{number}", f"id-{number}") for number in range(2000)]
+    assert {(one.reason, one.incumbent) for one in decisions} == reasons
+    assert {one.arm for one in decisions} == {STUDENT}
+    assert 0.25 < sum(one.shadow for one in decisions) / 2000 < 0.35  # the audit's share, whoever answers
+    if mode == "canary":  # who is given the new student does not depend on what the others have
+        without = [decide(replace(beside, incumbent=None), f"user-{number}", f"id-{number}") for number in range(2000)]
+        assert [one.reason == "canary" for one in decisions] == [one.reason == "canary" for one in without]

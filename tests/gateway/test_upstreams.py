@@ -31,7 +31,7 @@ from tests.gateway.upstream import (
 TEACHER, STUDENT = "gpt-4o", "small@3f9c1a0b22de"
 UNAVAILABLE = refuses(503, "down")
 PAIRS = [
-    "prefill", "flaps", "outage", "dead", "budget", "stale", "restarted", "slow", "deep", "choices", "twice", "cached",
+    "prefill", "flaps", "outage", "rested", "dead", "budget", "stale", "restarted", "slow", "deep", "choices", "twice", "cached",
     "filtered", "window", "total", "client-error", "only-student", "unsolicited", "interim",
 ]  # fmt: skip
 FAST = {**TIMEOUTS, "total_s": 20}
@@ -127,6 +127,17 @@ def test_an_outage_is_not_hammered_and_its_end_is_used(gateway: Gateway, pairs: 
     until(lambda: reason(ask(gateway, "outage")) == "student", 6, "the recovered student is used")
     assert {reason(ask(gateway, "outage")) for _ in range(20)} == {"student"}
     until(lambda: gateway.total("graduand_breaker_open", "outage-s") == 0, 1, "the breaker is closed")
+
+
+def test_a_replica_whose_rest_is_over_is_not_said_to_rest(
+    gateway: Gateway, pairs: dict[str, tuple[Place, Place]]
+) -> None:
+    """Without traffic nobody finds out whether it is well again, but nothing is kept from it any more."""
+    _, student = pairs["rested"]
+    student.then = UNAVAILABLE
+    while reason(ask(gateway, "rested")) != "fallback:unavailable":
+        pass
+    until(lambda: gateway.total("graduand_breaker_open", "rested-s") == 0, 6, "the rest is over")
 
 
 def test_one_probe_at_a_time(gateway: Gateway, pairs: dict[str, tuple[Place, Place]]) -> None:

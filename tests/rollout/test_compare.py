@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import ConfigError
-from rollout import judge
+from rollout import judge, tasks
 from rollout.answers import Label, Unparsed, parse_label, parse_object
 from rollout.compare import compare, label_of
 from rollout.tasks import read
@@ -208,3 +208,26 @@ def test_recorded_gpt_answers(field: str) -> None:
     unread = [raw for raw in answers if isinstance(parse_label(raw, {"0": "0", "1": "1"}, "is_bad"), Unparsed)]
     assert answers
     assert unread == [""] * EMPTY[field]
+
+
+@pytest.mark.parametrize(
+    ("judge_in", "problem"),
+    [
+        ({"upstream": "opnai", "model": "m"}, "Did you mean 'openai'"),
+        ({"upstream": "lorax", "model": "m"}, "must speak OpenAI"),
+        ({"upstream": "openai", "model": "m", "sampel": 1}, "Did you mean 'sample'"),
+        ({"upstream": "openai"}, "model"),
+        ({"upstream": "openai", "model": "m", "sample": 0}, "sample"),
+    ],
+)
+def test_judges_that_cannot_be_asked(judge_in: dict[str, object], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        tasks.check_judge(tasks.read({"kind": "text", "judge": judge_in}), {"openai": "openai", "lorax": "lorax"})
+
+
+def test_a_judge_is_for_free_text() -> None:
+    with pytest.raises(ConfigError, match="kind is json"):
+        tasks.read({"kind": "json", "judge": {"upstream": "openai", "model": "m"}})
+    judged = tasks.read({"kind": "text", "judge": {"upstream": "openai", "model": "m"}})
+    tasks.check_judge(judged, {"openai": "vllm"})
+    tasks.check_judge(tasks.read({"kind": "text"}), {})

@@ -42,7 +42,8 @@ def test_each_signal_reaches_its_gates() -> None:
         "incumbent": 1,
         "latency:first_token": 1,
     }
-    assert {name: tracked.gate.n for name, tracked in ledger.harm.items()} == {"agreement": 2, "errors": 1}
+    harm = {name: tracked.gate.n for name, tracked in ledger.harm.items()}
+    assert harm == {"agreement": 2, "incumbent": 1, "errors": 1}
     assert (ledger.pairs, ledger.unparsed, ledger.step_n) == (3, 1, 1)
     assert ledger.harm["errors"].last_at == 5.0
 

@@ -92,3 +92,26 @@ def test_refusals_say_what_and_where(text: str, says: str) -> None:
         data = {"route": "r", "student": "s@3f9c1a", **data}
     with pytest.raises(ConfigError, match=says.replace("(", r"\(")):
         read(data)
+
+
+@pytest.mark.parametrize(
+    ("gates", "harm", "watch"),
+    [
+        (["agreement 0.9"], {"agreement": 0.85, "errors": None}, ("agreement", 0.9)),
+        (["score 0.45"], {"score": 0.4, "errors": None}, ("score", 0.45)),
+        (["score 0.45", "agreement 0.8"], {"agreement": 0.75, "errors": None}, ("agreement", 0.8)),
+        (["agreement 0.9", "incumbent"], {"agreement": 0.85, "incumbent": 0.5, "errors": None}, ("agreement", 0.9)),
+    ],
+)
+def test_defaults_follow_from_what_is_to_be_proved(gates: list[str], harm: object, watch: tuple[str, float]) -> None:
+    spec = read({"route": "r", "student": "s@3f9c1a", "gates": gates})
+    assert {gate.name: gate.start.get("p0") for gate in spec.harm} == harm
+    assert (spec.watch.signal, spec.watch.start["p0"]) == watch
+    assert spec.keeps_incumbent == ("incumbent" in gates)
+
+
+def test_an_incumbent_alone_says_not_what_is_healthy() -> None:
+    with pytest.raises(ConfigError, match="still healthy after promotion"):
+        read({"route": "r", "student": "s@3f9c1a", "gates": ["incumbent"]})
+    spec = read({"route": "r", "student": "s@3f9c1a", "gates": ["incumbent"], "watch": {"p0": 0.8}})
+    assert [gate.name for gate in spec.harm] == ["incumbent", "errors"]

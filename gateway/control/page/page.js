@@ -88,7 +88,7 @@ function title(status) {
       step.name + (step.approval ? " (approval)" : "")));
   return make("section", {},
     make("div", { class: "title" }, make("strong", {}, status.id), badge(status),
-      make("small", {}, `${status.student} · version ${status.version} · attempt ${status.attempt}`)),
+      make("small", {}, `${status.student}${status.incumbent ? ` beside ${status.incumbent}` : ""} · version ${status.version} · attempt ${status.attempt}`)),
     make("ol", { class: "steps" }, ...steps));
 }
 
@@ -100,6 +100,7 @@ function facts(status) {
   cells.push([String(status.pairs), `pairs compared${status.unparsed ? `, ${status.unparsed} unreadable` : ""}`]);
   const dwell = step && step.dwell_s ? ` of ${span(step.dwell_s)}` : "";
   if (step) cells.push([`${step.n} / ${step.n_min}`, `observations in ${step.name}, ${span(step.dwelt_s)}${dwell}`]);
+  if (status.judge) cells.push([String(status.judge.waiting), `pairs wait for the judge, ${status.judge.unscored} unscored`]);
   if (left !== null) cells.push([left < 1 ? "now" : `≈ ${span(left)}`, "to the next step"]);
   return make("section", { class: "facts" }, ...cells.map(([big, small]) => make("div", {}, make("b", {}, big), make("span", {}, small))));
 }
@@ -246,7 +247,9 @@ function disagreements(list) {
   const rows = list.map((one) =>
     make("div", { class: "pair" }, make("small", {}, [when(one.at), ...one.slices, one.why].filter(Boolean).join(" · ")),
       make("pre", { class: "said", tabindex: "0" }, one.prompt),
-      make("div", { class: "both" }, said("teacher", one.teacher), said("student", one.student))));
+      make("div", { class: "both" }, said("teacher", one.teacher), said("student", one.student),
+        ...(one.incumbent === undefined ? [] : [said("incumbent", one.incumbent)]),
+        ...(one.verdicts || []).map((text, order) => said(order ? "judge, student's answer first" : "judge, teacher's answer first", text)))));
   return make("section", {}, make("h2", {}, "Latest disagreements"), ...(rows.length ? rows : [make("p", { class: "empty" }, "None so far.")]));
 }
 

@@ -31,7 +31,7 @@ class Live:
 
 ROUTES = {
     "good": GOOD, "sliced": SLICED, "breaking": BREAKING, "silent": GOOD, "verbs": GOOD, "killed": GOOD, "audited": GOOD,
-    "hybrid": UNSURE, "unlearnt": UNSURE, "team/verbs": GOOD,
+    "hybrid": UNSURE, "unlearnt": UNSURE, "team/verbs": GOOD, "budgeted": GOOD,
 }  # fmt: skip
 PLACES = {BREAKING: "faults", UNSURE: "unsure"}
 
@@ -50,6 +50,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         }
         for name, student in ROUTES.items()
     }
+    routes["budgeted"]["shadow_budget"] = {"requests_per_day": 3}
     upstreams = {
         "teacher": upstream(f"{recorded.url}/v1"),
         "students": upstream(f"{recorded.url}/v1", kind="vllm"),

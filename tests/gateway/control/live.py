@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +22,7 @@ from tests.gateway.speaking import Client
 Json = dict[str, Any]
 TEACHER = "gpt-4o"
 GOOD, SLICED, BREAKING = "good@aaaaaa111111", "sliced@bbbbbb222222", "breaking@cccccc333333"
-UNSURE = "unsure@dddddd444444"
+UNSURE, SUCCESSOR = "unsure@dddddd444444", "unsure@eeeeee555555"
 PROMPTS = 200
 TASK = {"kind": "label", "labels": ["yes", "no"]}
 
@@ -38,16 +39,16 @@ def answer(model: str, number: int) -> str:
 
 
 class Recorded:
-    """`graduand recorded-teacher` on a free port, for the teacher and the students at once."""
+    """`graduand recorded-teacher` on a free port, for the teacher and the students at once, and `more` answers."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: Iterable[Json] = ()) -> None:
         path = folder / "answers.jsonl"
         lines = [
             {"model": model, "messages": [{"role": "user", "content": prompt(n)}], "answer": answer(model, n)}
             for model in (TEACHER, GOOD, SLICED)
             for n in range(PROMPTS)
         ]
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        path.write_text("".join(json.dumps(line) + "\n" for line in [*lines, *more]))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gateway", "recorded-teacher", "--answers", str(path), "--listen", "127.0.0.1:0"],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
@@ -124,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self.send(200, {"data": [{"id": BREAKING}, {"id": UNSURE}]})
+        self.send(200, {"data": [{"id": BREAKING}, {"id": UNSURE}, {"id": SUCCESSOR}]})
 
     def send(self, status: int, data: Json | bytes, kind: str = "application/json") -> None:
         body = data if isinstance(data, bytes) else json.dumps(data).encode()
@@ -155,6 +156,11 @@ class Reply:
     worker_died: bool = False
 
 
+def ticket(number: int) -> Json:
+    """What one user asks."""
+    return {"messages": [{"role": "user", "content": prompt(number)}]}
+
+
 @dataclass
 class Users:
     """Threads that ask on and on, each over a connection of its own, until `stop`."""
@@ -164,6 +170,7 @@ class Users:
     people: int = 100_000
     threads: int = 4
     pause_s: float = 0.0
+    question: Callable[[int], Json] = ticket
     replies: list[Reply] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -200,8 +207,7 @@ class Users:
 
     def _ask(self, client: Client, number: int) -> None:
         user, began = f"user-{number % self.people}", time.time()
-        messages = [{"role": "user", "content": prompt(number)}]
-        got = client.ask({"model": self.route, "user": user, "messages": messages})
+        got = client.ask({"model": self.route, "user": user, **self.question(number)})
         assert got.status == 200, got.body
         head = got.headers
         self.replies.append(

@@ -244,3 +244,18 @@ def test_one_rollout_a_route_at_a_time(world: World) -> None:
     assert world.start() == first  # the same key: the same rollout
     with pytest.raises(RequestError, match="is in rollout triage-1"):
         world.start(key="start-2")
+
+
+def test_answers_off_the_schema_are_counted_on_their_own(world: World) -> None:
+    schema = {"type": "object", "properties": {"answer": {"const": "yes"}}}
+    world.start(task={"kind": "json", "schema": schema})
+    world.look(2)
+    world.ask(10, agree=0.0)
+    segment = world.folder / "logs" / "segments" / "w0.jsonl"
+    said = segment.read_text()
+    for word in ("yes", "no"):
+        said = said.replace(f'\\"content\\": \\"{word}\\"', f"\\\"content\\\": \\\"{{'answer': '{word}'}}\\\"")
+    segment.write_text(said)
+    world.look()
+    assert world.row.counts["student off schema"] == 10
+    assert (world.row.ledger.pairs, world.row.ledger.unparsed) == (10, 10)

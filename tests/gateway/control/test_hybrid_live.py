@@ -1,13 +1,17 @@
 """A hybrid rollout of a real gateway: a threshold is learnt in the shadow, and holds back what is unsure."""
 
+import json
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway import cli
 from gateway.control.store import RolloutStore
 from tests.gateway.control.conftest import Live
-from tests.gateway.control.live import TEACHER, UNSURE, Users, answer, prompt
+from tests.gateway.control.live import SUCCESSOR, TEACHER, UNSURE, Users, answer, prompt
 from tests.gateway.speaking import Answer, Client
 
 SURE, UNSURE_AND_WRONG = 1, 10
@@ -114,3 +118,52 @@ def test_an_expired_threshold_holds_nothing_back_and_lets_nothing_through(live: 
             assert time.time() < end, live.rollouts.get(rollout)["threshold"]
             time.sleep(0.05)
     store.close()
+
+
+def test_a_hybrid_incumbent_goes_on_answering_what_it_is_sure_of(live: Live, rollout: str) -> None:
+    before = live.gateway.admin.get("/v1/routes/hybrid").json()
+    second = live.rollouts.start(
+        "hybrid", SUCCESSOR, steps=[{"shadow": {"pairs": 10_000}}, "full"], gates=["agreement 0.5", "incumbent 0.3"],
+        audit=1.0,
+    )  # fmt: skip
+    live.rollouts.until(second, "shadow")
+    time.sleep(0.5)  # until every worker serves that
+    sure, unsure = ask(live, SURE), ask(live, UNSURE_AND_WRONG)
+    assert (sure.headers["x-graduand-reason"], sure.data["model"]) == ("hybrid:confident", UNSURE)
+    assert (unsure.headers["x-graduand-reason"], unsure.data["model"]) == ("hybrid:deferred", TEACHER)
+    while live.rollouts.get(second)["pairs"] < 2:
+        time.sleep(0.05)
+    seen = live.rollouts.get(second)
+    # What was deferred is the teacher's: the two students are compared only where the one in service answered.
+    assert next(gate["n"] for gate in seen["gates"] if gate["name"] == "incumbent") == 1
+    assert next(gate["n"] for gate in seen["gates"] if gate["name"] == "agreement") == 2
+    assert live.rollouts.verb(second, "abort").status_code == 200
+    after = live.gateway.admin.get("/v1/routes/hybrid").json()
+    assert {**after, "version": 0} == {**before, "version": 0}
+    assert live.rollouts.get(rollout)["phase"] == "promoted"
+
+
+def test_the_log_gives_a_cost_quality_curve(
+    live: Live, rollout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curve = [
+        "rollout", "curve", "--from", f"{live.gateway.folder}/logs", "--route", "hybrid", "--out", str(tmp_path / "out"),
+        "--config", str(live.gateway.file), "--json",
+    ]  # fmt: skip
+    assert cli.main(curve) == 0
+    found = json.loads(capsys.readouterr().out)
+    at = {round(one["share"], 1): one for one in found["at"]}
+    # One in ten is wrong, and it is among the fifth that the student is unsure of.
+    assert found["agreement"] == pytest.approx(0.9, abs=0.03)
+    assert at[0.8]["disagreement"] < 0.02
+    assert found["apgr"] > 0.8
+    assert [Path(path).stat().st_size > 500 for path in found["written"]] == [True, True]
+    assert json.loads((tmp_path / "out" / "curve.json").read_text())["points"][0]["cut"] is None
+
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as where it is not installed
+    assert cli.main([*curve[:-1]]) == 0
+    out = capsys.readouterr().out
+    assert "matplotlib is not installed" in out
+    assert "answered by the student" in out
+    assert cli.main([*curve[:4], "--route", "team/verbs", *curve[6:]]) == 2
+    assert "no pairs of route 'team/verbs'" in capsys.readouterr().err

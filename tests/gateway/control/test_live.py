@@ -4,6 +4,7 @@ import time
 
 from tests.gateway.control.conftest import Live
 from tests.gateway.control.live import BREAKING, GOOD, SLICED, TEACHER, Users, steps
+from tests.gateway.running import until
 
 
 def test_a_good_student_is_promoted_by_itself(live: Live) -> None:
@@ -88,3 +89,18 @@ def test_what_the_student_answers_is_audited(live: Live) -> None:
     assert all((one["arm"], one["adapter"], one["served_model"]) == ("teacher", None, TEACHER) for one in audits)
     assert all(served[one["parent_id"]]["arm"] == "student" for one in audits)
     assert live.rollouts.get(name)["agreement"]["share"] == 1
+
+
+def test_a_budget_that_delays_is_named(live: Live) -> None:
+    name = live.rollouts.start("budgeted", GOOD)
+    live.rollouts.until(name, "shadow")
+    with Users(live.gateway.port, "budgeted", pause_s=0.01):
+        while live.gateway.total("graduand_shadow_requests_total", "budgeted", "over_budget") < 20:
+            time.sleep(0.02)
+    until(lambda: live.rollouts.get(name)["pairs"] == 3, 5, "what was paid for has arrived")
+    reasons = live.rollouts.get(name, "/explain")["reasons"]
+    assert any("shadow_budget: today's is used up (3 of 3 requests)" in reason for reason in reasons), reasons
+    spec = {"route": "budgeted", "student": GOOD, "gates": ["agreement 0.8"]}
+    plan = live.gateway.admin.post("/v1/rollouts/plan", json={"spec": spec, "requests_per_s": 1}).json()
+    assert (plan["steps"][0]["waits_for"], plan["steps"][0]["too_slow"]) == ("the day's copies", True)
+    assert live.rollouts.verb(name, "abort").status_code == 200

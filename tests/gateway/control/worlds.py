@@ -15,6 +15,7 @@ from rollout import specfile
 from rollout.state import Event, Phase
 
 STUDENT_NAME = "triage@3f9c1a0b22de"
+OLD_NAME = "old@3f9c1a"
 TASK = {"kind": "label", "labels": ["yes", "no"]}
 SPEC = {
     "route": "triage",
@@ -38,13 +39,15 @@ class World:
     workers: int = 1
     asked: int = 0
     controllers: int = 0
-    routes: dict[str, Route] = field(default_factory=dict)
+    upstreams: dict[str, Upstream] = field(default_factory=dict)  # more of them
+    mode: str = "teacher"  # of the route, as the file has it
 
     def __post_init__(self) -> None:
         upstreams = {
             name: Upstream(name, "openai", (Replica("http", "127.0.0.1", 1, "/v1"),)) for name in ("openai", "gpu")
         }
-        route = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", "old@3f9c1a"))
+        upstreams.update(self.upstreams)
+        route = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", OLD_NAME), mode=self.mode)
         self.settings = Settings(
             ("127.0.0.1", 0), ("127.0.0.1", 0), self.workers, f"sqlite:///{self.folder}/state.db",
             f"file:///{self.folder}/logs", upstreams, {"triage": route}, None, Limits(),
@@ -71,6 +74,11 @@ class World:
     @property
     def row(self) -> Row:
         return self.store.rows()[0]
+
+    @property
+    def waiting(self) -> int:
+        """Pairs that wait for a judge."""
+        return self.store.judging_count(self.row.id)
 
     @property
     def phase(self) -> Phase:
@@ -103,34 +111,52 @@ class World:
             for line in self.lines(count, agree, broken, **more):
                 out.write(line + "\n")
 
-    def lines(self, count: int, agree: float = 1.0, broken: bool = False, prompt: str = "?") -> list[str]:
-        route, lines = self.route, []
+    def lines(
+        self, count: int, agree: float = 1.0, broken: bool = False, prompt: str = "?", incumbent: float = 1.0
+    ) -> list[str]:
+        """The records of so many requests; where an `incumbent` is in service, it agrees on as many of every hundred."""
+        lines = []
         for _ in range(count):
             self.asked += 1
-            decision = decide(route, f"user-{self.asked}", str(self.asked))
-            failed = broken and decision.arm == STUDENT
-            arm = "teacher" if failed else decision.arm
-            reason = "fallback:http_500" if failed else decision.reason
-            says = "yes" if self.asked % 100 < agree * 100 else "no"
-            one = record(
-                f"id-{self.asked}", self.now, decision, arm, reason, "yes" if arm == "teacher" else says, prompt
-            )
-            lines.append(json.dumps(one))
-            if decision.shadow and arm == decision.arm:
-                role, to, said = ("shadow", "student", says) if arm == "teacher" else ("audit", "teacher", "yes")
-                other = record(f"copy-{self.asked}", self.now, decision, to, role, said, prompt)
-                lines.append(json.dumps({**other, "role": role, "parent_id": one["id"]}))
+            says = {
+                STUDENT_NAME: "yes" if self.asked % 100 < agree * 100 else "no",
+                OLD_NAME: "yes" if self.asked % 100 < incumbent * 100 else "no",
+                None: "yes",
+            }
+            lines += [json.dumps(one) for one in self._records(says, broken, prompt)]
         return lines
 
+    def _records(self, says: dict[str | None, str], broken: bool, prompt: str) -> list[dict[str, Any]]:
+        route = self.route
+        decision = decide(route, f"user-{self.asked}", str(self.asked))
+        old = OLD_NAME if decision.incumbent else STUDENT_NAME
+        failed = broken and decision.arm == STUDENT and not decision.incumbent
+        arm = "teacher" if failed else decision.arm
+        reason = "fallback:http_500" if failed else decision.reason
+        by = old if arm == STUDENT else None
+        one = record(f"id-{self.asked}", self.now, decision, arm, reason, says[by], prompt, by)
+        found = [one]
+        others: list[str | None] = [STUDENT_NAME] if arm == "teacher" else [None]
+        if arm == STUDENT and route.incumbent is not None:
+            others.append(STUDENT_NAME if decision.incumbent else OLD_NAME)
+        for to in others if decision.shadow and arm == decision.arm else []:
+            role, side = ("audit", "teacher") if to is None else ("shadow", "student")
+            copy = record(f"{role}-{self.asked}", self.now, decision, side, role, says[to], prompt, to)
+            found.append({**copy, "role": role, "parent_id": one["id"]})
+        return found
 
-def record(number: str, at: float, decision: Any, arm: str, reason: str, says: str, prompt: str) -> dict[str, Any]:
+
+def record(
+    number: str, at: float, decision: Any, arm: str, reason: str, says: str, prompt: str, adapter: str | None
+) -> dict[str, Any]:
     """A log record with what rollouts look at."""
     return {
         "id": number, "parent_id": None, "role": "served", "time": at, "route": "triage", "arm": arm,
         "assigned_arm": decision.arm, "reason": reason, "unit_hash": decision.unit_hash, "rollout": decision.rollout,
+        "unit_bucket": decision.bucket,
         "route_version": decision.route_version, "copy_wanted": decision.shadow,
         "fallback_reason": reason[9:] if reason.startswith("fallback:") else None,
-        "adapter": STUDENT_NAME if arm == "student" else None, "status": 200, "completed": True, "error": None,
+        "adapter": adapter, "status": 200, "completed": True, "error": None,
         "client_disconnected": False, "bytes_released_before_verdict": 9, "stream": False,
         "timings": {"ttft_ms": 100.0, "total_ms": 200.0}, "usage": {"completion_tokens": 1},
         "request_json": json.dumps({"messages": [{"role": "user", "content": prompt}]}),

@@ -179,3 +179,46 @@ def test_logged_pairs_are_replayed() -> None:
 def test_the_same_seed_gives_the_same_figures() -> None:
     one, other = (policy.many(SPEC, Scenario(0.97), np.random.default_rng(17), 5) for _ in range(2))
     assert one == other
+
+
+HYBRID = read(
+    {
+        "route": "r", "student": "s@3f9c1a", "gates": ["agreement 0.9"],
+        "steps": [{"shadow": {"pairs": 300, "t_max": "6h"}}, {"hybrid": {"risk": 0.03, "requests": 300, "dwell": "10m"}}],
+    }
+)  # fmt: skip
+
+
+def test_hybrid_defers_more_the_less_its_confidence_tells() -> None:
+    good, blind = (policy.many(HYBRID, Scenario(0.94, separation=k), np.random.default_rng(19), 8) for k in (6.0, 0.0))
+    assert (good.promoted, good.learnt) == (1, 1)
+    assert good.median_deferred is not None
+    assert 0.02 < good.median_deferred < 0.7
+    assert good.median_released_disagreement is not None
+    assert good.median_released_disagreement <= 0.03
+    # Six in a hundred disagree wherever one cuts: three cannot be proved, so nobody gets there.
+    assert blind.learnt is not None
+    assert blind.learnt <= HYBRID.steps[1].delta + bar(HYBRID.steps[1].delta, 8)
+    assert blind.promoted <= blind.learnt
+
+
+def test_logged_confidence_is_replayed() -> None:
+    vectors: list[list[float] | None] = [[5.0, 5.0, 5.0, -0.1]] * 180 + [[0.1, 0.1, 0.1, -2.0]] * 20
+    agreed = [True] * 180 + [True, False] * 10
+    found = policy.many(HYBRID, Scenario(agreed, vectors=vectors), np.random.default_rng(20), 8)
+    assert (found.promoted, found.learnt) == (1, 1)
+    assert found.median_deferred == pytest.approx(0.1, abs=0.05)
+    assert found.median_released_disagreement == pytest.approx(0, abs=0.01)
+
+
+def test_without_log_probabilities_no_threshold_is_learnt() -> None:
+    found = policy.many(HYBRID, Scenario([True] * 50), np.random.default_rng(21), 3)
+    assert (found.promoted, found.learnt, found.median_deferred) == (0, 0, None)
+
+
+@pytest.mark.parametrize("agreement", [0.3, 0.9, 0.98, 1.0])
+def test_described_confidence_keeps_the_agreement(agreement: float) -> None:
+    vectors, agreed = policy._answers(Scenario(agreement), 0, 40_000, np.random.default_rng(22))
+    assert np.mean(agreed) == pytest.approx(agreement, abs=0.015)
+    sure = [same for vector, same in zip(vectors, agreed, strict=True) if vector is not None and vector[0] > 0.5]
+    assert np.mean(sure) >= np.mean(agreed)

@@ -1,0 +1,183 @@
+"""Asks a judge: any model behind an OpenAI-compatible chat API, a few questions at a time, beside the controller's loop.
+
+Nothing waits for it. A judge that fails is given a rest that grows, with jitter, and is then asked one question until it
+answers again; what was asked stays the caller's to ask again, but for a question that was refused. Must never make up a
+verdict.
+"""
+
+import queue
+import random
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+import orjson
+
+from gateway.routes import Upstream
+from rollout.judge import Messages
+
+AT_ONCE = 8
+CONNECT_S = 5.0
+TOTAL_S = 60.0
+LONGEST_ANSWER = 1 << 20
+REST_S = 0.5
+LONGEST_REST_S = 60.0
+# These say that the question itself is wrong: the same one again would be refused again.
+REFUSED = frozenset({400, 413, 422})
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question; `key` is the asker's own."""
+
+    key: tuple[int, int]
+    upstream: Upstream
+    model: str
+    messages: Messages
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came of a question. `final`: it need not be asked again; then no `text` means that there is no verdict."""
+
+    key: tuple[int, int]
+    text: str | None
+    problem: str = ""
+    final: bool = True
+
+
+@dataclass(slots=True)
+class _Judge:
+    """How one judge has done lately."""
+
+    under_way: int = 0
+    failures: int = 0
+    rest_until: float = 0.0
+
+
+class _Failed(Exception):
+    """The judge gave no answer; `status` if it gave one."""
+
+    def __init__(self, cause: str, status: int = 0, retry_after_s: float = 0.0) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class Asker:
+    """`offer` questions, collect `replies`; both from one thread."""
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, jitter: Callable[[], float] = random.random
+    ) -> None:
+        self._clock = clock
+        self._jitter = jitter
+        self._judges: dict[tuple[str, str], _Judge] = {}
+        self._clients: dict[Upstream, httpx.Client] = {}
+        self._asked: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
+        self._answered: queue.SimpleQueue[tuple[Question, str | _Failed]] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def room(self, upstream: str, model: str) -> int:
+        """How many more questions this judge may be asked now; not above 0 while it rests."""
+        one = self._judges.setdefault((upstream, model), _Judge())
+        if self._clock() < one.rest_until:
+            return 0
+        return (1 if one.failures else AT_ONCE) - one.under_way
+
+    def offer(self, question: Question) -> None:
+        """Ask it as soon as a thread is free."""
+        self._judges.setdefault((question.upstream.name, question.model), _Judge()).under_way += 1
+        while len(self._threads) < AT_ONCE:
+            self._threads.append(threading.Thread(target=self._run, name="judge", daemon=True))
+            self._threads[-1].start()
+        self._asked.put(question)
+
+    def replies(self) -> list[Reply]:
+        """What has come since the last call."""
+        found: list[Reply] = []
+        while True:
+            try:
+                question, came = self._answered.get_nowait()
+            except queue.Empty:
+                return found
+            found.append(self._reply(question, came))
+
+    def close(self) -> None:
+        """Ask nothing more; what is under way is left alone."""
+        for _ in self._threads:
+            self._asked.put(None)
+
+    def _reply(self, question: Question, came: "str | _Failed") -> Reply:
+        one = self._judges[question.upstream.name, question.model]
+        one.under_way -= 1
+        if isinstance(came, str):
+            one.failures = 0
+            return Reply(question.key, came)
+        if came.status in REFUSED:
+            return Reply(question.key, None, came.cause)
+        one.failures += 1
+        rest_s = min(LONGEST_REST_S, REST_S * 2.0 ** min(one.failures - 1, 16)) * (0.5 + self._jitter())
+        one.rest_until = self._clock() + max(rest_s, came.retry_after_s)
+        return Reply(question.key, None, came.cause, final=False)
+
+    def _run(self) -> None:
+        while (question := self._asked.get()) is not None:
+            try:
+                came: str | _Failed = self._answer(question)
+            except _Failed as failed:
+                came = failed
+            except Exception as error:  # a thread that ended would never ask again
+                came = _Failed(type(error).__name__)
+            self._answered.put((question, came))
+
+    def _answer(self, question: Question) -> str:
+        upstream = question.upstream
+        replica = upstream.replicas[question.key[0] % len(upstream.replicas)]
+        headers = {"content-type": "application/json"}
+        if upstream.api_key:
+            headers["authorization"] = f"Bearer {upstream.api_key}"
+        # Nothing but what every server takes: some models refuse a temperature, others a limit by its old name.
+        body = orjson.dumps({"model": question.model, "messages": question.messages})
+        until, content = time.monotonic() + TOTAL_S, bytearray()
+        url = f"{replica.url}/chat/completions"
+        with self._client(upstream).stream("POST", url, content=body, headers=headers) as answer:
+            for piece in answer.iter_bytes():
+                content += piece
+                if len(content) > LONGEST_ANSWER:
+                    raise _Failed("too_long")
+                if time.monotonic() > until:
+                    raise _Failed("timeout")
+            if not answer.is_success:
+                raise _Failed(f"http_{answer.status_code}", answer.status_code, _retry_after_s(answer))
+        return _text(bytes(content))
+
+    def _client(self, upstream: Upstream) -> httpx.Client:
+        client = self._clients.get(upstream)
+        if client is None:
+            # The same authorities as the data plane's.
+            secure = any(replica.scheme == "https" for replica in upstream.replicas)
+            trusted = ssl.create_default_context(cafile=upstream.ca_file) if secure else False
+            client = httpx.Client(timeout=httpx.Timeout(TOTAL_S, connect=CONNECT_S), verify=trusted, trust_env=False)
+            self._clients[upstream] = client
+        return client
+
+
+def _text(content: bytes) -> str:
+    """What the judge said; an answer without words is one that cannot be read."""
+    try:
+        said = orjson.loads(content)["choices"][0]["message"].get("content")
+    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
+        raise _Failed("malformed") from None
+    return said if isinstance(said, str) else ""
+
+
+def _retry_after_s(answer: httpx.Response) -> float:
+    try:
+        return min(max(float(answer.headers.get("retry-after", "0")), 0.0), LONGEST_REST_S)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,192 @@
+"""Pairs of free text that wait for a judge, and what becomes of its verdicts.
+
+Invariants: a pair that was taken in is in the store until all its verdicts are, and leaves it in the transaction in which
+the gates learn from it, so a crash anywhere loses none and counts none twice. Pairs are learnt from in the order in which
+they came, however long the judge took for each, or answers that a judge is slow about (and a judge that is away) would
+choose what the gates see next. Whether a pair is taken in depends on its id, the day's budget and the queue only, never on
+what was said.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gateway.control import outcomes
+from gateway.control.asking import Asker, Question, Reply
+from gateway.control.outcomes import Answers
+from gateway.control.rows import Row
+from gateway.control.store import RolloutStore
+from gateway.routes import Upstream
+from rollout import judge, tasks
+from rollout.assignment import BUCKETS, bucket
+from rollout.compare import Comparison
+from rollout.judge import Judged, Messages
+from rollout.tasks import Task
+
+# So many pairs of a rollout are under way, or wait for an older one's verdicts.
+WINDOW = 64
+# A question that failed so often is given up once so many later pairs have their verdicts: it is not the judge's fault.
+TRIES = 3
+OVERTAKEN = 20
+# A judge that is away for days must not fill the disk.
+MOST_WAITING = 10_000
+# Longer than any judge would read; the limit keeps a hostile answer from costing much.
+LONGEST = 200_000
+DAY_S = 86400.0
+OUTCOMES = {1.0: "better", 0.5: "tie", 0.0: "worse", None: "unscored"}
+
+Key = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One pair before the judge. Of `student` and `incumbent`, one whose answer cannot be compared at all is decided
+    already: `unparsed` says why the student's is a disagreement, `incumbent_agreed` what is known of the other."""
+
+    conversation: str
+    answers: Answers
+    unparsed: str = ""
+    incumbent_agreed: bool | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    @property
+    def wanted(self) -> list[int]:
+        """The numbers of the questions to ask: both orders for the student (0, 1) and for the incumbent (2, 3)."""
+        of_incumbent = self.answers.incumbent is not None and self.incumbent_agreed is None
+        return [0, 1] * (not self.unparsed) + [2, 3] * of_incumbent
+
+    def question(self, number: int, rubric: str) -> Messages:
+        """One of them."""
+        said = self.answers
+        student = said.student if number < 2 else said.incumbent or ""
+        return judge.prompts(rubric, self.conversation, said.teacher, student)[number % 2]
+
+
+def case_from_dict(data: Mapping[str, Any]) -> Case:
+    """The case that `Case.to_dict` described."""
+    said = data["answers"]
+    vector = None if said["vector"] is None else tuple(said["vector"])
+    answers = Answers(**{**said, "parts": tuple(said["parts"]), "vector": vector})
+    return Case(**{**data, "answers": answers})
+
+
+def take_in(store: RolloutStore, row: Row, task: Task, case: Case) -> None:
+    """Let a pair wait for the judge, or count why not."""
+    said, to = case.answers, task.judge
+    if to is None:
+        row.count("not judged: the task names no judge")
+        return
+    if bucket("judge", row.id, said.record) >= round(to.sample * BUCKETS):
+        row.count("not judged: outside the sample")
+        return
+    day = int(said.at // DAY_S)
+    if store.judged_on(row.id, day) >= to.max_per_day:
+        row.count("not judged: the day's budget is used up")
+        return
+    if store.judging_count(row.id) >= MOST_WAITING:
+        row.count("not judged: too many pairs wait already")
+        return
+    if len(case.conversation) + len(said.teacher) + len(said.student) + len(said.incumbent or "") > LONGEST:
+        outcomes.learn(store, row, said, Comparison(None, unscored="too long for a judge"))
+        return
+    store.write_judging(row, day, case.wanted, case.to_dict())
+
+
+class Desk:
+    """Hands waiting pairs to the judge and its verdicts to the gates. `count` is told a route and an outcome."""
+
+    def __init__(self, asker: Asker, count: Callable[[str, str], None]) -> None:
+        self._asker = asker
+        self._count = count
+        self._out: dict[Key, str] = {}  # what is being asked, and for which rollout
+        self._failures: Counter[Key] = Counter()
+        self._came: list[Reply] = []
+
+    def settle(self, store: RolloutStore, rows: Mapping[str, Row]) -> set[str]:
+        """Keep the verdicts that came and learn from the pairs that have all theirs; which rollouts changed. Inside a
+        transaction; `settled` must follow once that is done."""
+        self._came += self._asker.replies()
+        changed = set()
+        for reply in self._came:
+            row = rows.get(self._out[reply.key])
+            if row is not None:
+                self._keep(store, row, reply)
+                changed.add(row.id)
+        return changed | {row.id for row in rows.values() if self._learn(store, row)}
+
+    def settled(self) -> None:
+        """What `settle` did is in the store for good."""
+        for reply in self._came:
+            del self._out[reply.key]
+            if reply.final:
+                del self._failures[reply.key]
+        self._came.clear()
+
+    def ask(self, store: RolloutStore, rows: Iterable[Row], upstreams: Mapping[str, Upstream]) -> None:
+        """Ask the judge about as many waiting pairs as it may be asked about now."""
+        for row in rows:
+            task = tasks.read(row.task)
+            upstream = None if task.judge is None else upstreams.get(task.judge.upstream)
+            if task.judge is None or upstream is None:
+                continue
+            room = self._asker.room(upstream.name, task.judge.model)
+            for number, at in self._open(store, row)[:room] if room > 0 else ():
+                messages = case_from_dict(store.judging_case(number)).question(at, task.rubric)
+                self._out[number, at] = row.id
+                self._asker.offer(Question((number, at), upstream, task.judge.model, messages))
+
+    def _open(self, store: RolloutStore, row: Row) -> list[Key]:
+        """Questions to ask, oldest first; but those that failed go last, or one that nobody can answer would look like a
+        judge that is away."""
+        waiting = store.judging(row.id, WINDOW)
+        keys = [(number, at) for number, wanted, verdicts in waiting for at in wanted if str(at) not in verdicts]
+        return sorted((key for key in keys if key not in self._out), key=lambda key: self._failures[key])
+
+    def _keep(self, store: RolloutStore, row: Row, reply: Reply) -> None:
+        if reply.problem:
+            self._failures[reply.key] += 1
+            row.count(f"judge failed: {reply.problem}")
+            self._count(row.state.spec.route, "error")
+        if reply.final:
+            store.write_verdict(*reply.key, reply.text)
+
+    def _learn(self, store: RolloutStore, row: Row) -> bool:
+        task = tasks.read(row.task)
+        if task.judge is None:
+            return False
+        waiting = store.judging(row.id, WINDOW)
+        whole = [len(verdicts) == len(wanted) for _, wanted, verdicts in waiting]
+        learnt = 0
+        for at, (number, wanted, verdicts) in enumerate(waiting):
+            if not whole[at] and not (sum(whole[at:]) >= OVERTAKEN and self._given_up(number, wanted, verdicts)):
+                break
+            self._close(store, row, case_from_dict(store.judging_case(number)), verdicts)
+            store.write_judged(number)
+            learnt += 1
+        return learnt > 0
+
+    def _given_up(self, number: int, wanted: list[int], verdicts: Mapping[str, str | None]) -> bool:
+        missing = [(number, at) for at in wanted if str(at) not in verdicts]
+        return all(self._failures[key] >= TRIES and key not in self._out for key in missing)
+
+    def _close(self, store: RolloutStore, row: Row, case: Case, verdicts: Mapping[str, str | None]) -> None:
+        judged, incumbent = _judged(verdicts, 0), _judged(verdicts, 2)
+        if case.unparsed:
+            judged = Judged(0.0)
+        else:
+            self._count(row.state.spec.route, OUTCOMES[judged.score])
+        found = Comparison(judged.agreed, unparsed=case.unparsed, unscored=judged.unscored)
+        known = case.incumbent_agreed if case.incumbent_agreed is not None else incumbent.agreed
+        said = () if case.unparsed else tuple(verdicts.get(str(at)) or "" for at in (0, 1))
+        outcomes.learn(store, row, case.answers, found, incumbent_agreed=known, score=judged.score, verdicts=said)
+
+
+def _judged(verdicts: Mapping[str, str | None], first: int) -> Judged:
+    one, other = verdicts.get(str(first)), verdicts.get(str(first + 1))
+    if one is None or other is None:
+        return Judged(None, "judge could not be asked")
+    return judge.combine(one, other)

@@ -1,0 +1,65 @@
+"""What a rollout learns from one compared request, inside the caller's transaction: gates, samples, disagreements.
+
+Invariant: an outcome is learnt from once, by whoever found it: the comparison itself, or a judge later on.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.control.rows import Row
+from gateway.control.store import RolloutStore
+from rollout.compare import Comparison
+from rollout.ledger import Pair
+
+SHOWN = 4000
+SHOWN_VERDICT = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """One request and who said what to it; `incumbent` is None where none was asked."""
+
+    record: str
+    at: float
+    prompt: str  # what the last user said
+    teacher: str
+    student: str
+    incumbent: str | None = None
+    parts: tuple[str, ...] = ()  # the slices of traffic that it belongs to
+    vector: tuple[float, ...] | None = None  # confidence features, if this pair may teach a threshold
+
+
+def learn(
+    store: RolloutStore, row: Row, answers: Answers, found: Comparison, *, incumbent_agreed: bool | None = None,
+    score: float | None = None, verdicts: tuple[str, ...] = (),
+) -> None:  # fmt: skip
+    """Give an outcome to everything that learns from it."""
+    row.ledger.pair(
+        Pair(
+            answers.at, found.agreed, found.fields, score, incumbent_agreed, answers.parts,
+            unparsed=bool(found.unparsed),
+        )
+    )  # fmt: skip
+    if answers.vector is not None and found.agreed is not None:
+        store.write_sample(row, list(answers.vector), disagreed=not found.agreed)
+    if found.off_schema:
+        row.count("student off schema")
+    if found.agreed is None:
+        row.count(f"unscored: {found.unscored.partition(':')[0]}")
+    if found.agreed is False:
+        store.write_disagreement(row, answers.at, answers.record, _shown(answers, found, verdicts))
+
+
+def _shown(answers: Answers, found: Comparison, verdicts: tuple[str, ...]) -> dict[str, Any]:
+    fields = [name for name, same in found.fields.items() if not same]
+    why = "both orders: the teacher's answer is better" if verdicts else ""
+    shown: dict[str, Any] = {
+        "prompt": answers.prompt[:SHOWN], "teacher": answers.teacher[:SHOWN], "student": answers.student[:SHOWN],
+        "slices": list(answers.parts),
+        "why": found.unparsed or (f"differs in {', '.join(fields[:10])}" if fields else why),
+    }  # fmt: skip
+    if answers.incumbent is not None:
+        shown["incumbent"] = answers.incumbent[:SHOWN]
+    if verdicts:
+        shown["verdicts"] = [text[-SHOWN_VERDICT:] for text in verdicts]  # the verdict itself stands at the end
+    return shown

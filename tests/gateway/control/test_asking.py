@@ -1,0 +1,77 @@
+"""The asker: a judge that fails rests, longer each time, and is then asked one question."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.control.asking import AT_ONCE, LONGEST_REST_S, Asker, Question, Reply
+from gateway.routes import Replica, Upstream
+from rollout.judge import prompts
+from tests.gateway.control.judges import JudgeServer
+
+FIRST, _ = prompts("polite", "Q", "yes", "no")
+
+
+@pytest.fixture
+def judge() -> Iterator[JudgeServer]:
+    server = JudgeServer()
+    yield server
+    server.close()
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def reply(asker: Asker, question: Question) -> Reply:
+    asker.offer(question)
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        if found := asker.replies():
+            return found[0]
+        time.sleep(0.002)
+    raise AssertionError("no reply")
+
+
+def test_rests_grow_and_end(judge: JudgeServer) -> None:
+    clock = Clock()
+    asker = Asker(clock, jitter=lambda: 0.5)
+    question = Question((1, 0), judge.upstream(), "judge-1", FIRST)
+    assert asker.room("judge", "judge-1") == AT_ONCE
+    judge.mode = "down"
+    rests = []
+    for _ in range(12):
+        found = reply(asker, question)
+        assert (found.text, found.problem, found.final) == (None, "http_500", False)
+        assert asker.room("judge", "judge-1") == 0
+        began = clock.now
+        while asker.room("judge", "judge-1") <= 0:
+            clock.now += 0.25
+        rests.append(clock.now - began)
+        assert asker.room("judge", "judge-1") == 1
+    assert rests[:4] == [0.5, 1, 2, 4]
+    assert rests[-1] == LONGEST_REST_S
+    judge.mode = "fair"
+    assert reply(asker, question) == Reply((1, 0), "Let me see.\nVERDICT: A")
+    assert asker.room("judge", "judge-1") == AT_ONCE
+    asker.close()
+
+
+@pytest.mark.parametrize(("mode", "problem", "final"), [("refusing", "http_400", True), ("page", "malformed", False)])
+def test_what_is_wrong_with_a_question_is_final(judge: JudgeServer, mode: str, problem: str, final: bool) -> None:
+    asker = Asker()
+    judge.mode = mode
+    found = reply(asker, Question((1, 0), judge.upstream(), "judge-1", FIRST))
+    assert (found.text, found.problem, found.final) == (None, problem, final)
+    asker.close()
+
+
+def test_nobody_there() -> None:
+    asker = Asker()
+    nobody = Upstream("judge", "openai", (Replica("http", "127.0.0.1", 9, "/v1"),))
+    assert reply(asker, Question((1, 0), nobody, "judge-1", FIRST)).problem == "ConnectError"
+    asker.close()
