@@ -98,7 +98,7 @@ PER_TOKEN = Family(
 )  # fmt: skip
 COST = Family(
     "graduand_cost_dollars", "counter",
-    "Dollars by the declared prices, by what they were spent on: served, deferred, shadow or audit.",
+    "Dollars by the declared prices, by what they were spent on: served, deferred, shadow, audit or judge.",
     ("route", "arm", "adapter", "outcome"),
 )  # fmt: skip
 AVOIDED = Family(
@@ -107,7 +107,7 @@ AVOIDED = Family(
 )  # fmt: skip
 SAVED = Family(
     "graduand_saved_dollars", "gauge",
-    "Avoided dollars less what the student, its copies and its audits cost, since the gateway started.", ("route",),
+    "Avoided dollars less what student, copies, audits and judge cost, since the gateway started.", ("route",),
 )  # fmt: skip
 GPU_DOLLARS = Family(
     "graduand_gpu_dollars", "counter", "What upstreams paid by the hour have cost by the clock, busy or idle.",

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from gateway.config import local_path
 from gateway.control import facts, incumbents, moves, precheck, tail, thresholds
-from gateway.control.asking import Asker
+from gateway.control.asking import Asker, Question
 from gateway.control.course import point
 from gateway.control.gather import PAIR_WITHIN_S, Gatherer
 from gateway.control.judging import Desk
@@ -21,6 +21,7 @@ from gateway.control.tail import Batch, Line
 from gateway.routes import Route, Settings
 from monitoring import metrics as m
 from monitoring.metrics import Metrics
+from monitoring.prices import price_of
 from rollout.evidence import Evidence
 from rollout.machine import decide
 from rollout.state import Phase
@@ -43,7 +44,7 @@ class Controller:
     ) -> None:
         self.settings = settings
         self._metrics = metrics
-        self._asker = Asker()
+        self._asker = Asker(spent=self._spend)
         self._desk = Desk(self._asker, self._count)
         self._store = RolloutStore(local_path(settings.state))
         self._folder = local_path(settings.logs)
@@ -126,6 +127,13 @@ class Controller:
     def _count(self, route: str, outcome: str) -> None:
         if self._metrics is not None:
             self._metrics.add(m.JUDGED, (route, outcome))
+
+    def _spend(self, question: Question, prompt_tokens: int, completion_tokens: int) -> None:
+        """A judge is there because there is a student: what it costs is taken from what the student saves."""
+        price = price_of(self.settings.prices, question.model)
+        if self._metrics is not None and price is not None:
+            dollars = price.dollars(prompt_tokens, completion_tokens)
+            self._metrics.add(m.COST, (question.route, "judge", "", "judge"), dollars)
 
     def _gather(self, batch: Batch, rows: Mapping[str, Row], now: float) -> None:
         store, stored = self._store, self._store.offsets()

@@ -43,11 +43,16 @@ class TracingSection(_Section):
 
     def problems(self) -> list[str]:
         """What keeps it from working, in words."""
-        parts = urlsplit(self.endpoint)
+        try:
+            parts = urlsplit(self.endpoint)
+        except ValueError:
+            parts = urlsplit("")
         found = []
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            found.append(f"tracing.endpoint: {self.endpoint!r} is not a URL such as http://127.0.0.1:4318")
-        if parts.username or parts.password:
+            # What stands before an @ may be a secret.
+            shown = self.endpoint.rpartition("@")[2]
+            found.append(f"tracing.endpoint: {shown!r} is not a URL such as http://127.0.0.1:4318")
+        elif parts.username or parts.password:
             found.append("tracing.endpoint: a key belongs into OTEL_EXPORTER_OTLP_HEADERS, not into the URL")
         if not _exporter_installed():
             found.append("tracing: needs packages that are not installed; run pip install 'graduand[otel]'")
