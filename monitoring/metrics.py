@@ -121,7 +121,7 @@ GPU_USED = Family(
 )
 
 # What the leading controller knows about routes and rollouts.
-SHARE = Family("graduand_share", "gauge", "Share of units that an arm answers, 0 to 1.", ("route", "arm"))
+SHARE = Family("graduand_share", "gauge", "Share of units that an arm is asked for first, 0 to 1.", ("route", "arm"))
 AGREEMENT = Family(
     "graduand_agreement", "gauge", "Share of compared pairs in which student and teacher agree.", ("route", "adapter")
 )

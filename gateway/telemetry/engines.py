@@ -146,7 +146,12 @@ def wanted(settings: Settings) -> set[tuple[str, str]]:
             for route in routes
             if route.student is not None and route.mode != "teacher"
         }
-        return students | {(one.name, one.upstream) for one in store.adapters()}
+        incumbents = {
+            (route.incumbent.adapter, route.student.upstream)
+            for route in routes
+            if route.student is not None and route.incumbent is not None
+        }
+        return students | incumbents | {(one.name, one.upstream) for one in store.adapters()}
     finally:
         store.close()
 

@@ -37,17 +37,21 @@ def export(metrics: Metrics, samples: Iterable[Sample]) -> None:
 def read(routes: Mapping[str, Route], rows: Iterable[Row], now: float) -> Iterator[Sample]:
     """The gauges of the routes as they are served and of each one's newest rollout."""
     for name, route in routes.items():
-        student = _student_share(route)
-        yield m.SHARE, (name, TEACHER), 1 - student
-        yield m.SHARE, (name, STUDENT), student
+        for arm, share in _shares(route).items():
+            yield m.SHARE, (name, arm), share
     for row in rows:
         yield from _of_rollout(row, now)
 
 
-def _student_share(route: Route) -> float:
-    if route.student is None or route.mode in (TEACHER, "shadow"):
-        return 0.0
-    return route.weight_bp / 10_000 if route.mode == "canary" else 1.0
+def _shares(route: Route) -> dict[str, float]:
+    """By arm, the share of units that it is asked for first; `incumbent` is the student in service while another is tried."""
+    idle = route.student is None or route.mode in (TEACHER, "shadow")
+    if idle or (route.mode == "hybrid" and route.threshold is None):
+        student = 0.0
+    else:
+        student = route.weight_bp / 10_000 if route.mode == "canary" else 1.0
+    rest = TEACHER if route.incumbent is None or route.mode == TEACHER else "incumbent"
+    return {TEACHER: 0.0, STUDENT: student, rest: 1 - student}
 
 
 def _of_rollout(row: Row, now: float) -> Iterator[Sample]:

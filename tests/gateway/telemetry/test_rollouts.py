@@ -1,10 +1,12 @@
 """The controller's gauges: what they say at each phase, and that they end with what they speak of."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gateway.routes import Incumbent, Route, Student, Teacher
 from gateway.telemetry import rollouts
 from monitoring import metrics as m
 from monitoring.metrics import Metrics, Totals
@@ -91,3 +93,24 @@ def test_what_has_ended_is_not_exported(tmp_path: Path) -> None:
     rollouts.export(metrics, [(m.ROLLOUT_PHASE, ("r", "canary"), 1.0)])
     left = {key: value for key, value in Totals(tmp_path).sums().items() if value}
     assert left == {(m.ROLLOUT_PHASE.name, ("r", "canary")): [1.0]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "shares"),
+    [
+        ({"mode": "teacher"}, {"teacher": 1, "student": 0}),
+        ({"mode": "shadow"}, {"teacher": 1, "student": 0}),
+        ({"mode": "canary", "weight_bp": 2500}, {"teacher": 0.75, "student": 0.25}),
+        ({"mode": "student"}, {"teacher": 0, "student": 1}),
+        ({"mode": "hybrid"}, {"teacher": 1, "student": 0}),  # nobody knows yet how sure is sure enough
+        ({"mode": "hybrid", "threshold": {"threshold": {}}}, {"teacher": 0, "student": 1}),
+        ({"mode": "shadow", "incumbent": Incumbent("old@1")}, {"teacher": 0, "student": 0, "incumbent": 1}),
+        ({"mode": "canary", "weight_bp": 100, "incumbent": Incumbent("old@1")},
+         {"teacher": 0, "student": 0.01, "incumbent": 0.99}),
+        ({"mode": "teacher", "incumbent": Incumbent("old@1")}, {"teacher": 1, "student": 0}),
+    ],
+)  # fmt: skip
+def test_shares(changes: dict[str, object], shares: dict[str, float]) -> None:
+    route = replace(Route("r", Teacher("o", "gpt-4o"), Student("gpu", "new@2")), **changes)  # type: ignore[arg-type]
+    found = {labels[1]: value for family, labels, value in rollouts.read({"r": route}, [], 0.0)}
+    assert found == pytest.approx(shares)
