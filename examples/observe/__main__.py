@@ -29,6 +29,8 @@ LOOK_AT = {
     "errors by cause": "sum by (route, outcome) (rate(graduand_request_errors_total[30s]))",
 }
 CONFIGURED_WITHIN_S = 120.0
+# The demo gives each of its three servers half a minute to end.
+ENDED_WITHIN_S = 120.0
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -84,7 +86,7 @@ def _demo(folder: Path, seconds: float | None) -> None:
         _scrape(folder, _admin_of(folder / "demo" / "gateway.yaml", demo), seconds)
     finally:
         demo.terminate()
-        demo.wait(60)
+        demo.wait(ENDED_WITHIN_S)
 
 
 def _admin_of(file: Path, demo: "subprocess.Popen[bytes]") -> str:
