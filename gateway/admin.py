@@ -16,13 +16,17 @@ from starlette.exceptions import HTTPException
 from gateway import __version__, adapters
 from gateway.adapter import check_name
 from gateway.config import basis_points, budgets_folder, local_path
-from gateway.control import allowance, api, moves, pages
+from gateway.control import allowance, api, moves, pages, verdicts
+from gateway.control.documents import Documents
 from gateway.control.requests import NewRollout, Plan, Simulation, Verb
 from gateway.control.store import NoRollout, RolloutStore
 from gateway.errors import AdapterError, ConfigError, GraduandError, RequestError, did_you_mean
+from gateway.monitor import api as monitors
 from gateway.openai import error_body
 from gateway.routes import MODES, Route, Settings, Upstream
 from gateway.state import Conflict, SqliteStore
+from monitoring import verdict
+from monitoring.gates import written
 from monitoring.metrics import Totals, exposition
 from rollout.transitions import IllegalEvent, StaleVersion
 
@@ -115,23 +119,31 @@ def app(configuration: Configuration) -> FastAPI:
     @application.get("/v1/routes")
     def list_routes(state: store_here) -> dict[str, Any]:
         table = state.table(configuration.settings.routes)
-        return {"version": table.version, "routes": [shown(route) for route in table.routes.values()]}
+        return {
+            "version": table.version,
+            "routes": [_with_verdicts(shown(route), state) for route in table.routes.values()],
+        }
 
     @application.get("/v1/routes/{name:path}")
     def get_route(name: str, state: store_here) -> dict[str, Any]:
-        return shown(state.table(_known(name, configuration.settings)).routes[name])
+        return _with_verdicts(shown(state.table(_known(name, configuration.settings)).routes[name]), state)
 
     @application.patch("/v1/routes/{name:path}")
     def change_route(name: str, change: RouteChange, state: store_here, who: who_here = "api") -> dict[str, Any]:
         known = _known(name, configuration.settings)
         _check(known[name], change)
-        rollouts = RolloutStore(state)
+        rollouts, documents = RolloutStore(state), Documents(state)
+
+        def taken_over() -> None:
+            moves.taken_over(rollouts, name, who, time.time())
+            verdicts.overruled(rollouts, documents, name, who, time.time())
+
         state.change_route(
             known[name], who=who, why=change.why, version=change.version, mode=change.mode, adapter=change.adapter,
             weight_bp=None if change.weight is None else basis_points(change.weight), reset=change.from_file,
-            inside=lambda: moves.taken_over(rollouts, name, who, time.time()),
+            inside=taken_over,
         )  # fmt: skip
-        return shown(state.table(known).routes[name])
+        return _with_verdicts(shown(state.table(known).routes[name]), state)
 
     @application.get("/v1/adapters")
     def list_adapters(state: store_here) -> dict[str, Any]:
@@ -181,6 +193,7 @@ def app(configuration: Configuration) -> FastAPI:
         return {"removed": name}
 
     application.include_router(api.router(lambda: configuration.settings))
+    application.include_router(monitors.router(lambda: configuration.settings))
     application.include_router(pages.router)
 
     @application.get("/v1/events")
@@ -204,10 +217,17 @@ def show(route: Route) -> dict[str, Any]:
         "shadow_sample": route.shadow_bp / 100,
         "on_student_failure": route.on_student_failure,
         "release": route.release,
+        "gates": {one.gate.name: one.action for one in written.of_route(route.gates, route.task)},
         "incumbent": None if route.incumbent is None else route.incumbent.adapter,
         "rollout": route.rollout or None,
+        "limit": None if route.limit_bp is None else route.limit_bp / 100,
         "threshold": None if route.threshold is None else route.threshold["threshold"],
     }
+
+
+def _with_verdicts(shown: dict[str, Any], state: SqliteStore) -> dict[str, Any]:
+    """A route with what alarms have brought about."""
+    return {**shown, "verdicts": [verdict.sentence(one) for one in verdicts.standing(Documents(state), shown["name"])]}
 
 
 def _known(name: str, settings: Settings) -> dict[str, Route]:

@@ -16,6 +16,7 @@ COMMANDS: tuple[str, ...] = (
     "gateway.supervisor",
     "gateway.admin_commands",
     "gateway.control.commands",
+    "gateway.monitor.commands",
     "gateway.engine.cli",
     "gateway.recorded",
     "training.cli",

@@ -17,9 +17,11 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gateway import adapter
-from gateway.errors import AdapterError, ConfigError, did_you_mean
+from gateway.errors import AdapterError, ConfigError, GraduandError, did_you_mean
+from gateway.monitor.settings import MonitorsSection
 from gateway.routes import Budget, Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Tracing, Unit, Upstream
 from gateway.telemetry.sections import Dollars, PriceSection, TracingSection
+from monitoring.gates import written as gates
 from monitoring.prices import price_of
 from rollout import tasks
 
@@ -92,12 +94,15 @@ class RouteSection(_Section):
     shadow_sample: Percent = 100
     on_student_failure: Literal["teacher", "error"] = "teacher"
     release: Literal["observe", "window", "block"] = "observe"
+    release_window: int = Field(20, ge=1, le=1000)  # pieces of a stream that `window` holds back
+    gates: list[Any] | None = None  # checks of the answers: monitoring.gates; without it, the task's
     timeouts: TimeoutsSection = TimeoutsSection()
     retries: int = Field(2, ge=0, le=10)
     task: dict[str, Any] | None = None  # what the answers are, for rollouts: rollout.tasks
     audit_sample: Percent = 0  # percent of student-answered requests also sent to the teacher
     shadow_budget: BudgetSection = BudgetSection()  # of the copies to the student
     audit_budget: BudgetSection = BudgetSection()  # of the copies to the teacher
+    monitors: MonitorsSection | None = None
 
 
 class LimitsSection(_Section):
@@ -341,13 +346,28 @@ class _Builder:
             shadow_bp=self._basis_points(section.shadow_sample, f"{at}.shadow_sample"),
             on_student_failure=section.on_student_failure,
             release=section.release,
+            release_window=section.release_window,
+            gates=self._gates(section, at),
             timeouts=Timeouts(**section.timeouts.model_dump()),
             retries=section.retries,
             task=self._task(section.task, upstreams, at),
             audit_bp=self._basis_points(section.audit_sample, f"{at}.audit_sample"),
             shadow_budget=Budget(**section.shadow_budget.model_dump()),
             audit_budget=Budget(**section.audit_budget.model_dump()),
+            monitors=None if section.monitors is None else self._monitors(section.monitors, f"{at}.monitors"),
         )
+
+    def _monitors(self, section: MonitorsSection, at: str) -> dict[str, Any]:
+        if section.reference is not None:
+            from monitoring.drift import files  # brings numpy and scipy, which workers have no use for
+
+            try:
+                files.read(section.reference)
+            except GraduandError as error:
+                self.problems.append(f"{at}.reference: {error}")
+        # What was turned off must stay off, so a monitor that is None is written as it was: false.
+        data = section.model_dump(mode="json", exclude_unset=True)
+        return {key: False if value is None and key != "reference" else value for key, value in data.items()}
 
     def _known(self, name: str, upstreams: Mapping[str, Upstream], at: str) -> None:
         if name not in upstreams:
@@ -368,6 +388,14 @@ class _Builder:
             except ConfigError as error:
                 self.problems.append(f"{at}.{error}")
         return data
+
+    def _gates(self, section: RouteSection, at: str) -> tuple[Any, ...] | None:
+        try:
+            gates.of_route(section.gates, section.task)
+        except ConfigError as error:
+            if f"{at}.{error}" not in self.problems:  # that the task is wrong was said already
+                self.problems.append(f"{at}.{error}")
+        return None if section.gates is None else tuple(section.gates)
 
     def _unit(self, text: str, at: str) -> Unit:
         if text in ("user", "request"):

@@ -63,7 +63,8 @@ def record(
     adapter: str | None, teacher_model: str, served_model: str | None, status: int, request_body: bytes | None,
     request: dict[str, Any], response_json: str | None, stream: bool, completed: bool, client_disconnected: bool,
     bytes_released: int, timings: dict[str, float | None], usage: dict[str, Any], attempts: list[dict[str, Any]],
-    error: str | None, client: int, cost: float | None = None, trace: Trace | None = None,
+    error: str | None, client: int, verdicts: list[dict[str, Any]], cost: float | None = None,
+    trace: Trace | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Assemble one record; times in `timings` are milliseconds, `cost` is dollars, None without a declared price."""
     return {
@@ -101,6 +102,7 @@ def record(
         "cost": cost,
         "attempts": attempts,
         "error": error,
+        "verdicts": verdicts,
         "client": client,
         "sampling_prob": 1.0,
         "trace_id": None if trace is None else trace.trace_id,

@@ -125,9 +125,13 @@ class Route:
     `salt` and `rollout` enter the hash that assigns units to arms; `version` counts the changes made at run time.
     `threshold` is from what confidence on a hybrid route's student answers alone (rollout.hybrid.learning); `logprobs`
     asks for log probabilities of the student's copies, to learn one. `task` is what the route's answers are
-    (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher. With an `incumbent`, that
-    student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to the other student.
+    (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher. `gates` are the checks of
+    its answers (monitoring.gates), as written, None: its task's; `release_window` is how many streamed pieces a window holds.
+    With an `incumbent`, that student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to
+    the other student.
     `shadow_budget` bounds the copies to students, `audit_budget` those to the teacher.
+    `monitors` watch it (gateway.monitor.settings), as written; while an alarm stands, the student has at most `limit_bp`
+    of the units.
     """
 
     name: str
@@ -145,9 +149,13 @@ class Route:
     logprobs: bool = False
     threshold: dict[str, Any] | None = None
     task: dict[str, Any] | None = None
+    gates: tuple[Any, ...] | None = None
+    release_window: int = 20
     shadow_budget: Budget = Budget()
     audit_budget: Budget = Budget()
     incumbent: Incumbent | None = None
+    monitors: dict[str, Any] | None = None
+    limit_bp: int | None = None
     salt: str = ""
     rollout: str = ""
     version: int = 1
@@ -210,6 +218,7 @@ def _route(data: dict[str, Any]) -> Route:
             "student": None if student is None else Student(**student),
             "unit": Unit(**data["unit"]),
             "timeouts": Timeouts(**data["timeouts"]),
+            "gates": None if data["gates"] is None else tuple(data["gates"]),
             "shadow_budget": Budget(**data["shadow_budget"]),
             "audit_budget": Budget(**data["audit_budget"]),
         }

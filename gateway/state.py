@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL);
 INSERT INTO meta SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM meta);
 CREATE TABLE IF NOT EXISTS routes (
     name TEXT PRIMARY KEY, mode TEXT, weight_bp INTEGER, adapter TEXT, version INTEGER NOT NULL,
-    rollout TEXT, salt TEXT, audit_bp INTEGER, logprobs INTEGER, threshold TEXT, incumbent TEXT
+    rollout TEXT, salt TEXT, audit_bp INTEGER, logprobs INTEGER, threshold TEXT, incumbent TEXT, limit_bp INTEGER
 );
 CREATE TABLE IF NOT EXISTS served (worker TEXT PRIMARY KEY, version INTEGER NOT NULL, time REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS adapters (
@@ -39,11 +39,11 @@ CREATE TABLE IF NOT EXISTS events (
 
 
 BUSY_S = 5.0
-COLUMNS = "name, version, mode, weight_bp, adapter, rollout, salt, audit_bp, logprobs, threshold, incumbent"
+COLUMNS = "name, version, mode, weight_bp, adapter, rollout, salt, audit_bp, logprobs, threshold, incumbent, limit_bp"
 # Columns that files written before they existed have not.
 LATER_COLUMNS = {
     "rollout": "TEXT", "salt": "TEXT", "audit_bp": "INTEGER", "logprobs": "INTEGER", "threshold": "TEXT",
-    "incumbent": "TEXT",
+    "incumbent": "TEXT", "limit_bp": "INTEGER",
 }  # fmt: skip
 
 
@@ -73,6 +73,7 @@ class Override:
     logprobs: bool | None = None
     threshold: str | None = None  # as JSON: it is only carried here
     incumbent: str | None = None  # as JSON: the fields of an Incumbent
+    limit_bp: int | None = None  # the most that the student gets while an alarm stands
 
     def applied(self, route: Route) -> Route:
         """The route as it is served."""
@@ -81,19 +82,36 @@ class Override:
             student = replace(student, adapter=self.adapter)
         # The file may have lost its student since the change: then the teacher answers.
         mode = route.mode if self.mode is None or student is None else self.mode
+        mode, weight_bp = self._limited(mode, route.weight_bp if self.weight_bp is None else self.weight_bp)
         return replace(
             route,
             mode=mode,
-            weight_bp=route.weight_bp if self.weight_bp is None else self.weight_bp,
+            weight_bp=weight_bp,
             student=student,
             rollout=self.rollout or route.rollout,
             salt=self.salt or route.salt,
             audit_bp=route.audit_bp if self.audit_bp is None else self.audit_bp,
             logprobs=route.logprobs if self.logprobs is None else bool(self.logprobs),
             threshold=self._threshold(student),
-            incumbent=Incumbent(**json.loads(self.incumbent)) if self.incumbent and student is not None else None,
+            incumbent=self._incumbent(student),
+            limit_bp=self.limit_bp,
             version=self.version,
         )
+
+    def _incumbent(self, student: Student | None) -> Incumbent | None:
+        """The student that stands in for the teacher; not while an alarm gives the route to the teacher himself."""
+        if not self.incumbent or student is None or self.limit_bp == 0:
+            return None
+        return Incumbent(**json.loads(self.incumbent))
+
+    def _limited(self, mode: str, weight_bp: int) -> tuple[str, int]:
+        """Mode and weight under the limit. What is to be taken from the student altogether is still copied to it, so
+        that it can be seen to recover; so is a hybrid route's, whose share nobody sets."""
+        if self.limit_bp is None or mode in ("teacher", "shadow"):
+            return mode, weight_bp
+        if self.limit_bp == 0 or mode == "hybrid":
+            return "shadow", 0
+        return "canary", min(10_000 if mode == "student" else weight_bp, self.limit_bp)
 
     def _threshold(self, student: Student | None) -> dict[str, Any] | None:
         """A threshold holds for the adapter that it was learnt with, and for no other."""
@@ -164,11 +182,12 @@ class SqliteStore:
     def table(self, routes: Mapping[str, Route]) -> RouteTable:
         """The configured `routes` with what was changed at run time applied."""
         with self.transaction("DEFERRED"):
-            version, overrides = self.version(), self._overrides()
-        return RouteTable(
-            version,
-            {name: overrides[name].applied(route) if name in overrides else route for name, route in routes.items()},
-        )
+            return RouteTable(self.version(), self.table_inside(routes))
+
+    def table_inside(self, routes: Mapping[str, Route]) -> dict[str, Route]:
+        """The routes as they are served, for a caller that is in a transaction already."""
+        overrides = self._overrides()
+        return {name: overrides[name].applied(route) if name in overrides else route for name, route in routes.items()}
 
     def change_route(
         self, route: Route, *, who: str, why: str = "", version: int | None = None, mode: str | None = None,
@@ -187,7 +206,7 @@ class SqliteStore:
             inside()
             kept = Override(old.version) if reset else old
             # Set by hand, a route no longer belongs to a rollout: neither its id nor its salt stay, but what was learnt
-            # and the audit do.
+            # and the audit do. What an alarm limited is given back: a person has decided.
             new = Override(
                 old.version + 1,
                 kept.mode if mode is None else mode,
@@ -214,7 +233,7 @@ class SqliteStore:
         """Write what is changed of a route; only inside a transaction, together with `changed`."""
         row = (
             name, new.version, new.mode, new.weight_bp, new.adapter, new.rollout, new.salt, new.audit_bp, new.logprobs,
-            new.threshold, new.incumbent,
+            new.threshold, new.incumbent, new.limit_bp,
         )  # fmt: skip
         marks = ", ".join("?" * len(row))
         self._db.execute(f"INSERT OR REPLACE INTO routes ({COLUMNS}) VALUES ({marks})", row)

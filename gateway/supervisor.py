@@ -1,5 +1,5 @@
-"""`graduand serve`: binds the ports, starts the admin plane, the rollouts' controller and the workers, restarts what
-dies, drains on SIGTERM.
+"""`graduand serve`: binds the ports, starts the admin plane, the rollouts' controller, the monitor and the workers, restarts
+what dies, drains on SIGTERM.
 
 Kept tiny on purpose: no request, no state and no framework passes through this process, so there is little that could
 end it. Each worker has a listening socket of its own on the shared port (SO_REUSEPORT), which this process keeps open:
@@ -21,8 +21,10 @@ from pathlib import Path
 
 from gateway import config
 from gateway.errors import ConfigError, GraduandError
+from gateway.monitor import settings as monitors
 from gateway.routes import Budget, Route, Settings, settings_to_json
 from gateway.state import SqliteStore
+from monitoring.gates import written as gates
 
 POLL_S = 0.1
 RESTART_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -73,10 +75,10 @@ class Supervisor:
         self.listen_url = _url(address)
         self.admin_url = _url(admin.getsockname()[:2])
         self._children = [self._child("gateway.admin_process", "admin", admin)]
-        folder = json.dumps({"run_folder": str(self._run_folder), "began": time.time()})
-        self._children += [Child("controller", [sys.executable, "-m", "gateway.control.process", folder], ())]
+        self._children += [self._beside("gateway.control.process", "controller")]
+        self._children += [self._beside("gateway.monitor.process", "monitor")]
         if self._settings.tracing is not None:
-            self._children += [Child("tracer", [sys.executable, "-m", "gateway.telemetry.tracer", folder], ())]
+            self._children += [self._beside("gateway.telemetry.tracer", "tracer")]
         self._children += [
             self._child("gateway.worker", f"worker {number}", listener, number=number)
             for number, listener in enumerate(listeners)
@@ -98,6 +100,11 @@ class Supervisor:
         arguments = {"number": number, "listener": listener.fileno(), "run_folder": str(self._run_folder)}
         command = [sys.executable, "-m", module, json.dumps(arguments)]
         return Child(name, command, (listener.fileno(),), drains=module == "gateway.worker")
+
+    def _beside(self, module: str, name: str) -> Child:
+        """A process that listens to nothing."""
+        arguments = {"run_folder": str(self._run_folder), "began": time.time()}
+        return Child(name, [sys.executable, "-m", module, json.dumps(arguments)], ())
 
     def _keep_alive(self) -> None:
         now = time.monotonic()
@@ -267,10 +274,19 @@ def _check(arguments: argparse.Namespace) -> int:
         key = "with a key" if upstream.api_key else "without a key"
         print(f"upstream {name} ({upstream.kind}, {key}): {', '.join(replica.url for replica in upstream.replicas)}")
     for route in settings.routes.values():
-        print(f"route {route.name}: {explain(route)}")
+        says = (explain(route), explain_gates(route), monitors.explain(route.monitors))
+        print(f"route {route.name}: {'; '.join(says)}")
     for warning in warnings:
         print(f"warning: {warning}")
     return 0
+
+
+def explain_gates(route: Route) -> str:
+    """One sentence on how a route's answers are checked."""
+    armed, behind = gates.of_route(route.gates, route.task), route.on_student_failure == "teacher"
+    if armed and route.student is None:
+        return f"of its answers {', '.join(one.gate.name for one in armed)} are only logged and counted"
+    return gates.explain(armed, release=route.release, fallback_behind=behind)
 
 
 def explain(route: Route) -> str:

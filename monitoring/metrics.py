@@ -24,6 +24,7 @@ ABSENT = math.nan
 DURATION_BUCKETS_S = tuple(0.01 * 2**k for k in range(14))
 FIRST_TOKEN_BUCKETS_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 PER_TOKEN_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
+GATE_BUCKETS_S = (1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 1e-4, 2.5e-4, 0.001, 0.0025, 0.01, 0.05, 0.25)
 OVERHEAD_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
 
 
@@ -76,12 +77,41 @@ REJECTED = Family(
     "graduand_rejected_requests", "counter", "Requests refused before any upstream was asked, by cause.", ("outcome",)
 )
 LOG_RECORDS = Family("graduand_log_records", "counter", "Log records by what became of them.", ("outcome",))
+GATE_VERDICTS = Family(
+    "graduand_gate_verdicts", "counter", "Verdicts of the output gates over served answers and copies, by how they ended.",
+    ("route", "arm", "adapter", "monitor", "outcome"),
+)  # fmt: skip
+GATE_ACTIONS = Family(
+    "graduand_gate_actions", "counter", "What followed from the output gates that triggered.",
+    ("route", "arm", "monitor", "outcome"),
+)  # fmt: skip
+GATE_SECONDS = Family(
+    "graduand_gate_seconds", "histogram", "Time that an output gate took over one answer.", ("monitor",), GATE_BUCKETS_S
+)
 IN_FLIGHT = Family("graduand_in_flight_requests", "gauge", "Requests being answered now.", ())
 SHADOW_QUEUE = Family("graduand_shadow_queue", "gauge", "Shadow copies waiting or under way.", ())
 BREAKER_OPEN = Family(
     "graduand_breaker_open", "gauge", "Replicas that are given a rest, summed over workers.", ("upstream",)
 )
 LOG_PENDING = Family("graduand_log_pending_bytes", "gauge", "Log bytes not yet handed to the file system.", ())
+DRIFT = ("route", "adapter", "monitor")
+DRIFT_VALUE = Family("graduand_drift_value", "gauge", "Where a drift detector stands.", DRIFT)
+DRIFT_THRESHOLD = Family("graduand_drift_threshold", "gauge", "At this value a drift detector raises an alarm.", DRIFT)
+DRIFT_ACTIVE = Family("graduand_drift_alarm_active", "gauge", "1 while a verdict on an alarm stands.", DRIFT)
+DRIFT_ALARMS = Family("graduand_drift_alarms", "counter", "Alarms raised.", DRIFT)
+DRIFT_EVALUATED = Family("graduand_drift_evaluated", "counter", "Observations that a detector took.", DRIFT)
+DRIFT_MISSING = Family(
+    "graduand_drift_reference_missing", "gauge", "1 if inputs are not watched for want of a reference set.", ("route",)
+)
+MONITOR_LAG = Family(
+    "graduand_monitor_lag_seconds", "gauge", "Age of the record that the monitor read last, while behind.", ()
+)
+MONITOR_SHED = Family(
+    "graduand_monitor_shed", "counter", "Records that detectors did not see because the monitor was behind.", ("route",)
+)
+VERDICT_ACTIONS = Family(
+    "graduand_verdict_actions", "counter", "What alarms brought about.", ("route", "monitor", "outcome")
+)
 
 JUDGED = Family(
     "graduand_judge_requests", "counter", "Pairs of free text judged, by the verdict on the student; and failed questions.",
@@ -192,7 +222,9 @@ TRACES = Family(
 
 FAMILIES = (
     REQUESTS, DURATION, FIRST_TOKEN, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS, FALLBACKS, ATTEMPTS, SHADOWS, UNIT_MISSING,
-    REJECTED, LOG_RECORDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING, JUDGED,
+    REJECTED, LOG_RECORDS, GATE_VERDICTS, GATE_ACTIONS, GATE_SECONDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING,
+    JUDGED, DRIFT_VALUE, DRIFT_THRESHOLD, DRIFT_ACTIVE, DRIFT_ALARMS, DRIFT_EVALUATED, DRIFT_MISSING, MONITOR_LAG,
+    MONITOR_SHED, VERDICT_ACTIONS,
     ERRORS, PER_TOKEN, COST, AVOIDED, SAVED, GPU_DOLLARS, GPU_USED,
     SHARE, AGREEMENT, AGREEMENT_LOWER, AGREEMENT_UPPER, ROLLOUT_PHASE, ROLLOUT_EVIDENCE, ROLLOUT_THRESHOLD,
     ROLLOUT_STEP_AGE, ADAPTER_WANTED, ADAPTER_RESIDENT, ENGINE_REPLICAS, ENGINE_UP, ENGINE_RUNNING, ENGINE_WAITING,

@@ -15,6 +15,7 @@ def add_parser(commands: Commands) -> None:
     steps = train.add_subparsers(title="steps", metavar="STEP", required=True)
     _add_fit(steps)
     _add_data(steps)
+    _add_reference(steps)
 
 
 def _add_fit(steps: Commands) -> None:
@@ -94,4 +95,34 @@ def _run_logs(arguments: argparse.Namespace) -> int:
         print(json.dumps(counts.as_json(), indent=2))
         return 0
     print(counts.text())
+    return 0
+
+
+def _add_reference(steps: Commands) -> None:
+    text = "make an adapter's reference set, by which drift of its traffic is seen"
+    reference = steps.add_parser("reference", help=text, description=f"{text}. `fit` leaves one by itself.")
+    reference.add_argument("--data", type=Path, required=True, metavar="FILE.jsonl", help="the rows it was trained on")
+    reference.add_argument("--adapter", type=Path, required=True, metavar="DIR", help="where DIR/reference is made")
+    reference.add_argument(
+        "--embedder", default="static", help="static (the default) or minilm: finer, 100 times slower"
+    )
+    reference.add_argument("--false-alarm-every", type=float, default=10_000, metavar="N", help="promise to report on")
+    reference.add_argument("--seed", type=int, default=0, help="of the split into references and calibration rows")
+    reference.add_argument("--json", action="store_true", help="print the calibration report as JSON")
+    reference.set_defaults(run=_run_reference)
+
+
+def _run_reference(arguments: argparse.Namespace) -> int:
+    from gateway.errors import ConfigError
+    from training.reference import markdown, write
+    from training.rows import read_rows
+
+    if not arguments.adapter.is_dir():
+        raise ConfigError(f"--adapter: there is no folder {arguments.adapter}")
+    rows = read_rows(arguments.data)
+    path, report = write(
+        rows, arguments.adapter, embedder=arguments.embedder, seed=arguments.seed,
+        false_alarm_every=arguments.false_alarm_every,
+    )  # fmt: skip
+    print(json.dumps({"path": str(path), **report}, indent=2) if arguments.json else f"{path}\n\n{markdown(report)}")
     return 0

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import GraduandError
-from training import base_model, lora, mask
+from training import base_model, lora, mask, reference
 from training.batches import epoch_batches, padding_share, steps_per_epoch
 from training.checkpoint import Checkpoint, CheckpointFile
 from training.progress import Progress
@@ -77,6 +77,7 @@ def fit(config: FitConfig, progress: Progress) -> Fitted:
         **run.summary(),
     }
     path = lora.write(run.model, config, base, revision, record)
+    progress.say(reference.write_beside(rows, path, config.seed))
     checkpoints.remove()
     return Fitted(path, json.loads((path / lora.RUN_FILE).read_bytes()))
 

@@ -8,12 +8,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query
 
 from gateway.config import budgets_folder, local_path
-from gateway.control import allowance, incumbents, moves, planning, views
+from gateway.control import allowance, incumbents, moves, planning, verdicts, views
+from gateway.control.documents import Documents
 from gateway.control.requests import NewRollout, Plan, Simulation, Verb, advice, check_incumbent, startable
 from gateway.control.rows import Row
 from gateway.control.store import RolloutStore
 from gateway.errors import RequestError, did_you_mean
 from gateway.routes import Route, Settings
+from monitoring.verdict import sentence
 from rollout import specfile, tasks
 from rollout.simulate.policy import Scenario
 from rollout.state import Event
@@ -139,7 +141,10 @@ def _status(state: RolloutStore, row: Row, settings: Settings) -> Json:
     applied, waiting = moves.applied(state, row, settings.workers), state.judging_count(row.id)
     route = settings.routes.get(row.state.spec.route)
     delays = () if route is None else allowance.delays(budgets_folder(settings), route, now)
-    return views.status(row, now, applied=applied, leader=now < until, judging=waiting, delays=delays)
+    shown = views.status(row, now, applied=applied, leader=now < until, judging=waiting, delays=delays)
+    if not row.at_rest:
+        shown["reasons"] += [sentence(one) for one in verdicts.standing(Documents(state.state), row.state.spec.route)]
+    return shown
 
 
 def _served(state: RolloutStore, name: str, settings: Settings) -> Route:

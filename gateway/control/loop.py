@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from gateway.config import local_path
-from gateway.control import facts, incumbents, moves, precheck, tail, thresholds
+from gateway.control import facts, incumbents, moves, precheck, tail, thresholds, verdicts
 from gateway.control.asking import Asker, Question
 from gateway.control.course import point
+from gateway.control.documents import Documents
 from gateway.control.gather import PAIR_WITHIN_S, Gatherer
 from gateway.control.judging import Desk
 from gateway.control.rows import Row
@@ -47,6 +48,7 @@ class Controller:
         self._asker = Asker(spent=self._spend)
         self._desk = Desk(self._asker, self._count)
         self._store = RolloutStore(local_path(settings.state))
+        self._documents = Documents(self._store.state)
         self._folder = local_path(settings.logs)
         self._holder = holder
         self._clock = clock
@@ -71,16 +73,20 @@ class Controller:
         if holder != self._holder and not self._store.lease_over(until, now):
             return False
         live = self._store.live()
-        if not live:  # nothing to lead: an idle gateway writes nothing
+        if not live and not verdicts.waiting(self._documents):  # nothing to lead: an idle gateway writes nothing
             return False
         renew = holder != self._holder or now - self._kept_at >= RENEW_S
         batch = self._read(live)
         try:
             with self._store.transaction():
                 self._lead(now, renew=renew)
+                done = verdicts.act(self._store, self._documents, self.settings.routes, now)
                 moved = self._step(batch, now)
         except LeaseLost:
             return False
+        if self._metrics is not None:
+            for one in done:
+                self._metrics.add(m.VERDICT_ACTIONS, one)
         self._desk.settled()
         self._desk.ask(self._store, live, self.settings.upstreams)
         return moved or batch.more

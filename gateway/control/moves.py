@@ -7,6 +7,7 @@ Where a rollout keeps the student in service, that one takes the teacher's place
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from gateway.control import incumbents
 from gateway.control.rows import Row
@@ -103,7 +104,7 @@ def _change_route(store: RolloutStore, row: Row, event: Event, routes: Mapping[s
         new, row.incumbent = incumbents.restored(row, old.version + 1), None
     else:
         new = _override(row, old.version + 1)
-    store.state.put(route.name, new)
+    store.state.put(route.name, replace(new, limit_bp=old.limit_bp))
     what = {"rollout": row.id, "mode": new.mode, "weight_bp": new.weight_bp, "why": f"{event.kind}: {event.reason}"}
     store.state.changed(f"route/{route.name}", event.actor, what)
     row.table_version = store.state.version()

@@ -44,7 +44,7 @@ def look(folder: Path, offsets: Mapping[str, int], since: float, most: int = LOO
     """New whole lines of all segments that were written to after `since`, file by file."""
     lines: list[Line] = []
     ends: dict[str, int] = {}
-    left = most
+    left, more = most, False
     for path in sorted((folder / "segments").glob("*.jsonl")):
         if left <= 0:
             return Batch(lines, ends, more=True)
@@ -59,8 +59,10 @@ def look(folder: Path, offsets: Mapping[str, int], since: float, most: int = LOO
         if data:
             _cut(path.name, start or 0, data, lines)
             ends[path.name] = (start or 0) + len(data)
+            # What was cut off at the last whole line is more, though there is a little room left.
+            more = more or found.st_size - (start or 0) > left
             left -= len(data)
-    return Batch(lines, ends, more=left <= 0)
+    return Batch(lines, ends, more=more)
 
 
 def fetch(folder: Path, place: Place) -> bytes | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway import record
-from gateway.dataplane import answers, budget, hybrid
+from gateway.dataplane import answers, budget, gating, hybrid
 from gateway.dataplane.asking import Question
 from gateway.dataplane.client import Call
 from gateway.dataplane.failures import UpstreamFailed
@@ -24,6 +24,8 @@ from gateway.dataplane.trace import Trace
 from gateway.dataplane.wire import Endpoint
 from gateway.routing import STUDENT, Decision
 from monitoring import metrics as m
+from monitoring.gates import judging
+from monitoring.gates.judging import Verdict
 
 if TYPE_CHECKING:
     from gateway.dataplane.plane import Plane
@@ -109,6 +111,7 @@ class _Shadow:
         self._pieces = 0
         self._served_model: str | None = None
         self._trace = None if copy.trace is None else copy.trace.child()
+        self._verdicts: list[Verdict] = []
 
     async def run(self) -> None:
         plane, copy = self._plane, self._copy
@@ -136,6 +139,7 @@ class _Shadow:
             body, data = answers.whole(await call.body(), target)
             self._answer = body.decode("utf-8", "replace")
             self._usage, self._served_model = data.get("usage"), data.get("model")
+            await self._judge(data, target)
             return
         reader = answers.StreamReader(target, keep_usage=True)
         try:
@@ -152,6 +156,16 @@ class _Shadow:
             assembly = reader.assembly
             self._answer = assembly.encoded()
             self._usage, self._pieces, self._served_model = assembly.usage, assembly.pieces, reader.served_model
+        await self._judge(assembly.answer(), target)
+
+    async def _judge(self, answer: dict[str, Any], target: Target) -> None:
+        """Nothing follows from it: it shows how often an adapter would fail before it serves anybody."""
+        plane, copy = self._plane, self._copy
+        gates = copy.targets.gates
+        if gates.armed and answer.get("choices"):
+            self._verdicts = await gating.judge(gates, plane.loop, gating.choices(answer, copy.data), acting=False)
+            adapter = target.model if target.arm == STUDENT else ""
+            plane.meters.judged(self._verdicts, copy.targets.route.name, target.arm, adapter)
 
     def _record(self, question: Question, error: str | None, usage: dict[str, Any]) -> dict[str, Any]:
         copy, began, route = self._copy, self._began, self._copy.targets.route
@@ -171,4 +185,5 @@ class _Shadow:
                 "total_ms": round((self._plane.clock() - began) * 1000, 3),
             },
             usage=usage, attempts=question.attempts, error=error, client=copy.client, cost=cost, trace=self._trace,
+            verdicts=judging.logged(self._verdicts),
         )  # fmt: skip

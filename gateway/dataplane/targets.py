@@ -8,6 +8,8 @@ import orjson
 from gateway.dataplane.fleet import Fleet, UpstreamState
 from gateway.routes import Route, RouteTable
 from gateway.routing import STUDENT, TEACHER, Decision
+from monitoring.gates import written
+from monitoring.gates.judging import Gates
 from monitoring.prices import Price, price_of
 from rollout.hybrid.scorer import Scorer, scorer_from_dict
 
@@ -38,6 +40,7 @@ class RouteTargets:
     teacher: Target
     student: Target | None
     scorer: Scorer | None  # what a hybrid route judges the student's answers by
+    gates: Gates  # what every answer is checked by
     incumbent: Target | None = None  # the student in service, while a rollout tries another
     incumbent_scorer: Scorer | None = None
 
@@ -73,6 +76,7 @@ def resolve(table: RouteTable, fleet: Fleet, prices: Mapping[str, Price]) -> dic
             if student is None
             else _target(STUDENT, fleet, student.upstream, student.adapter, prices, fallback_behind=fallback),
             scorer_from_dict(route.threshold) if route.mode == "hybrid" and route.threshold is not None else None,
+            Gates(written.of_route(route.gates, route.task)),
             None
             if incumbent is None or student is None
             else _target(STUDENT, fleet, student.upstream, incumbent.adapter, prices, fallback_behind=fallback),

@@ -1,6 +1,7 @@
 """The configuration file: what is refused and in which words, and where secrets come from."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from gateway import config
 from gateway.config import basis_points, load, parse
 from gateway.errors import ConfigError
 from gateway.routes import Budget, Limits, Replica, Unit, settings_from_json, settings_to_json
+from gateway.supervisor import explain_gates
 
 ROUTE: dict[str, Any] = {
     "teacher": {"upstream": "openai", "model": "gpt-4o"},
@@ -71,6 +73,19 @@ def test_settings_survive_the_way_to_the_workers() -> None:
     assert read.client_keys == ("a", "b")
     assert read.limits == Limits(3, 0)
     assert settings_from_json(settings_to_json(read)) == read
+
+
+def test_gates_survive_the_way_to_the_workers_and_are_explained() -> None:
+    written = ["not_empty", {"json": {"schema": {"type": "object"}, "action": "block"}}, {"secret": "flag"}]
+    read = settings(changed(routes__triage__gates=written, routes__triage__release_window=7))
+    route = settings_from_json(json.loads(json.dumps(settings_to_json(read)))).routes["triage"]
+    assert (list(route.gates or ()), route.release_window) == (written, 7)
+    words = explain_gates(route)
+    assert "not_empty (the teacher answers instead); secret (only logged and counted); json (the client gets" in words
+    assert "streams are released unchecked" in words
+    task = {"kind": "label", "labels": ["a", "b"]}
+    assert "not_empty, label" in explain_gates(settings(changed(routes__triage__task=task)).routes["triage"])
+    assert "no gates" in explain_gates(settings(FILE).routes["triage"])
 
 
 def test_secrets_show_up_in_no_representation() -> None:
@@ -138,6 +153,10 @@ WRONG = [
     (changed(client_keys={"env": "BAD"}), "client_keys: holds characters that no HTTP header may carry"),
     (changed(client_keys="sk-2"), "client_keys: Input should be a valid dictionary"),
     (changed(upstreams__openai__api_key="sk-2"), "upstreams.openai.api_key"),
+    (changed(routes__triage__gates=["refusals"]), "routes.triage.gates: 'refusals' is not known. Did you mean 'refusal'"),
+    (changed(routes__triage__gates=["label"]), "routes.triage.gates (label): needs the route's task"),
+    (changed(routes__triage__gates="refusal"), "routes.triage.gates: Input should be a valid list"),
+    (changed(routes__triage__release_window=0), "routes.triage.release_window: Input should be greater than or equal to 1"),
     (changed(client_limits={"requests_per_minute": 1}), "there are no client_keys to limit"),
     (changed(prices={"gpt-4o": {"input": 1}}), "prices.gpt-4o.output: Field required"),
     (changed(prices={"gpt-4o": {"input": -1, "output": 1}}), "prices.gpt-4o.input: Input should be greater"),

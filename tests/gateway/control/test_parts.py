@@ -65,6 +65,9 @@ def test_segments_from_before_are_not_read(tmp_path: Path) -> None:
         ({"completed": False, "error": "client_gone", "client_disconnected": True}, ""),
         ({"completed": False, "status": 502, "bytes_released_before_verdict": 0, "error": "connect"}, "connect"),
         ({"completed": False, "status": 400, "bytes_released_before_verdict": 0, "error": "bad"}, ""),
+        # What a gate blocked is an error like 400, and the student's.
+        ({"completed": False, "status": 400, "bytes_released_before_verdict": 0, "error": "gate:label"}, "gate:label"),
+        ({"arm": "teacher", "fallback_reason": "gate:label"}, "gate:label"),
     ],
 )
 def test_whose_failure(change: dict[str, Any], cause: str) -> None:
