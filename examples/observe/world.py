@@ -97,7 +97,7 @@ class World:
         routes: Json = {
             QUEUE.name: {
                 "teacher": teacher, "student": {"upstream": "gpu", "adapter": STUDENT}, "unit": "user",
-                "task": {"kind": "label", "labels": list(QUEUE.labels)},
+                "task": {"kind": "label", "labels": list(QUEUE.labels)}, "gates": ["not_empty", {"label": "flag"}],
             },
             "ticket-flaky": {"teacher": teacher, "student": flaky, "mode": "student", "retries": 1},
             "ticket-strict": {
@@ -158,7 +158,7 @@ def _recorded(tickets: list[Ticket]) -> list[Json]:
     for ticket in tickets:
         for task in TASKS:
             right = task.answer(ticket)
-            says = source.choice(task.labels) if source.random() < WRONG else right
+            says = source.choice((*task.labels, "I cannot tell")) if source.random() < WRONG else right
             for model, answer in ((TEACHER, right), (STUDENT, says)):
                 lines.append(
                     {"model": model, "messages": task.messages(ticket), "answer": _spoken(task, answer, model)}

@@ -6,12 +6,12 @@ R = 'route=~"$route"'
 
 INPUTS = (
     Panel("Alarms now", "Detectors whose alarm is active.",
-          (Query(f"sum(graduand_drift_alarm_active{{{R}}})"),), "none", "stat", 6, 4, (1, 2),
+          (Query(f"sum(graduand_drift_alarm_active{{{R}}}) or vector(0)"),), "none", "stat", 6, 4, (1, 2),
           runbooks=("GraduandDriftAlarm",)),
     Panel("Looked at", "Requests a second that detectors have evaluated.",
           (Query(f"sum(rate(graduand_drift_evaluated_total{{{R}}}[$__rate_interval]))"),), "reqps", "stat", 6, 4),
     Panel("Behind by", "How old the newest request is that detectors have seen.",
-          (Query("max(graduand_monitor_lag_seconds)"),), "s", "stat", 6, 4, (60, 300), runbooks=("GraduandMonitorLag",)),
+          (Query("max(graduand_monitor_lag_seconds) or vector(0)"),), "s", "stat", 6, 4, (60, 300), runbooks=("GraduandMonitorLag",)),
     Panel("Verdicts that acted", "Holds, lowered shares and returns to the teacher, over the time shown.",
           (Query(f"sum(increase(graduand_verdict_actions_total{{{R}}}[$__range])) or vector(0)"),), "short", "stat", 6, 4),
     Panel(
@@ -20,7 +20,8 @@ INPUTS = (
         "percentunit", limits=(0.5, 1), runbooks=("GraduandDriftAlarm",),
     ),
     Panel("Alarms", "Alarms raised over the time shown, by detector.",
-          (Query(f"sum by (route, monitor) (increase(graduand_drift_alarms_total{{{R}}}[$__range]))", "{{route}} {{monitor}}"),),
+          (Query(f"sum by (route, monitor) (increase(graduand_drift_alarms_total{{{R}}}[$__range]))"
+                f" or 0 * sum by (route, monitor) (increase(graduand_drift_evaluated_total{{{R}}}[$__range]))", "{{route}} {{monitor}}"),),
           "short"),
 )  # fmt: skip
 OUTPUTS = (

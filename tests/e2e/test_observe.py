@@ -143,6 +143,7 @@ def test_only_what_is_wrong_in_this_world_alerts(observed: Prometheus) -> None:
         ),
         ("GraduandFallbacksHigh", "ticket-flaky"),
         ("GraduandBreakerOpen", "flaky"),
+        *(("GraduandDriftAlarm", route) for route in ("ticket-queue", "ticket-flaky", "ticket-strict")),
     }
     assert ("GraduandErrorsFastBurn", "ticket-strict") in found
 

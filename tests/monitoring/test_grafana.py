@@ -122,8 +122,6 @@ def test_queries_name_metrics_that_there_are() -> None:
 COMING = {
     f"graduand_{name}"
     for name in (
-        "state_up", "state_age_seconds", "log_lag_seconds", "log_parts", "log_waiting_bytes",
-        "redactions", "feedback", "gate_verdicts", "gate_actions", "gate_seconds", "drift_value", "drift_threshold",
-        "drift_alarm_active", "drift_alarms", "drift_evaluated", "monitor_lag_seconds", "verdict_actions",
+        "state_up", "state_age_seconds", "log_lag_seconds", "log_parts", "log_waiting_bytes", "redactions", "feedback",
     )
 }  # fmt: skip

@@ -41,6 +41,7 @@ def gateway(start: Start, upstream: Upstream) -> Gateway:
         "hosted": route("openai", "hosted", mode="student"),
         "gpu": {**route("openai", "gpu", mode="student"), "audit_sample": 100},
         "shadow": route("openai", "hosted", mode="shadow"),
+        "gated": route("openai", "hosted", mode="student", release="block", gates=[{"max_length": 3}]),
         "fallback": {**route("openai", "broken", mode="student"), "retries": 0},
         "unpriced": {"teacher": {"upstream": "free", "model": "unheard-of"}},
     }
@@ -91,6 +92,18 @@ def test_copies_cost_and_save_nothing(gateway: Gateway) -> None:
     [copy] = [one for one in gateway.records() if (one["route"], one["role"]) == ("shadow", "shadow")]
     assert copy["cost"] == pytest.approx(OF_HOSTED)
     assert gateway.total("graduand_saved_dollars", "shadow") == pytest.approx(-OF_HOSTED)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_a_gate_held_back_is_paid_for_once(gateway: Gateway, stream: bool) -> None:
+    before = spent(gateway, "gated")
+    record = ask(gateway, "gated", stream=stream)
+    assert (record["reason"], record["cost"]) == ("fallback:gate:max_length", pytest.approx(OF_TEACHER))
+    [unseen] = [one for one in gateway.records() if one["parent_id"] == record["id"]]
+    assert (unseen["role"], unseen["cost"]) == ("gated", pytest.approx(OF_HOSTED))
+    assert [attempt["outcome"] for attempt in unseen["attempts"]] == ["ok"]
+    assert spent(gateway, "gated") - before == pytest.approx(OF_TEACHER + OF_HOSTED)
+    assert gateway.total("graduand_avoided_dollars_total", "gated") == 0
 
 
 def test_by_the_hour_and_audits(gateway: Gateway) -> None:

@@ -23,6 +23,8 @@ Page = dict[tuple[str, str], float]
 class Engine:
     """What one place of the upstream answers."""
 
+    answers_gets = True
+
     def __init__(self, page: str, *models: str) -> None:
         self.page, self.models, self.down = page, models, False
 
