@@ -158,7 +158,8 @@ def _recorded(tickets: list[Ticket]) -> list[Json]:
     for ticket in tickets:
         for task in TASKS:
             right = task.answer(ticket)
-            says = source.choice((*task.labels, "I cannot tell")) if source.random() < WRONG else right
+            wrong = source.choice((source.choice(task.labels), "I cannot tell"))
+            says = wrong if source.random() < WRONG else right
             for model, answer in ((TEACHER, right), (STUDENT, says)):
                 lines.append(
                     {"model": model, "messages": task.messages(ticket), "answer": _spoken(task, answer, model)}

@@ -1,6 +1,6 @@
 """Where is this adapter loaded, what does it do, how good is it, and what does it cost?"""
 
-from monitoring.grafana.panels import ADAPTERS, ROUTES, Board, Panel, Query, rate
+from monitoring.grafana.panels import ADAPTERS, ROUTES, Board, Panel, Query, failing, rate
 
 A = 'adapter=~"$adapter"'
 AR = 'adapter=~"$adapter", route=~"$route"'
@@ -33,8 +33,7 @@ WORK = (
 QUALITY = (
     Panel(
         "Answers that fail a gate", "Share of answers on which a gate triggered, by gate.",
-        (Query(f'sum by (adapter, monitor) (rate(graduand_gate_verdicts_total{{{AR}, outcome="trigger"}}[$__rate_interval]))'
-               f" / sum by (adapter, monitor) (rate(graduand_gate_verdicts_total{{{AR}}}[$__rate_interval]))",
+        (Query(failing("adapter, monitor", AR),
                "{{monitor}}: {{adapter}}"),), "percentunit", runbooks=("GraduandGateFailures",),
     ),
     Panel(

@@ -78,3 +78,11 @@ def quantile(share: float, metric: str, by: str, where: str) -> str:
 def rate(metric: str, by: str, where: str) -> str:
     """A counter's rate a second, summed by some labels."""
     return f"sum by ({by}) (rate({metric}_total{{{where}}}[$__rate_interval]))"
+
+
+def failing(by: str, where: str) -> str:
+    """Share of answers on which a gate triggered; 0 where none did, not nothing."""
+    verdicts = "rate(graduand_gate_verdicts_total{%s}[$__rate_interval])"
+    triggered = where + ', outcome="trigger"'
+    every = f"sum by ({by}) ({verdicts % where})"
+    return f"(sum by ({by}) ({verdicts % triggered}) or 0 * {every}) / {every}"

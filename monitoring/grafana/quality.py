@@ -1,6 +1,6 @@
 """Do the inputs still look like the training data, and do the answers pass their gates?"""
 
-from monitoring.grafana.panels import ROUTES, Board, Panel, Query, quantile, rate
+from monitoring.grafana.panels import ROUTES, Board, Panel, Query, failing, quantile, rate
 
 R = 'route=~"$route"'
 
@@ -11,7 +11,8 @@ INPUTS = (
     Panel("Looked at", "Requests a second that detectors have evaluated.",
           (Query(f"sum(rate(graduand_drift_evaluated_total{{{R}}}[$__rate_interval]))"),), "reqps", "stat", 6, 4),
     Panel("Behind by", "How old the newest request is that detectors have seen.",
-          (Query("max(graduand_monitor_lag_seconds) or vector(0)"),), "s", "stat", 6, 4, (60, 300), runbooks=("GraduandMonitorLag",)),
+          (Query("max(graduand_monitor_lag_seconds) or vector(0)"),), "s", "stat", 6, 4, (60, 300),
+          runbooks=("GraduandMonitorLag",)),
     Panel("Verdicts that acted", "Holds, lowered shares and returns to the teacher, over the time shown.",
           (Query(f"sum(increase(graduand_verdict_actions_total{{{R}}}[$__range])) or vector(0)"),), "short", "stat", 6, 4),
     Panel(
@@ -21,18 +22,20 @@ INPUTS = (
     ),
     Panel("Alarms", "Alarms raised over the time shown, by detector.",
           (Query(f"sum by (route, monitor) (increase(graduand_drift_alarms_total{{{R}}}[$__range]))"
-                f" or 0 * sum by (route, monitor) (increase(graduand_drift_evaluated_total{{{R}}}[$__range]))", "{{route}} {{monitor}}"),),
+                f" or 0 * sum by (route, monitor) (increase(graduand_drift_evaluated_total{{{R}}}[$__range]))",
+                "{{route}} {{monitor}}"),),
           "short"),
 )  # fmt: skip
 OUTPUTS = (
     Panel(
         "Answers that fail a gate", "Share of answers on which a gate triggered, by arm: only the student's, or both?",
-        (Query(f'sum by (arm, monitor) (rate(graduand_gate_verdicts_total{{{R}, outcome="trigger"}}[$__rate_interval]))'
-               f" / sum by (arm, monitor) (rate(graduand_gate_verdicts_total{{{R}}}[$__rate_interval]))",
+        (Query(failing("arm, monitor", R),
                "{{arm}}: {{monitor}}"),), "percentunit", runbooks=("GraduandGateFailures",),
     ),
     Panel("What followed", "What gates did: fall back to the teacher, flag, block.",
-          (Query(rate("graduand_gate_actions", "monitor, outcome", R), "{{monitor}}: {{outcome}}"),), "reqps"),
+          (Query(f"{rate('graduand_gate_actions', 'monitor, outcome', R)}"
+                f" or 0 * sum by (monitor) (rate(graduand_gate_verdicts_total{{{R}}}[$__rate_interval]))",
+                "{{monitor}}: {{outcome}}"),), "reqps"),
     Panel(
         "Gates that failed themselves", "Errors and time-outs; they count as triggers.",
         (Query(f'sum by (monitor, outcome) (rate(graduand_gate_verdicts_total{{{R}, outcome=~"error|timeout"}}'
