@@ -51,9 +51,9 @@ e2e: setup prometheus .venv-lorax/installed
 	.venv-lorax/bin/python -m pip install --quiet lorax-client==0.6.3 requests
 	touch $@
 
-# 200 times kill -9 during a ramp; the default tests do a few.
+# 200 times kill -9 during a ramp, and 200 times while the log is written and shipped; the default tests do a few.
 kills: setup
-	GRADUAND_KILLS=200 $(PYTHON) -m pytest -s tests/gateway/control/test_kills.py $(ARGS)
+	GRADUAND_KILLS=200 $(PYTHON) -m pytest -s tests/gateway/control/test_kills.py tests/gateway/logs/test_log_kills.py $(ARGS)
 
 check: setup
 	$(VENV)/bin/ruff format --check .

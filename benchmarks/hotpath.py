@@ -27,7 +27,7 @@ from gateway.dataplane.fleet import Fleet
 from gateway.dataplane.keys import ClientKeys
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.server import ClientConnection
-from gateway.log import LogWriter
+from gateway.logs.segment import LogWriter
 from gateway.routes import Replica, Route, RouteTable, Student, Teacher, Unit, Upstream
 from gateway.routing import decide
 from monitoring.gates import judging, written

@@ -21,13 +21,14 @@ from gateway.control.documents import Documents
 from gateway.control.requests import NewRollout, Plan, Simulation, Verb
 from gateway.control.store import NoRollout, RolloutStore
 from gateway.errors import AdapterError, ConfigError, GraduandError, RequestError, did_you_mean
+from gateway.logs import feedback
 from gateway.monitor import api as monitors
 from gateway.openai import error_body
 from gateway.routes import MODES, Route, Settings, Upstream
 from gateway.state import Conflict, SqliteStore
 from monitoring import verdict
 from monitoring.gates import written
-from monitoring.metrics import Totals, exposition
+from monitoring.metrics import Metrics, Totals, exposition
 from rollout.transitions import IllegalEvent, StaleVersion
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -82,11 +83,12 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 class Configuration:
-    """The settings in force; replaced whole on reload."""
+    """The settings in force; replaced whole on reload. `metrics` are this process's own; without them it counts nothing."""
 
-    def __init__(self, settings: Settings, totals: Totals) -> None:
+    def __init__(self, settings: Settings, totals: Totals, metrics: Metrics | None = None) -> None:
         self.settings = settings
         self.totals = totals
+        self.metrics = metrics
 
 
 def app(configuration: Configuration) -> FastAPI:
@@ -193,6 +195,7 @@ def app(configuration: Configuration) -> FastAPI:
         return {"removed": name}
 
     application.include_router(api.router(lambda: configuration.settings))
+    application.include_router(feedback.router(lambda: configuration.settings, configuration.metrics))
     application.include_router(monitors.router(lambda: configuration.settings))
     application.include_router(pages.router)
 
@@ -295,6 +298,7 @@ def _errors(application: FastAPI) -> None:
 
     statuses: dict[type[Exception], tuple[int, str]] = {
         Conflict: (409, "version_conflict"),
+        feedback.NotStored: (503, "not_stored"),
         AdapterError: (400, "adapter_refused"),
         ConfigError: (400, "invalid_value"),
         IllegalEvent: (409, "not_possible_now"),
@@ -323,7 +327,15 @@ def _errors(application: FastAPI) -> None:
         field = ".".join(str(part) for part in first["loc"][1:])
         message = f"{field}: {first['msg']}" if field else str(first["msg"])
         if first["type"] == "extra_forbidden":
-            bodies: tuple[type[BaseModel], ...] = (RouteChange, NewAdapter, NewRollout, Verb, Plan, Simulation)
+            bodies: tuple[type[BaseModel], ...] = (
+                RouteChange,
+                NewAdapter,
+                NewRollout,
+                Verb,
+                Plan,
+                Simulation,
+                feedback.NewFeedback,
+            )
             known = {name for body in bodies for name in body.model_fields}
             message = f"unknown field {field!r}.{did_you_mean(field, known)}"
         return answer(422, message, "invalid_request", field or None)

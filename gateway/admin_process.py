@@ -26,9 +26,10 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s admin: %(message)s")
     arguments = json.loads(sys.argv[1])
     settings = settings_from_json(json.loads(sys.stdin.readline()))
-    run_folder = Path(arguments["run_folder"])
-    configuration = Configuration(settings, Totals(run_folder))
-    engines = Engines(Metrics(SeriesFile(run_folder / "admin.series")), lambda: configuration.settings)
+    folder = Path(arguments["run_folder"])
+    configuration = Configuration(settings, Totals(folder), Metrics(SeriesFile(folder / "admin.series")))
+    # A file of its own, because it counts in a thread of its own.
+    engines = Engines(Metrics(SeriesFile(folder / "engines.series")), lambda: configuration.settings)
 
     def follow() -> None:
         for line in sys.stdin:

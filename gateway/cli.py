@@ -18,6 +18,7 @@ COMMANDS: tuple[str, ...] = (
     "gateway.control.commands",
     "gateway.monitor.commands",
     "gateway.engine.cli",
+    "gateway.logs.commands",
     "gateway.recorded",
     "training.cli",
 )

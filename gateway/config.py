@@ -18,6 +18,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from gateway import adapter
 from gateway.errors import AdapterError, ConfigError, GraduandError, did_you_mean
+from gateway.logs import places
+from gateway.logs.policy import DEFAULT, RecordPolicy, RecordSection, policy_of
 from gateway.monitor.settings import MonitorsSection
 from gateway.routes import Budget, Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Tracing, Unit, Upstream
 from gateway.telemetry.sections import Dollars, PriceSection, TracingSection
@@ -100,6 +102,7 @@ class RouteSection(_Section):
     retries: int = Field(2, ge=0, le=10)
     task: dict[str, Any] | None = None  # what the answers are, for rollouts: rollout.tasks
     audit_sample: Percent = 0  # percent of student-answered requests also sent to the teacher
+    record_sample: Percent = 100  # percent of requests whose payloads are kept in the log
     shadow_budget: BudgetSection = BudgetSection()  # of the copies to the student
     audit_budget: BudgetSection = BudgetSection()  # of the copies to the teacher
     monitors: MonitorsSection | None = None
@@ -120,6 +123,7 @@ class ConfigFile(_Section):
     workers: int = Field(1, ge=1, le=256)
     state: str = "sqlite:///./graduand-data/state.db"
     logs: str = "file:///./graduand-data/logs"
+    record: RecordSection = RecordSection()
     client_keys: Secret | None = None
     client_limits: LimitsSection = LimitsSection()
     prices: dict[str, PriceSection] = Field(default_factory=dict)
@@ -221,6 +225,7 @@ class _Builder:
             workers=file.workers,
             state=self._state(file.state),
             logs=self._logs(file.logs),
+            record=self._record(file.record),
             client_keys=client_keys,
             limits=Limits(file.client_limits.requests_per_minute, file.client_limits.tokens_per_minute),
             upstreams=upstreams,
@@ -265,9 +270,16 @@ class _Builder:
         return text
 
     def _logs(self, text: str) -> str:
-        if not text.startswith("file://"):
-            self.problems.append(f"logs: {text!r} is not supported; use file:///PATH, such as file:///./logs")
+        if problem := places.problem(text):
+            self.problems.append(f"logs: {problem}")
         return text
+
+    def _record(self, section: RecordSection) -> RecordPolicy:
+        try:
+            return policy_of(section)
+        except ConfigError as error:
+            self.problems.append(str(error))
+            return DEFAULT
 
     def _secret(self, secret: Secret | None, at: str) -> str | None:
         if secret is None:
@@ -352,6 +364,7 @@ class _Builder:
             retries=section.retries,
             task=self._task(section.task, upstreams, at),
             audit_bp=self._basis_points(section.audit_sample, f"{at}.audit_sample"),
+            record_bp=self._basis_points(section.record_sample, f"{at}.record_sample"),
             shadow_budget=Budget(**section.shadow_budget.model_dump()),
             audit_budget=Budget(**section.audit_budget.model_dump()),
             monitors=None if section.monitors is None else self._monitors(section.monitors, f"{at}.monitors"),

@@ -6,6 +6,7 @@ Plain frozen data with a JSON form, because the supervisor hands it to the worke
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from gateway.logs.policy import DEFAULT, RecordPolicy, policy_from_json
 from monitoring.prices import Price
 
 MODES = ("teacher", "shadow", "canary", "hybrid", "student")
@@ -131,7 +132,7 @@ class Route:
     the other student.
     `shadow_budget` bounds the copies to students, `audit_budget` those to the teacher.
     `monitors` watch it (gateway.monitor.settings), as written; while an alarm stands, the student has at most `limit_bp`
-    of the units.
+    of the units. Of `record_bp` of the requests the log keeps the payloads.
     """
 
     name: str
@@ -149,6 +150,7 @@ class Route:
     logprobs: bool = False
     threshold: dict[str, Any] | None = None
     task: dict[str, Any] | None = None
+    record_bp: int = 10_000
     gates: tuple[Any, ...] | None = None
     release_window: int = 20
     shadow_budget: Budget = Budget()
@@ -176,6 +178,7 @@ class Settings:
     limits: Limits = Limits()
     prices: dict[str, Price] = field(default_factory=dict)
     tracing: Tracing | None = None
+    record: RecordPolicy = DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +208,7 @@ def settings_from_json(data: dict[str, Any]) -> Settings:
             "limits": Limits(**data["limits"]),
             "prices": {model: Price(**price) for model, price in data["prices"].items()},
             "tracing": None if data["tracing"] is None else Tracing(**data["tracing"]),
+            "record": policy_from_json(data["record"]),
         }
     )
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from gateway import config
 from gateway.errors import ConfigError, GraduandError
+from gateway.logs.explain import explained
 from gateway.monitor import settings as monitors
 from gateway.routes import Budget, Route, Settings, settings_to_json
 from gateway.state import SqliteStore
@@ -30,6 +31,7 @@ POLL_S = 0.1
 RESTART_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_AFTER_S = 30.0
 GRACE_S = 5.0
+SHIP_WITHIN_S = 15.0
 
 logger = logging.getLogger("graduand")
 
@@ -77,6 +79,7 @@ class Supervisor:
         self._children = [self._child("gateway.admin_process", "admin", admin)]
         self._children += [self._beside("gateway.control.process", "controller")]
         self._children += [self._beside("gateway.monitor.process", "monitor")]
+        self._children += [self._beside("gateway.logs.process", "shipper")]
         if self._settings.tracing is not None:
             self._children += [self._beside("gateway.telemetry.tracer", "tracer")]
         self._children += [
@@ -151,7 +154,7 @@ class Supervisor:
             return
         fixed = [
             key
-            for key in ("listen", "admin", "workers", "state", "logs", "tracing")
+            for key in ("listen", "admin", "workers", "state", "logs", "record", "tracing")
             if _differs(key, new, self._settings)
         ]
         if fixed:
@@ -173,12 +176,17 @@ class Supervisor:
         # What connects from now on is refused at once instead of waiting for a worker that will not come.
         for listener in self._sockets[1:]:
             listener.close()
-        # The admin plane goes last, so that metrics can be read while workers drain; the tracer, so that it sees the end.
-        last = [child for child in self._children if child.name in ("admin", "tracer")]
-        others = [child for child in self._children if child not in last]
+        # The admin plane goes last, so that metrics can be read while workers drain; the tracer sees what they wrote, and
+        # the shipper ships it.
+        late = {
+            name: [child for child in self._children if child.name == name] for name in ("tracer", "shipper", "admin")
+        }
+        others = [child for child in self._children if child.name not in late]
         longest_s = max(route.timeouts.total_s for route in self._settings.routes.values())
         _terminate(others, longest_s + GRACE_S)
-        _terminate(last, GRACE_S)
+        _terminate(late["tracer"], GRACE_S)
+        _terminate(late["shipper"], SHIP_WITHIN_S)
+        _terminate(late["admin"], GRACE_S)
         self._sockets[0].close()
         for file in self._run_folder.iterdir():
             file.unlink()
@@ -276,6 +284,8 @@ def _check(arguments: argparse.Namespace) -> int:
     for route in settings.routes.values():
         says = (explain(route), explain_gates(route), monitors.explain(route.monitors))
         print(f"route {route.name}: {'; '.join(says)}")
+    for line in explained(settings):
+        print(line)
     for warning in warnings:
         print(f"warning: {warning}")
     return 0

@@ -20,13 +20,14 @@ from typing import Any
 import uvloop
 
 from gateway import record
-from gateway.config import budgets_folder, local_path
+from gateway.config import budgets_folder
 from gateway.dataplane.budget import Budgets
 from gateway.dataplane.fleet import Fleet
 from gateway.dataplane.keys import ClientKeys, KeyLimits
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.server import ClientConnection
-from gateway.log import LogWriter
+from gateway.logs import places
+from gateway.logs.segment import LogWriter
 from gateway.routes import Limits, RouteTable, Settings, settings_from_json
 from gateway.watcher import TableWatcher
 from monitoring.metrics import Metrics
@@ -51,7 +52,7 @@ class Worker:
         self._connections: set[ClientConnection] = set()
         self._arriving: set[asyncio.Task[object]] = set()
         self._watcher = TableWatcher(settings.state, settings.routes, self._table_changed, str(number))
-        self._log = LogWriter(local_path(settings.logs), name=f"w{number}-{os.getpid()}")
+        self._log = LogWriter(places.spool(settings), name=f"w{number}-{os.getpid()}", policy=settings.record)
         self._plane = Plane(
             self._watcher.first(),
             Fleet(settings.upstreams, self._loop, settings.workers),

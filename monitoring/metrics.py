@@ -94,6 +94,13 @@ BREAKER_OPEN = Family(
     "graduand_breaker_open", "gauge", "Replicas that are given a rest, summed over workers.", ("upstream",)
 )
 LOG_PENDING = Family("graduand_log_pending_bytes", "gauge", "Log bytes not yet handed to the file system.", ())
+LOG_LAG = Family("graduand_log_lag_seconds", "gauge", "Age of the oldest log record that is not yet at its target.", ())
+LOG_PARTS = Family("graduand_log_parts", "counter", "Parquet parts of the log, by what was done to them.", ("outcome",))
+LOG_WAITING = Family("graduand_log_waiting_bytes", "gauge", "Bytes of the log's segments that wait to be shipped.", ())
+REDACTIONS = Family(
+    "graduand_redactions", "counter", "Spans taken out of records before they were written.", ("route",)
+)
+FEEDBACK = Family("graduand_feedback", "counter", "Feedback given, by what became of it.", ("route", "outcome"))
 DRIFT = ("route", "adapter", "monitor")
 DRIFT_VALUE = Family("graduand_drift_value", "gauge", "Where a drift detector stands.", DRIFT)
 DRIFT_THRESHOLD = Family("graduand_drift_threshold", "gauge", "At this value a drift detector raises an alarm.", DRIFT)
@@ -230,6 +237,7 @@ FAMILIES = (
     ROLLOUT_STEP_AGE, ADAPTER_WANTED, ADAPTER_RESIDENT, ENGINE_REPLICAS, ENGINE_UP, ENGINE_RUNNING, ENGINE_WAITING,
     ENGINE_CACHE, ENGINE_ADAPTERS, ENGINE_ADAPTERS_BUSY, ENGINE_ADAPTER_SLOTS, ENGINE_TOKENS, ENGINE_FIRST_TOKEN,
     ENGINE_PER_TOKEN, TRACES,
+    LOG_LAG, LOG_PARTS, LOG_WAITING, REDACTIONS, FEEDBACK,
 )  # fmt: skip
 
 

@@ -78,7 +78,9 @@ def _add_data(steps: Commands) -> None:
     data = steps.add_parser("data", help="make rows")
     sources = data.add_subparsers(title="sources", metavar="SOURCE", required=True)
     logs = sources.add_parser("logs", help="rows from the gateway's request log")
-    logs.add_argument("--from", dest="logs", type=Path, required=True, metavar="LOGDIR", help="the log folder")
+    logs.add_argument(
+        "--from", dest="logs", required=True, metavar="URL", help="the log: a folder, file:///…, s3://… or gs://…"
+    )
     logs.add_argument("--route", required=True, help="the route whose teacher answers are wanted")
     logs.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl", help="the rows")
     logs.add_argument("--limit", type=int, metavar="N", help="at most N rows, the earliest")

@@ -14,6 +14,8 @@ from gateway.control.requests import NewRollout, Plan, Simulation, Verb, advice,
 from gateway.control.rows import Row
 from gateway.control.store import RolloutStore
 from gateway.errors import RequestError, did_you_mean
+from gateway.logs import places
+from gateway.logs.reading import Source
 from gateway.routes import Route, Settings
 from monitoring.verdict import sentence
 from rollout import specfile, tasks
@@ -61,7 +63,7 @@ def router(settings: Callable[[], Settings]) -> APIRouter:
         spec, task = startable(wanted.spec, settings())
         served = _served(state, spec.route, settings())
         check_incumbent(spec, served)
-        seen = planning.traffic(local_path(settings().logs), spec.route)
+        seen = planning.traffic(Source(settings().logs, places.spool(settings())), spec.route)
         per_s = wanted.requests_per_s or (None if seen is None else seen.per_s)
         paid = planning.copies_a_day(settings().routes[spec.route].shadow_budget, seen)
         sampling = planning.sampling(spec, tasks.read(task), served.shadow_bp / 10_000, paid)

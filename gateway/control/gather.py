@@ -27,8 +27,6 @@ from rollout.state import Phase
 
 # Errors of one unit are not independent: at most one in so many seconds is evidence.
 ERROR_WINDOW_S = 60.0
-# A copy begins at once, may wait in a queue, and is then bounded by the route's total_s.
-PAIR_WITHIN_S = 900.0
 COPIES = ("shadow", "audit")  # to a student, to the teacher
 
 

@@ -14,11 +14,12 @@ from gateway.control import facts, incumbents, moves, precheck, tail, thresholds
 from gateway.control.asking import Asker, Question
 from gateway.control.course import point
 from gateway.control.documents import Documents
-from gateway.control.gather import PAIR_WITHIN_S, Gatherer
+from gateway.control.gather import Gatherer
 from gateway.control.judging import Desk
 from gateway.control.rows import Row
 from gateway.control.store import LEASE_S, LeaseLost, RolloutStore
-from gateway.control.tail import Batch, Line
+from gateway.control.tail import PAIR_WITHIN_S, Batch, Line
+from gateway.logs import places
 from gateway.routes import Route, Settings
 from monitoring import metrics as m
 from monitoring.metrics import Metrics
@@ -49,7 +50,7 @@ class Controller:
         self._desk = Desk(self._asker, self._count)
         self._store = RolloutStore(local_path(settings.state))
         self._documents = Documents(self._store.state)
-        self._folder = local_path(settings.logs)
+        self._folder = places.spool(settings)
         self._holder = holder
         self._clock = clock
         self._checks: dict[tuple[str, int], Future[tuple[str, ...]]] = {}

@@ -349,6 +349,12 @@ class RolloutStore:
         found = self._db.execute(query, (record_id, role)).fetchone()
         return Place(*found) if found else None
 
+    def waiting_files(self, since: float) -> set[str]:
+        """The segments with halves that have been waiting since then at the longest."""
+        return {
+            name for (name,) in self._db.execute("SELECT DISTINCT file FROM tail_waiting WHERE time >= ?", (since,))
+        }
+
     def write_forgotten(self, halves_before: float, ids_before: float) -> int:
         """Give up halves that waited too long, and forget old ids; how many halves."""
         given_up = self._db.execute("DELETE FROM tail_waiting WHERE time < ?", (halves_before,)).rowcount

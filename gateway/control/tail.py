@@ -12,6 +12,8 @@ from pathlib import Path
 LOOK_BYTES = 2 << 20
 # Clocks of file systems are coarse: a segment that was last written just before a rollout began is read too.
 SLACK_S = 5.0
+# A copy begins at once, may wait in a queue, and is then bounded by the route's total_s.
+PAIR_WITHIN_S = 900.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -493,6 +493,7 @@ class Exchange:
             bytes_released=self._released if self._unchecked is None else self._unchecked, timings=timings, usage=usage,
             attempts=[one for question in self.asked for one in question.attempts], error=self._error,
             client=self._client, cost=cost, trace=self._trace, verdicts=judging.logged(self._verdicts),
+            record_bp=10_000 if targets is None else targets.route.record_bp,
         )  # fmt: skip
 
     def _unseen_record(self, question: Question, role: str, reason: str) -> dict[str, Any]:
@@ -510,6 +511,7 @@ class Exchange:
             timings={"overhead_ms": None, "ttft_ms": None, "total_ms": _ms(now, self._began)},
             usage=usage, attempts=list(question.attempts), error=None, client=self._client, cost=cost,
             trace=None if self._span is None else self._span.child(), verdicts=judging.logged(self._verdicts),
+            record_bp=10_000 if targets is None else targets.route.record_bp,
         )  # fmt: skip
 
 

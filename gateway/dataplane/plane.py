@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from gateway.dataplane import hybrid, wire
+from gateway.dataplane import hybrid, lorax, wire
 from gateway.dataplane.asking import Asker, Question
 from gateway.dataplane.budget import Budgets
 from gateway.dataplane.costs import Costs
@@ -23,7 +23,7 @@ from gateway.dataplane.shadow import Shadower
 from gateway.dataplane.targets import Target, resolve
 from gateway.dataplane.trace import Trace
 from gateway.errors import RequestError, did_you_mean
-from gateway.log import LogWriter
+from gateway.logs.segment import LogWriter
 from gateway.openai import error_body, model_list
 from gateway.routes import Route, RouteTable, Tracing, Upstream
 from monitoring import metrics as m
@@ -69,6 +69,7 @@ class Plane:
         self.in_flight = 0
         self.draining = False
         self._log_counted: dict[str, int] = {}
+        self._redactions_counted: dict[str, int] = {}
         self._gets = {
             b"/healthz": self._healthz,
             b"/readyz": self._readyz,
@@ -104,14 +105,18 @@ class Plane:
         """Answer one request."""
         path = request.path
         endpoint = wire.ENDPOINTS.get(path if b"?" not in path else path.partition(b"?")[0])
-        if endpoint is not None and request.method == b"POST":
+        if endpoint is not None and request.method == b"POST" and not self.log.blocks:
             Exchange(self, connection, request, endpoint).start()
             return
         try:
+            if endpoint is not None and request.method == b"POST":
+                raise _log_full()
             self._handle_other(connection, request)
         except RequestError as error:
             self.metrics.add(m.REJECTED, (error.code or error.kind,))
             body = error_body(error.message, error.kind, param=error.param, code=error.code)
+            if endpoint is not None and endpoint.lorax:
+                body = lorax.error(body, error.status)
             connection.respond(error.status, JSON + retry_after(error.retry_after_s), body)
 
     def admit(self, connection: ClientConnection, request: Request) -> int:
@@ -168,6 +173,9 @@ class Plane:
             # Added, not set: the log's numbers begin anew with the worker, the metrics do not.
             metrics.add(m.LOG_RECORDS, (outcome,), count - self._log_counted.get(outcome, 0))
         self._log_counted = counts
+        for route, spans in list(log.redactions.items()):
+            metrics.add(m.REDACTIONS, (route,), spans - self._redactions_counted.get(route, 0))
+            self._redactions_counted[route] = spans
         for name, state in self.fleet.upstreams.items():
             # A replica whose rest is over is asked again as soon as there is a request: it is not kept from any.
             resting = sum(not replica.breaker.allows(now) for replica in state.replicas)
@@ -197,3 +205,11 @@ class Plane:
     def _models(self, connection: ClientConnection, request: Request) -> None:
         self.recognise(connection, request)
         connection.respond(200, JSON, orjson.dumps(model_list([{"id": name} for name in self.table.routes])))
+
+
+def _log_full() -> RequestError:
+    """With `on_full: block` nothing is answered that could not be recorded."""
+    return RequestError(
+        503, "the request log is full, and nothing may be answered without a record; try again later",
+        kind="server_error", code="log_full", retry_after_s=5.0,
+    )  # fmt: skip

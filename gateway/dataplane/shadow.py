@@ -186,4 +186,5 @@ class _Shadow:
             },
             usage=usage, attempts=question.attempts, error=error, client=copy.client, cost=cost, trace=self._trace,
             verdicts=judging.logged(self._verdicts),
+            record_bp=route.record_bp,
         )  # fmt: skip

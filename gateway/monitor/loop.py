@@ -17,6 +17,7 @@ from gateway.config import local_path
 from gateway.control import tail, verdicts
 from gateway.control.documents import Documents, key_of
 from gateway.control.tail import Batch, Line
+from gateway.logs import places
 from gateway.monitor import settings as monitors
 from gateway.monitor.panel import Panel
 from gateway.monitor.store import MonitorStore
@@ -56,7 +57,7 @@ class Monitor:
         self.settings = settings
         self._clock = clock
         self._metrics = metrics
-        self._folder = local_path(settings.logs)
+        self._folder = places.spool(settings)
         self._store = MonitorStore(self._folder, holder, clock())
         self._state = SqliteStore(local_path(settings.state))
         self._documents = Documents(self._state)

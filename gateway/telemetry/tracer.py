@@ -21,8 +21,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from gateway import __version__
-from gateway.config import local_path
 from gateway.control import tail
+from gateway.logs import places
 from gateway.routes import Settings, Tracing, settings_from_json
 from gateway.telemetry.spans import spans
 from monitoring import metrics as m
@@ -46,7 +46,7 @@ class Tracer:
         self.settings = settings
         self._metrics = metrics
         self._export = export
-        self._folder = local_path(settings.logs)
+        self._folder = places.spool(settings)
         self._resource = Resource.create({"service.name": "graduand", "service.version": __version__})
         self._offsets = {path.name: path.stat().st_size for path in self._segments() if path.stat().st_mtime < since}
 

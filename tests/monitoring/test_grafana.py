@@ -122,6 +122,6 @@ def test_queries_name_metrics_that_there_are() -> None:
 COMING = {
     f"graduand_{name}"
     for name in (
-        "state_up", "state_age_seconds", "log_lag_seconds", "log_parts", "log_waiting_bytes", "redactions", "feedback",
+        "state_up", "state_age_seconds",
     )
 }  # fmt: skip
