@@ -69,7 +69,8 @@ def record(
 ) -> dict[str, Any]:  # fmt: skip
     """Assemble one record; times in `timings` are milliseconds, `cost` is dollars (None: unknown).
 
-    Of `record_bp` of the requests the payloads are kept. A copy's payloads are kept if its request's are, and all of them while a rollout runs: they are its evidence.
+    Of `record_bp` of the requests the payloads are kept. A copy's payloads are kept if its request's are, and all of them
+    while a rollout runs: they are its evidence.
     """
     if decision.rollout:
         record_bp = BUCKETS
