@@ -3,8 +3,9 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 HOT := $(wildcard gateway/dataplane/*.py monitoring/gates/*.py) gateway/record.py gateway/routing.py rollout/assignment.py
 ARGS ?=
+JIGSAW ?= jigsaw
 
-.PHONY: setup demo observe prometheus test check bench e2e kills soak pure
+.PHONY: setup demo observe prometheus test check bench e2e kills replicas soak pure baselines
 
 setup: $(VENV)/installed $(VENV)/compiled
 
@@ -55,6 +56,10 @@ e2e: setup prometheus .venv-lorax/installed
 kills: setup
 	GRADUAND_KILLS=200 $(PYTHON) -m pytest -s tests/gateway/control/test_kills.py tests/gateway/logs/test_log_kills.py $(ARGS)
 
+# Three replicas over one Redis, which is killed 60 times under load, as their controllers are.
+replicas: setup
+	GRADUAND_KILLS=60 $(PYTHON) -m pytest -s -m slow tests/gateway/control/test_redis_live.py $(ARGS)
+
 check: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
@@ -65,3 +70,10 @@ bench: setup
 
 soak: setup
 	$(PYTHON) -m benchmarks.soak $(ARGS)
+
+# Baselines on the article's comments, which are not part of the project: make baselines JIGSAW=their-folder
+baselines: setup
+	$(VENV)/bin/graduand train data jigsaw --from $(JIGSAW)
+	$(VENV)/bin/graduand train baselines --data $(foreach set,A B C D E,runs/jigsaw/$(set).jsonl) --tests runs/jigsaw \
+		--task examples/jigsaw/task.yaml --labels-from completion,gold \
+		--about "Decide whether a comment is toxic: rude, insulting, threatening or obscene. 1 if it is, else 0." $(ARGS)

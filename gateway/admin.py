@@ -13,19 +13,19 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from gateway import __version__, adapters
+from gateway import __version__, adapters, state_api
 from gateway.adapter import check_name
-from gateway.config import basis_points, budgets_folder, local_path
+from gateway.config import basis_points, budgets_folder
 from gateway.control import allowance, api, moves, pages, verdicts
-from gateway.control.documents import Documents
+from gateway.control.documents import documents_in
 from gateway.control.requests import NewRollout, Plan, Simulation, Verb
-from gateway.control.store import NoRollout, RolloutStore
+from gateway.control.rollouts import NoRollout, rollouts_in
 from gateway.errors import AdapterError, ConfigError, GraduandError, RequestError, did_you_mean
 from gateway.logs import feedback
 from gateway.monitor import api as monitors
 from gateway.openai import error_body
 from gateway.routes import MODES, Route, Settings, Upstream
-from gateway.state import Conflict, SqliteStore
+from gateway.store import Conflict, StateError, StateStore, open_state
 from monitoring import verdict
 from monitoring.gates import written
 from monitoring.metrics import Metrics, Totals, exposition
@@ -96,8 +96,8 @@ def app(configuration: Configuration) -> FastAPI:
     application = FastAPI(title="Graduand admin plane", version=__version__, responses=ERRORS)
     _errors(application)
 
-    def store() -> Iterator[SqliteStore]:
-        opened = SqliteStore(local_path(configuration.settings.state))
+    def store() -> Iterator[StateStore]:
+        opened = open_state(configuration.settings)
         try:
             yield opened
         finally:
@@ -107,7 +107,7 @@ def app(configuration: Configuration) -> FastAPI:
         folder, now = budgets_folder(configuration.settings), time.time()
         return {**show(route), **allowance.shown(folder, route, now)}
 
-    store_here = Annotated[SqliteStore, Depends(store)]
+    store_here = Annotated[StateStore, Depends(store)]
     who_here = Annotated[str, Header(alias="x-graduand-who")]
 
     @application.get("/healthz")
@@ -134,7 +134,7 @@ def app(configuration: Configuration) -> FastAPI:
     def change_route(name: str, change: RouteChange, state: store_here, who: who_here = "api") -> dict[str, Any]:
         known = _known(name, configuration.settings)
         _check(known[name], change)
-        rollouts, documents = RolloutStore(state), Documents(state)
+        rollouts, documents = rollouts_in(state), documents_in(state)
 
         def taken_over() -> None:
             moves.taken_over(rollouts, name, who, time.time())
@@ -198,6 +198,7 @@ def app(configuration: Configuration) -> FastAPI:
     application.include_router(feedback.router(lambda: configuration.settings, configuration.metrics))
     application.include_router(monitors.router(lambda: configuration.settings))
     application.include_router(pages.router)
+    application.include_router(state_api.router(lambda: configuration.settings))
 
     @application.get("/v1/events")
     def events(state: store_here, limit: Annotated[int, Field(ge=1, le=1000)] = 100) -> dict[str, Any]:
@@ -228,9 +229,12 @@ def show(route: Route) -> dict[str, Any]:
     }
 
 
-def _with_verdicts(shown: dict[str, Any], state: SqliteStore) -> dict[str, Any]:
+def _with_verdicts(shown: dict[str, Any], state: StateStore) -> dict[str, Any]:
     """A route with what alarms have brought about."""
-    return {**shown, "verdicts": [verdict.sentence(one) for one in verdicts.standing(Documents(state), shown["name"])]}
+    return {
+        **shown,
+        "verdicts": [verdict.sentence(one) for one in verdicts.standing(documents_in(state), shown["name"])],
+    }
 
 
 def _known(name: str, settings: Settings) -> dict[str, Route]:
@@ -264,7 +268,7 @@ def _upstream(name: str, settings: Settings) -> Upstream:
     return settings.upstreams[name]
 
 
-def _no_adapter(name: str, state: SqliteStore) -> RequestError:
+def _no_adapter(name: str, state: StateStore) -> RequestError:
     known = [one.name for one in state.adapters()]
     hint = did_you_mean(name, known) or (f" There are: {', '.join(known)}." if known else " None was added yet.")
     return RequestError(404, f"there is no adapter {name!r}.{hint}", param="name", code="adapter_not_found")
@@ -305,6 +309,7 @@ def _errors(application: FastAPI) -> None:
         StaleVersion: (409, "version_conflict"),
         NoRollout: (404, "rollout_not_found"),
         adapters.UpstreamUnreachable: (502, "upstream_unreachable"),
+        StateError: (503, "state_unavailable"),
         GraduandError: (500, "failed"),
     }
 

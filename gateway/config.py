@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from gateway import adapter
+from gateway import adapter, redis_client
 from gateway.errors import AdapterError, ConfigError, GraduandError, did_you_mean
 from gateway.logs import places
 from gateway.logs.policy import DEFAULT, RecordPolicy, RecordSection, policy_of
@@ -122,6 +122,7 @@ class ConfigFile(_Section):
     admin: str = "127.0.0.1:8081"
     workers: int = Field(1, ge=1, le=256)
     state: str = "sqlite:///./graduand-data/state.db"
+    state_password: Secret | None = None
     logs: str = "file:///./graduand-data/logs"
     record: RecordSection = RecordSection()
     client_keys: Secret | None = None
@@ -199,7 +200,7 @@ def _sentence(error: Any) -> str:
     place = ".".join(str(part) for part in error["loc"])
     given = error.get("input")
     # What stands where a secret should be named may be the secret itself.
-    secret = "api_key" in error["loc"] or "client_keys" in error["loc"]
+    secret = not {"api_key", "client_keys", "state_password"}.isdisjoint(error["loc"])
     shown = "" if secret or isinstance(given, dict | list) or error["type"] == "missing" else f" (it is {given!r})"
     return f"{place}: {error['msg'].removeprefix('Value error, ')}{shown}"
 
@@ -224,6 +225,7 @@ class _Builder:
             admin=self._address(file.admin, "admin"),
             workers=file.workers,
             state=self._state(file.state),
+            state_password=self._state_password(file),
             logs=self._logs(file.logs),
             record=self._record(file.record),
             client_keys=client_keys,
@@ -265,9 +267,26 @@ class _Builder:
         return host.strip("[]"), int(port)
 
     def _state(self, text: str) -> str:
-        if not text.startswith("sqlite:///"):
-            self.problems.append(f"state: {text!r} is not supported; use sqlite:///PATH, such as sqlite:///./state.db")
+        if text.startswith("redis"):
+            if ":" in text.partition("//")[2].rpartition("@")[0]:
+                self.problems.append("state: a password belongs into state_password, not into the address")
+            elif redis_client.address(text) is None:
+                self.problems.append(
+                    f"state: {text!r} is not an address such as redis://127.0.0.1:6379/0, rediss://redis.example/0 or "
+                    "redis+sentinel://10.0.0.1:26379,10.0.0.2:26379/mymaster/0"
+                )
+        elif not text.startswith("sqlite:///"):
+            shown = "***@" + text.rpartition("@")[2] if "@" in text else text
+            self.problems.append(
+                f"state: {shown!r} is not supported; use sqlite:///PATH, such as sqlite:///./state.db, or "
+                "redis://HOST:PORT/0"
+            )
         return text
+
+    def _state_password(self, file: ConfigFile) -> str | None:
+        if file.state_password is not None and not file.state.startswith("redis"):
+            self.problems.append("state_password: only a Redis has a password; set state to redis://…")
+        return self._secret(file.state_password, "state_password")
 
     def _logs(self, text: str) -> str:
         if problem := places.problem(text):
@@ -439,8 +458,11 @@ def _holds_certificates(file: Path) -> bool:
 
 
 def budgets_folder(settings: Settings) -> Path:
-    """Where the copies of the day are counted: beside the state, since a restart must not begin a new day."""
-    return local_path(settings.state).parent / "budgets"
+    """Where the copies of the day are counted: beside the state, since a restart must not begin a new day; where the
+    state is not on this disk, beside the log: each replica counts its own."""
+    if settings.state.startswith("sqlite:"):
+        return local_path(settings.state).parent / "budgets"
+    return places.spool(settings) / "budgets"
 
 
 def local_path(url: str) -> Path:

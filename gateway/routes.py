@@ -178,6 +178,7 @@ class Settings:
     limits: Limits = Limits()
     prices: dict[str, Price] = field(default_factory=dict)
     tracing: Tracing | None = None
+    state_password: str | None = field(default=None, repr=False)
     record: RecordPolicy = DEFAULT
 
 

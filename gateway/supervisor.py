@@ -24,7 +24,7 @@ from gateway.errors import ConfigError, GraduandError
 from gateway.logs.explain import explained
 from gateway.monitor import settings as monitors
 from gateway.routes import Budget, Route, Settings, settings_to_json
-from gateway.state import SqliteStore
+from gateway.store import StateError, open_state
 from monitoring.gates import written as gates
 
 POLL_S = 0.1
@@ -32,6 +32,8 @@ RESTART_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_AFTER_S = 30.0
 GRACE_S = 5.0
 SHIP_WITHIN_S = 15.0
+# What a reload cannot change.
+FIXED = ("listen", "admin", "workers", "state", "state_password", "logs", "record", "tracing")
 
 logger = logging.getLogger("graduand")
 
@@ -66,8 +68,7 @@ class Supervisor:
         signal.signal(signal.SIGHUP, self._ask_reload)
         self._path = path
         self._settings = config.load(path)
-        # Made here, once, so that the processes that are about to start do not race to make it.
-        SqliteStore(config.local_path(self._settings.state)).close()
+        _prepare_state(self._settings)
         self._run_folder = Path(tempfile.mkdtemp(prefix="graduand-"))
         admin = _bind(self._settings.admin, "admin", shared=False)
         listeners = [_bind(self._settings.listen, "listen", shared=True)]
@@ -152,11 +153,7 @@ class Supervisor:
         except ConfigError as error:
             logger.error("the configuration was not reloaded, the old one stays in force: %s", error)
             return
-        fixed = [
-            key
-            for key in ("listen", "admin", "workers", "state", "logs", "record", "tracing")
-            if _differs(key, new, self._settings)
-        ]
+        fixed = [key for key in FIXED if _differs(key, new, self._settings)]
         if fixed:
             logger.error("the configuration was not reloaded: a change of %s needs a restart", ", ".join(fixed))
             return
@@ -191,6 +188,20 @@ class Supervisor:
         for file in self._run_folder.iterdir():
             file.unlink()
         self._run_folder.rmdir()
+
+
+def _prepare_state(settings: Settings) -> None:
+    # Made here, once, so that the processes that are about to start do not race to make it.
+    store = open_state(settings)
+    try:
+        store.found()
+        store.snapshot()
+        store.keep()
+        for risk in store.risks():
+            logger.warning("the state store may lose data: %s", risk)
+    except StateError as error:  # never a file's: that fails when it is opened
+        logger.error("the state store cannot be used yet: %s", error)
+    store.close()
 
 
 def _terminate(children: list[Child], within_s: float) -> None:
@@ -275,6 +286,7 @@ def _check(arguments: argparse.Namespace) -> int:
         return 0
     print(f"{arguments.config} is valid.")
     print(f"clients: {_url(settings.listen)}/v1 on {settings.workers} worker(s); admin plane: {_url(settings.admin)}")
+    print(f"state: {settings.state}" + (", with a password" if settings.state_password else ""))
     print(
         "client keys: " + ("none asked for" if settings.client_keys is None else f"{len(settings.client_keys)} known")
     )

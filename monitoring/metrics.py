@@ -93,6 +93,10 @@ SHADOW_QUEUE = Family("graduand_shadow_queue", "gauge", "Shadow copies waiting o
 BREAKER_OPEN = Family(
     "graduand_breaker_open", "gauge", "Replicas that are given a rest, summed over workers.", ("upstream",)
 )
+STATE_UP = Family(
+    "graduand_state_up", "gauge", "1 while the state store can be read; 0: the last table is served by.", ()
+)
+STATE_AGE = Family("graduand_state_age_seconds", "gauge", "Since when the state store was last read.", ())
 LOG_PENDING = Family("graduand_log_pending_bytes", "gauge", "Log bytes not yet handed to the file system.", ())
 LOG_LAG = Family("graduand_log_lag_seconds", "gauge", "Age of the oldest log record that is not yet at its target.", ())
 LOG_PARTS = Family("graduand_log_parts", "counter", "Parquet parts of the log, by what was done to them.", ("outcome",))
@@ -230,8 +234,8 @@ TRACES = Family(
 FAMILIES = (
     REQUESTS, DURATION, FIRST_TOKEN, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS, FALLBACKS, ATTEMPTS, SHADOWS, UNIT_MISSING,
     REJECTED, LOG_RECORDS, GATE_VERDICTS, GATE_ACTIONS, GATE_SECONDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING,
-    JUDGED, DRIFT_VALUE, DRIFT_THRESHOLD, DRIFT_ACTIVE, DRIFT_ALARMS, DRIFT_EVALUATED, DRIFT_MISSING, MONITOR_LAG,
-    MONITOR_SHED, VERDICT_ACTIONS,
+    STATE_UP, STATE_AGE, JUDGED, DRIFT_VALUE, DRIFT_THRESHOLD, DRIFT_ACTIVE, DRIFT_ALARMS, DRIFT_EVALUATED, DRIFT_MISSING,
+    MONITOR_LAG, MONITOR_SHED, VERDICT_ACTIONS,
     ERRORS, PER_TOKEN, COST, AVOIDED, SAVED, GPU_DOLLARS, GPU_USED,
     SHARE, AGREEMENT, AGREEMENT_LOWER, AGREEMENT_UPPER, ROLLOUT_PHASE, ROLLOUT_EVIDENCE, ROLLOUT_THRESHOLD,
     ROLLOUT_STEP_AGE, ADAPTER_WANTED, ADAPTER_RESIDENT, ENGINE_REPLICAS, ENGINE_UP, ENGINE_RUNNING, ENGINE_WAITING,

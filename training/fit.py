@@ -19,9 +19,10 @@ from gateway.errors import GraduandError
 from training import base_model, lora, mask, reference
 from training.batches import epoch_batches, padding_share, steps_per_epoch
 from training.checkpoint import Checkpoint, CheckpointFile
-from training.progress import Progress
-from training.rows import file_sha256, read_rows
+from training.progress import Progress, figures
+from training.rows import read_rows
 from training.run_config import FitConfig
+from training.stage import file_sha256
 from training.steps import batch_loss, collate, rate_share
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class Run:
             if self._at.step % self._config.checkpoint_steps == 0 and self._at.step < self.total:
                 checkpoints.save(self._snapshot())
             left_s = (self._tokens_left(self._at.step)) * spent_s / tokens
-            progress.step(self._at.step, self.total, self._at.losses[-1], tokens / spent_s, left_s)
+            progress.step(self._at.step, self.total, figures(self._at.losses[-1], tokens / spent_s, left_s))
         self._check_moved()
 
     def _batches(self, first: int) -> Iterator[list[int]]:

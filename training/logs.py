@@ -88,11 +88,20 @@ def row_of(record: dict[str, Any]) -> Row | str:
         return "no chat or text completion"
     if finish != "stop":
         return "finish_reason other than stop"
-    prompt = {key: request[key] for key in ("messages", "prompt") if key in request}
+    known = {key: request[key] for key in ("messages", "prompt") if key in request}
+    if owner := owner_of(record, request):
+        known["user"] = owner
     try:
-        return parse_row({**prompt, "id": record.get("id"), "completion": completion}, "")
+        return parse_row({**known, "id": record.get("id"), "completion": completion}, "")
     except DataError as error:
         return f"cannot be trained: {error}"
+
+
+def owner_of(record: dict[str, Any], request: dict[str, Any]) -> str | None:
+    """Whose request it is, as a hash. What the client calls its user comes first: a rollout's unit is salted anew."""
+    if isinstance(request.get("user"), str) and request["user"]:
+        return hashlib.sha256(f"user/{request['user']}".encode()).hexdigest()[:16]
+    return str(record["unit_hash"]) if record.get("unit_hash") else None
 
 
 def write_rows(log: str, route: str, out: Path, limit: int | None = None, holdout: float = 0.0) -> Counts:
@@ -159,7 +168,8 @@ def _write(path: Path, rows: Iterable[Row]) -> None:
         with partial.open("wb") as file:
             for row in rows:
                 prompt = {"messages": row.messages} if row.messages is not None else {"prompt": row.prompt}
-                file.write(orjson.dumps({"id": row.id, **prompt, "completion": row.completion}) + b"\n")
+                owner = {} if row.user is None else {"user": row.user}
+                file.write(orjson.dumps({"id": row.id, **prompt, "completion": row.completion, **owner}) + b"\n")
         partial.replace(path)
     except OSError as error:
         raise DataError(f"cannot write the rows: {error}") from error

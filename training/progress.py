@@ -1,7 +1,9 @@
 """Progress of a run, shown all the time: a bar on a terminal, plain lines elsewhere. Writes to standard error only."""
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import Protocol, TextIO
 
 
@@ -11,8 +13,8 @@ class Progress(Protocol):
     def say(self, text: str) -> None:
         """One line about what happens now."""
 
-    def step(self, done: int, total: int, loss: float, tokens_per_s: float, left_s: float) -> None:
-        """A training step was done."""
+    def step(self, done: int, total: int, text: str) -> None:
+        """`done` of `total` steps, rows or requests are done; `text` has figures."""
 
     def close(self) -> None:
         """The run is over, well or not."""
@@ -36,11 +38,11 @@ class Lines:
         self._stream.write(f"{text}\n")
         self._stream.flush()
 
-    def step(self, done: int, total: int, loss: float, tokens_per_s: float, left_s: float) -> None:
+    def step(self, done: int, total: int, text: str) -> None:
         now_s = time.monotonic()
         if now_s >= self._next_s or done == total:
             self._next_s = now_s + self._every_s
-            self.say(f"step {done}/{total}  {figures(loss, tokens_per_s, left_s)}")
+            self.say(f"step {done}/{total}  {text}".rstrip())
 
     def close(self) -> None:
         pass
@@ -54,17 +56,16 @@ class Bar:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as RichProgress
 
-        columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.fields[figures]}"))
+        columns = (MofNCompleteColumn(), BarColumn(), TextColumn("{task.fields[figures]}", markup=False))
         self._bar = RichProgress(*columns, console=Console(stderr=True))
-        self._task = self._bar.add_task("fit", total=None, figures="", visible=False)
+        self._task = self._bar.add_task("", total=None, figures="", visible=False)
         self._bar.start()
 
     def say(self, text: str) -> None:
         self._bar.console.print(text, markup=False, highlight=False)
 
-    def step(self, done: int, total: int, loss: float, tokens_per_s: float, left_s: float) -> None:
-        shown = figures(loss, tokens_per_s, left_s)
-        self._bar.update(self._task, completed=done, total=total, figures=shown, visible=True)
+    def step(self, done: int, total: int, text: str) -> None:
+        self._bar.update(self._task, completed=done, total=total, figures=text, visible=True)
 
     def close(self) -> None:
         self._bar.stop()
@@ -73,3 +74,13 @@ class Bar:
 def for_terminal() -> Progress:
     """A bar if a person watches, lines otherwise."""
     return Bar() if sys.stderr.isatty() else Lines(sys.stderr)
+
+
+@contextlib.contextmanager
+def shown() -> Iterator[Progress]:
+    """`for_terminal`, closed at the end."""
+    progress = for_terminal()
+    try:
+        yield progress
+    finally:
+        progress.close()

@@ -4,7 +4,6 @@ Invariant: a row that is returned is whole and usable; anything else is an error
 to do. Never repairs or drops a row in silence.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,9 @@ import orjson
 from gateway.errors import GraduandError, did_you_mean
 
 ROLES = ("system", "user", "assistant", "tool", "developer")
-KEYS = ("id", "messages", "prompt", "completion")
+KEYS = ("id", "messages", "prompt", "completion", "weight")
+# What earlier stages know about a row besides (training/data/samples.py); a trainer may see it and learns nothing of it.
+SAMPLE_KEYS = (*KEYS, "gold", "answers", "user", "conversation", "source", "notes")
 
 
 class DataError(GraduandError, ValueError):
@@ -30,13 +31,14 @@ class Row:
     completion: str
     messages: tuple[dict[str, str], ...] | None = None
     prompt: str | None = None
+    user: str | None = None  # whose it is, so that splits keep users apart
 
 
 def read_rows(path: Path) -> list[Row]:
     """All rows of a JSON-lines file; raises DataError at the first bad one."""
     rows: list[Row] = []
     seen: dict[str, int] = {}
-    for number, value in _values(path):
+    for number, value in json_lines(path):
         try:
             row = parse_row(value, f"line-{number}")
         except DataError as error:
@@ -50,7 +52,8 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _values(path: Path) -> Iterator[tuple[int, Any]]:
+def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """Each line's number, from 1, and its decoded value; empty lines are skipped."""
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
@@ -69,17 +72,21 @@ def parse_row(value: Any, default_id: str) -> Row:
     if not isinstance(value, dict):
         raise DataError(f"a row is a JSON object, not {type(value).__name__}")
     for key in value:
-        if key not in KEYS:
-            raise DataError(f"unknown key {key!r}; known are {', '.join(KEYS)}.{did_you_mean(key, KEYS)}")
+        if key not in SAMPLE_KEYS:
+            raise DataError(f"unknown key {key!r}; known are {', '.join(SAMPLE_KEYS)}.{did_you_mean(key, SAMPLE_KEYS)}")
     if ("messages" in value) == ("prompt" in value):
         raise DataError("give either 'messages' (a chat) or 'prompt' (a text)")
+    if value.get("weight", 1) != 1:
+        raise DataError("'weight' is not trained yet; leave it out, or repeat the row")
     identity = value.get("id", default_id)
     if not isinstance(identity, str | int):
         raise DataError("'id' must be a string or a whole number")
-    completion = _text(value, "completion")
+    completion, user = _text(value, "completion"), value.get("user")
+    if user is not None and not isinstance(user, str):
+        raise DataError(f"'user' must be a text; it is {user!r}")
     if "prompt" in value:
-        return Row(str(identity), completion, prompt=_text(value, "prompt"))
-    return Row(str(identity), completion, messages=_messages(value["messages"]))
+        return Row(str(identity), completion, prompt=_text(value, "prompt"), user=user)
+    return Row(str(identity), completion, messages=chat(value["messages"]), user=user)
 
 
 def _text(value: dict[str, Any], key: str) -> str:
@@ -89,7 +96,8 @@ def _text(value: dict[str, Any], key: str) -> str:
     return text
 
 
-def _messages(value: Any) -> tuple[dict[str, str], ...]:
+def chat(value: Any) -> tuple[dict[str, str], ...]:
+    """A decoded chat, checked: it ends with what is to be answered."""
     if not isinstance(value, list) or not value:
         raise DataError("'messages' must be a list that is not empty")
     for place, message in enumerate(value):
@@ -112,9 +120,3 @@ def _message_problem(message: Any) -> str | None:
     # A key that were dropped here would be seen by the server at inference, but not in training.
     extra = sorted(set(message) - {"role", "content"})
     return f"has keys that are not trained yet: {', '.join(extra)}" if extra else None
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

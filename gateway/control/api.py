@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
 
-from gateway.config import budgets_folder, local_path
+from gateway.config import budgets_folder
 from gateway.control import allowance, incumbents, moves, planning, verdicts, views
-from gateway.control.documents import Documents
+from gateway.control.documents import documents_in
 from gateway.control.requests import NewRollout, Plan, Simulation, Verb, advice, check_incumbent, startable
+from gateway.control.rollouts import Rollouts, open_rollouts
 from gateway.control.rows import Row
-from gateway.control.store import RolloutStore
 from gateway.errors import RequestError, did_you_mean
 from gateway.logs import places
 from gateway.logs.reading import Source
@@ -33,14 +33,14 @@ def router(settings: Callable[[], Settings]) -> APIRouter:
     """The routes below /v1/rollouts."""
     rollouts = APIRouter(prefix="/v1/rollouts", tags=["rollouts"])
 
-    def store() -> Iterator[RolloutStore]:
-        opened = RolloutStore(local_path(settings().state))
+    def store() -> Iterator[Rollouts]:
+        opened = open_rollouts(settings())
         try:
             yield opened
         finally:
             opened.close()
 
-    store_here = Annotated[RolloutStore, Depends(store)]
+    store_here = Annotated[Rollouts, Depends(store)]
     who_here = Annotated[str, Header(alias="x-graduand-who")]
 
     @rollouts.get("")
@@ -137,7 +137,7 @@ def _data(verb: str, wanted: Verb) -> Json:
     return {}
 
 
-def _status(state: RolloutStore, row: Row, settings: Settings) -> Json:
+def _status(state: Rollouts, row: Row, settings: Settings) -> Json:
     now = time.time()
     _, _, until = state.lease()
     applied, waiting = moves.applied(state, row, settings.workers), state.judging_count(row.id)
@@ -145,9 +145,11 @@ def _status(state: RolloutStore, row: Row, settings: Settings) -> Json:
     delays = () if route is None else allowance.delays(budgets_folder(settings), route, now)
     shown = views.status(row, now, applied=applied, leader=now < until, judging=waiting, delays=delays)
     if not row.at_rest:
-        shown["reasons"] += [sentence(one) for one in verdicts.standing(Documents(state.state), row.state.spec.route)]
+        shown["reasons"] += [
+            sentence(one) for one in verdicts.standing(documents_in(state.state), row.state.spec.route)
+        ]
     return shown
 
 
-def _served(state: RolloutStore, name: str, settings: Settings) -> Route:
+def _served(state: Rollouts, name: str, settings: Settings) -> Route:
     return incumbents.served(state, name, settings.routes) or settings.routes[name]

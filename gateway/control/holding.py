@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from gateway.control.tail import PAIR_WITHIN_S, SLACK_S
 from gateway.monitor import store as monitor
-from gateway.state import StateError
+from gateway.store import StateError
 
 if TYPE_CHECKING:
-    from gateway.control.store import RolloutStore
+    from gateway.control.rollouts import Rollouts
 
 # A rollout that starts in this moment looks a little into the past.
 FRESH_S = 2 * SLACK_S
@@ -28,7 +28,7 @@ class Holding:
     """Asks the store that `open_store` opens."""
 
     def __init__(
-        self, spool: Path, open_store: Callable[[], "RolloutStore"], clock: Callable[[], float] = time.time
+        self, spool: Path, open_store: Callable[[], "Rollouts"], clock: Callable[[], float] = time.time
     ) -> None:
         self._spool = spool
         self._open = open_store
@@ -68,12 +68,12 @@ class Holding:
         recent = segment.stat().st_mtime > self._clock() - MONITOR_WITHIN_S
         return offsets is not None and recent and offsets.get(segment.name, 0) < whole_bytes(segment)
 
-    def _of(self, segments: list[Path], store: "RolloutStore") -> set[str]:
+    def _of(self, segments: list[Path], store: "Rollouts") -> set[str]:
         live = store.live()
         if not live:
             return {one.name for one in segments}
         since = min(row.started_at for row in live) - SLACK_S
-        offsets, waiting = store.offsets(), store.waiting_files(self._clock() - PAIR_WITHIN_S)
+        offsets, waiting = store.read_to(), store.waiting_files(self._clock() - PAIR_WITHIN_S)
         return {
             one.name
             for one in segments

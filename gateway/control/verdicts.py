@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from gateway.control import moves
 from gateway.control.documents import Documents, key_of
+from gateway.control.rollouts import Rollouts
 from gateway.control.rows import Row
-from gateway.control.store import RolloutStore
 from gateway.monitor import settings as monitors
 from gateway.routes import Route
 from monitoring import verdict as hysteresis
@@ -38,7 +38,7 @@ def standing(documents: Documents, route: str | None = None) -> list[Verdict]:
     return [one for one in found if route in (None, one.route)]
 
 
-def act(store: RolloutStore, documents: Documents, routes: Mapping[str, Route], now: float) -> Done:
+def act(store: Rollouts, documents: Documents, routes: Mapping[str, Route], now: float) -> Done:
     """Do what alarms and verdicts call for; returns (route, monitor, outcome) of each thing done."""
     done = _take_alarms(store, documents, routes)
     table = store.state.table_inside(routes)
@@ -53,7 +53,7 @@ def act(store: RolloutStore, documents: Documents, routes: Mapping[str, Route], 
     return done
 
 
-def _take_alarms(store: RolloutStore, documents: Documents, routes: Mapping[str, Route]) -> Done:
+def _take_alarms(store: Rollouts, documents: Documents, routes: Mapping[str, Route]) -> Done:
     done = []
     for key, data in sorted(documents.all(ALARM).items(), key=lambda item: item[1]["at"]):
         documents.drop(ALARM, key)
@@ -79,7 +79,7 @@ def _take_alarms(store: RolloutStore, documents: Documents, routes: Mapping[str,
 
 
 def _uphold(
-    store: RolloutStore, documents: Documents, routes: Mapping[str, Route], route: Route, verdict: Verdict, now: float
+    store: Rollouts, documents: Documents, routes: Mapping[str, Route], route: Route, verdict: Verdict, now: float
 ) -> Done:
     at = documents.all(DRIFT).get(key_of(verdict.route, verdict.adapter, verdict.monitor))
     n = verdict.n_at if at is None else int(at["n"])
@@ -105,7 +105,7 @@ def _moot(route: Route, verdict: Verdict) -> str:
     return "" if verdict.monitor in monitors.read(route.monitors).on else "the monitor was turned off"
 
 
-def _hold(store: RolloutStore, routes: Mapping[str, Route], verdict: Verdict, now: float) -> Verdict | None:
+def _hold(store: Rollouts, routes: Mapping[str, Route], verdict: Verdict, now: float) -> Verdict | None:
     """The verdict with the rollout that it holds; None if a person has let that one go on."""
     row = _moving(store, verdict.route)
     if row is None:
@@ -118,13 +118,13 @@ def _hold(store: RolloutStore, routes: Mapping[str, Route], verdict: Verdict, no
     return replace(verdict, held=row.id) if row.state.hold is Hold.DRIFT or verdict.held == row.id else verdict
 
 
-def _moving(store: RolloutStore, route: str) -> Row | None:
+def _moving(store: Rollouts, route: str) -> Row | None:
     rows = [row for row in store.rows(route=route) if not row.at_rest and row.state.phase is not Phase.PROMOTED]
     return rows[0] if rows else None
 
 
 def release(
-    store: RolloutStore, documents: Documents, routes: Mapping[str, Route], verdict: Verdict, now: float, *, who: str,
+    store: Rollouts, documents: Documents, routes: Mapping[str, Route], verdict: Verdict, now: float, *, who: str,
     why: str,
 ) -> None:  # fmt: skip
     """End a verdict; a rollout that only it holds goes on."""
@@ -138,7 +138,7 @@ def release(
         moves.carry_out(store, row, Event("resume", now, row.state.version, actor=who, reason=reason), routes)
 
 
-def overruled(store: RolloutStore, documents: Documents, route: str, who: str, now: float) -> None:
+def overruled(store: Rollouts, documents: Documents, route: str, who: str, now: float) -> None:
     """A person is setting the route by hand: verdicts on it end; the caller's change clears the limit."""
     for verdict in standing(documents, route):
         if verdict.action != "flag":
@@ -146,7 +146,7 @@ def overruled(store: RolloutStore, documents: Documents, route: str, who: str, n
             _audit(store, replace(verdict, why=f"{verdict.monitor}: the route was set by hand"), "released", who)
 
 
-def _limit(store: RolloutStore, documents: Documents, route: Route) -> None:
+def _limit(store: Rollouts, documents: Documents, route: Route) -> None:
     """Give the route the least share that a standing verdict leaves, or its own back."""
     stands = [one for one in standing(documents, route.name) if one.limit_bp is not None]
     limit = min((one.limit_bp for one in stands if one.limit_bp is not None), default=None)
@@ -168,6 +168,6 @@ def _write(documents: Documents, verdict: Verdict) -> None:
         documents.write(VERDICT, key, data)
 
 
-def _audit(store: RolloutStore, verdict: Verdict, what: str, who: str = ACTOR) -> None:
+def _audit(store: Rollouts, verdict: Verdict, what: str, who: str = ACTOR) -> None:
     told = {"drift": what, "monitor": verdict.monitor, "adapter": verdict.adapter, "action": verdict.action}
     store.state.changed(f"route/{verdict.route}", who, {**told, "why": verdict.why})

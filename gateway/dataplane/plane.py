@@ -68,6 +68,7 @@ class Plane:
         self.shadower = Shadower(self)
         self.in_flight = 0
         self.draining = False
+        self.warning = ""  # what is wrong though requests are served: `/readyz` says it
         self._log_counted: dict[str, int] = {}
         self._redactions_counted: dict[str, int] = {}
         self._gets = {
@@ -199,8 +200,12 @@ class Plane:
         connection.respond(200, JSON, b'{"status":"ok"}')
 
     def _readyz(self, connection: ClientConnection, request: Request) -> None:
-        status, text = (503, b'{"status":"draining"}') if self.draining else (200, b'{"status":"ready"}')
-        connection.respond(status, JSON, text)
+        if self.draining:
+            connection.respond(503, JSON, b'{"status":"draining"}')
+        elif self.warning:
+            connection.respond(200, JSON, orjson.dumps({"status": "ready", "warning": self.warning}))
+        else:
+            connection.respond(200, JSON, b'{"status":"ready"}')
 
     def _models(self, connection: ClientConnection, request: Request) -> None:
         self.recognise(connection, request)

@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.config import local_path
 from gateway.control.holding import Holding
 from gateway.logs import places
 from gateway.logs.shipper import Shipper
@@ -25,7 +24,7 @@ from monitoring.metrics import Metrics
 from monitoring.series import SeriesFile
 
 if TYPE_CHECKING:
-    from gateway.control.store import RolloutStore
+    from gateway.control.rollouts import Rollouts
 
 LOOK_EVERY_S = 1.0
 AFTER_TROUBLE_S = 5.0
@@ -67,11 +66,11 @@ def main() -> None:
 def shipper_of(settings: Settings, metrics: Metrics) -> Shipper:
     """The shipper of a configuration."""
 
-    def rollouts() -> "RolloutStore":
+    def rollouts() -> "Rollouts":
         # Loads all of the rollouts' statistics: only once there is something to ask.
-        from gateway.control.store import RolloutStore
+        from gateway.control.rollouts import open_rollouts
 
-        return RolloutStore(local_path(settings.state))
+        return open_rollouts(settings)
 
     spool = places.spool(settings)
     readers = Holding(spool, rollouts)

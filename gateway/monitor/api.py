@@ -7,10 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.config import local_path
 from gateway.control import verdicts
-from gateway.control.documents import Documents
-from gateway.control.store import RolloutStore
+from gateway.control.documents import documents_in
+from gateway.control.rollouts import Rollouts, open_rollouts
 from gateway.errors import RequestError
 from gateway.routes import Settings
 from monitoring.verdict import Verdict, sentence
@@ -30,18 +29,18 @@ def router(settings: Callable[[], Settings]) -> APIRouter:
     """The routes below /v1/monitors."""
     monitors = APIRouter(prefix="/v1/monitors", tags=["monitors"])
 
-    def store() -> Iterator[RolloutStore]:
-        opened = RolloutStore(local_path(settings().state))
+    def store() -> Iterator[Rollouts]:
+        opened = open_rollouts(settings())
         try:
             yield opened
         finally:
             opened.close()
 
-    store_here = Annotated[RolloutStore, Depends(store)]
+    store_here = Annotated[Rollouts, Depends(store)]
 
     @monitors.get("")
     def listing(state: store_here) -> Json:
-        documents = Documents(state.state)
+        documents = documents_in(state.state)
         return {
             "monitors": list(documents.all(verdicts.DRIFT).values()),
             "verdicts": [_shown(one) for one in verdicts.standing(documents)],
@@ -52,7 +51,7 @@ def router(settings: Callable[[], Settings]) -> APIRouter:
         route: str, monitor: str, state: store_here, wanted: Release,
         who: Annotated[str, Header(alias="x-graduand-who")] = "api",
     ) -> Json:  # fmt: skip
-        documents = Documents(state.state)
+        documents = documents_in(state.state)
         with state.transaction():
             found = next((one for one in verdicts.standing(documents, route) if one.monitor == monitor), None)
             if found is None:

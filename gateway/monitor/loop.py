@@ -13,16 +13,15 @@ from typing import Any
 
 import orjson
 
-from gateway.config import local_path
 from gateway.control import tail, verdicts
-from gateway.control.documents import Documents, key_of
+from gateway.control.documents import documents_in, key_of
 from gateway.control.tail import Batch, Line
 from gateway.logs import places
 from gateway.monitor import settings as monitors
 from gateway.monitor.panel import Panel
 from gateway.monitor.store import MonitorStore
 from gateway.routes import Route, Settings
-from gateway.state import SqliteStore
+from gateway.store import open_state
 from monitoring import metrics as m
 from monitoring.drift import DriftError, files
 from monitoring.drift.reference import Reference
@@ -59,8 +58,8 @@ class Monitor:
         self._metrics = metrics
         self._folder = places.spool(settings)
         self._store = MonitorStore(self._folder, holder, clock())
-        self._state = SqliteStore(local_path(settings.state))
-        self._documents = Documents(self._state)
+        self._state = open_state(settings)
+        self._documents = documents_in(self._state)
         self._embedders: dict[str, Embedder] = {}
         self._offsets: dict[str, int] | None = None
         self._watched: dict[str, Watched] = {}

@@ -17,10 +17,9 @@ from typing import Any
 import httpx
 
 from gateway import adapters
-from gateway.config import local_path
 from gateway.errors import GraduandError
 from gateway.routes import Replica, Settings, Upstream
-from gateway.state import SqliteStore
+from gateway.store import open_state
 from monitoring import engines
 from monitoring import metrics as m
 from monitoring.engines import Histogram, Reading
@@ -138,7 +137,7 @@ def _page(client: httpx.Client, url: str, key: str | None) -> str:
 
 def wanted(settings: Settings) -> set[tuple[str, str]]:
     """Adapters that should be loaded, with their upstream: what was added, and the students that routes ask."""
-    store = SqliteStore(local_path(settings.state))
+    store = open_state(settings)
     try:
         routes = store.table(settings.routes).routes.values()
         students = {

@@ -21,10 +21,9 @@ from tests.gateway.speaking import Client
 ROOT = Path(__file__).parents[2]
 Json = dict[str, Any]
 # Linux sends SIGTERM (15) to what has asked for it (1, PR_SET_PDEATHSIG) when its parent ends, however that was.
-UNTIL_PARENT_ENDS = (
-    "import ctypes, os, sys; prctl = getattr(ctypes.CDLL(None), 'prctl', None); prctl and prctl(1, 15); "
-    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-)
+_ASKS = "import ctypes, os, sys; prctl = getattr(ctypes.CDLL(None), 'prctl', None); prctl and prctl(1, 15); "
+UNTIL_PARENT_ENDS = _ASKS + "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+UNTIL_PARENT_ENDS_EXEC = _ASKS + "os.execv(sys.argv[1], sys.argv[1:])"
 
 
 def upstream(*urls: str, kind: str = "openai", **more: Any) -> Json:

@@ -94,6 +94,30 @@ def test_secrets_show_up_in_no_representation() -> None:
     assert "'a'" not in repr(read)
 
 
+def test_a_password_of_the_state_is_read_and_never_shown() -> None:
+    read = settings(changed(state="redis://h:6380/2", state_password={"env": "OPENAI_API_KEY"}))
+    assert (read.state, read.state_password) == ("redis://h:6380/2", "sk-1")
+    assert "sk-1" not in repr(read)
+    assert settings_from_json(settings_to_json(read)) == read
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "redis://u:sk-2@h/0",
+        "redis://:sk-2@h",
+        "rediss://:sk-2/x@h/0",
+        "redis://:sk-2@1@h",
+        "rediz://u:sk-2@h",
+        "x://sk-2@h",
+    ],
+)
+def test_a_password_in_the_address_is_refused_and_not_repeated(state: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings(changed(state=state))
+    assert "sk-2" not in str(caught.value)
+
+
 UNKNOWN = [
     (changed(listn="x"), "unknown key 'listn'. Did you mean 'listen'?"),
     (changed(zzz=1), "unknown key 'zzz'. Known keys: listen, admin,"),
@@ -135,6 +159,14 @@ WRONG = [
     (changed(listen="8080"), "listen: '8080' is not HOST:PORT, such as 127.0.0.1:8080"),
     (changed(admin="127.0.0.1:99999"), "admin: '127.0.0.1:99999' is not HOST:PORT"),
     (changed(state="postgres://x"), "state: 'postgres://x' is not supported; use sqlite:///PATH"),
+    (changed(state="redis://"), "state: 'redis://' is not an address such as redis://127.0.0.1:6379/0"),
+    (changed(state="redis://h:99999"), "is not an address such as redis://127.0.0.1:6379/0"),
+    (changed(state="redis://h/0?ssl=no"), "is not an address such as"),
+    (changed(state="redis://h,i/0"), "is not an address such as"),
+    (changed(state="redis+sentinel://h,i/0"), "is not an address such as"),
+    (changed(state="rediss://h/x"), "is not an address such as"),
+    (changed(state_password={"env": "OPENAI_API_KEY"}), "state_password: only a Redis has a password"),
+    (changed(state="redis://h", state_password={"env": "NOT_THERE"}), "the environment variable NOT_THERE is not set"),
     (changed(logs="gopher://x"), "logs: 'gopher://x' is not supported; use file:///PATH"),
     (changed(upstreams__gpu__kind="tgi"), "upstreams.gpu.kind: Input should be 'openai', 'vllm' or 'lorax'"),
     (changed(upstreams__gpu__base_urls=[]), "upstreams.gpu.base_urls: List should have at least 1 item"),
@@ -272,3 +304,12 @@ def test_any_value_anywhere_is_read_or_refused(path: str, value: Any) -> None:
 )
 def test_local_path(url: str, path: str) -> None:
     assert config.local_path(url) == Path(path)
+
+
+@pytest.mark.parametrize(
+    ("state", "folder"),
+    [("sqlite:////var/x/state.db", "/var/x/budgets"), ("redis://h:6379/0", "/var/logs/budgets")],
+)
+def test_budgets_are_on_this_disk(state: str, folder: str) -> None:
+    read = settings(changed(state=state, logs="file:///var/logs"))
+    assert config.budgets_folder(read) == Path(folder)

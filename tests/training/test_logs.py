@@ -76,6 +76,17 @@ def test_every_record_is_a_row_or_counted(tmp_path: Path) -> None:
     }
 
 
+def test_whose_a_row_is_goes_along(tmp_path: Path) -> None:
+    asked = {"messages": [{"role": "user", "content": "another"}], "user": "ann"}
+    more = [record(n, text=f"of ann {n}", unit_hash=f"salted {n}") for n in (3, 4)]
+    named = [record(n, unit_hash=n, request_json=json.dumps(asked | {"seed": n})) for n in (5,)]
+    log = write_log(tmp_path / "logs", a=record(1, unit_hash="u1") + record(2) + b"".join(more + named))
+    write_rows(str(log), "tickets", tmp_path / "rows.jsonl")
+    users = [row.user for row in read_rows(tmp_path / "rows.jsonl")]
+    assert users[:4] == ["u1", None, "salted 3", "salted 4"]
+    assert users[4] not in (None, "ann", "5")
+
+
 def test_limit_and_holdout(tmp_path: Path) -> None:
     log = write_log(tmp_path / "logs", a=b"".join(record(number) for number in range(200)))
     counts = write_rows(str(log), "tickets", tmp_path / "rows.jsonl", limit=100, holdout=0.25)

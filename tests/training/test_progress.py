@@ -16,7 +16,7 @@ def test_lines_are_few_but_always_show_the_first_and_the_last_step() -> None:
     lines = Lines(stream, every_s=3600)
     lines.say("loading")
     for step in range(1, 101):
-        lines.step(step, 100, 1 / step, 300.0, 100.0 - step)
+        lines.step(step, 100, figures(1 / step, 300.0, 100.0 - step))
     lines.close()
     assert [line.split("  ")[0] for line in stream.getvalue().splitlines()] == ["loading", "step 1/100", "step 100/100"]
 
@@ -25,7 +25,7 @@ def test_bar_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     monkeypatch.setenv("FORCE_COLOR", "1")
     bar = Bar()
     bar.say("what is learned: '[bold]yes<|im_end|>'")
-    bar.step(2, 4, 0.5, 300.0, 61.0)
+    bar.step(2, 4, figures(0.5, 300.0, 61.0))
     bar.close()
     shown = capsys.readouterr().err
     assert "[bold]yes<|im_end|>" in shown  # data is not markup

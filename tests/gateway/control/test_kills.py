@@ -59,8 +59,7 @@ def _check(live: Live, name: str, replies: list[Reply], killed: list[float]) -> 
     assert [event.kind for _, _, event in events].count("advance") == len(WEIGHTS) + 2
     start = draft(name, row.state.spec, row.state.salt, row.created_at)
     assert replay(start, [event for _, _, event in events]) == row.state
-    tokens = [token for (token,) in store.state.db.execute(
-        "SELECT token FROM rollout_events WHERE rollout = ? ORDER BY version", (name,))]  # fmt: skip
+    tokens = store.tokens(name)
     assert tokens == sorted(tokens)
     _check_users(replies, [event.at for _, _, event in events])
     _check_evidence(live, row, killed, replies)

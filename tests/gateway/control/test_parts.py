@@ -135,7 +135,7 @@ def test_webhooks_are_told_in_order_and_again_after_a_failure(tmp_path: Path) ->
     world.start(notify=[f"http://127.0.0.1:{server.server_address[1]}/hook"])
     world.look(3)
     world.verb("pause")
-    notifier = Notifier(world.settings)
+    notifier = Notifier(world.settings, "me")
     end = time.time() + 15
     while len(told) < 4 and time.time() < end:
         time.sleep(0.02)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.control import verdicts
-from gateway.control.documents import Documents
+from gateway.control.documents import documents_in
 from gateway.monitor import loop, observed
 from gateway.monitor.loop import Monitor
 from gateway.monitor.panel import Panel
@@ -80,7 +80,7 @@ class World:
 
     def documents(self, kind: str) -> dict[str, Json]:
         store = SqliteStore(self.folder / "state.db")
-        found = Documents(store).all(kind)
+        found = documents_in(store).all(kind)
         store.close()
         return found
 

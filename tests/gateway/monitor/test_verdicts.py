@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.control import moves, verdicts
-from gateway.control.documents import Documents, key_of
-from gateway.state import Override
+from gateway.control.documents import documents_in, key_of
+from gateway.store import Override
 from rollout.state import Hold, Phase
 from tests.gateway.control.worlds import STUDENT_NAME, World
 
@@ -33,7 +33,7 @@ class Watched(World):
     def watch(self, **novelty: Any) -> None:
         routes = {"triage": replace(self.settings.routes["triage"], monitors={"novelty": novelty})}
         self.settings = replace(self.settings, routes=routes)
-        self.documents = Documents(self.store.state)
+        self.documents = documents_in(self.store.state)
         self.n = self.alarms = 0
         self.new_controller()
 

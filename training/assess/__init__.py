@@ -1,0 +1,1 @@
+"""Fit for a student? One page before anything is trained."""

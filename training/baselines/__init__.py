@@ -1,0 +1,1 @@
+"""Baselines: what a student must beat to be worth serving."""

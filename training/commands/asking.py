@@ -1,0 +1,55 @@
+"""Options of every command that asks a teacher, and the teachers and the purse that they describe."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.errors import ConfigError
+from training.commands import options
+
+if TYPE_CHECKING:
+    from training.teacher.config import Teacher
+    from training.teacher.labelling import Purse
+
+CONCURRENCY = 8
+
+
+def add_teacher(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Which teachers, and what may be spent on them."""
+    who = parser.add_argument_group("teachers")
+    who.add_argument(
+        "--teachers", type=Path, required=required, metavar="FILE.yaml", help="teachers by name: base_url, model, …"
+    )
+    who.add_argument("--use", type=options.words, metavar="A,B", help="only these, in this order")
+    who.add_argument("--about", default="", metavar="TEXT", help="what the labels mean, for the prompt")
+    who.add_argument(
+        "--budget-dollars", type=float, metavar="D", help="most that the ledger may cost, all runs together"
+    )
+    who.add_argument("--budget-tokens", type=int, metavar="N", help="most tokens, all runs together")
+    who.add_argument(
+        "--concurrency", type=options.count, default=CONCURRENCY, metavar="N", help="requests at once (%(default)s)"
+    )
+    who.add_argument(
+        "--ledger", type=Path, metavar="FILE.jsonl", help="answers paid for (default: OUT/teacher.ledger.jsonl)"
+    )
+
+
+def teachers_of(arguments: argparse.Namespace) -> "list[Teacher]":
+    """The teachers that the command line names."""
+    from training.teacher.config import read_teachers
+
+    found = read_teachers(arguments.teachers, arguments.use)
+    unpriced = [teacher.name for teacher in found if teacher.price is None]
+    if arguments.budget_dollars is not None and unpriced:
+        raise ConfigError(
+            f"--budget-dollars needs a price for {', '.join(unpriced)}; add price: {{input: …, output: …}}"
+        )
+    return found
+
+
+def purse_of(arguments: argparse.Namespace) -> "Purse":
+    """What may be spent, and where it is written down."""
+    from training.teacher.labelling import Purse
+
+    ledger = arguments.ledger or arguments.out / "teacher.ledger.jsonl"
+    return Purse(ledger, arguments.budget_dollars, arguments.budget_tokens, arguments.concurrency)

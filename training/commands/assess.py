@@ -1,0 +1,52 @@
+"""`graduand train assess`: is this traffic fit for a student?"""
+
+import argparse
+from pathlib import Path
+
+from gateway.errors import ConfigError
+from training.commands import asking, options
+from training.commands.options import Commands
+
+
+def add_parser(steps: Commands) -> None:
+    """Register `train assess`."""
+    parser = steps.add_parser("assess", help="one page: is this traffic fit for a student?")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--from", dest="logs", type=Path, metavar="LOGDIR", help="the gateway's log, a folder here; with --route"
+    )
+    source.add_argument("--data", type=Path, metavar="ROWS.jsonl", help="rows with completions")
+    parser.add_argument("--route", help="the route of the log")
+    options.add_task(parser, required=False)
+    parser.add_argument(
+        "--limit", type=options.count, default=5000, metavar="N", help="look at so many rows (%(default)s)"
+    )
+    parser.add_argument("--twice", type=options.count, default=50, metavar="N", help="rows to ask twice (%(default)s)")
+    asking.add_teacher(parser, required=False)
+    options.add_stage(parser, "assess")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from training import labels, logs, stage
+    from training.assess import card, curve, facts, verdict
+    from training.baselines import tfidf
+    from training.progress import shown
+
+    if bool(arguments.logs) != bool(arguments.route):
+        raise ConfigError("--from (a log) and --route go together; --data needs neither")
+    teachers = asking.teachers_of(arguments) if arguments.teachers else [None]
+    if len(teachers) > 1:
+        raise ConfigError(f"one teacher is assessed; choose it with --use {teachers[0].name if teachers[0] else ''}")
+    task = labels.read_task(arguments.task) if arguments.task else None
+    settings = card.Settings(arguments.route, task, arguments.limit, teachers[0], arguments.twice)
+    source = arguments.logs or arguments.data
+    plan = stage.Plan(
+        arguments.name, {"traffic": source}, settings.as_json(), (card, curve, facts, verdict, labels, logs, tfidf),
+        (*tfidf.PACKAGES, "datasketch"),
+    )  # fmt: skip
+    with shown() as progress:
+        made = stage.run(plan, arguments.out, card.work(source, settings, asking.purse_of(arguments)), progress)
+    lines = [f"{made.figures['verdict']}:"]
+    lines += [f"  {each['level']:6} {each['what']}: {each['why']}" for each in made.figures["findings"]]
+    return options.tell(made, arguments, lines)

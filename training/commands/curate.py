@@ -1,0 +1,55 @@
+"""`graduand train curate`: the steps of one YAML file, with a ledger of what each did."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from gateway.errors import ConfigError
+from training.commands import options
+from training.commands.options import Commands
+
+
+def add_parser(steps: Commands) -> None:
+    """Register `train curate`."""
+    parser = steps.add_parser("curate", help="rules, duplicates, caps, doubtful labels, balance; with a ledger")
+    parser.add_argument("--data", type=Path, required=True, metavar="ROWS.jsonl", help="rows with completions")
+    parser.add_argument("--config", type=Path, required=True, metavar="CURATION.yaml", help="task and steps")
+    parser.add_argument(
+        "--tests", type=Path, metavar="DIR", help="frozen test sets: what is left must not leak into them"
+    )
+    parser.add_argument(
+        "--effect",
+        action="store_true",
+        help="train the TF-IDF baseline after every step and say what it reaches on --tests",
+    )
+    options.add_stage(parser, "curate")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from training import labels, scores, stage
+    from training.baselines import tfidf
+    from training.curation import doubt, pipeline, steps
+    from training.data import leaks, near, samples
+    from training.progress import shown
+
+    if arguments.effect and arguments.tests is None:
+        raise ConfigError("--effect needs --tests, a folder with frozen test sets")
+    curation = pipeline.read_curation(arguments.config)
+    inputs = {"data": arguments.data} | ({"tests": arguments.tests} if arguments.tests else {})
+    code = (pipeline, steps, doubt, tfidf, near, leaks, samples, labels, scores)
+    parameters = {**curation.as_json(), "effect": arguments.effect}
+    plan = stage.Plan(arguments.name, inputs, parameters, code, (*tfidf.PACKAGES, "datasketch"))
+    work = pipeline.work(arguments.data, curation, arguments.tests, arguments.effect)
+    with shown() as progress:
+        made = stage.run(plan, arguments.out, work, progress)
+    return options.tell(made, arguments, [_line(step) for step in made.figures["steps"]])
+
+
+def _line(step: dict[str, Any]) -> str:
+    why = "; ".join(f"{count} {reason}" for reason, count in step["why"].items())
+    effect = "".join(
+        f"  {name} {found['accuracy']:.4f}" for name, found in (step["effect"] or {}).items() if isinstance(found, dict)
+    )
+    listed = f"  {step['listed']} listed for review" if step["listed"] else ""
+    return f"{step['step']:9} {step['rows_in']:6} -> {step['rows_out']:6}{effect}{listed}{'  ' + why if why else ''}"

@@ -1,0 +1,78 @@
+"""Leaks: rows to train on that a test set has too, or that belong to somebody in it.
+
+Invariant: fails closed. A leak is an error that names the rows; nothing is dropped to make it go away.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from training.data.near import Index, squeezed
+from training.data.samples import Sample
+from training.data.split import PARAPHRASE_OF, conversation_of
+from training.rows import DataError
+
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """A training row and the test row that it gives away."""
+
+    train: str
+    test: str
+    why: str
+    set: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.train} ~ {self.test} in {self.set} ({self.why})"
+
+
+def leaks(
+    train: Sequence[Sample], test: Sequence[Sample], threshold: float, set_name: str = "", *, users: bool = True
+) -> list[Leak]:
+    """One leak for each training row that has any, by its strongest reason; `users` counts rows of the same user."""
+    index = Index(threshold)
+    for sample in test:
+        index.add(sample.text)
+    ids = {sample.id: sample.id for sample in test}
+    texts = {squeezed(sample.text): sample.id for sample in test}
+    talks = {conversation_of(sample): sample.id for sample in test}
+    owners = {sample.user: sample.id for sample in test if users and sample.user is not None}
+    found = []
+    for sample in train:
+        near = [] if squeezed(sample.text) in texts else index.similar(sample.text)[:1]
+        reasons = (
+            ("same id", ids.get(sample.id)),
+            ("its paraphrase", ids.get(sample.notes.get(PARAPHRASE_OF, ""))),
+            ("same text", texts.get(squeezed(sample.text))),
+            ("same conversation", talks.get(conversation_of(sample))),
+            (f"near-duplicate, {near[0].similarity:.2f}" if near else "", test[near[0].one].id if near else None),
+            ("same user", owners.get(sample.user) if sample.user is not None else None),
+        )
+        found += [Leak(sample.id, other, why, set_name) for why, other in reasons if other is not None][:1]
+    return found
+
+
+def all_leaks(
+    train: Sequence[Sample], tests: Mapping[str, Sequence[Sample]], threshold: float, *, users: bool = True
+) -> list[Leak]:
+    """The leaks into each of several test sets."""
+    return [leak for name, test in tests.items() for leak in leaks(train, test, threshold, name, users=users)]
+
+
+def refuse_leaks(
+    train: Sequence[Sample], tests: Mapping[str, Sequence[Sample]], threshold: float, *, users: bool = True
+) -> None:
+    """Raise DataError if a test set leaks into the rows to train on."""
+    found = all_leaks(train, tests, threshold, users=users)
+    if found:
+        raise DataError(
+            f"{summary(found)}; take these rows out of training, or split again with `graduand train split`"
+        )
+
+
+def summary(found: Sequence[Leak]) -> str:
+    """How many, and the first few by name."""
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    shown = ", ".join(map(str, found[:SHOWN]))
+    return f"{len(found)} training rows leak: {shown}{more}"

@@ -1,0 +1,153 @@
+"""Near-duplicates by MinHash over character shingles, each candidate checked by its exact Jaccard similarity.
+
+Source: Broder, "On the resemblance and containment of documents" (1997); LSH by datasketch. Invariant: a pair that is
+returned really is as similar as asked for; one that is left out was missed with the probability that LSH has at the
+threshold (texts that are equal once case, blanks and punctuation are gone are never missed).
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mmh3
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.errors import ConfigError
+
+WIDTH = 5  # characters a shingle: short enough for chat messages, long enough that common words do not make pairs
+PERMUTATIONS = 128
+WORD = re.compile(r"\w+")
+
+Shingles = NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two places with similar texts."""
+
+    one: int
+    other: int
+    similarity: float
+
+
+def squeezed(text: str) -> str:
+    """The text without case, punctuation and repeated blanks: equal for exact duplicates.
+
+    >>> squeezed("  Stop it, NOW!! ")
+    'stop it now'
+    """
+    return " ".join(WORD.findall(text.casefold())) or " ".join(text.split())
+
+
+def shingles(text: str) -> Shingles:
+    """Hashes of the text's pieces of WIDTH characters, sorted and without repetition."""
+    plain = squeezed(text)
+    pieces = {plain[at : at + WIDTH] for at in range(max(1, len(plain) - WIDTH + 1))}
+    return np.unique(np.fromiter((mmh3.hash(piece, signed=False) for piece in pieces), np.uint32, len(pieces)))
+
+
+def jaccard(one: Shingles, other: Shingles) -> float:
+    """Size of what is common over the size of all.
+
+    >>> jaccard(shingles("the same text"), shingles("The same text."))
+    1.0
+    """
+    common = np.intersect1d(one, other, assume_unique=True).size
+    return float(common / (one.size + other.size - common))
+
+
+class Index:
+    """Texts that can be asked for those similar to another; places are counted from 0."""
+
+    def __init__(self, threshold: float) -> None:
+        try:
+            from datasketch import MinHashLSH
+        except ImportError as error:
+            raise ConfigError("near-duplicates need datasketch: pip install 'graduand[training]'") from error
+        self._threshold = threshold
+        # Missing a pair is worse than checking one more: every candidate is verified anyway.
+        self._lsh = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, weights=(0.1, 0.9))
+        self._sets: list[Shingles] = []
+
+    def __len__(self) -> int:
+        return len(self._sets)
+
+    def add(self, text: str) -> list[Pair]:
+        """Put a text in; returns its pairs with those that were there before, the most similar first."""
+        place, found = len(self._sets), shingles(text)
+        sketch = _sketch(found)
+        pairs = self._pairs(place, found, sketch)
+        self._sets.append(found)
+        self._lsh.insert(place, sketch)
+        return pairs
+
+    def similar(self, text: str) -> list[Pair]:
+        """Its pairs with the texts that are there; it is not put in, and its own place is -1."""
+        found = shingles(text)
+        return self._pairs(-1, found, _sketch(found))
+
+    def _pairs(self, place: int, found: Shingles, sketch: Any) -> list[Pair]:
+        pairs = [Pair(other, place, jaccard(self._sets[other], found)) for other in self._lsh.query(sketch)]
+        return sorted(
+            (pair for pair in pairs if pair.similarity >= self._threshold),
+            key=lambda pair: (-pair.similarity, pair.one),
+        )
+
+
+def _sketch(found: Shingles) -> Any:
+    from datasketch import MinHash
+
+    sketch = MinHash(num_perm=PERMUTATIONS, seed=1, hashfunc=int)
+    sketch.update_batch(found.tolist())
+    return sketch
+
+
+def near_pairs(texts: Sequence[str], threshold: float) -> Iterator[Pair]:
+    """Enough pairs of similar texts that groups can be joined from them: equal texts are paired with the first only."""
+    first: dict[str, int] = {}
+    places: list[int] = []
+    index = Index(threshold)
+    for place, text in enumerate(texts):
+        plain = squeezed(text)
+        if plain in first:
+            yield Pair(first[plain], place, 1.0)
+            continue
+        first[plain] = place
+        places.append(place)
+        for pair in index.add(text):
+            yield Pair(places[pair.one], place, pair.similarity)
+
+
+class Groups:
+    """Union-find over `count` places (Tarjan 1975)."""
+
+    def __init__(self, count: int) -> None:
+        self._above = list(range(count))
+
+    def join(self, one: int, other: int) -> None:
+        """Put two places, and all that is joined with them, into one group."""
+        left, right = self.of(one), self.of(other)
+        self._above[max(left, right)] = min(left, right)
+
+    def of(self, place: int) -> int:
+        """The group's lowest place."""
+        while self._above[place] != place:
+            self._above[place] = self._above[self._above[place]]
+            place = self._above[place]
+        return place
+
+    def join_equal(self, keys: Iterable[str | None]) -> None:
+        """Join the places whose keys are equal; None joins nothing."""
+        first: dict[str, int] = {}
+        for place, key in enumerate(keys):
+            if key is not None:
+                self.join(first.setdefault(key, place), place)
+
+    def all(self) -> list[list[int]]:
+        """Every group, its places ascending, in the order of their first places."""
+        groups: dict[int, list[int]] = {}
+        for place in range(len(self._above)):
+            groups.setdefault(self.of(place), []).append(place)
+        return list(groups.values())

@@ -1,0 +1,1 @@
+"""Synthetic rows where there is no traffic yet, or too little of a rare class."""

@@ -1,0 +1,278 @@
+"""Asks a teacher many questions at once, through the openai client, until all are answered or the budget is spent.
+
+Invariant: every answer is in the ledger before it counts; a question whose answer is there is not sent; each question
+ends answered, refused (the endpoint says that this request will never be answered: kept, so that it is not asked again)
+or open (nothing is kept, the next run asks it). Must never turn a failure into an answer.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import ConfigError, GraduandError
+from training.data.samples import Sample
+from training.progress import Progress
+from training.teacher import prompts
+from training.teacher.config import Teacher
+from training.teacher.ledger import Entry, Ledger, key_of
+from training.teacher.limits import LONGEST_RETRY_AFTER_S, Budget, estimated_tokens, retry_after_s, wait_s
+from training.teacher.prompts import Prompt
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+TRIES = 6
+TIMEOUT_S = 120.0
+# So many questions in a row that failed for good mean that the endpoint, not a question, is at fault.
+MOST_FAILURES_IN_A_ROW = 10
+# This request will never be answered. Not 404: a model that is missing there is a mistake of ours, said at once.
+REFUSALS = (400, 413, 422)
+FATAL = (401, 402, 403)
+
+
+class TeacherError(GraduandError, RuntimeError):
+    """A teacher cannot be asked, or not all that was asked was answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request; `key` is the ledger's."""
+
+    key: str
+    sample: str
+    messages: tuple[dict[str, str], ...]
+    prompt: Prompt
+    repeat: int
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the questions; `open` maps ids of samples that have no answer to the reason."""
+
+    asked: int = 0
+    known: int = 0
+    retries: int = 0
+    open: dict[str, str] = field(default_factory=dict)
+    over_budget: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time and chance, given so that tests need not wait."""
+
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    spread: Callable[[], float] = random.random
+
+
+class Failed(Exception):
+    """The endpoint did not answer this time."""
+
+
+def questions(samples: Sequence[Sample], teacher: Teacher, how: Prompt, repeats: int = 1) -> list[Question]:
+    """What to ask about `samples`; equal questions are asked once."""
+    found: dict[str, Question] = {}
+    for repeat in range(repeats):
+        for sample in samples:
+            asked = prompts.messages(sample, how)
+            key = key_of(prompts.messages_sha256(asked), teacher.model, teacher.parameters, repeat)
+            found.setdefault(key, Question(key, sample.id, tuple(asked), how, repeat))
+    return list(found.values())
+
+
+def ask(
+    asked: Sequence[Question], teacher: Teacher, ledger: Ledger, budget: Budget, concurrency: int, progress: Progress
+) -> Tally:
+    """Ask what the ledger does not know yet, `concurrency` at a time."""
+    return asyncio.run(Asker(teacher, ledger, budget, progress).ask(asked, concurrency))
+
+
+class Asker:
+    """One teacher being asked."""
+
+    def __init__(
+        self, teacher: Teacher, ledger: Ledger, budget: Budget, progress: Progress, clock: Clock | None = None
+    ) -> None:
+        self._teacher = teacher
+        self._ledger = ledger
+        self._budget = budget
+        self._progress = progress
+        self._clock = clock or Clock()
+        self._tally = Tally()
+        self._total = 0
+        self._failures_in_a_row = 0
+        self._stop = ""
+        self._not_before = 0.0
+
+    async def ask(self, asked: Sequence[Question], concurrency: int) -> Tally:
+        """Ask all questions whose answers are not in the ledger."""
+        waiting = [question for question in asked if question.key not in self._ledger.entries]
+        self._tally.known, self._total = len(asked) - len(waiting), len(waiting)
+        if not waiting:
+            return self._tally
+        line = iter(waiting)
+        try:
+            async with _client(self._teacher) as client, asyncio.TaskGroup() as group:
+                for _ in range(min(concurrency, len(waiting))):
+                    group.create_task(self._worker(client, line))
+        except BaseExceptionGroup as several:  # one is enough: the others failed by the same cause
+            raise several.exceptions[0] from None
+        for question in waiting:
+            if question.key not in self._ledger.entries:
+                self._tally.open.setdefault(question.sample, self._stop or "not asked")
+        return self._tally
+
+    async def _worker(self, client: "AsyncOpenAI", line: Any) -> None:
+        for question in line:
+            if self._stop or not await self._one(client, question):
+                return
+
+    async def _one(self, client: "AsyncOpenAI", question: Question) -> bool:
+        """Ask one question; False if no more are to be asked."""
+        worst = estimated_tokens(list(question.messages)), self._teacher.most_completion_tokens
+        if not self._budget.reserve(question.key, self._dollars(*worst) or 0.0, sum(worst)):
+            self._tally.over_budget = True
+            self._stop = "the budget is spent"
+            return False
+        try:
+            entry = await self._persist(client, question)
+        except Failed as error:
+            self._budget.settle(question.key, 0.0, 0)
+            return self._failed(question, str(error))
+        except BaseException:
+            self._budget.settle(question.key, 0.0, 0)
+            raise
+        self._budget.settle(question.key, entry.dollars or 0.0, entry.prompt_tokens + entry.completion_tokens)
+        self._ledger.add(entry)
+        self._tally.asked += 1
+        self._progress.step(self._tally.asked, self._total, self._figures())
+        if entry.refused:
+            return self._in_a_row(entry.refused)
+        self._failures_in_a_row = 0
+        return True
+
+    def _failed(self, question: Question, reason: str) -> bool:
+        self._tally.open[question.sample] = reason
+        return self._in_a_row(reason)
+
+    def _in_a_row(self, reason: str) -> bool:
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= MOST_FAILURES_IN_A_ROW:
+            self._stop = f"{self._failures_in_a_row} questions in a row failed, the last with: {reason}"
+        return not self._stop
+
+    async def _persist(self, client: "AsyncOpenAI", question: Question) -> Entry:
+        """One question with its retries."""
+        for attempt in range(TRIES):
+            await self._turn()
+            try:
+                return await self._send(client, question)
+            except _Again as again:
+                reason, told_s = str(again), again.retry_after_s
+            if attempt + 1 == TRIES or self._stop:
+                break
+            if told_s is not None and told_s > LONGEST_RETRY_AFTER_S:
+                raise Failed(f"{reason}, and asks to wait {told_s:.0f} s")
+            self._tally.retries += 1
+            pause_s = wait_s(attempt, told_s, self._clock.spread())
+            if told_s is not None:  # meant for all who ask with this key, not for this one question
+                self._not_before = max(self._not_before, self._clock.now() + told_s)
+            await self._clock.sleep(pause_s)
+        raise Failed(reason)
+
+    async def _turn(self) -> None:
+        """Wait until the endpoint may be asked again."""
+        pause_s = self._not_before - self._clock.now()
+        rate = self._teacher.requests_per_minute
+        if rate is not None:
+            self._not_before = max(self._not_before, self._clock.now()) + 60.0 / rate
+        if pause_s > 0:
+            await self._clock.sleep(pause_s)
+
+    async def _send(self, client: "AsyncOpenAI", question: Question) -> Entry:
+        import openai
+
+        began = self._clock.now()
+        try:
+            answer = await client.chat.completions.create(
+                model=self._teacher.model,
+                messages=list(question.messages),  # type: ignore[arg-type]
+                extra_body=dict(self._teacher.parameters),
+            )
+            return self._entry(question, answer, began)
+        except openai.APIStatusError as error:
+            return self._refused(question, error, began)
+        except openai.APIConnectionError as error:  # timeouts are of this kind
+            raise _Again(f"no answer ({type(error).__name__}: {error.__cause__ or error})") from error
+        except (openai.OpenAIError, ValueError, AttributeError, IndexError, TypeError) as error:
+            raise _Again(f"the answer is no chat completion ({type(error).__name__}: {error})") from error
+
+    def _refused(self, question: Question, error: Any, began: float) -> Entry:
+        reason = f"status {error.status_code}: {error.message}"[:300]
+        if error.status_code in FATAL or getattr(error, "code", None) == "insufficient_quota":
+            raise TeacherError(
+                f"teacher {self._teacher.name} does not let us ask: {reason}; check api_key and the account"
+            )
+        if error.status_code == 404 and getattr(error, "code", None) != "no_recorded_answer":
+            raise TeacherError(f"teacher {self._teacher.name}: {reason}; check base_url and model")
+        if error.status_code in REFUSALS or error.status_code == 404:
+            return self._made(question, began, refused=reason)
+        raise _Again(reason, retry_after_s(error.response.headers, self._clock.now())) from error
+
+    def _entry(self, question: Question, answer: Any, began: float) -> Entry:
+        choice = answer.choices[0]
+        raw = choice.message.content
+        if raw is None:  # a refusal or a tool call: an answer without words, which says nothing
+            return self._made(question, began, refused=str(getattr(choice.message, "refusal", None) or "no text"))
+        usage = answer.usage
+        exact = usage is not None and usage.prompt_tokens is not None and usage.completion_tokens is not None
+        counts = (
+            (usage.prompt_tokens, usage.completion_tokens)
+            if exact
+            else (estimated_tokens(list(question.messages)), estimated_tokens([{"content": raw}]))
+        )
+        return self._made(
+            question, began, raw=raw, finish=str(choice.finish_reason), counts=counts, exact=exact,
+            served=str(answer.model or self._teacher.model),
+        )  # fmt: skip
+
+    def _made(
+        self, question: Question, began: float, *, raw: str = "", finish: str = "", counts: tuple[int, int] = (0, 0),
+        exact: bool = True, served: str = "", refused: str = "",
+    ) -> Entry:  # fmt: skip
+        now = self._clock.now()
+        return Entry(
+            key=question.key, sample=question.sample, teacher=self._teacher.name, model=self._teacher.model,
+            served_model=served, prompt=question.prompt.name, prompt_version=question.prompt.version,
+            parameters=dict(self._teacher.parameters), repeat=question.repeat, raw=raw, finish=finish,
+            prompt_tokens=counts[0], completion_tokens=counts[1], tokens_exact=exact,
+            dollars=self._dollars(*counts), seconds=round(now - began, 3), time=now, refused=refused,
+        )  # fmt: skip
+
+    def _dollars(self, prompt_tokens: int, completion_tokens: int) -> float | None:
+        price = self._teacher.price
+        return None if price is None else price.of(prompt_tokens, completion_tokens)
+
+    def _figures(self) -> str:
+        spent = f"  ${self._budget.dollars:.4f}" if self._teacher.price else ""
+        return f"{self._teacher.name}  {self._budget.tokens:,} tokens{spent}  {self._tally.retries} retries"
+
+
+class _Again(Exception):
+    """Worth another try, at the earliest after `retry_after_s` if the endpoint said so."""
+
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+def _client(teacher: Teacher) -> "AsyncOpenAI":
+    try:
+        from openai import AsyncOpenAI
+    except ImportError as error:
+        raise ConfigError("teachers are asked through the openai package: pip install 'graduand[training]'") from error
+    # Its own retries are off: ours are counted, honour Retry-After for all workers, and end with the run.
+    return AsyncOpenAI(base_url=teacher.base_url, api_key=teacher.secret(), max_retries=0, timeout=TIMEOUT_S)

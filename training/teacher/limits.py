@@ -1,0 +1,93 @@
+"""How much a teacher may be asked, and how long to wait when it says no. Pure: clocks and randomness come in as values.
+
+Invariant: a request is only sent while what was spent, what is on its way at its worst, and itself fit into the budget.
+"""
+
+import email.utils
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 60.0
+# An endpoint that asks for more patience than this is better asked again tomorrow.
+LONGEST_RETRY_AFTER_S = 600.0
+BYTES_A_TOKEN = 3.0  # on the safe side: English has about four
+TOKENS_A_MESSAGE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Dollars for a million tokens."""
+
+    input: float
+    output: float
+
+    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """What a request costs.
+
+        >>> Price(2.5, 10.0).of(1_000_000, 100_000)
+        3.5
+        """
+        return (prompt_tokens * self.input + completion_tokens * self.output) / 1e6
+
+
+@dataclass(slots=True)
+class Budget:
+    """Dollars and tokens that may be spent; None: no limit."""
+
+    most_dollars: float | None = None
+    most_tokens: int | None = None
+    dollars: float = 0.0
+    tokens: int = 0
+    _reserved: dict[str, tuple[float, int]] = field(default_factory=dict)
+
+    def reserve(self, key: str, dollars: float, tokens: int) -> bool:
+        """Set the worst case of one request aside; False if it does not fit."""
+        due_dollars = self.dollars + dollars + sum(each for each, _ in self._reserved.values())
+        due_tokens = self.tokens + tokens + sum(each for _, each in self._reserved.values())
+        if self.most_dollars is not None and due_dollars > self.most_dollars:
+            return False
+        if self.most_tokens is not None and due_tokens > self.most_tokens:
+            return False
+        self._reserved[key] = (dollars, tokens)
+        return True
+
+    def settle(self, key: str, dollars: float, tokens: int) -> None:
+        """What the request really took, in place of what was set aside; nothing if it failed."""
+        self._reserved.pop(key, None)
+        self.dollars += dollars
+        self.tokens += tokens
+
+
+def estimated_tokens(messages: "list[dict[str, str]]") -> int:
+    """About how many tokens a prompt has, rather too many than too few."""
+    return sum(int(len(message["content"].encode()) / BYTES_A_TOKEN) + TOKENS_A_MESSAGE for message in messages)
+
+
+def wait_s(attempt: int, retry_after_s: float | None, spread: float) -> float:
+    """Seconds before another try after `attempt` (from 0) failed; `spread` in [0, 1) keeps clients from marching in step.
+
+    >>> wait_s(0, None, 0.0), wait_s(3, None, 0.5), wait_s(0, 7.0, 0.25)
+    (0.5, 6.0, 7.25)
+    """
+    own: float = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt) * (1 + spread) / 2
+    return own if retry_after_s is None else max(own, retry_after_s) + spread
+
+
+def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
+    """The header Retry-After as seconds from `now` (RFC 9110: a number or a date), or OpenAI's retry-after-ms.
+
+    >>> retry_after_s({"retry-after": "20"}, 0.0), retry_after_s({"retry-after-ms": "1500"}, 0.0)
+    (20.0, 1.5)
+    >>> retry_after_s({"retry-after": "Thu, 01 Jan 1970 00:01:00 GMT"}, 0.0), retry_after_s({}, 0.0)
+    (60.0, None)
+    """
+    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        try:
+            return max(0.0, float(headers[name]) / scale)
+        except (KeyError, ValueError):
+            continue
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(headers["retry-after"]).timestamp() - now)
+    except (KeyError, ValueError, TypeError):
+        return None
