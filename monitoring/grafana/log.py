@@ -25,8 +25,8 @@ RECORDS = (
           "ops", span=8),
 )  # fmt: skip
 BESIDE = (
-    Panel("State store", "1 while it can be reached.", (Query("min(graduand_state_up)", "reached"),), "short", most=1,
-          span=8, runbooks=("GraduandStateStoreAway",)),
+    Panel("State store", "Workers that can reach it.", (Query("sum(graduand_state_up)", "workers"),), "short", span=8,
+          runbooks=("GraduandStateStoreAway",)),
     Panel("Last read of the state store", "How old what processes know of it is, at most.",
           (Query("max(graduand_state_age_seconds)", "age"),), "s", span=8, limits=(10, 60),
           runbooks=("GraduandStateStoreAway",)),
