@@ -5,7 +5,7 @@ HOT := $(wildcard gateway/dataplane/*.py monitoring/gates/*.py) gateway/record.p
 ARGS ?=
 JIGSAW ?= jigsaw
 
-.PHONY: setup demo test check bench e2e kills replicas soak pure baselines
+.PHONY: setup demo observe prometheus test check bench e2e kills replicas soak pure baselines
 
 setup: $(VENV)/installed $(VENV)/compiled
 
@@ -32,11 +32,19 @@ pure:
 demo: setup
 	$(PYTHON) -m examples.demo $(ARGS)
 
-test: setup
+# Traffic, a rollout and a real Prometheus beside them, until Ctrl-C or for ARGS='--for 120' seconds.
+observe: setup prometheus
+	$(PYTHON) -m examples.observe $(ARGS)
+
+# Debian's, unpacked into .venv: nothing is installed on the machine. Says why where it cannot be had.
+prometheus:
+	@sh monitoring/prometheus/fetch.sh $(VENV)/prometheus
+
+test: setup prometheus
 	$(PYTHON) -m pytest $(ARGS)
 
 # Minutes long: real clients through the real gateway to the real engine. lorax-client pins old packages: its own place.
-e2e: setup .venv-lorax/installed
+e2e: setup prometheus .venv-lorax/installed
 	$(PYTHON) -m pytest -m slow tests $(ARGS)
 
 .venv-lorax/installed:

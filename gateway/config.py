@@ -21,8 +21,10 @@ from gateway.errors import AdapterError, ConfigError, GraduandError, did_you_mea
 from gateway.logs import places
 from gateway.logs.policy import DEFAULT, RecordPolicy, RecordSection, policy_of
 from gateway.monitor.settings import MonitorsSection
-from gateway.routes import Budget, Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Unit, Upstream
+from gateway.routes import Budget, Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Tracing, Unit, Upstream
+from gateway.telemetry.sections import Dollars, PriceSection, TracingSection
 from monitoring.gates import written as gates
+from monitoring.prices import price_of
 from rollout import tasks
 
 UPSTREAM_KINDS = ("openai", "vllm", "lorax")
@@ -56,6 +58,7 @@ class UpstreamSection(_Section):
     base_urls: Annotated[list[str], Field(min_length=1)]
     api_key: Secret | None = None
     ca_file: Path | None = None
+    gpu_hour: Dollars | None = None  # dollars an hour for each of base_urls
 
 
 class TeacherSection(_Section):
@@ -124,6 +127,8 @@ class ConfigFile(_Section):
     record: RecordSection = RecordSection()
     client_keys: Secret | None = None
     client_limits: LimitsSection = LimitsSection()
+    prices: dict[str, PriceSection] = Field(default_factory=dict)
+    tracing: TracingSection | None = None
     upstreams: Annotated[dict[str, UpstreamSection], Field(min_length=1)]
     routes: Annotated[dict[str, RouteSection], Field(min_length=1)]
 
@@ -227,13 +232,32 @@ class _Builder:
             limits=Limits(file.client_limits.requests_per_minute, file.client_limits.tokens_per_minute),
             upstreams=upstreams,
             routes=routes,
+            prices={model: section.price() for model, section in file.prices.items()},
+            tracing=self._tracing(file.tracing),
         )
+        self._priced_twice(settings)
         if settings.limits != Limits() and client_keys is None:
             self.problems.append("client_limits: there are no client_keys to limit; add client_keys")
         if self.problems:
             lines = "\n".join(f"  - {line}" for line in self.problems)
             raise ConfigError(f"{self.where} is not a valid configuration:\n{lines}")
         return settings
+
+    def _tracing(self, section: TracingSection | None) -> Tracing | None:
+        if section is None:
+            return None
+        self.problems += section.problems()
+        return section.tracing()
+
+    def _priced_twice(self, settings: Settings) -> None:
+        for route in settings.routes.values():
+            pairs = [(route.teacher.upstream, route.teacher.model)]
+            pairs += [(route.student.upstream, route.student.adapter)] if route.student is not None else []
+            for name, model in pairs:
+                upstream = settings.upstreams.get(name)
+                if upstream is not None and upstream.gpu_hour is not None and price_of(settings.prices, model):
+                    text = f"is priced by tokens (prices), and its upstream {name} by the hour (gpu_hour); keep one"
+                    self.problems.append(f"routes.{route.name}: {model} {text}")
 
     def _address(self, text: str, at: str) -> tuple[str, int]:
         host, _, port = text.rpartition(":")
@@ -311,6 +335,7 @@ class _Builder:
             replicas=tuple(self._replica(url, f"{at}.base_urls") for url in section.base_urls),
             api_key=self._secret(section.api_key, f"{at}.api_key"),
             ca_file=None if section.ca_file is None else str(section.ca_file),
+            gpu_hour=section.gpu_hour,
         )
 
     def _replica(self, url: str, at: str) -> Replica:

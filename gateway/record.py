@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from gateway.dataplane.trace import Trace
 from gateway.routing import Decision
 from rollout.assignment import BUCKETS, bucket
 
@@ -64,10 +65,12 @@ def record(
     request: dict[str, Any], response_json: str | None, stream: bool, completed: bool, client_disconnected: bool,
     bytes_released: int, timings: dict[str, float | None], usage: dict[str, Any], attempts: list[dict[str, Any]],
     error: str | None, client: int, verdicts: list[dict[str, Any]], record_bp: int = BUCKETS,
+    cost: float | None = None, trace: Trace | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Assemble one record; times in `timings` are milliseconds. Of `record_bp` of the requests the payloads are kept.
+    """Assemble one record; times in `timings` are milliseconds, `cost` is dollars (None: unknown).
 
-    A copy's payloads are kept if its request's are, and all of them while a rollout runs: they are its evidence.
+    Of `record_bp` of the requests the payloads are kept. A copy's payloads are kept if its request's are, and all of them
+    while a rollout runs: they are its evidence.
     """
     if decision.rollout:
         record_bp = BUCKETS
@@ -105,7 +108,7 @@ def record(
         "bytes_released_before_verdict": bytes_released,
         "timings": timings,
         "usage": usage,
-        "cost": None,
+        "cost": cost,
         "drift": None,
         "redaction": None,
         "attempts": attempts,
@@ -113,4 +116,8 @@ def record(
         "verdicts": verdicts,
         "client": client,
         "sampling_prob": record_bp / BUCKETS,
+        "trace_id": None if trace is None else trace.trace_id,
+        "span_id": None if trace is None else trace.span_id or None,
+        "parent_span_id": None if trace is None else trace.parent_id,
+        "trace_sampled": trace is not None and trace.sampled,
     }

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gateway.logs.policy import DEFAULT, RecordPolicy, policy_from_json
+from monitoring.prices import Price
 
 MODES = ("teacher", "shadow", "canary", "hybrid", "student")
 
@@ -29,13 +30,17 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A set of replicas that serve the same models. `api_key` never leaves the process but towards them."""
+    """A set of replicas that serve the same models. `api_key` never leaves the process but towards them.
+
+    `gpu_hour` is what one replica costs an hour, in dollars.
+    """
 
     name: str
     kind: str
     replicas: tuple[Replica, ...]
     api_key: str | None = field(default=None, repr=False)
     ca_file: str | None = None
+    gpu_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,14 @@ class Limits:
 
     requests_per_minute: int = 0
     tokens_per_minute: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tracing:
+    """Where spans go (the whole URL), and which share of traces."""
+
+    url: str
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +176,8 @@ class Settings:
     routes: dict[str, Route]
     client_keys: tuple[str, ...] | None = field(default=None, repr=False)
     limits: Limits = Limits()
+    prices: dict[str, Price] = field(default_factory=dict)
+    tracing: Tracing | None = None
     state_password: str | None = field(default=None, repr=False)
     record: RecordPolicy = DEFAULT
 
@@ -192,6 +207,8 @@ def settings_from_json(data: dict[str, Any]) -> Settings:
             "routes": {name: _route(one) for name, one in data["routes"].items()},
             "client_keys": None if keys is None else tuple(keys),
             "limits": Limits(**data["limits"]),
+            "prices": {model: Price(**price) for model, price in data["prices"].items()},
+            "tracing": None if data["tracing"] is None else Tracing(**data["tracing"]),
             "record": policy_from_json(data["record"]),
         }
     )

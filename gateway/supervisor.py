@@ -33,7 +33,7 @@ STEADY_AFTER_S = 30.0
 GRACE_S = 5.0
 SHIP_WITHIN_S = 15.0
 # What a reload cannot change.
-FIXED = ("listen", "admin", "workers", "state", "state_password", "logs", "record")
+FIXED = ("listen", "admin", "workers", "state", "state_password", "logs", "record", "tracing")
 
 logger = logging.getLogger("graduand")
 
@@ -81,6 +81,8 @@ class Supervisor:
         self._children += [self._beside("gateway.control.process", "controller")]
         self._children += [self._beside("gateway.monitor.process", "monitor")]
         self._children += [self._beside("gateway.logs.process", "shipper")]
+        if self._settings.tracing is not None:
+            self._children += [self._beside("gateway.telemetry.tracer", "tracer")]
         self._children += [
             self._child("gateway.worker", f"worker {number}", listener, number=number)
             for number, listener in enumerate(listeners)
@@ -105,7 +107,8 @@ class Supervisor:
 
     def _beside(self, module: str, name: str) -> Child:
         """A process that listens to nothing."""
-        return Child(name, [sys.executable, "-m", module, json.dumps({"run_folder": str(self._run_folder)})], ())
+        arguments = {"run_folder": str(self._run_folder), "began": time.time()}
+        return Child(name, [sys.executable, "-m", module, json.dumps(arguments)], ())
 
     def _keep_alive(self) -> None:
         now = time.monotonic()
@@ -170,14 +173,17 @@ class Supervisor:
         # What connects from now on is refused at once instead of waiting for a worker that will not come.
         for listener in self._sockets[1:]:
             listener.close()
-        # The admin plane goes last, so that metrics can be read while workers drain; the shipper ships what they wrote.
-        admin, *others = self._children
-        shipper = next(child for child in others if child.name == "shipper")
-        others.remove(shipper)
+        # The admin plane goes last, so that metrics can be read while workers drain; the tracer sees what they wrote, and
+        # the shipper ships it.
+        late = {
+            name: [child for child in self._children if child.name == name] for name in ("tracer", "shipper", "admin")
+        }
+        others = [child for child in self._children if child.name not in late]
         longest_s = max(route.timeouts.total_s for route in self._settings.routes.values())
         _terminate(others, longest_s + GRACE_S)
-        _terminate([shipper], SHIP_WITHIN_S)
-        _terminate([admin], GRACE_S)
+        _terminate(late["tracer"], GRACE_S)
+        _terminate(late["shipper"], SHIP_WITHIN_S)
+        _terminate(late["admin"], GRACE_S)
         self._sockets[0].close()
         for file in self._run_folder.iterdir():
             file.unlink()

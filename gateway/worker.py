@@ -58,12 +58,14 @@ class Worker:
         self._metrics = Metrics(SeriesFile(run_folder / f"worker-{number}.series"))
         self._plane = Plane(
             self._watcher.first(),
-            Fleet(settings.upstreams, self._loop),
+            Fleet(settings.upstreams, self._loop, settings.workers),
             ClientKeys(settings.client_keys),
             self._limits(settings),
             self._metrics,
             self._log,
             Budgets(budgets_folder(settings)),
+            settings.prices,
+            settings.tracing,
         )
         self._stopping = asyncio.Event()
         self._longest_s = _longest(settings)
@@ -188,7 +190,7 @@ class Worker:
 
     def _reconfigure(self, settings: Settings) -> None:
         plane = self._plane
-        plane.configure(settings.upstreams, ClientKeys(settings.client_keys), self._limits(settings))
+        plane.configure(settings.upstreams, ClientKeys(settings.client_keys), self._limits(settings), settings.prices)
         for connection in self._connections:
             connection.authorized = None
         self._longest_s = _longest(settings)

@@ -17,7 +17,7 @@ COPY deploy/docker/constraints.txt /constraints.txt
 ENV GRADUAND_COMPILED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/graduand \
     && python -m pip wheel --no-deps --wheel-dir /wheels . \
-    && /opt/graduand/bin/python -m pip install --constraint /constraints.txt /wheels/*.whl
+    && /opt/graduand/bin/python -m pip install --constraint /constraints.txt "$(echo /wheels/*.whl)[otel]"
 
 FROM python:3.11.14-slim-bookworm
 COPY --from=build /opt/graduand /opt/graduand

@@ -137,7 +137,8 @@ class Desk:
             for number, at in self._open(store, row)[:room] if room > 0 else ():
                 messages = case_from_dict(store.judging_case(number)).question(at, task.rubric)
                 self._out[number, at] = row.id
-                self._asker.offer(Question((number, at), upstream, task.judge.model, messages))
+                asked = Question((number, at), upstream, task.judge.model, messages, row.state.spec.route)
+                self._asker.offer(asked)
 
     def _open(self, store: Rollouts, row: Row) -> list[Key]:
         """Questions to ask, oldest first; but those that failed go last, or one that nobody can answer would look like a

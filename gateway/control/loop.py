@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from gateway.control import facts, incumbents, moves, precheck, thresholds, verdicts
-from gateway.control.asking import Asker
+from gateway.control.asking import Asker, Question
 from gateway.control.course import point
 from gateway.control.documents import documents_in
 from gateway.control.gather import Gatherer
@@ -19,9 +19,10 @@ from gateway.control.rollouts import LEASE_S, LeaseLost, open_rollouts
 from gateway.control.rows import Row
 from gateway.control.tail import PAIR_WITHIN_S, Batch, Line
 from gateway.logs import places
-from gateway.routes import Settings
+from gateway.routes import Route, Settings
 from monitoring import metrics as m
 from monitoring.metrics import Metrics
+from monitoring.prices import price_of
 from rollout.evidence import Evidence
 from rollout.machine import decide
 from rollout.state import Phase
@@ -44,7 +45,7 @@ class Controller:
     ) -> None:
         self.settings = settings
         self._metrics = metrics
-        self._asker = Asker()
+        self._asker = Asker(spent=self._spend)
         self._desk = Desk(self._asker, self._count)
         self._store = open_rollouts(settings)
         self._documents = documents_in(self._store.state)
@@ -92,6 +93,14 @@ class Controller:
         self._desk.ask(self._store, live, self.settings.upstreams)
         return moved or batch.more or more
 
+    def standing(self) -> tuple[Mapping[str, Route], list[Row]] | None:
+        """The routes as they are served and each one's newest rollout; None while another controller leads."""
+        holder, _, until = self._store.lease()
+        if holder != self._holder and not self._store.lease_over(until, self._clock()):
+            return None
+        routes = self._store.state.table(self.settings.routes).routes
+        return routes, [row for name in routes for row in self._store.rows(route=name, limit=1)]
+
     def _lead(self, now: float, *, renew: bool) -> None:
         holder, token, until = self._store.lease()
         if renew or holder != self._holder or now >= until:
@@ -121,6 +130,13 @@ class Controller:
     def _count(self, route: str, outcome: str) -> None:
         if self._metrics is not None:
             self._metrics.add(m.JUDGED, (route, outcome))
+
+    def _spend(self, question: Question, prompt_tokens: int, completion_tokens: int) -> None:
+        """A judge is there because there is a student: what it costs is taken from what the student saves."""
+        price = price_of(self.settings.prices, question.model)
+        if self._metrics is not None and price is not None:
+            dollars = price.dollars(prompt_tokens, completion_tokens)
+            self._metrics.add(m.COST, (question.route, "judge", "", "judge"), dollars)
 
     def _gather(self, batch: Batch, rows: Mapping[str, Row], now: float) -> None:
         store, stored = self._store, self._store.offsets()

@@ -1,5 +1,7 @@
 """The controller's process: `python -m gateway.control.process`, started and configured by the supervisor.
 
+The one argument is JSON: run_folder, where its gauges go.
+
 Reads settings from standard input as a worker does; its end means that the supervisor has died. When this process dies
 the data plane serves on, unchanged, and the next controller goes on where the store says.
 """
@@ -12,6 +14,7 @@ import signal
 import sqlite3
 import sys
 import threading
+import time
 import uuid
 from pathlib import Path
 
@@ -19,17 +22,19 @@ from gateway.control.loop import Controller
 from gateway.control.notify import Notifier
 from gateway.errors import GraduandError
 from gateway.routes import settings_from_json
+from gateway.telemetry import rollouts
 from monitoring.metrics import Metrics
 from monitoring.series import SeriesFile
 
 LOOK_EVERY_S = 0.1
+EXPORT_EVERY_S = 1.0
 AFTER_TROUBLE_S = 1.0
 
 logger = logging.getLogger("graduand")
 
 
 def main() -> None:
-    """Entry point; the one argument is JSON: run_folder, where its metrics are summed from."""
+    """Entry point."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s controller: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell of every question to a judge
     stopping = threading.Event()
@@ -48,18 +53,22 @@ def main() -> None:
 
     threading.Thread(target=follow, name="settings", daemon=True).start()
     try:
-        _run(controller, stopping)
+        _run(controller, metrics, stopping)
     finally:
         notifier.stop()
         with contextlib.suppress(GraduandError, sqlite3.Error):  # the lease ends by itself
             controller.close()
 
 
-def _run(controller: Controller, stopping: threading.Event) -> None:
-    wait_s, trouble = 0.0, ""
+def _run(controller: Controller, metrics: Metrics, stopping: threading.Event) -> None:
+    wait_s, export_at, trouble = 0.0, 0.0, ""
     while not stopping.wait(wait_s):
         try:
             wait_s, trouble = 0.0 if controller.look() else LOOK_EVERY_S, ""
+            if time.monotonic() >= export_at:
+                export_at = time.monotonic() + EXPORT_EVERY_S
+                standing = controller.standing()
+                rollouts.export(metrics, () if standing is None else rollouts.read(*standing, time.time()))
         except (GraduandError, sqlite3.Error, OSError) as error:
             # Nothing was changed: the transaction was undone. The route stays as it is, and nothing moves.
             if str(error) != trouble:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gateway import record
-from gateway.dataplane import answers, failures, gating, hybrid, lorax, wire
+from gateway.dataplane import answers, failures, gating, hybrid, lorax, trace, wire
 from gateway.dataplane.asking import ClientGone, Question
 from gateway.dataplane.client import Call
 from gateway.dataplane.failures import Failure, UpstreamFailed
@@ -31,7 +31,7 @@ from rollout.hybrid.scorer import Scorer
 if TYPE_CHECKING:
     from gateway.dataplane.plane import Plane
 
-FORWARDED_HEADERS = (b"openai-beta", b"traceparent", b"tracestate")
+FORWARDED_HEADERS = (b"openai-beta", b"tracestate")
 # Bodies of requests without a right to be served are not kept: nobody may fill the disk for free.
 UNLOGGED = (401, 429)
 NOBODY = Decision(TEACHER, "unrouted", 1.0, 0, False, False)
@@ -45,6 +45,7 @@ class Exchange:
         "_arm",
         "_began",
         "_call",
+        "_charged",
         "_client",
         "_connection",
         "_data",
@@ -67,6 +68,7 @@ class Exchange:
         "_status",
         "_stream",
         "_targets",
+        "_trace",
         "_unchecked",
         "_usage",
         "_verdicts",
@@ -104,6 +106,8 @@ class Exchange:
         self._call: Call | None = None
         self._scorer: Scorer | None = None
         self._deferred = False
+        self._trace: trace.Trace | None = None
+        self._charged = 0  # of what was asked, how much has its cost in a record of its own
         self.asked: list[Question] = []
         self._fiber: Fiber | None = None
 
@@ -141,6 +145,8 @@ class Exchange:
 
     async def _serve(self) -> None:
         plane, request = self._plane, self._request
+        context, tracing = request.headers.get(b"traceparent"), plane.tracing
+        self._trace = trace.read(context) if tracing is None else trace.begin(context, tracing.share)
         self._client = plane.admit(self._connection, request)
         data = self._data = wire.parse(request.body, self._endpoint)
         targets = self._targets = plane.routes.get(data["model"])
@@ -183,9 +189,12 @@ class Exchange:
         try:
             await asker.ask(self._question(targets, student), self._taker)
             if self._deferred:
+                self._set_aside(self.asked[-1], "deferred", DEFERRED)
                 self._reason, self._arm = DEFERRED, TEACHER
                 await asker.ask(self._question(targets, targets.teacher), self._taker)
             elif self._held_back is not None:
+                if not self._released:
+                    self._set_aside(self.asked[-1], "gated", self._held_back.cause)
                 raise UpstreamFailed(self._held_back)
         except UpstreamFailed as error:
             failure = error.failure
@@ -200,9 +209,10 @@ class Exchange:
     def _question(self, targets: RouteTargets, target: Target) -> Question:
         route, request = targets.route, self._request
         question = self._plane.question(
-            route, target, self._endpoint, request.body, self._data, headers=_forwarded(request, self._id),
+            route, target, self._endpoint, request.body, self._data,
+            headers=_forwarded(request, self._id, traced=self._plane.tracing is not None),
             stop_at=self._began + route.timeouts.total_s, retries=route.retries,
-            logprobs=self._scorer is not None and target.arm == STUDENT,
+            logprobs=self._scorer is not None and target.arm == STUDENT, trace=self._span,
         )  # fmt: skip
         self.asked.append(question)
         return question
@@ -221,7 +231,7 @@ class Exchange:
         model = data.get("model")
         self._served_model = model if type(model) is str else None
         if self._scorer is not None and question.target.arm == STUDENT:
-            if self._defers(question, data):
+            if self._defers(data):
                 return
             released = answers.without_logprobs(released, hybrid.wanted(self._data, self._endpoint))
         acting = question.target.arm == STUDENT
@@ -281,7 +291,7 @@ class Exchange:
                 end = lorax.last_event(assembly, self._data)
         finally:
             self._take_over(reader)
-        if judged and self._defers(question, assembly.answer()):
+        if judged and self._defers(assembly.answer()):
             return
         if acting and await self._holds_back(question, assembly.answer(), watcher):
             return
@@ -322,8 +332,6 @@ class Exchange:
         if verdict is None:
             return False
         self._held_back = gating.failure(verdict, self._route_name)
-        if not self._released:
-            self._set_aside(question, "gated", gating.GATE + verdict.name)
         return True
 
     async def _judge(
@@ -341,17 +349,16 @@ class Exchange:
         adapter = target.model if target.arm == STUDENT else ""
         self._plane.meters.judged(verdicts, self._route_name, target.arm, adapter)
 
-    def _defers(self, question: Question, answer: dict[str, Any]) -> bool:
+    def _defers(self, answer: dict[str, Any]) -> bool:
         """Whether the teacher is to answer instead, because the student is not confident enough; nothing is released."""
         scorer = self._scorer
         self._deferred = scorer is None or not scorer.confident(answer, self._plane.wall())
-        if self._deferred:
-            self._set_aside(question, "deferred", DEFERRED)
         return self._deferred
 
     def _set_aside(self, question: Question, role: str, reason: str) -> None:
         """Give an answer that the client will not see a record of its own, and forget it."""
         self._plane.log.append(self._unseen_record(question, role, reason))
+        self._charged = len(self.asked)
         self._answer = self._served_model = self._first_at = self._unchecked = None
         self._usage, self._pieces = None, 0
         self._verdicts = []
@@ -417,6 +424,11 @@ class Exchange:
         return self._targets.route.name if self._targets is not None else "unknown"
 
     @property
+    def _span(self) -> trace.Trace | None:
+        """The trace if spans are made of it; else a client's context is only passed on and logged."""
+        return self._trace if self._plane.tracing is not None else None
+
+    @property
     def _adapter(self) -> str | None:
         return self.asked[-1].target.model if self._arm == STUDENT and self.asked else None
 
@@ -441,13 +453,23 @@ class Exchange:
             now - began, None if first_at is None else first_at - began, None if sent_at is None else sent_at - began
         )
         usage = record.usage_of(self._usage, self._pieces, len(self._request.body), completed=self._whole)
-        if self._whole or self._pieces:
+        answered = self._whole or self._pieces > 0
+        if answered:
             meter.used(usage["prompt_tokens"], usage["completion_tokens"])
             plane.spend(self._client, usage["prompt_tokens"] + usage["completion_tokens"])
+            if self._stream and first_at is not None and usage["completion_tokens"] > 1:
+                meter.paced((now - first_at) / (usage["completion_tokens"] - 1))
+        if self._error is not None and targets is not None:
+            plane.metrics.add(m.ERRORS, (self._route_name, self._arm, self._error))
+        cost = plane.costs.charge(
+            self._route_name, self.asked[self._charged :], usage, self._usage, "served", answered=answered
+        )
+        if targets is not None and self._whole and self._arm == STUDENT:
+            plane.costs.avoided(targets, usage)
         if self._reason.startswith("fallback:"):
             plane.metrics.add(m.FALLBACKS, (self._route_name, self._reason[9:]))
         timings = {"overhead_ms": _ms(sent_at, began), "ttft_ms": _ms(first_at, began), "total_ms": _ms(now, began)}
-        plane.log.append(self._record(usage, timings))
+        plane.log.append(self._record(usage, timings, cost))
         decision = self._decision
         # After a fallback the other arm has been asked already, and failed. What an incumbent deferred is the teacher's,
         # and the new student is to be compared there too.
@@ -456,10 +478,10 @@ class Exchange:
             body, data = self._request.body, self._data
             for target in targets.copied_to(decision, self._arm):
                 plane.shadower.offer(
-                    Copy(targets, target, self._endpoint, body, data, self._id, decision, self._client)
+                    Copy(targets, target, self._endpoint, body, data, self._id, decision, self._client, self._span)
                 )
 
-    def _record(self, usage: dict[str, Any], timings: dict[str, float | None]) -> dict[str, Any]:
+    def _record(self, usage: dict[str, Any], timings: dict[str, float | None], cost: float | None) -> dict[str, Any]:
         targets = self._targets
         return record.record(
             id=self._id, parent_id=None, role="served", route=self._route_name, endpoint=self._endpoint.path,
@@ -470,13 +492,15 @@ class Exchange:
             client_disconnected=self._gone,
             bytes_released=self._released if self._unchecked is None else self._unchecked, timings=timings, usage=usage,
             attempts=[one for question in self.asked for one in question.attempts], error=self._error,
-            client=self._client, verdicts=judging.logged(self._verdicts),
+            client=self._client, cost=cost, trace=self._trace, verdicts=judging.logged(self._verdicts),
             record_bp=10_000 if targets is None else targets.route.record_bp,
         )  # fmt: skip
 
     def _unseen_record(self, question: Question, role: str, reason: str) -> dict[str, Any]:
         """The student's answer that was not confident or not good enough: paid for, and never seen by the client."""
         targets, now = self._targets, self._plane.clock()
+        usage = record.usage_of(self._usage, self._pieces, len(self._request.body), completed=True)
+        cost = self._plane.costs.charge(self._route_name, [question], usage, self._usage, role, answered=True)
         return record.record(
             id=record.new_id(), parent_id=self._id, role=role, route=self._route_name,
             endpoint=self._endpoint.path, decision=self._decision, arm=STUDENT, reason=reason,
@@ -485,9 +509,8 @@ class Exchange:
             response_json=self._answer, stream=self._stream, completed=True, client_disconnected=False,
             bytes_released=0,
             timings={"overhead_ms": None, "ttft_ms": None, "total_ms": _ms(now, self._began)},
-            usage=record.usage_of(self._usage, self._pieces, len(self._request.body), completed=True),
-            attempts=list(question.attempts), error=None, client=self._client,
-            verdicts=judging.logged(self._verdicts),
+            usage=usage, attempts=list(question.attempts), error=None, client=self._client, cost=cost,
+            trace=None if self._span is None else self._span.child(), verdicts=judging.logged(self._verdicts),
             record_bp=10_000 if targets is None else targets.route.record_bp,
         )  # fmt: skip
 
@@ -514,8 +537,11 @@ def _unknown_model(model: str, routes: Mapping[str, object]) -> RequestError:
     return RequestError(404, f"there is no model {shown!r} here.{hint}", param="model", code="model_not_found")
 
 
-def _forwarded(request: Request, request_id: str) -> bytes:
+def _forwarded(request: Request, request_id: str, *, traced: bool) -> bytes:
     lines = b"x-request-id: %b\r\n" % request_id.encode()
+    context = None if traced else request.headers.get(b"traceparent")
+    if context is not None:  # where spans are made, each attempt has a context of its own
+        lines += b"traceparent: %b\r\n" % context
     for name in FORWARDED_HEADERS:
         value = request.headers.get(name)
         if value is not None:

@@ -10,19 +10,23 @@ from monitoring.metrics import Metrics
 _LAST_DURATION = len(m.DURATION.buckets) + 1
 _LAST_FIRST_TOKEN = len(m.FIRST_TOKEN.buckets) + 1
 _LAST_OVERHEAD = len(m.OVERHEAD.buckets) + 1
+_LAST_PER_TOKEN = len(m.PER_TOKEN.buckets) + 1
 _LAST_GATE = len(m.GATE_SECONDS.buckets) + 1
+# Counted from the beginning, as zero: Prometheus sees no increase in a series that begins with its first count.
+USUAL = ("ok", "error")
 
 
 class Meter:
     """Counts requests that ended alike."""
 
-    __slots__ = ("_duration", "_first_token", "_input", "_output", "_overhead", "_requests", "_values")
+    __slots__ = ("_duration", "_first_token", "_input", "_output", "_overhead", "_per_token", "_requests", "_values")
 
     def __init__(self, metrics: Metrics, route: str, arm: str, adapter: str, outcome: str) -> None:
         self._values = metrics.values
         self._requests = metrics.cell(m.REQUESTS, (route, arm, outcome))
         self._duration = metrics.cell(m.DURATION, (route, arm))
         self._first_token = metrics.cell(m.FIRST_TOKEN, (route, arm))
+        self._per_token = metrics.cell(m.PER_TOKEN, (route, arm))
         self._overhead = metrics.cell(m.OVERHEAD, (route,))
         self._input = metrics.cell(m.INPUT_TOKENS, (route, arm, adapter))
         self._output = metrics.cell(m.OUTPUT_TOKENS, (route, arm, adapter))
@@ -42,6 +46,12 @@ class Meter:
             at = self._overhead
             values[at + bisect_left(m.OVERHEAD_BUCKETS_S, overhead_s)] += 1
             values[at + _LAST_OVERHEAD] += overhead_s
+
+    def paced(self, per_token_s: float) -> None:
+        """Count the time between two tokens of one streamed answer."""
+        values, at = self._values, self._per_token
+        values[at + bisect_left(m.PER_TOKEN_BUCKETS_S, per_token_s)] += 1
+        values[at + _LAST_PER_TOKEN] += per_token_s
 
     def used(self, prompt_tokens: int, completion_tokens: int) -> None:
         """Count tokens."""
@@ -80,6 +90,13 @@ class Meters:
         self._metrics = metrics
         self._meters: dict[tuple[str, str, str, str], Meter] = {}
         self._gates: dict[tuple[str, str, str], dict[tuple[str, str, str], GateMeter]] = {}
+
+    def prepare(self, route: str, adapter: str) -> None:
+        """Begin to count a route's usual outcomes; without a student `adapter` is empty."""
+        for outcome in USUAL:
+            self.of(route, "teacher", "", outcome)
+            if adapter:
+                self.of(route, "student", adapter, outcome)
 
     def of(self, route: str, arm: str, adapter: str, outcome: str) -> Meter:
         """The meter for requests of a configured route that ended with `outcome`."""

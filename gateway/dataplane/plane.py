@@ -13,6 +13,7 @@ import orjson
 from gateway.dataplane import hybrid, lorax, wire
 from gateway.dataplane.asking import Asker, Question
 from gateway.dataplane.budget import Budgets
+from gateway.dataplane.costs import Costs
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.fleet import Fleet
 from gateway.dataplane.keys import ClientKeys, KeyLimits
@@ -20,12 +21,14 @@ from gateway.dataplane.meters import Meters
 from gateway.dataplane.server import JSON, ClientConnection, Request, retry_after
 from gateway.dataplane.shadow import Shadower
 from gateway.dataplane.targets import Target, resolve
+from gateway.dataplane.trace import Trace
 from gateway.errors import RequestError, did_you_mean
 from gateway.logs.segment import LogWriter
 from gateway.openai import error_body, model_list
-from gateway.routes import Route, RouteTable, Upstream
+from gateway.routes import Route, RouteTable, Tracing, Upstream
 from monitoring import metrics as m
 from monitoring.metrics import Metrics
+from monitoring.prices import Price
 
 logger = logging.getLogger("graduand")
 
@@ -42,9 +45,13 @@ class Plane:
         metrics: Metrics,
         log: LogWriter,
         budgets: Budgets,
+        prices: dict[str, Price] | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.table = table
-        self.routes = resolve(table, fleet)
+        self.prices = prices or {}
+        self.tracing = tracing
+        self.routes = resolve(table, fleet, self.prices)
         self.fleet = fleet
         self.loop: asyncio.AbstractEventLoop = fleet.loop
         # The loop's own time is the same clock, but in whole milliseconds and as of the loop's last turn.
@@ -55,6 +62,7 @@ class Plane:
         self.budgets = budgets
         self.metrics = metrics
         self.meters = Meters(metrics)
+        self.costs = Costs(metrics)
         self.log = log
         self.asker = Asker(fleet, metrics, self.clock, time.time)
         self.shadower = Shadower(self)
@@ -69,17 +77,26 @@ class Plane:
             b"/v1/models": self._models,
             b"/health": self._healthz,
         }
+        self._prepare()
 
     def serve_by(self, table: RouteTable) -> None:
         """Serve requests that begin from now on by `table`."""
         self.table = table
-        self.routes = resolve(table, self.fleet)
+        self.routes = resolve(table, self.fleet, self.prices)
+        self._prepare()
 
-    def configure(self, upstreams: dict[str, Upstream], keys: ClientKeys, limits: KeyLimits | None) -> None:
+    def _prepare(self) -> None:
+        for name, targets in self.routes.items():
+            self.meters.prepare(name, "" if targets.student is None else targets.student.model)
+
+    def configure(
+        self, upstreams: dict[str, Upstream], keys: ClientKeys, limits: KeyLimits | None, prices: dict[str, Price]
+    ) -> None:  # fmt: skip
         """Take a reloaded configuration over; the table that goes with it follows by `serve_by`."""
         # What the old table names stays until then: a request must find its upstream.
         self.fleet.replace({**self.fleet.configured, **upstreams})
-        self.routes = resolve(self.table, self.fleet)
+        self.prices = prices
+        self.routes = resolve(self.table, self.fleet, prices)
         self.keys = keys
         old, self.limits = self.limits, limits
         if old is not None:
@@ -130,7 +147,7 @@ class Plane:
 
     def question(
         self, route: Route, target: Target, endpoint: wire.Endpoint, body: bytes, data: dict[str, Any], *,
-        headers: bytes, stop_at: float, retries: int, logprobs: bool = False,
+        headers: bytes, stop_at: float, retries: int, logprobs: bool = False, trace: Trace | None = None,
     ) -> Question:  # fmt: skip
         """The question that puts a client's request to one arm of a route; `logprobs` asks for them too."""
         path, asked = wire.upstream_request(body, data, endpoint, target)
@@ -138,8 +155,9 @@ class Plane:
             asked = hybrid.asking(asked, data, endpoint)
         stream = data.get("stream") is True and endpoint.streams
         return Question(
-            target, path, headers, asked, stream=stream, times=route.timeouts, stop_at=stop_at, retries=retries
-        )
+            target, path, headers, asked, stream=stream, times=route.timeouts, stop_at=stop_at, retries=retries,
+            trace=trace,
+        )  # fmt: skip
 
     def crashed(self, error: BaseException) -> None:
         """An exception that nobody expected: it is a bug, and one request's only."""

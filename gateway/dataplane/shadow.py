@@ -20,6 +20,7 @@ from gateway.dataplane.client import Call
 from gateway.dataplane.failures import UpstreamFailed
 from gateway.dataplane.fiber import Fiber
 from gateway.dataplane.targets import RouteTargets, Target
+from gateway.dataplane.trace import Trace
 from gateway.dataplane.wire import Endpoint
 from gateway.routing import STUDENT, Decision
 from monitoring import metrics as m
@@ -46,6 +47,7 @@ class Copy:
     parent_id: str
     decision: Decision
     client: int
+    trace: Trace | None = None  # of the served request
 
     @property
     def slot(self) -> int:
@@ -108,6 +110,7 @@ class _Shadow:
         self._usage: Any = None
         self._pieces = 0
         self._served_model: str | None = None
+        self._trace = None if copy.trace is None else copy.trace.child()
         self._verdicts: list[Verdict] = []
 
     async def run(self) -> None:
@@ -118,6 +121,7 @@ class _Shadow:
             route, target, copy.endpoint, copy.body, copy.data, headers=b"", retries=0,
             stop_at=self._began + route.timeouts.total_s,
             logprobs=learning and target.arm == STUDENT and hybrid.possible(copy.endpoint, target, copy.data),
+            trace=self._trace,
         )  # fmt: skip
         error = None
         try:
@@ -167,6 +171,8 @@ class _Shadow:
         copy, began, route = self._copy, self._began, self._copy.targets.route
         arm = copy.target.arm
         role = "shadow" if arm == STUDENT else "audit"
+        answered = error is None or self._pieces > 0
+        cost = self._plane.costs.charge(route.name, [question], usage, self._usage, role, answered=answered)
         return record.record(
             id=record.new_id(), parent_id=copy.parent_id, role=role, route=route.name, endpoint=copy.endpoint.path,
             decision=copy.decision, arm=arm, reason=role, adapter=question.target.model if arm == STUDENT else None,
@@ -178,7 +184,7 @@ class _Shadow:
                 "ttft_ms": None if self._first_at is None else round((self._first_at - began) * 1000, 3),
                 "total_ms": round((self._plane.clock() - began) * 1000, 3),
             },
-            usage=usage, attempts=question.attempts, error=error, client=copy.client,
+            usage=usage, attempts=question.attempts, error=error, client=copy.client, cost=cost, trace=self._trace,
             verdicts=judging.logged(self._verdicts),
             record_bp=route.record_bp,
         )  # fmt: skip

@@ -32,13 +32,15 @@ LOG = pa.schema(
         "timings": _struct(queue_ms=REAL, overhead_ms=REAL, ttft_ms=REAL, total_ms=REAL),
         "usage": _struct(prompt_tokens=WHOLE, completion_tokens=WHOLE, kind=TEXT),
         "cost": REAL,
-        "attempts": pa.list_(_struct(upstream=TEXT, arm=TEXT, replica=TEXT, outcome=TEXT, ms=REAL)),
+        "attempts": pa.list_(_struct(upstream=TEXT, arm=TEXT, replica=TEXT, outcome=TEXT, ms=REAL, model=TEXT, span_id=TEXT,
+                                     ended_at=REAL)),
         "verdicts": pa.list_(
             _struct(name=TEXT, version=TEXT, score=REAL, label=TEXT, latency_ms=REAL, action=TEXT)
         ),
         "drift": _struct(novelty_p=REAL, e_value=REAL),
         "redaction": _struct(policy=TEXT, spans=pa.list_(_struct(kind=TEXT, where=TEXT, count=WHOLE))),
-        "error": TEXT, "client": WHOLE, "sampling_prob": REAL, "extra": TEXT,
+        "error": TEXT, "client": WHOLE, "sampling_prob": REAL, "trace_id": TEXT, "span_id": TEXT,
+        "parent_span_id": TEXT, "trace_sampled": YES_NO, "extra": TEXT,
     }
 )  # fmt: skip
 

@@ -128,6 +128,9 @@ UNKNOWN = [
     (changed(upstreams__gpu__base_url="x"), "unknown key 'upstreams.gpu.base_url'. Did you mean 'base_urls'"),
     (changed(upstreams__openai__api_key={"value": "sk-2"}), "unknown key 'upstreams.openai.api_key.value'"),
     (changed(client_keys={"keys": "a"}), "unknown key 'client_keys.keys'"),
+    (changed(prices={"gpt-4o": {"inputs": 1}}), "unknown key 'prices.gpt-4o.inputs'. Did you mean 'input'"),
+    (changed(tracing={"endpoint": "http://x", "share": 1}), "unknown key 'tracing.share'"),
+    (changed(upstreams__gpu__gpu_hours=1), "unknown key 'upstreams.gpu.gpu_hours'. Did you mean 'gpu_hour'"),
 ]
 WRONG = [
     ([], "must hold a mapping with 'upstreams' and 'routes'"),
@@ -187,6 +190,15 @@ WRONG = [
     (changed(routes__triage__gates="refusal"), "routes.triage.gates: Input should be a valid list"),
     (changed(routes__triage__release_window=0), "routes.triage.release_window: Input should be greater than or equal to 1"),
     (changed(client_limits={"requests_per_minute": 1}), "there are no client_keys to limit"),
+    (changed(prices={"gpt-4o": {"input": 1}}), "prices.gpt-4o.output: Field required"),
+    (changed(prices={"gpt-4o": {"input": -1, "output": 1}}), "prices.gpt-4o.input: Input should be greater"),
+    (changed(prices={"gpt-4o": {"input": float("nan"), "output": 1}}), "prices.gpt-4o.input"),
+    (changed(prices={"gpt-4o": {"input": 1, "output": 1}}, upstreams__openai__gpu_hour=1), "keep one"),
+    (changed(upstreams__gpu__gpu_hour=float("inf")), "upstreams.gpu.gpu_hour: Input should be a finite number"),
+    (changed(tracing={"endpoint": "localhost:4318"}), "'localhost:4318' is not a URL such as http://127.0.0.1:4318"),
+    (changed(tracing={"endpoint": "http://["}), "'http://[' is not a URL"),
+    (changed(tracing={"endpoint": "http://a:b@x"}), "a key belongs into OTEL_EXPORTER_OTLP_HEADERS"),
+    (changed(tracing={"endpoint": "http://x", "sample": 0}), "tracing.sample: Input should be greater than 0"),
 ]  # fmt: skip
 
 
@@ -272,6 +284,7 @@ PATHS = [
     "upstreams__gpu__kind", "upstreams__gpu__base_urls", "upstreams__openai__api_key", "routes__triage",
     "routes__triage__teacher", "routes__triage__student", "routes__triage__mode", "routes__triage__weight",
     "routes__triage__unit", "routes__triage__timeouts", "routes__triage__retries", "routes__triage__release",
+    "prices", "tracing", "upstreams__gpu__gpu_hour",
 ]  # fmt: skip
 
 

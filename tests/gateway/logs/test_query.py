@@ -25,11 +25,13 @@ prompt_sha256 string, request_json string, response_json string, stream bool, co
 client_disconnected bool, bytes_released_before_verdict int64,
 timings struct<queue_ms: double, overhead_ms: double, ttft_ms: double, total_ms: double>,
 usage struct<prompt_tokens: int64, completion_tokens: int64, kind: string>, cost double,
-attempts list<item: struct<upstream: string, arm: string, replica: string, outcome: string, ms: double>>,
+attempts list<item: struct<upstream: string, arm: string, replica: string, outcome: string, ms: double,
+model: string, span_id: string, ended_at: double>>,
 verdicts list<item: struct<name: string, version: string, score: double, label: string, latency_ms: double,
 action: string>>, drift struct<novelty_p: double, e_value: double>,
 redaction struct<policy: string, spans: list<item: struct<kind: string, where: string, count: int64>>>, error string,
-client int64, sampling_prob double, extra string"""
+client int64, sampling_prob double, trace_id string, span_id string, parent_span_id string, trace_sampled bool,
+extra string"""
 FEEDBACK_COLUMNS = """schema_version int64, feedback_id string, id string, time double, score double, label string,
 correction string, comment string, who string, extra string"""
 
