@@ -1,8 +1,10 @@
 #!/bin/bash
 # Three "pods" of redis.sh and sentinel.sh in network namespaces of their own, then what happens when they are killed.
-# Usage, inside `unshare --net --mount --pid --fork --mount-proc`: three_pods.sh SCRIPTS WORK. Prints KEY=VALUE lines.
+# Usage, inside `unshare --net --mount --pid --fork --mount-proc`: three_pods.sh SCRIPTS WORK CLIENT... Prints KEY=VALUE
+# lines; CLIENT is a command that asks Redis as the gateway does.
 set -eu
 scripts=$1 work=$2
+shift 2
 mount --make-rprivate /
 mkdir -p /run/netns /run/secrets /run/redis /data
 mount -t tmpfs none /run/netns
@@ -39,6 +41,15 @@ writable() {
 # Waits until pod $1 has the role $2.
 becomes() { for _ in $(seq 60); do [ "$(cli "$1" role | head -n 1)" = "$2" ] && return; sleep 0.5; done; exit 1; }
 
+# A Sentinel sees replicas at its next look only, every 10 s; before that it cannot bring them along in a failover.
+knows_all() {
+    for _ in $(seq 60); do
+        [ "$(timeout 2 redis-cli -h "redis-$1.redis" -p 26379 sentinel replicas graduand | grep -c '^runid$')" = 2 ] && return
+        sleep 0.5
+    done
+    exit 1
+}
+
 for n in 0 1 2; do
     ip netns add "p$n"
     ip link add "v$n" type veth peer name eth0 netns "p$n"
@@ -53,12 +64,15 @@ writable 1 "" first
 echo "first_primary=$now"
 becomes 1 slave
 becomes 2 slave
+knows_all 1
+knows_all 2
 echo "without_password=$(timeout 2 redis-cli -h redis-0.redis get first)"
 
 stop 0
 writable 1 0 second
 echo "second_primary=$now"
 echo "kept=$(cli "$now" get first)"
+echo "gateway_sees=$("$@" first)"
 start 0
 becomes 0 slave
 for _ in $(seq 60); do [ "$(cli 0 get second)" = second ] && break; sleep 0.5; done
@@ -68,6 +82,7 @@ before=$now
 for n in 0 1 2; do stop "$n"; done
 for n in 0 1 2; do start "$n"; done
 writable 0 "" third
+echo "gateway_sees_at_last=$("$@" third)"
 echo "after_all_were_killed=$([ "$now" = "$before" ] && echo same || echo other)"
 echo "still_kept=$(cli "$now" get second)"
 for n in 0 1 2; do stop "$n"; done
