@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import GraduandError
-from training import base_model, lora, mask
+from training import base_model, lora, mask, provenance
 from training.batches import epoch_batches, padding_share, steps_per_epoch
 from training.checkpoint import Checkpoint, CheckpointFile
 from training.progress import Progress, figures
@@ -53,7 +53,7 @@ class Fitted:
 def fit(config: FitConfig, progress: Progress) -> Fitted:
     """Make the adapter that `config` describes, or find the one that an earlier run made."""
     rows = read_rows(config.data)
-    base, revision = _base_identity(config.base)
+    base, revision = base_model.identity(config.base)
     data_sha256 = file_sha256(config.data)
     fingerprint = _fingerprint(config, data_sha256, revision)
     done = lora.finished(config, fingerprint)
@@ -72,7 +72,8 @@ def fit(config: FitConfig, progress: Progress) -> Fitted:
     record = {
         "fingerprint": fingerprint,
         "config": config.model_dump(mode="json"),
-        "data": {"sha256": data_sha256, "rows": len(rows), "cut": examples.cut, "left_out": list(examples.left_out)},
+        "data": {"sha256": data_sha256, "rows": len(rows), "cut": examples.cut, "left_out": list(examples.left_out)}
+        | {"road": provenance.road(config.data)},
         "base": {"name": base, "revision": revision},
         "versions": {name: version(name) for name in PACKAGES},
         **run.summary(),
@@ -80,20 +81,6 @@ def fit(config: FitConfig, progress: Progress) -> Fitted:
     path = lora.write(run.model, config, base, revision, record)
     checkpoints.remove()
     return Fitted(path, json.loads((path / lora.RUN_FILE).read_bytes()))
-
-
-def _base_identity(model: str) -> tuple[str, str]:
-    """The base's name for the adapter's config (never a path of this machine), and what fixes its weights."""
-    source = base_model.resolve(model)
-    if isinstance(source, str):
-        from transformers import AutoConfig
-
-        return source, str(getattr(AutoConfig.from_pretrained(source), "_commit_hash", None) or "main")
-    total = hashlib.sha256()
-    for file in sorted([source / "config.json", *source.glob("*.safetensors"), *source.glob("*.bin")]):
-        total.update(bytes.fromhex(file_sha256(file)))
-    name = base_model.SHORT_IDS.get(model.lower(), source.resolve().name)
-    return name, f"sha256-{total.hexdigest()[:12]}"
 
 
 def _fingerprint(config: FitConfig, data_sha256: str, revision: str) -> str:
