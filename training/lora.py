@@ -71,6 +71,13 @@ def weights(model: Any) -> dict[str, Any]:
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
 
 
+def unmoved(model: Any) -> tuple[list[str], list[str]]:
+    """B matrices that were to be trained and are still zero, and frozen ones that are not."""
+    named = [(name, each) for name, each in model.named_parameters() if "lora_B" in name]
+    still = [name for name, each in named if each.requires_grad and not each.any()]
+    return still, [name for name, each in named if not each.requires_grad and each.any()]
+
+
 def restore(model: Any, tensors: dict[str, Any]) -> None:
     """Put `weights` of an earlier moment back."""
     from peft import set_peft_model_state_dict

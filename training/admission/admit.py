@@ -59,7 +59,9 @@ def admit(request: Request, progress: Progress) -> Admission:
     files = adapter.read(request.path)
     run = _run_of(files)
     scores = _scores(request.evaluation, files)
-    base_name = request.base or str((run or {}).get("config", {}).get("base") or files.config["base_model_name_or_path"])
+    base_name = request.base or str(
+        (run or {}).get("config", {}).get("base") or files.config["base_model_name_or_path"]
+    )
     base = _base(base_name)
     checks = on_disk(files, run, base)
     engine, sampled = "none: the files were refused first", list[Probe]()

@@ -22,7 +22,10 @@ def card(name: str, run: Mapping[str, Any], admission: Mapping[str, Any], scores
         f"A LoRA adapter of `{base['name']}` at `{base['revision']}`, distilled from a teacher's answers.",
         "## Data",
         markdown.as_list(
-            (f"{data['rows']} rows, SHA-256 {data['sha256']}", "also the reference set for drift monitors: what it knows")
+            (
+                f"{data['rows']} rows, SHA-256 {data['sha256']}",
+                "also the reference set for drift monitors: what it knows",
+            )
         ),
         _road(data.get("road", ())),
         "## Training",

@@ -76,7 +76,9 @@ def _same_base(found: Distances) -> str:
 def _trained(found: Distances, limit: float) -> str:
     if found.trained_to_base > limit:
         return f"training moved the probes by {found.trained_to_base:.3g}"
-    return f"training moved the probes by {found.trained_to_base:.2g} only, not more than {limit:.2g}: it learned nothing"
+    return (
+        f"training moved the probes by {found.trained_to_base:.2g} only, not more than {limit:.2g}: it learned nothing"
+    )
 
 
 def _applied(found: Distances, limit: float) -> str:
