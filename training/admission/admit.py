@@ -57,7 +57,7 @@ class Admission:
 def admit(request: Request, progress: Progress) -> Admission:
     """Check the adapter in the folder and in a running engine; write the record and, if admitted, the card."""
     files = adapter.read(request.path)
-    run = _run_of(files)
+    run = run_of(files)
     scores = _scores(request.evaluation, files)
     base_name = request.base or str(
         (run or {}).get("config", {}).get("base") or files.config["base_model_name_or_path"]
@@ -126,7 +126,8 @@ def _base(model: str) -> Base:
     return Base(name, revision, int(config.num_hidden_layers))
 
 
-def _run_of(files: AdapterFiles) -> dict[str, Any] | None:
+def run_of(files: AdapterFiles) -> dict[str, Any] | None:
+    """The record of the training, if it is beside the adapter and can be read."""
     try:
         run = json.loads((files.path / lora.RUN_FILE).read_bytes())
         return dict(run)
