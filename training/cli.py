@@ -1,10 +1,24 @@
 """`graduand train`: the road from logged traffic to an adapter, one command a stage. Imports nothing heavy until one runs."""
 
-from training.commands import admit, assess, baselines, curate, data, evaluate, fit, label, leaks, split, synth, teacher
+from training.commands import (
+    admit,
+    assess,
+    baselines,
+    curate,
+    data,
+    evaluate,
+    fit,
+    label,
+    leaks,
+    review,
+    split,
+    synth,
+    teacher,
+)
 from training.commands.options import Commands
 
 # In the order of the road.
-STEPS = (assess, data, split, leaks, teacher, label, synth, curate, baselines, fit, evaluate, admit)
+STEPS = (assess, data, split, leaks, teacher, label, synth, curate, baselines, fit, evaluate, review, admit)
 
 
 def add_parser(commands: Commands) -> None:
