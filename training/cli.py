@@ -1,6 +1,7 @@
 """`graduand train`: the road from logged traffic to an adapter, one command a stage. Imports nothing heavy until one runs."""
 
 from training.commands import (
+    ablate,
     admit,
     assess,
     baselines,
@@ -18,7 +19,7 @@ from training.commands import (
 from training.commands.options import Commands
 
 # In the order of the road.
-STEPS = (assess, data, split, leaks, teacher, label, synth, curate, baselines, fit, evaluate, review, admit)
+STEPS = (assess, data, split, leaks, teacher, label, synth, curate, baselines, fit, evaluate, review, ablate, admit)
 
 
 def add_parser(commands: Commands) -> None:

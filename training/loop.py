@@ -56,8 +56,6 @@ class Run:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and _has_bfloat16(self._device))
         self._prepare()
-        with self._autocast():
-            self._halves = Halves(model, config.upper_layers) if config.upper_layers else None
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(self._trained, lr=config.rate, weight_decay=config.weight_decay)
         self._steps = schedule(phases, self._lengths, Size(config.batch, config.batch_tokens), config.seed)
@@ -67,6 +65,8 @@ class Run:
     def _prepare(self) -> None:
         self.model.to(self._device)
         self.model.train()
+        # Cut before anything is rounded: the halves must give what the whole gives.
+        self._halves = Halves(self.model, self._config.upper_layers) if self._config.upper_layers else None
         if self._bfloat16:
             lora.halve_frozen(self.model)
             if self._device.type == "cpu" and max(self._lengths) <= EAGER_TOKENS:
