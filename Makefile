@@ -1,11 +1,11 @@
 # One command each; `make demo` and `make test` need no other step on a fresh machine.
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-HOT := $(wildcard gateway/dataplane/*.py) gateway/record.py gateway/routing.py rollout/assignment.py
+HOT := $(wildcard gateway/dataplane/*.py monitoring/gates/*.py) gateway/record.py gateway/routing.py rollout/assignment.py
 ARGS ?=
 JIGSAW ?= jigsaw
 
-.PHONY: setup demo test check bench e2e kills soak pure baselines
+.PHONY: setup demo observe prometheus test check bench e2e kills replicas soak pure baselines
 
 setup: $(VENV)/installed $(VENV)/compiled
 
@@ -32,11 +32,19 @@ pure:
 demo: setup
 	$(PYTHON) -m examples.demo $(ARGS)
 
-test: setup
+# Traffic, a rollout and a real Prometheus beside them, until Ctrl-C or for ARGS='--for 120' seconds.
+observe: setup prometheus
+	$(PYTHON) -m examples.observe $(ARGS)
+
+# Debian's, unpacked into .venv: nothing is installed on the machine. Says why where it cannot be had.
+prometheus:
+	@sh monitoring/prometheus/fetch.sh $(VENV)/prometheus
+
+test: setup prometheus
 	$(PYTHON) -m pytest $(ARGS)
 
 # Minutes long: real clients through the real gateway to the real engine. lorax-client pins old packages: its own place.
-e2e: setup .venv-lorax/installed
+e2e: setup prometheus .venv-lorax/installed
 	$(PYTHON) -m pytest -m slow tests $(ARGS)
 
 .venv-lorax/installed:
@@ -44,9 +52,13 @@ e2e: setup .venv-lorax/installed
 	.venv-lorax/bin/python -m pip install --quiet lorax-client==0.6.3 requests
 	touch $@
 
-# 200 times kill -9 during a ramp; the default tests do a few.
+# 200 times kill -9 during a ramp, and 200 times while the log is written and shipped; the default tests do a few.
 kills: setup
-	GRADUAND_KILLS=200 $(PYTHON) -m pytest -s tests/gateway/control/test_kills.py $(ARGS)
+	GRADUAND_KILLS=200 $(PYTHON) -m pytest -s tests/gateway/control/test_kills.py tests/gateway/logs/test_log_kills.py $(ARGS)
+
+# Three replicas over one Redis, which is killed 60 times under load, as their controllers are.
+replicas: setup
+	GRADUAND_KILLS=60 $(PYTHON) -m pytest -s -m slow tests/gateway/control/test_redis_live.py $(ARGS)
 
 check: setup
 	$(VENV)/bin/ruff format --check .

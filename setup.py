@@ -11,8 +11,22 @@ from glob import glob
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
+# written.py is pydantic's, and jsontext.py calls other people's code only.
+COMPILED_GATES = [
+    "answer",
+    "empty",
+    "gate",
+    "judging",
+    "label",
+    "length",
+    "patterns",
+    "refusal",
+    "repetition",
+    "truncated",
+]
 HOT = [
     *(path for path in sorted(glob("gateway/dataplane/*.py")) if not path.endswith("__init__.py")),
+    *(f"monitoring/gates/{name}.py" for name in COMPILED_GATES),
     "gateway/record.py",
     "gateway/routing.py",
     "rollout/assignment.py",

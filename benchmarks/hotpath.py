@@ -20,16 +20,18 @@ import orjson
 import uvloop
 
 from gateway import record
-from gateway.dataplane import answers, wire
+from gateway.dataplane import answers, gating, wire
 from gateway.dataplane.budget import Budgets
 from gateway.dataplane.client import Connection
 from gateway.dataplane.fleet import Fleet
 from gateway.dataplane.keys import ClientKeys
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.server import ClientConnection
-from gateway.log import LogWriter
+from gateway.logs.segment import LogWriter
 from gateway.routes import Replica, Route, RouteTable, Student, Teacher, Unit, Upstream
 from gateway.routing import decide
+from monitoring.gates import judging, written
+from monitoring.gates.judging import Gates
 from monitoring.metrics import Metrics
 from monitoring.series import SeriesFile
 
@@ -52,6 +54,8 @@ RESPONSE = (
     b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Sun, 22 Nov 2026 07:00:00 GMT\r\nContent-Type: application/json\r\n"
 )
 RESPONSE += b"Content-Length: %d\r\nConnection: keep-alive\r\n\r\n%b" % (len(ANSWER), ANSWER)
+JSON_TEXT = '{"category": "billing", "amount": 12.5, "currency": "EUR", "tags": ["double charge", "refund"]}'
+PROSE = " ".join(f"Sentence {number} says something else about parcel {number * 7919}." for number in range(11))
 ROUTE = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", "triage@3f9c1a"), "canary", 1000, Unit("user"), 0)
 
 
@@ -115,6 +119,7 @@ def _print_stages(parts: Parts, requests: int) -> None:
     target = parts.plane.routes["triage"].teacher
     meter = parts.plane.meters.of("triage", "teacher", "", "ok")
     decision = decide(ROUTE, "user-17", number)
+    answer = orjson.loads(ANSWER)
     line = _record(number, decision, data)
     stages: list[tuple[str, Callable[[], object]]] = [
         ("read the request's HTTP", lambda: _parsed(httptools.HttpRequestParser, REQUEST)),
@@ -124,6 +129,9 @@ def _print_stages(parts: Parts, requests: int) -> None:
         ("the upstream's body", lambda: wire.upstream_request(BODY, data, wire.CHAT, target)),
         ("read the answer's HTTP", lambda: _parsed(httptools.HttpResponseParser, RESPONSE)),
         ("the answer's JSON, checked", lambda: answers.whole(ANSWER, target)),
+        ("its gates: a label", _gates(parts, {"kind": "label", "labels": ["billing", "shipping"]}, answer)),
+        ("its gates: JSON", _gates(parts, {"kind": "json"}, _said(JSON_TEXT))),
+        ("its gates: 600 characters of text", _gates(parts, {"kind": "text"}, _said(PROSE))),
         ("metrics", lambda: (meter.ended(0.01, 0.01, 0.001), meter.used(57, 2))),
         ("the log record", lambda: _record(number, decision, data)),
         ("the log record as JSON", lambda: orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)),
@@ -133,6 +141,23 @@ def _print_stages(parts: Parts, requests: int) -> None:
     print(f"a whole request: {whole:.1f} us ({form}); stages alone:")
     for name, stage in stages:
         print(f"  {_best_us(stage, requests):6.2f} us  {name}")
+
+
+def _gates(parts: Parts, task: dict[str, Any], answer: dict[str, Any]) -> Callable[[], object]:
+    """All that the task's gates cost a whole answer: judging, counting, and their part of the record."""
+    gates, meters = Gates(written.of_route(None, task)), parts.plane.meters
+
+    def judge() -> object:
+        verdicts = gates.judge(gating.choices(answer, {}), acting=True)
+        judging.worst(verdicts)
+        meters.judged(verdicts, "triage", "student", "triage@3f9c1a")
+        return judging.logged(verdicts)
+
+    return judge
+
+
+def _said(text: str) -> dict[str, Any]:
+    return {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]}
 
 
 class _Headers:
@@ -156,7 +181,7 @@ def _record(number: str, decision: Any, data: dict[str, Any]) -> dict[str, Any]:
         timings={"overhead_ms": 0.1, "ttft_ms": 1.0, "total_ms": 1.0},
         usage={"prompt_tokens": 57, "completion_tokens": 2, "kind": "exact"},
         attempts=[{"upstream": "openai", "replica": "http://127.0.0.1:1/v1", "outcome": "ok", "ms": 1.0}], error=None,
-        client=0,
+        client=0, verdicts=[],
     )  # fmt: skip
 
 
@@ -167,10 +192,11 @@ def _repeat(what: Callable[[], object], times: int) -> None:
 
 def _best_us(what: Callable[[], object], times: int) -> float:
     rounds = []
-    for _ in range(20):
+    # Short rounds: on a busy machine some of them are not interrupted.
+    for _ in range(400):
         began = time.perf_counter()
-        _repeat(what, times // 20)
-        rounds.append((time.perf_counter() - began) / (times // 20) * 1e6)
+        _repeat(what, times // 400)
+        rounds.append((time.perf_counter() - began) / (times // 400) * 1e6)
     return min(rounds)
 
 

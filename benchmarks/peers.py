@@ -17,6 +17,7 @@ from gateway import __version__
 
 GRADUAND = "Graduand"
 SHADOWING = "Graduand, shadow 100%"
+MONITORED = "Graduand, all monitors on"
 DIRECT = "direct to upstream"
 VLLM_SHIPPED = "vllm-router, as shipped"
 NGINX, VLLM, SGLANG, LITELLM, FASTAPI = (
@@ -134,11 +135,16 @@ routes:
     weight: {weight}
     unit: user
     shadow_sample: {shadow}
+{monitors}"""
+# The queues that the benchmark's prompt names. What is one of them is no refusal, holds no key and does not repeat itself.
+MONITORS = """
+    task: {kind: label, labels: [billing, access, shipping, other]}
 """
 
 
-def graduand(place: Place, shadow: int) -> Launch:
+def graduand(place: Place, shadow: int, monitors: str = "") -> Launch:
     names = {"model": MODEL, "teacher": TEACHER_MODEL, "adapter": ADAPTER, "weight": CANARY_WEIGHT, "shadow": shadow}
+    names["monitors"] = monitors
     where = {"port": place.port, "admin": place.second_port, "folder": place.folder, "upstream": place.upstream}
     config = place.write("graduand.yaml", GRADUAND_CONFIG.format(**where, **names))
     installed = Path(sys.executable).with_name("graduand")
@@ -173,5 +179,11 @@ PEERS = (
         __version__,
         "the same, and the student asked too for every request that the teacher answers",
         lambda place: graduand(place, shadow=100),
+    ),
+    Peer(
+        MONITORED,
+        __version__,
+        "as without shadow, and every answer, the teacher's too, through the gates of a label task",
+        lambda place: graduand(place, shadow=0, monitors=MONITORS),
     ),
 )

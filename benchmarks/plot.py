@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers import DIRECT, GRADUAND, SHADOWING
+from benchmarks.peers import DIRECT, GRADUAND, MONITORED, SHADOWING
 from benchmarks.results import Results
 from benchmarks.scenarios import SCENARIOS, Scenario
 
@@ -41,7 +41,7 @@ def _panel(panel: Any, results: Results, scenario: Scenario) -> None:
     panel.set_yticks(range(len(rows)), rows, fontsize=9)
     for height, row in enumerate(rows):
         value = values[row]
-        colour = OURS if row in (GRADUAND, SHADOWING) else REFERENCE if row == DIRECT else THEIRS
+        colour = OURS if row in (GRADUAND, MONITORED, SHADOWING) else REFERENCE if row == DIRECT else THEIRS
         if value:
             panel.plot(value, height, "o", color=colour, markersize=9)
         told = "not measured" if not value else f"   {value:,.0f}" if value >= 100 else f"   {value:.3g}"

@@ -7,14 +7,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import payload
 from benchmarks.fleet import Fleet
-from benchmarks.peers import GRADUAND, SHADOWING
+from benchmarks.peers import GRADUAND, MONITORED, SHADOWING
 
 
 def of(fleet: Fleet) -> dict[str, str]:
     """One sentence for each Graduand of the fleet; what cannot be read is said instead."""
     kind = "streams" if fleet.streamed else "whole answers"
     told = {}
-    for row in (GRADUAND, SHADOWING):
+    for row in (GRADUAND, MONITORED, SHADOWING):
         if row in fleet.servers:
             try:
                 told[f"{row}, {kind}"] = f"{_counted(fleet.second_ports[row])}; {_keyless(fleet.ports[row])}"
@@ -38,6 +38,8 @@ def _counted(admin_port: int) -> str:
         f"{value:,.0f} {kind}" for (name, kind), value in totals.items() if name == "graduand_shadow_requests_total"
     ]
     parts = [f"{sum(arms.values()):,.0f} requests, {share:.1f}% answered by the student"]
+    verdicts = sum(value for (name, _), value in totals.items() if name == "graduand_gate_verdicts_total")
+    parts += [f"{verdicts:,.0f} verdicts of output gates"] if verdicts else []
     parts += [f"log records: {', '.join(logged) or 'none'}"]
     return "; ".join([*parts, f"shadow copies: {', '.join(copies)}"] if copies else parts)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from benchmarks.load import Figures
-from benchmarks.peers import DIRECT, GRADUAND, LITELLM, NGINX, VLLM, VLLM_SHIPPED
+from benchmarks.peers import DIRECT, GRADUAND, LITELLM, MONITORED, NGINX, VLLM, VLLM_SHIPPED
 from benchmarks.scenarios import STREAMS
 
 Sample = float | None
@@ -92,6 +92,7 @@ def targets(results: Results) -> list[Target]:
         _added_latency(results),
         _smooth_streams(results),
         _at_least(results, "full", "chunks_per_s", VLLM, 1),
+        _monitors(results),
     ]
 
 
@@ -104,6 +105,14 @@ def _at_least(results: Results, scenario: str, metric: str, other: str, wanted: 
     if ratio is None:
         return Target(text, _missing(results, scenario, (GRADUAND, other)), None)
     return Target(text, f"{ratio:.2f} times", ratio >= wanted)
+
+
+def _monitors(results: Results) -> Target:
+    text = "requests per second with all monitors on: at least 0.9 of all off"
+    ratio = results.ratio("small", MONITORED, GRADUAND, "requests_per_s")
+    if ratio is None:
+        return Target(text, _missing(results, "small", (MONITORED, GRADUAND)), None)
+    return Target(text, f"{ratio:.2f}", ratio >= 0.9)
 
 
 def _added_latency(results: Results) -> Target:

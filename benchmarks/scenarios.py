@@ -6,16 +6,28 @@ from pathlib import Path
 
 from benchmarks import load, payload
 from benchmarks.load import Figures
-from benchmarks.peers import DIRECT, FASTAPI, GRADUAND, LITELLM, NGINX, SGLANG, SHADOWING, VLLM, VLLM_SHIPPED
+from benchmarks.peers import (
+    DIRECT,
+    FASTAPI,
+    GRADUAND,
+    LITELLM,
+    MONITORED,
+    NGINX,
+    SGLANG,
+    SHADOWING,
+    VLLM,
+    VLLM_SHIPPED,
+)
 
 CONNECTIONS = 64
 STREAMS = 128
 WARM_UP_S = 1
 EVERYBODY = (DIRECT, NGINX, VLLM, SGLANG, LITELLM, FASTAPI, GRADUAND)
-EVERY_SETTING = (DIRECT, NGINX, VLLM, VLLM_SHIPPED, SGLANG, LITELLM, FASTAPI, GRADUAND, SHADOWING)
+EVERY_SETTING = (DIRECT, NGINX, VLLM, VLLM_SHIPPED, SGLANG, LITELLM, FASTAPI, GRADUAND, MONITORED, SHADOWING)
 # Rows that a scenario does without, and why.
 LEFT_OUT = {
     SHADOWING: "the cost of shadowing is measured with small requests",
+    MONITORED: "the cost of monitors is measured with small requests",
     VLLM_SHIPPED: "the cost of its defaults is measured with small requests",
 }
 

@@ -79,8 +79,8 @@ class Gateway:
 
     def prune(self) -> None:
         """Delete the log's segments but the one that is being written."""
-        for segment in sorted((self.folder / "logs" / "segments").iterdir())[:-1]:
-            segment.unlink()
+        for segment in sorted((self.folder / "logs" / "segments").glob("*.jsonl"))[:-1]:
+            segment.unlink(missing_ok=True)  # it may have been shipped
             self.pruned += 1
 
     def counted(self) -> Counter[tuple[str, str]]:

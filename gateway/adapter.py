@@ -7,6 +7,7 @@ specification (8-byte little-endian header length, JSON header, data).
 
 import hashlib
 import json
+import os
 import re
 import struct
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ def digest(path: Path) -> str:
 def read(path: Path) -> AdapterFiles:
     """Read an adapter folder without loading its weights; raise AdapterError if it is not one."""
     for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (path / name).is_file():
+        if not os.path.isfile(path / name):  # false for a path that no file system takes, too
             raise AdapterError(f"{path} is no LoRA adapter: {name} is missing; give the folder that PEFT saved")
     try:
         config = json.loads((path / CONFIG_FILE).read_bytes())

@@ -79,12 +79,15 @@ def unload(upstream: Upstream, name: str) -> None:
             raise AdapterError(f"{replica.url} did not unload {name}: {reason(answer)}")
 
 
-def listed(upstream: Upstream, replica: Replica) -> dict[str, dict[str, Any]]:
+def listed(upstream: Upstream, replica: Replica, timeout_s: float = LOAD_TIMEOUT_S) -> dict[str, dict[str, Any]]:
     """The models that a replica lists, by id."""
-    answer = call(upstream, replica, "GET", "/models")
+    answer = call(upstream, replica, "GET", "/models", timeout_s=timeout_s)
     if answer.status_code != 200:
         raise UpstreamUnreachable(f"{replica.url} does not list its models: {reason(answer)}")
-    return {entry["id"]: entry for entry in answer.json().get("data", [])}
+    try:
+        return {entry["id"]: entry for entry in answer.json().get("data", [])}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UpstreamUnreachable(f"{replica.url} does not list its models as OpenAI does: {error!r}") from error
 
 
 def verify(upstream: Upstream, name: str) -> list[Verdict]:
@@ -122,13 +125,19 @@ def _next_token(upstream: Upstream, replica: Replica, model: str, prompt: str) -
     return {str(token): float(value) for token, value in top.items()}
 
 
-def call(upstream: Upstream, replica: Replica, method: str, path: str, body: object = None) -> httpx.Response:
+def trusted(upstream: Upstream, replica: Replica) -> ssl.SSLContext | bool:
+    """Whom to trust on the way to a replica: the same authorities as the data plane's."""
+    # A context takes its time to make: only where one is needed.
+    return ssl.create_default_context(cafile=upstream.ca_file) if replica.scheme == "https" else False
+
+
+def call(
+    upstream: Upstream, replica: Replica, method: str, path: str, body: object = None, timeout_s: float = LOAD_TIMEOUT_S
+) -> httpx.Response:
     """One call of a replica's API; raises UpstreamUnreachable."""
     headers = {"authorization": f"Bearer {upstream.api_key}"} if upstream.api_key else {}
-    # The same authorities as the data plane's; an SSL context takes its time to make.
-    trusted = ssl.create_default_context(cafile=upstream.ca_file) if replica.scheme == "https" else False
     try:
-        with httpx.Client(timeout=LOAD_TIMEOUT_S, verify=trusted, trust_env=False) as client:
+        with httpx.Client(timeout=timeout_s, verify=trusted(upstream, replica), trust_env=False) as client:
             return client.request(method, replica.url + path, json=body, headers=headers)
     except httpx.HTTPError as error:
         raise UpstreamUnreachable(f"{replica.url} cannot be reached: {error or type(error).__name__}") from error

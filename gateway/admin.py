@@ -13,17 +13,22 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from gateway import __version__, adapter, adapters, admission
+from gateway import __version__, adapter, adapters, admission, state_api
 from gateway.adapter import check_name
-from gateway.config import basis_points, budgets_folder, local_path
-from gateway.control import allowance, api, moves, pages
+from gateway.config import basis_points, budgets_folder
+from gateway.control import allowance, api, moves, pages, verdicts
+from gateway.control.documents import documents_in
 from gateway.control.requests import NewRollout, Plan, Simulation, Verb
-from gateway.control.store import NoRollout, RolloutStore
+from gateway.control.rollouts import NoRollout, rollouts_in
 from gateway.errors import AdapterError, ConfigError, GraduandError, RequestError, did_you_mean
+from gateway.logs import feedback
+from gateway.monitor import api as monitors
 from gateway.openai import error_body
 from gateway.routes import MODES, Route, Settings, Upstream
-from gateway.state import Conflict, SqliteStore
-from monitoring.metrics import Totals, exposition
+from gateway.store import Conflict, StateError, StateStore, open_state
+from monitoring import verdict
+from monitoring.gates import written
+from monitoring.metrics import Metrics, Totals, exposition
 from rollout.transitions import IllegalEvent, StaleVersion
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -78,11 +83,12 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 class Configuration:
-    """The settings in force; replaced whole on reload."""
+    """The settings in force; replaced whole on reload. `metrics` are this process's own; without them it counts nothing."""
 
-    def __init__(self, settings: Settings, totals: Totals) -> None:
+    def __init__(self, settings: Settings, totals: Totals, metrics: Metrics | None = None) -> None:
         self.settings = settings
         self.totals = totals
+        self.metrics = metrics
 
 
 def app(configuration: Configuration) -> FastAPI:
@@ -90,8 +96,8 @@ def app(configuration: Configuration) -> FastAPI:
     application = FastAPI(title="Graduand admin plane", version=__version__, responses=ERRORS)
     _errors(application)
 
-    def store() -> Iterator[SqliteStore]:
-        opened = SqliteStore(local_path(configuration.settings.state))
+    def store() -> Iterator[StateStore]:
+        opened = open_state(configuration.settings)
         try:
             yield opened
         finally:
@@ -101,7 +107,7 @@ def app(configuration: Configuration) -> FastAPI:
         folder, now = budgets_folder(configuration.settings), time.time()
         return {**show(route), **allowance.shown(folder, route, now)}
 
-    store_here = Annotated[SqliteStore, Depends(store)]
+    store_here = Annotated[StateStore, Depends(store)]
     who_here = Annotated[str, Header(alias="x-graduand-who")]
 
     @application.get("/healthz")
@@ -115,23 +121,31 @@ def app(configuration: Configuration) -> FastAPI:
     @application.get("/v1/routes")
     def list_routes(state: store_here) -> dict[str, Any]:
         table = state.table(configuration.settings.routes)
-        return {"version": table.version, "routes": [shown(route) for route in table.routes.values()]}
+        return {
+            "version": table.version,
+            "routes": [_with_verdicts(shown(route), state) for route in table.routes.values()],
+        }
 
     @application.get("/v1/routes/{name:path}")
     def get_route(name: str, state: store_here) -> dict[str, Any]:
-        return shown(state.table(_known(name, configuration.settings)).routes[name])
+        return _with_verdicts(shown(state.table(_known(name, configuration.settings)).routes[name]), state)
 
     @application.patch("/v1/routes/{name:path}")
     def change_route(name: str, change: RouteChange, state: store_here, who: who_here = "api") -> dict[str, Any]:
         known = _known(name, configuration.settings)
         _check(known[name], change)
-        rollouts = RolloutStore(state)
+        rollouts, documents = rollouts_in(state), documents_in(state)
+
+        def taken_over() -> None:
+            moves.taken_over(rollouts, name, who, time.time())
+            verdicts.overruled(rollouts, documents, name, who, time.time())
+
         state.change_route(
             known[name], who=who, why=change.why, version=change.version, mode=change.mode, adapter=change.adapter,
             weight_bp=None if change.weight is None else basis_points(change.weight), reset=change.from_file,
-            inside=lambda: moves.taken_over(rollouts, name, who, time.time()),
+            inside=taken_over,
         )  # fmt: skip
-        return shown(state.table(known).routes[name])
+        return _with_verdicts(shown(state.table(known).routes[name]), state)
 
     @application.get("/v1/adapters")
     def list_adapters(state: store_here) -> dict[str, Any]:
@@ -182,7 +196,10 @@ def app(configuration: Configuration) -> FastAPI:
         return {"removed": name}
 
     application.include_router(api.router(lambda: configuration.settings))
+    application.include_router(feedback.router(lambda: configuration.settings, configuration.metrics))
+    application.include_router(monitors.router(lambda: configuration.settings))
     application.include_router(pages.router)
+    application.include_router(state_api.router(lambda: configuration.settings))
 
     @application.get("/v1/events")
     def events(state: store_here, limit: Annotated[int, Field(ge=1, le=1000)] = 100) -> dict[str, Any]:
@@ -205,9 +222,19 @@ def show(route: Route) -> dict[str, Any]:
         "shadow_sample": route.shadow_bp / 100,
         "on_student_failure": route.on_student_failure,
         "release": route.release,
+        "gates": {one.gate.name: one.action for one in written.of_route(route.gates, route.task)},
         "incumbent": None if route.incumbent is None else route.incumbent.adapter,
         "rollout": route.rollout or None,
+        "limit": None if route.limit_bp is None else route.limit_bp / 100,
         "threshold": None if route.threshold is None else route.threshold["threshold"],
+    }
+
+
+def _with_verdicts(shown: dict[str, Any], state: StateStore) -> dict[str, Any]:
+    """A route with what alarms have brought about."""
+    return {
+        **shown,
+        "verdicts": [verdict.sentence(one) for one in verdicts.standing(documents_in(state), shown["name"])],
     }
 
 
@@ -242,7 +269,7 @@ def _upstream(name: str, settings: Settings) -> Upstream:
     return settings.upstreams[name]
 
 
-def _no_adapter(name: str, state: SqliteStore) -> RequestError:
+def _no_adapter(name: str, state: StateStore) -> RequestError:
     known = [one.name for one in state.adapters()]
     hint = did_you_mean(name, known) or (f" There are: {', '.join(known)}." if known else " None was added yet.")
     return RequestError(404, f"there is no adapter {name!r}.{hint}", param="name", code="adapter_not_found")
@@ -276,12 +303,14 @@ def _errors(application: FastAPI) -> None:
 
     statuses: dict[type[Exception], tuple[int, str]] = {
         Conflict: (409, "version_conflict"),
+        feedback.NotStored: (503, "not_stored"),
         AdapterError: (400, "adapter_refused"),
         ConfigError: (400, "invalid_value"),
         IllegalEvent: (409, "not_possible_now"),
         StaleVersion: (409, "version_conflict"),
         NoRollout: (404, "rollout_not_found"),
         adapters.UpstreamUnreachable: (502, "upstream_unreachable"),
+        StateError: (503, "state_unavailable"),
         GraduandError: (500, "failed"),
     }
 
@@ -304,7 +333,15 @@ def _errors(application: FastAPI) -> None:
         field = ".".join(str(part) for part in first["loc"][1:])
         message = f"{field}: {first['msg']}" if field else str(first["msg"])
         if first["type"] == "extra_forbidden":
-            bodies: tuple[type[BaseModel], ...] = (RouteChange, NewAdapter, NewRollout, Verb, Plan, Simulation)
+            bodies: tuple[type[BaseModel], ...] = (
+                RouteChange,
+                NewAdapter,
+                NewRollout,
+                Verb,
+                Plan,
+                Simulation,
+                feedback.NewFeedback,
+            )
             known = {name for body in bodies for name in body.model_fields}
             message = f"unknown field {field!r}.{did_you_mean(field, known)}"
         return answer(422, message, "invalid_request", field or None)

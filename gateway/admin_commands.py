@@ -128,6 +128,9 @@ def _routes_list(arguments: argparse.Namespace) -> int:
     console.print(table)
     for line in (line for route in data["routes"] for line in _copies(route)):
         console.print(line, soft_wrap=True)
+    for route in data["routes"]:
+        for verdict in route.get("verdicts", ()):
+            console.print(f"{route['name']}: {verdict}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
 

@@ -16,7 +16,9 @@ import uvicorn
 
 from gateway.admin import Configuration, app
 from gateway.routes import settings_from_json
-from monitoring.metrics import Totals
+from gateway.telemetry.engines import Engines
+from monitoring.metrics import Metrics, Totals
+from monitoring.series import SeriesFile
 
 
 def main() -> None:
@@ -24,7 +26,10 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s admin: %(message)s")
     arguments = json.loads(sys.argv[1])
     settings = settings_from_json(json.loads(sys.stdin.readline()))
-    configuration = Configuration(settings, Totals(Path(arguments["run_folder"])))
+    folder = Path(arguments["run_folder"])
+    configuration = Configuration(settings, Totals(folder), Metrics(SeriesFile(folder / "admin.series")))
+    # A file of its own, because it counts in a thread of its own.
+    engines = Engines(Metrics(SeriesFile(folder / "engines.series")), lambda: configuration.settings)
 
     def follow() -> None:
         for line in sys.stdin:
@@ -32,6 +37,7 @@ def main() -> None:
         os.kill(os.getpid(), signal.SIGTERM)  # the supervisor has died
 
     threading.Thread(target=follow, name="settings", daemon=True).start()
+    threading.Thread(target=engines.run, args=(threading.Event(),), name="engines", daemon=True).start()
     server = uvicorn.Server(
         uvicorn.Config(app(configuration), log_level="warning", access_log=False, timeout_graceful_shutdown=3)
     )

@@ -15,8 +15,11 @@ from gateway.errors import GraduandError
 COMMANDS: tuple[str, ...] = (
     "gateway.supervisor",
     "gateway.admin_commands",
+    "gateway.state_commands",
     "gateway.control.commands",
+    "gateway.monitor.commands",
     "gateway.engine.cli",
+    "gateway.logs.commands",
     "gateway.recorded",
     "training.cli",
 )

@@ -16,9 +16,15 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from gateway import adapter
-from gateway.errors import AdapterError, ConfigError, did_you_mean
-from gateway.routes import Budget, Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Unit, Upstream
+from gateway import adapter, redis_client
+from gateway.errors import AdapterError, ConfigError, GraduandError, did_you_mean
+from gateway.logs import places
+from gateway.logs.policy import DEFAULT, RecordPolicy, RecordSection, policy_of
+from gateway.monitor.settings import MonitorsSection
+from gateway.routes import Budget, Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Tracing, Unit, Upstream
+from gateway.telemetry.sections import Dollars, PriceSection, TracingSection
+from monitoring.gates import written as gates
+from monitoring.prices import price_of
 from rollout import tasks
 
 UPSTREAM_KINDS = ("openai", "vllm", "lorax")
@@ -52,6 +58,7 @@ class UpstreamSection(_Section):
     base_urls: Annotated[list[str], Field(min_length=1)]
     api_key: Secret | None = None
     ca_file: Path | None = None
+    gpu_hour: Dollars | None = None  # dollars an hour for each of base_urls
 
 
 class TeacherSection(_Section):
@@ -89,12 +96,16 @@ class RouteSection(_Section):
     shadow_sample: Percent = 100
     on_student_failure: Literal["teacher", "error"] = "teacher"
     release: Literal["observe", "window", "block"] = "observe"
+    release_window: int = Field(20, ge=1, le=1000)  # pieces of a stream that `window` holds back
+    gates: list[Any] | None = None  # checks of the answers: monitoring.gates; without it, the task's
     timeouts: TimeoutsSection = TimeoutsSection()
     retries: int = Field(2, ge=0, le=10)
     task: dict[str, Any] | None = None  # what the answers are, for rollouts: rollout.tasks
     audit_sample: Percent = 0  # percent of student-answered requests also sent to the teacher
+    record_sample: Percent = 100  # percent of requests whose payloads are kept in the log
     shadow_budget: BudgetSection = BudgetSection()  # of the copies to the student
     audit_budget: BudgetSection = BudgetSection()  # of the copies to the teacher
+    monitors: MonitorsSection | None = None
 
 
 class LimitsSection(_Section):
@@ -111,9 +122,13 @@ class ConfigFile(_Section):
     admin: str = "127.0.0.1:8081"
     workers: int = Field(1, ge=1, le=256)
     state: str = "sqlite:///./graduand-data/state.db"
+    state_password: Secret | None = None
     logs: str = "file:///./graduand-data/logs"
+    record: RecordSection = RecordSection()
     client_keys: Secret | None = None
     client_limits: LimitsSection = LimitsSection()
+    prices: dict[str, PriceSection] = Field(default_factory=dict)
+    tracing: TracingSection | None = None
     upstreams: Annotated[dict[str, UpstreamSection], Field(min_length=1)]
     routes: Annotated[dict[str, RouteSection], Field(min_length=1)]
 
@@ -185,7 +200,7 @@ def _sentence(error: Any) -> str:
     place = ".".join(str(part) for part in error["loc"])
     given = error.get("input")
     # What stands where a secret should be named may be the secret itself.
-    secret = "api_key" in error["loc"] or "client_keys" in error["loc"]
+    secret = not {"api_key", "client_keys", "state_password"}.isdisjoint(error["loc"])
     shown = "" if secret or isinstance(given, dict | list) or error["type"] == "missing" else f" (it is {given!r})"
     return f"{place}: {error['msg'].removeprefix('Value error, ')}{shown}"
 
@@ -210,18 +225,39 @@ class _Builder:
             admin=self._address(file.admin, "admin"),
             workers=file.workers,
             state=self._state(file.state),
+            state_password=self._state_password(file),
             logs=self._logs(file.logs),
+            record=self._record(file.record),
             client_keys=client_keys,
             limits=Limits(file.client_limits.requests_per_minute, file.client_limits.tokens_per_minute),
             upstreams=upstreams,
             routes=routes,
+            prices={model: section.price() for model, section in file.prices.items()},
+            tracing=self._tracing(file.tracing),
         )
+        self._priced_twice(settings)
         if settings.limits != Limits() and client_keys is None:
             self.problems.append("client_limits: there are no client_keys to limit; add client_keys")
         if self.problems:
             lines = "\n".join(f"  - {line}" for line in self.problems)
             raise ConfigError(f"{self.where} is not a valid configuration:\n{lines}")
         return settings
+
+    def _tracing(self, section: TracingSection | None) -> Tracing | None:
+        if section is None:
+            return None
+        self.problems += section.problems()
+        return section.tracing()
+
+    def _priced_twice(self, settings: Settings) -> None:
+        for route in settings.routes.values():
+            pairs = [(route.teacher.upstream, route.teacher.model)]
+            pairs += [(route.student.upstream, route.student.adapter)] if route.student is not None else []
+            for name, model in pairs:
+                upstream = settings.upstreams.get(name)
+                if upstream is not None and upstream.gpu_hour is not None and price_of(settings.prices, model):
+                    text = f"is priced by tokens (prices), and its upstream {name} by the hour (gpu_hour); keep one"
+                    self.problems.append(f"routes.{route.name}: {model} {text}")
 
     def _address(self, text: str, at: str) -> tuple[str, int]:
         host, _, port = text.rpartition(":")
@@ -231,14 +267,38 @@ class _Builder:
         return host.strip("[]"), int(port)
 
     def _state(self, text: str) -> str:
-        if not text.startswith("sqlite:///"):
-            self.problems.append(f"state: {text!r} is not supported; use sqlite:///PATH, such as sqlite:///./state.db")
+        if text.startswith("redis"):
+            if ":" in text.partition("//")[2].rpartition("@")[0]:
+                self.problems.append("state: a password belongs into state_password, not into the address")
+            elif redis_client.address(text) is None:
+                self.problems.append(
+                    f"state: {text!r} is not an address such as redis://127.0.0.1:6379/0, rediss://redis.example/0 or "
+                    "redis+sentinel://10.0.0.1:26379,10.0.0.2:26379/mymaster/0"
+                )
+        elif not text.startswith("sqlite:///"):
+            shown = "***@" + text.rpartition("@")[2] if "@" in text else text
+            self.problems.append(
+                f"state: {shown!r} is not supported; use sqlite:///PATH, such as sqlite:///./state.db, or "
+                "redis://HOST:PORT/0"
+            )
         return text
 
+    def _state_password(self, file: ConfigFile) -> str | None:
+        if file.state_password is not None and not file.state.startswith("redis"):
+            self.problems.append("state_password: only a Redis has a password; set state to redis://…")
+        return self._secret(file.state_password, "state_password")
+
     def _logs(self, text: str) -> str:
-        if not text.startswith("file://"):
-            self.problems.append(f"logs: {text!r} is not supported; use file:///PATH, such as file:///./logs")
+        if problem := places.problem(text):
+            self.problems.append(f"logs: {problem}")
         return text
+
+    def _record(self, section: RecordSection) -> RecordPolicy:
+        try:
+            return policy_of(section)
+        except ConfigError as error:
+            self.problems.append(str(error))
+            return DEFAULT
 
     def _secret(self, secret: Secret | None, at: str) -> str | None:
         if secret is None:
@@ -275,6 +335,7 @@ class _Builder:
             replicas=tuple(self._replica(url, f"{at}.base_urls") for url in section.base_urls),
             api_key=self._secret(section.api_key, f"{at}.api_key"),
             ca_file=None if section.ca_file is None else str(section.ca_file),
+            gpu_hour=section.gpu_hour,
         )
 
     def _replica(self, url: str, at: str) -> Replica:
@@ -316,13 +377,29 @@ class _Builder:
             shadow_bp=self._basis_points(section.shadow_sample, f"{at}.shadow_sample"),
             on_student_failure=section.on_student_failure,
             release=section.release,
+            release_window=section.release_window,
+            gates=self._gates(section, at),
             timeouts=Timeouts(**section.timeouts.model_dump()),
             retries=section.retries,
             task=self._task(section.task, upstreams, at),
             audit_bp=self._basis_points(section.audit_sample, f"{at}.audit_sample"),
+            record_bp=self._basis_points(section.record_sample, f"{at}.record_sample"),
             shadow_budget=Budget(**section.shadow_budget.model_dump()),
             audit_budget=Budget(**section.audit_budget.model_dump()),
+            monitors=None if section.monitors is None else self._monitors(section.monitors, f"{at}.monitors"),
         )
+
+    def _monitors(self, section: MonitorsSection, at: str) -> dict[str, Any]:
+        if section.reference is not None:
+            from monitoring.drift import files  # brings numpy and scipy, which workers have no use for
+
+            try:
+                files.read(section.reference)
+            except GraduandError as error:
+                self.problems.append(f"{at}.reference: {error}")
+        # What was turned off must stay off, so a monitor that is None is written as it was: false.
+        data = section.model_dump(mode="json", exclude_unset=True)
+        return {key: False if value is None and key != "reference" else value for key, value in data.items()}
 
     def _known(self, name: str, upstreams: Mapping[str, Upstream], at: str) -> None:
         if name not in upstreams:
@@ -343,6 +420,14 @@ class _Builder:
             except ConfigError as error:
                 self.problems.append(f"{at}.{error}")
         return data
+
+    def _gates(self, section: RouteSection, at: str) -> tuple[Any, ...] | None:
+        try:
+            gates.of_route(section.gates, section.task)
+        except ConfigError as error:
+            if f"{at}.{error}" not in self.problems:  # that the task is wrong was said already
+                self.problems.append(f"{at}.{error}")
+        return None if section.gates is None else tuple(section.gates)
 
     def _unit(self, text: str, at: str) -> Unit:
         if text in ("user", "request"):
@@ -373,8 +458,11 @@ def _holds_certificates(file: Path) -> bool:
 
 
 def budgets_folder(settings: Settings) -> Path:
-    """Where the copies of the day are counted: beside the state, since a restart must not begin a new day."""
-    return local_path(settings.state).parent / "budgets"
+    """Where the copies of the day are counted: beside the state, since a restart must not begin a new day; where the
+    state is not on this disk, beside the log: each replica counts its own."""
+    if settings.state.startswith("sqlite:"):
+        return local_path(settings.state).parent / "budgets"
+    return places.spool(settings) / "budgets"
 
 
 def local_path(url: str) -> Path:

@@ -11,9 +11,11 @@ from typing import Any
 
 import orjson
 
+from gateway.dataplane.trace import Trace
 from gateway.routing import Decision
+from rollout.assignment import BUCKETS, bucket
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _random = random.SystemRandom()
 _bits = random.Random(_random.getrandbits(128)).getrandbits
@@ -62,9 +64,17 @@ def record(
     adapter: str | None, teacher_model: str, served_model: str | None, status: int, request_body: bytes | None,
     request: dict[str, Any], response_json: str | None, stream: bool, completed: bool, client_disconnected: bool,
     bytes_released: int, timings: dict[str, float | None], usage: dict[str, Any], attempts: list[dict[str, Any]],
-    error: str | None, client: int,
+    error: str | None, client: int, verdicts: list[dict[str, Any]], record_bp: int = BUCKETS,
+    cost: float | None = None, trace: Trace | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Assemble one record; times in `timings` are milliseconds."""
+    """Assemble one record; times in `timings` are milliseconds, `cost` is dollars (None: unknown).
+
+    Of `record_bp` of the requests the payloads are kept. A copy's payloads are kept if its request's are, and all of them
+    while a rollout runs: they are its evidence.
+    """
+    if decision.rollout:
+        record_bp = BUCKETS
+    kept = record_bp >= BUCKETS or bucket("record", route, parent_id or id) < record_bp
     return {
         "schema_version": SCHEMA_VERSION,
         "id": id,
@@ -85,20 +95,29 @@ def record(
         "fallback_reason": reason[9:] if reason.startswith("fallback:") else None,
         "adapter": adapter,
         "adapter_digest": adapter.partition("@")[2] or None if adapter else None,
+        "base_model": None,
         "teacher_model": teacher_model,
         "served_model": served_model,
         "status": status,
         "prompt_sha256": prompt_sha256(request, request_body),
-        "request_json": None if request_body is None else request_body.decode("utf-8", "replace"),
-        "response_json": response_json,
+        "request_json": request_body.decode("utf-8", "replace") if kept and request_body is not None else None,
+        "response_json": response_json if kept else None,
         "stream": stream,
         "completed": completed,
         "client_disconnected": client_disconnected,
         "bytes_released_before_verdict": bytes_released,
         "timings": timings,
         "usage": usage,
+        "cost": cost,
+        "drift": None,
+        "redaction": None,
         "attempts": attempts,
         "error": error,
+        "verdicts": verdicts,
         "client": client,
-        "sampling_prob": 1.0,
+        "sampling_prob": record_bp / BUCKETS,
+        "trace_id": None if trace is None else trace.trace_id,
+        "span_id": None if trace is None else trace.span_id or None,
+        "parent_span_id": None if trace is None else trace.parent_id,
+        "trace_sampled": trace is not None and trace.sampled,
     }

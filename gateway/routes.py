@@ -6,6 +6,9 @@ Plain frozen data with a JSON form, because the supervisor hands it to the worke
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from gateway.logs.policy import DEFAULT, RecordPolicy, policy_from_json
+from monitoring.prices import Price
+
 MODES = ("teacher", "shadow", "canary", "hybrid", "student")
 
 
@@ -27,13 +30,17 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A set of replicas that serve the same models. `api_key` never leaves the process but towards them."""
+    """A set of replicas that serve the same models. `api_key` never leaves the process but towards them.
+
+    `gpu_hour` is what one replica costs an hour, in dollars.
+    """
 
     name: str
     kind: str
     replicas: tuple[Replica, ...]
     api_key: str | None = field(default=None, repr=False)
     ca_file: str | None = None
+    gpu_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Tracing:
+    """Where spans go (the whole URL), and which share of traces."""
+
+    url: str
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """What copies of one kind may use in a day of UTC; 0 is no limit."""
 
@@ -111,9 +126,13 @@ class Route:
     `salt` and `rollout` enter the hash that assigns units to arms; `version` counts the changes made at run time.
     `threshold` is from what confidence on a hybrid route's student answers alone (rollout.hybrid.learning); `logprobs`
     asks for log probabilities of the student's copies, to learn one. `task` is what the route's answers are
-    (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher. With an `incumbent`, that
-    student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to the other student.
+    (rollout.tasks), as written; `audit_bp` of what the student answers also goes to the teacher. `gates` are the checks of
+    its answers (monitoring.gates), as written, None: its task's; `release_window` is how many streamed pieces a window holds.
+    With an `incumbent`, that student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to
+    the other student.
     `shadow_budget` bounds the copies to students, `audit_budget` those to the teacher.
+    `monitors` watch it (gateway.monitor.settings), as written; while an alarm stands, the student has at most `limit_bp`
+    of the units. Of `record_bp` of the requests the log keeps the payloads.
     """
 
     name: str
@@ -131,9 +150,14 @@ class Route:
     logprobs: bool = False
     threshold: dict[str, Any] | None = None
     task: dict[str, Any] | None = None
+    record_bp: int = 10_000
+    gates: tuple[Any, ...] | None = None
+    release_window: int = 20
     shadow_budget: Budget = Budget()
     audit_budget: Budget = Budget()
     incumbent: Incumbent | None = None
+    monitors: dict[str, Any] | None = None
+    limit_bp: int | None = None
     salt: str = ""
     rollout: str = ""
     version: int = 1
@@ -152,6 +176,10 @@ class Settings:
     routes: dict[str, Route]
     client_keys: tuple[str, ...] | None = field(default=None, repr=False)
     limits: Limits = Limits()
+    prices: dict[str, Price] = field(default_factory=dict)
+    tracing: Tracing | None = None
+    state_password: str | None = field(default=None, repr=False)
+    record: RecordPolicy = DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +207,9 @@ def settings_from_json(data: dict[str, Any]) -> Settings:
             "routes": {name: _route(one) for name, one in data["routes"].items()},
             "client_keys": None if keys is None else tuple(keys),
             "limits": Limits(**data["limits"]),
+            "prices": {model: Price(**price) for model, price in data["prices"].items()},
+            "tracing": None if data["tracing"] is None else Tracing(**data["tracing"]),
+            "record": policy_from_json(data["record"]),
         }
     )
 
@@ -192,6 +223,7 @@ def _route(data: dict[str, Any]) -> Route:
             "student": None if student is None else Student(**student),
             "unit": Unit(**data["unit"]),
             "timeouts": Timeouts(**data["timeouts"]),
+            "gates": None if data["gates"] is None else tuple(data["gates"]),
             "shadow_budget": Budget(**data["shadow_budget"]),
             "audit_budget": Budget(**data["audit_budget"]),
         }

@@ -1,5 +1,5 @@
-"""`graduand serve`: binds the ports, starts the admin plane, the rollouts' controller and the workers, restarts what
-dies, drains on SIGTERM.
+"""`graduand serve`: binds the ports, starts the admin plane, the rollouts' controller, the monitor and the workers, restarts
+what dies, drains on SIGTERM.
 
 Kept tiny on purpose: no request, no state and no framework passes through this process, so there is little that could
 end it. Each worker has a listening socket of its own on the shared port (SO_REUSEPORT), which this process keeps open:
@@ -21,13 +21,19 @@ from pathlib import Path
 
 from gateway import config
 from gateway.errors import ConfigError, GraduandError
+from gateway.logs.explain import explained
+from gateway.monitor import settings as monitors
 from gateway.routes import Budget, Route, Settings, settings_to_json
-from gateway.state import SqliteStore
+from gateway.store import StateError, open_state
+from monitoring.gates import written as gates
 
 POLL_S = 0.1
 RESTART_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_AFTER_S = 30.0
 GRACE_S = 5.0
+SHIP_WITHIN_S = 15.0
+# What a reload cannot change.
+FIXED = ("listen", "admin", "workers", "state", "state_password", "logs", "record", "tracing")
 
 logger = logging.getLogger("graduand")
 
@@ -62,8 +68,7 @@ class Supervisor:
         signal.signal(signal.SIGHUP, self._ask_reload)
         self._path = path
         self._settings = config.load(path)
-        # Made here, once, so that the processes that are about to start do not race to make it.
-        SqliteStore(config.local_path(self._settings.state)).close()
+        _prepare_state(self._settings)
         self._run_folder = Path(tempfile.mkdtemp(prefix="graduand-"))
         admin = _bind(self._settings.admin, "admin", shared=False)
         listeners = [_bind(self._settings.listen, "listen", shared=True)]
@@ -73,13 +78,11 @@ class Supervisor:
         self.listen_url = _url(address)
         self.admin_url = _url(admin.getsockname()[:2])
         self._children = [self._child("gateway.admin_process", "admin", admin)]
-        controller = [
-            sys.executable,
-            "-m",
-            "gateway.control.process",
-            json.dumps({"run_folder": str(self._run_folder)}),
-        ]
-        self._children += [Child("controller", controller, ())]
+        self._children += [self._beside("gateway.control.process", "controller")]
+        self._children += [self._beside("gateway.monitor.process", "monitor")]
+        self._children += [self._beside("gateway.logs.process", "shipper")]
+        if self._settings.tracing is not None:
+            self._children += [self._beside("gateway.telemetry.tracer", "tracer")]
         self._children += [
             self._child("gateway.worker", f"worker {number}", listener, number=number)
             for number, listener in enumerate(listeners)
@@ -101,6 +104,11 @@ class Supervisor:
         arguments = {"number": number, "listener": listener.fileno(), "run_folder": str(self._run_folder)}
         command = [sys.executable, "-m", module, json.dumps(arguments)]
         return Child(name, command, (listener.fileno(),), drains=module == "gateway.worker")
+
+    def _beside(self, module: str, name: str) -> Child:
+        """A process that listens to nothing."""
+        arguments = {"run_folder": str(self._run_folder), "began": time.time()}
+        return Child(name, [sys.executable, "-m", module, json.dumps(arguments)], ())
 
     def _keep_alive(self) -> None:
         now = time.monotonic()
@@ -145,7 +153,7 @@ class Supervisor:
         except ConfigError as error:
             logger.error("the configuration was not reloaded, the old one stays in force: %s", error)
             return
-        fixed = [key for key in ("listen", "admin", "workers", "state", "logs") if _differs(key, new, self._settings)]
+        fixed = [key for key in FIXED if _differs(key, new, self._settings)]
         if fixed:
             logger.error("the configuration was not reloaded: a change of %s needs a restart", ", ".join(fixed))
             return
@@ -165,15 +173,35 @@ class Supervisor:
         # What connects from now on is refused at once instead of waiting for a worker that will not come.
         for listener in self._sockets[1:]:
             listener.close()
-        # The admin plane goes last, so that metrics can be read while workers drain.
-        admin, *others = self._children
+        # The admin plane goes last, so that metrics can be read while workers drain; the tracer sees what they wrote, and
+        # the shipper ships it.
+        late = {
+            name: [child for child in self._children if child.name == name] for name in ("tracer", "shipper", "admin")
+        }
+        others = [child for child in self._children if child.name not in late]
         longest_s = max(route.timeouts.total_s for route in self._settings.routes.values())
         _terminate(others, longest_s + GRACE_S)
-        _terminate([admin], GRACE_S)
+        _terminate(late["tracer"], GRACE_S)
+        _terminate(late["shipper"], SHIP_WITHIN_S)
+        _terminate(late["admin"], GRACE_S)
         self._sockets[0].close()
         for file in self._run_folder.iterdir():
             file.unlink()
         self._run_folder.rmdir()
+
+
+def _prepare_state(settings: Settings) -> None:
+    # Made here, once, so that the processes that are about to start do not race to make it.
+    store = open_state(settings)
+    try:
+        store.found()
+        store.snapshot()
+        store.keep()
+        for risk in store.risks():
+            logger.warning("the state store may lose data: %s", risk)
+    except StateError as error:  # never a file's: that fails when it is opened
+        logger.error("the state store cannot be used yet: %s", error)
+    store.close()
 
 
 def _terminate(children: list[Child], within_s: float) -> None:
@@ -258,6 +286,7 @@ def _check(arguments: argparse.Namespace) -> int:
         return 0
     print(f"{arguments.config} is valid.")
     print(f"clients: {_url(settings.listen)}/v1 on {settings.workers} worker(s); admin plane: {_url(settings.admin)}")
+    print(f"state: {settings.state}" + (", with a password" if settings.state_password else ""))
     print(
         "client keys: " + ("none asked for" if settings.client_keys is None else f"{len(settings.client_keys)} known")
     )
@@ -265,10 +294,21 @@ def _check(arguments: argparse.Namespace) -> int:
         key = "with a key" if upstream.api_key else "without a key"
         print(f"upstream {name} ({upstream.kind}, {key}): {', '.join(replica.url for replica in upstream.replicas)}")
     for route in settings.routes.values():
-        print(f"route {route.name}: {explain(route)}")
+        says = (explain(route), explain_gates(route), monitors.explain(route.monitors))
+        print(f"route {route.name}: {'; '.join(says)}")
+    for line in explained(settings):
+        print(line)
     for warning in warnings:
         print(f"warning: {warning}")
     return 0
+
+
+def explain_gates(route: Route) -> str:
+    """One sentence on how a route's answers are checked."""
+    armed, behind = gates.of_route(route.gates, route.task), route.on_student_failure == "teacher"
+    if armed and route.student is None:
+        return f"of its answers {', '.join(one.gate.name for one in armed)} are only logged and counted"
+    return gates.explain(armed, release=route.release, fallback_behind=behind)
 
 
 def explain(route: Route) -> str:

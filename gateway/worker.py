@@ -20,15 +20,17 @@ from typing import Any
 import uvloop
 
 from gateway import record
-from gateway.config import budgets_folder, local_path
+from gateway.config import budgets_folder
 from gateway.dataplane.budget import Budgets
 from gateway.dataplane.fleet import Fleet
 from gateway.dataplane.keys import ClientKeys, KeyLimits
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.server import ClientConnection
-from gateway.log import LogWriter
+from gateway.logs import places
+from gateway.logs.segment import LogWriter
 from gateway.routes import Limits, RouteTable, Settings, settings_from_json
 from gateway.watcher import TableWatcher
+from monitoring import metrics as m
 from monitoring.metrics import Metrics
 from monitoring.series import SeriesFile
 
@@ -50,16 +52,20 @@ class Worker:
         self._run_folder = run_folder
         self._connections: set[ClientConnection] = set()
         self._arriving: set[asyncio.Task[object]] = set()
-        self._watcher = TableWatcher(settings.state, settings.routes, self._table_changed, str(number))
-        self._log = LogWriter(local_path(settings.logs), name=f"w{number}-{os.getpid()}")
+        self._watcher = TableWatcher(settings, self._table_changed, str(number))
+        self._log = LogWriter(places.spool(settings), name=f"w{number}-{os.getpid()}", policy=settings.record)
+        self._number = number
+        self._metrics = Metrics(SeriesFile(run_folder / f"worker-{number}.series"))
         self._plane = Plane(
             self._watcher.first(),
-            Fleet(settings.upstreams, self._loop),
+            Fleet(settings.upstreams, self._loop, settings.workers),
             ClientKeys(settings.client_keys),
             self._limits(settings),
-            Metrics(SeriesFile(run_folder / f"worker-{number}.series")),
+            self._metrics,
             self._log,
             Budgets(budgets_folder(settings)),
+            settings.prices,
+            settings.tracing,
         )
         self._stopping = asyncio.Event()
         self._longest_s = _longest(settings)
@@ -97,6 +103,7 @@ class Worker:
             try:
                 self._plane.fleet.sweep(now)
                 self._plane.tick()
+                self._report_state()
                 if now >= tidy_at:
                     tidy_at = now + TIDY_EVERY_S
                     self._plane.fleet.forget_old(now)
@@ -105,6 +112,13 @@ class Worker:
             except Exception as error:  # without its sweep a worker would never time anything out again
                 self._plane.crashed(error)
             await asyncio.sleep(SWEEP_EVERY_S)
+
+    def _report_state(self) -> None:
+        self._plane.warning = self._watcher.warning
+        # Gauges are summed over workers, so one speaks for all: they share the machine's way to the store.
+        if self._number == 0:
+            self._metrics.set(m.STATE_UP, (), 0.0 if self._watcher.problem else 1.0)
+            self._metrics.set(m.STATE_AGE, (), self._watcher.age_s)
 
     def _accept(self) -> None:
         while True:
@@ -176,11 +190,11 @@ class Worker:
 
     def _reconfigure(self, settings: Settings) -> None:
         plane = self._plane
-        plane.configure(settings.upstreams, ClientKeys(settings.client_keys), self._limits(settings))
+        plane.configure(settings.upstreams, ClientKeys(settings.client_keys), self._limits(settings), settings.prices)
         for connection in self._connections:
             connection.authorized = None
         self._longest_s = _longest(settings)
-        self._watcher.configure(settings.routes)
+        self._watcher.configure(settings)
 
 
 def _longest(settings: Settings) -> float:

@@ -4,8 +4,9 @@ Names and buckets follow Prometheus and OpenTelemetry's GenAI conventions. Label
 outcome, monitor`, each from a bounded set: ids belong into the log. The page (`exposition`) sums the workers' files.
 """
 
+import math
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +18,13 @@ from monitoring.series import Key, SeriesFile
 
 MAX_SERIES_PER_FAMILY = 2_000
 OTHER = "other"
+# The value of a gauge about which nothing is known (any more); it is not exported.
+ABSENT = math.nan
 
 DURATION_BUCKETS_S = tuple(0.01 * 2**k for k in range(14))
 FIRST_TOKEN_BUCKETS_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+PER_TOKEN_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
+GATE_BUCKETS_S = (1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 1e-4, 2.5e-4, 0.001, 0.0025, 0.01, 0.05, 0.25)
 OVERHEAD_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
 
 
@@ -72,21 +77,171 @@ REJECTED = Family(
     "graduand_rejected_requests", "counter", "Requests refused before any upstream was asked, by cause.", ("outcome",)
 )
 LOG_RECORDS = Family("graduand_log_records", "counter", "Log records by what became of them.", ("outcome",))
+GATE_VERDICTS = Family(
+    "graduand_gate_verdicts", "counter", "Verdicts of the output gates over served answers and copies, by how they ended.",
+    ("route", "arm", "adapter", "monitor", "outcome"),
+)  # fmt: skip
+GATE_ACTIONS = Family(
+    "graduand_gate_actions", "counter", "What followed from the output gates that triggered.",
+    ("route", "arm", "monitor", "outcome"),
+)  # fmt: skip
+GATE_SECONDS = Family(
+    "graduand_gate_seconds", "histogram", "Time that an output gate took over one answer.", ("monitor",), GATE_BUCKETS_S
+)
 IN_FLIGHT = Family("graduand_in_flight_requests", "gauge", "Requests being answered now.", ())
 SHADOW_QUEUE = Family("graduand_shadow_queue", "gauge", "Shadow copies waiting or under way.", ())
 BREAKER_OPEN = Family(
     "graduand_breaker_open", "gauge", "Replicas that are given a rest, summed over workers.", ("upstream",)
 )
+STATE_UP = Family(
+    "graduand_state_up", "gauge", "1 while the state store can be read; 0: the last table is served by.", ()
+)
+STATE_AGE = Family("graduand_state_age_seconds", "gauge", "Since when the state store was last read.", ())
 LOG_PENDING = Family("graduand_log_pending_bytes", "gauge", "Log bytes not yet handed to the file system.", ())
+LOG_LAG = Family("graduand_log_lag_seconds", "gauge", "Age of the oldest log record that is not yet at its target.", ())
+LOG_PARTS = Family("graduand_log_parts", "counter", "Parquet parts of the log, by what was done to them.", ("outcome",))
+LOG_WAITING = Family("graduand_log_waiting_bytes", "gauge", "Bytes of the log's segments that wait to be shipped.", ())
+REDACTIONS = Family(
+    "graduand_redactions", "counter", "Spans taken out of records before they were written.", ("route",)
+)
+FEEDBACK = Family("graduand_feedback", "counter", "Feedback given, by what became of it.", ("route", "outcome"))
+DRIFT = ("route", "adapter", "monitor")
+DRIFT_VALUE = Family("graduand_drift_value", "gauge", "Where a drift detector stands.", DRIFT)
+DRIFT_THRESHOLD = Family("graduand_drift_threshold", "gauge", "At this value a drift detector raises an alarm.", DRIFT)
+DRIFT_ACTIVE = Family("graduand_drift_alarm_active", "gauge", "1 while a verdict on an alarm stands.", DRIFT)
+DRIFT_ALARMS = Family("graduand_drift_alarms", "counter", "Alarms raised.", DRIFT)
+DRIFT_EVALUATED = Family("graduand_drift_evaluated", "counter", "Observations that a detector took.", DRIFT)
+DRIFT_MISSING = Family(
+    "graduand_drift_reference_missing", "gauge", "1 if inputs are not watched for want of a reference set.", ("route",)
+)
+MONITOR_LAG = Family(
+    "graduand_monitor_lag_seconds", "gauge", "Age of the record that the monitor read last, while behind.", ()
+)
+MONITOR_SHED = Family(
+    "graduand_monitor_shed", "counter", "Records that detectors did not see because the monitor was behind.", ("route",)
+)
+VERDICT_ACTIONS = Family(
+    "graduand_verdict_actions", "counter", "What alarms brought about.", ("route", "monitor", "outcome")
+)
 
 JUDGED = Family(
     "graduand_judge_requests", "counter", "Pairs of free text judged, by the verdict on the student; and failed questions.",
     ("route", "outcome"),
 )  # fmt: skip
 
+# What one request costs and what it failed of.
+ERRORS = Family(
+    "graduand_request_errors", "counter", "Requests without a whole answer, by cause.", ("route", "arm", "outcome")
+)
+PER_TOKEN = Family(
+    "graduand_time_per_output_token_seconds", "histogram", "Between two tokens of a streamed answer, on average.",
+    ("route", "arm"), PER_TOKEN_BUCKETS_S,
+)  # fmt: skip
+COST = Family(
+    "graduand_cost_dollars", "counter",
+    "Dollars by the declared prices, by what they were spent on: served, deferred, shadow, audit or judge.",
+    ("route", "arm", "adapter", "outcome"),
+)  # fmt: skip
+AVOIDED = Family(
+    "graduand_avoided_dollars", "counter", "What the teacher would have cost for the tokens that the student answered.",
+    ("route",),
+)  # fmt: skip
+SAVED = Family(
+    "graduand_saved_dollars", "gauge",
+    "Avoided dollars less what student, copies, audits and judge cost, since the gateway started.", ("route",),
+)  # fmt: skip
+GPU_DOLLARS = Family(
+    "graduand_gpu_dollars", "counter", "What upstreams paid by the hour have cost by the clock, busy or idle.",
+    ("upstream",),
+)  # fmt: skip
+GPU_USED = Family(
+    "graduand_gpu_used_dollars",
+    "counter",
+    "The part of graduand_gpu_dollars that requests were charged.",
+    ("upstream",),
+)
+
+# What the leading controller knows about routes and rollouts.
+SHARE = Family("graduand_share", "gauge", "Share of units that an arm is asked for first, 0 to 1.", ("route", "arm"))
+AGREEMENT = Family(
+    "graduand_agreement", "gauge", "Share of compared pairs in which student and teacher agree.", ("route", "adapter")
+)
+AGREEMENT_LOWER = Family(
+    "graduand_agreement_lower", "gauge", "Lower end of the anytime-valid 95% band of the agreement.",
+    ("route", "adapter"),
+)  # fmt: skip
+AGREEMENT_UPPER = Family(
+    "graduand_agreement_upper", "gauge", "Upper end of the anytime-valid 95% band of the agreement.",
+    ("route", "adapter"),
+)  # fmt: skip
+ROLLOUT_PHASE = Family(
+    "graduand_rollout_phase", "gauge", "1 for the phase that the route's newest rollout is in.", ("route", "outcome")
+)
+ROLLOUT_EVIDENCE = Family(
+    "graduand_rollout_evidence", "gauge",
+    "Evidence of a gate as its decimal logarithm; harm:NAME speaks against the student.", ("route", "monitor"),
+)  # fmt: skip
+ROLLOUT_THRESHOLD = Family(
+    "graduand_rollout_evidence_threshold", "gauge", "Decimal logarithm of the evidence at which a gate decides.",
+    ("route", "monitor"),
+)  # fmt: skip
+ROLLOUT_STEP_AGE = Family(
+    "graduand_rollout_step_age_seconds", "gauge", "Since the newest rollout came into its step, or into its hold.",
+    ("route",),
+)  # fmt: skip
+
+# Adapters and engines as they were found at the last look, under the same names for every kind of upstream.
+ADAPTER_WANTED = Family(
+    "graduand_adapter_wanted", "gauge", "Replicas on which an adapter should be loaded.", ("adapter", "upstream")
+)
+ADAPTER_RESIDENT = Family(
+    "graduand_adapter_resident", "gauge", "Replicas that list an adapter which should be loaded.",
+    ("adapter", "upstream"),
+)  # fmt: skip
+ENGINE_REPLICAS = Family("graduand_engine_replicas", "gauge", "Replicas configured.", ("upstream",))
+ENGINE_UP = Family("graduand_engine_up", "gauge", "Replicas whose metrics could be read.", ("upstream",))
+ENGINE_RUNNING = Family("graduand_engine_requests_running", "gauge", "Requests in the engines' batches.", ("upstream",))
+ENGINE_WAITING = Family(
+    "graduand_engine_requests_waiting", "gauge", "Requests that wait for room in a batch.", ("upstream",)
+)
+ENGINE_CACHE = Family(
+    "graduand_engine_cache_usage_ratio", "gauge", "Key-value cache in use on the fullest replica, 0 to 1.",
+    ("upstream",),
+)  # fmt: skip
+ENGINE_ADAPTERS = Family(
+    "graduand_engine_adapters_loaded", "gauge", "Different adapters listed by any replica.", ("upstream",)
+)
+ENGINE_ADAPTERS_BUSY = Family(
+    "graduand_engine_adapters_busy", "gauge", "Different adapters with a request running or waiting.", ("upstream",)
+)
+ENGINE_ADAPTER_SLOTS = Family(
+    "graduand_engine_adapter_slots", "gauge", "Adapters that fit into one batch, least of all replicas.", ("upstream",)
+)
+ENGINE_TOKENS = Family("graduand_engine_output_tokens", "counter", "Tokens that the engines generated.", ("upstream",))
+ENGINE_FIRST_TOKEN = Family(
+    "graduand_engine_first_token_seconds", "histogram", "From arrival at the engine to the first token.",
+    ("upstream",), FIRST_TOKEN_BUCKETS_S,
+)  # fmt: skip
+ENGINE_PER_TOKEN = Family(
+    "graduand_engine_time_per_output_token_seconds", "histogram", "Between two tokens, as the engine measures it.",
+    ("upstream",), PER_TOKEN_BUCKETS_S,
+)  # fmt: skip
+TRACES = Family(
+    "graduand_traces", "counter", "Log records turned into spans, by what became of them: exported, failed, dropped.",
+    ("outcome",),
+)  # fmt: skip
+
 FAMILIES = (
     REQUESTS, DURATION, FIRST_TOKEN, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS, FALLBACKS, ATTEMPTS, SHADOWS, UNIT_MISSING,
-    REJECTED, LOG_RECORDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING, JUDGED,
+    REJECTED, LOG_RECORDS, GATE_VERDICTS, GATE_ACTIONS, GATE_SECONDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING,
+    STATE_UP, STATE_AGE, JUDGED, DRIFT_VALUE, DRIFT_THRESHOLD, DRIFT_ACTIVE, DRIFT_ALARMS, DRIFT_EVALUATED, DRIFT_MISSING,
+    MONITOR_LAG, MONITOR_SHED, VERDICT_ACTIONS,
+    ERRORS, PER_TOKEN, COST, AVOIDED, SAVED, GPU_DOLLARS, GPU_USED,
+    SHARE, AGREEMENT, AGREEMENT_LOWER, AGREEMENT_UPPER, ROLLOUT_PHASE, ROLLOUT_EVIDENCE, ROLLOUT_THRESHOLD,
+    ROLLOUT_STEP_AGE, ADAPTER_WANTED, ADAPTER_RESIDENT, ENGINE_REPLICAS, ENGINE_UP, ENGINE_RUNNING, ENGINE_WAITING,
+    ENGINE_CACHE, ENGINE_ADAPTERS, ENGINE_ADAPTERS_BUSY, ENGINE_ADAPTER_SLOTS, ENGINE_TOKENS, ENGINE_FIRST_TOKEN,
+    ENGINE_PER_TOKEN, TRACES,
+    LOG_LAG, LOG_PARTS, LOG_WAITING, REDACTIONS, FEEDBACK,
 )  # fmt: skip
 
 
@@ -102,7 +257,7 @@ class Metrics:
         for (name, _), cell in file.known.items():
             self._sizes[name] = self._sizes.get(name, 0) + 1
             if name in gauges:
-                self._values[cell] = 0.0  # what a dead worker was doing is not being done any more
+                self._values[cell] = ABSENT  # what a dead process was doing is not being done any more
 
     def add(self, family: Family, labels: tuple[str, ...], amount: float = 1.0) -> None:
         """Count `amount` more."""
@@ -122,6 +277,20 @@ class Metrics:
         if cell is None:
             cell = self._reserve(family, labels)
         self._values[cell] = value
+
+    def merge(self, family: Family, labels: tuple[str, ...], counts: Sequence[float], total: float) -> None:
+        """Put a whole histogram's increase in: a count for each bucket and one for +Inf (not cumulated), and the sum."""
+        cell = self.cell(family, labels)
+        for index, count in enumerate((*counts, total)):
+            self._values[cell + index] += count
+
+    def keep(self, family: Family, values: Mapping[tuple[str, ...], float]) -> None:
+        """Set a gauge's series to exactly these: what is not among them is not exported any more."""
+        gone = {labels for name, labels in self._file.known if name == family.name} - values.keys()
+        for labels in gone:
+            self._values[self._file.known[family.name, labels]] = ABSENT
+        for labels, value in values.items():
+            self.set(family, labels, value)
 
     def observe(self, family: Family, labels: tuple[str, ...], value: float) -> None:
         """Put one value into a histogram: cells are one a bucket, one for +Inf, and the sum."""
@@ -161,6 +330,8 @@ class Totals:
         sums: dict[Key, list[float]] = {}
         for path in sorted(self._folder.glob("*.series")):
             for key, values in series.read(path):
+                if math.isnan(values[0]):
+                    continue
                 known = sums.setdefault(key, [0.0] * len(values))
                 for index, value in enumerate(values):
                     known[index] += value
@@ -169,10 +340,22 @@ class Totals:
     def collect(self) -> Iterator[Metric]:
         """All families with their sums, in prometheus_client's form."""
         by_name: dict[str, list[tuple[tuple[str, ...], list[float]]]] = {}
-        for (name, labels), values in sorted(self.sums().items()):
+        sums = self.sums()
+        sums.update({(SAVED.name, (route,)): [dollars] for route, dollars in saved(sums).items()})
+        for (name, labels), values in sorted(sums.items()):
             by_name.setdefault(name, []).append((labels, values))
         for family in FAMILIES:
             yield _metric(family, by_name.get(family.name, []))
+
+
+def saved(sums: Mapping[Key, Sequence[float]]) -> dict[str, float]:
+    """By route, what the teacher would have cost less everything that is spent because there is a student."""
+    dollars = {labels[0]: values[0] for (name, labels), values in sums.items() if name == AVOIDED.name}
+    for (name, labels), values in sums.items():
+        # The teacher's own answers to clients would have been paid for without a student too.
+        if name == COST.name and (labels[1], labels[3]) != ("teacher", "served"):
+            dollars[labels[0]] = dollars.get(labels[0], 0.0) - values[0]
+    return dollars
 
 
 def exposition(totals: Totals) -> bytes:

@@ -42,6 +42,7 @@ class Hold(StrEnum):
     SRM = "srm"
     NO_DATA = "no_data"
     LEASE_LOST = "lease_lost"
+    DRIFT = "drift"
 
 
 # These end by themselves when their cause does; all others wait for a person.

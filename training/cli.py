@@ -11,6 +11,7 @@ from training.commands import (
     fit,
     label,
     leaks,
+    reference,
     review,
     split,
     synth,
@@ -19,7 +20,7 @@ from training.commands import (
 from training.commands.options import Commands
 
 # In the order of the road.
-STEPS = (assess, data, split, leaks, teacher, label, synth, curate, baselines, fit, evaluate, review, ablate, admit)
+STEPS = (assess, data, split, leaks, teacher, label, synth, curate, baselines, fit, evaluate, review, ablate, admit, reference)
 
 
 def add_parser(commands: Commands) -> None:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from training import base_model, lora, mask, provenance, weights
+from training import base_model, lora, mask, provenance, reference, weights
 from training.batches import Phase
 from training.checkpoint import CheckpointFile
 from training.loop import FitError, Run
@@ -78,6 +78,7 @@ def fit(config: FitConfig, progress: Progress) -> Fitted:
         **run.summary(),
     }
     path = lora.write(run.model, config, base, revision, record)
+    progress.say(reference.write_beside(rows, path, config.seed))
     checkpoints.remove()
     return Fitted(path, json.loads((path / lora.RUN_FILE).read_bytes()))
 

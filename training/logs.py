@@ -1,7 +1,7 @@
 """Rows from the gateway's request log: the teacher's answers to one route.
 
 Invariant: every record is either a row or counted under the reason why it is not; nothing is left out in silence. Reads
-JSON-lines segments in the order of their paths, and never a segment's last line if a crash cut it.
+Parquet parts and the segments that are not shipped yet, in the order of time, each record once (gateway.logs.reading).
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from gateway.errors import ConfigError, did_you_mean
+from gateway.logs.reading import LogDamaged, Reader, Source
 from training.rows import DataError, Row, parse_row
 
 OTHER_ROUTE = "another route"
@@ -51,26 +52,20 @@ class Counts:
         return "\n".join(lines if self.left_out else [lines[0].replace("; left out:", "; none left out")])
 
 
-def records(folder: Path, counts: Counts) -> Iterator[dict[str, Any]]:
-    """All records under `folder`; a last line without an end that is not JSON is counted, any other is an error."""
-    if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; give the folder that 'logs' names in the gateway's configuration")
-    for path in sorted(folder.rglob("*.jsonl")):
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                counts.records += 1
-                try:
-                    record = orjson.loads(line)
-                except ValueError as error:
-                    if not line.endswith(b"\n"):
-                        counts.left_out[CUT] += 1
-                        continue
-                    raise DataError(f"{path}, line {number} is not JSON ({error}); move this segment away") from error
-                if not isinstance(record, dict):
-                    raise DataError(f"{path}, line {number} is no request record; give the gateway's own log folder")
-                yield record
+def records(log: str, counts: Counts) -> Iterator[dict[str, Any]]:
+    """All records of the log at `log`, a folder or an address; a last line that a crash cut off is counted."""
+    if "://" not in log and not Path(log).is_dir():
+        raise DataError(f"{log} is no folder; give what 'logs' names in the gateway's configuration")
+    reader = Reader(Source.of(log))
+    try:
+        for record in reader:
+            counts.records += 1
+            yield record
+    except LogDamaged as error:
+        raise DataError(str(error)) from error
+    counts.records += reader.cut
+    if reader.cut:
+        counts.left_out[CUT] += reader.cut
 
 
 def row_of(record: dict[str, Any]) -> Row | str:
@@ -81,6 +76,8 @@ def row_of(record: dict[str, Any]) -> Row | str:
         return "status other than 200"
     if record.get("completed") is not True:
         return "not completed"
+    if record.get("request_json") is None or record.get("response_json") is None:
+        return "payload not kept"
     try:
         request = orjson.loads(record["request_json"])
         choices = orjson.loads(record["response_json"])["choices"]
@@ -107,7 +104,7 @@ def owner_of(record: dict[str, Any], request: dict[str, Any]) -> str | None:
     return str(record["unit_hash"]) if record.get("unit_hash") else None
 
 
-def write_rows(folder: Path, route: str, out: Path, limit: int | None = None, holdout: float = 0.0) -> Counts:
+def write_rows(log: str, route: str, out: Path, limit: int | None = None, holdout: float = 0.0) -> Counts:
     """Write the rows of `route` to `out`, and those held out beside it (`NAME.holdout.jsonl`)."""
     if not 0 <= holdout < 1:
         raise ConfigError(f"--holdout is a share from 0 up to, not including, 1; it is {holdout}")
@@ -116,7 +113,7 @@ def write_rows(folder: Path, route: str, out: Path, limit: int | None = None, ho
     counts = Counts()
     learned: list[Row] = []
     held: list[Row] = []
-    for row in _unique_rows(folder, route, counts):
+    for row in _unique_rows(log, route, counts):
         if holdout and _share_of(row) < holdout:
             held.append(row)
         elif limit is None or len(learned) < limit:
@@ -132,10 +129,10 @@ def write_rows(folder: Path, route: str, out: Path, limit: int | None = None, ho
     return counts
 
 
-def _unique_rows(folder: Path, route: str, counts: Counts) -> Iterator[Row]:
+def _unique_rows(log: str, route: str, counts: Counts) -> Iterator[Row]:
     seen: dict[str, str] = {}
     routes: set[str] = set()
-    for record in records(folder, counts):
+    for record in records(log, counts):
         routes.add(str(record.get("route")))
         row = row_of(record) if record.get("route") == route else OTHER_ROUTE
         if isinstance(row, str):
@@ -150,7 +147,7 @@ def _unique_rows(folder: Path, route: str, counts: Counts) -> Iterator[Row]:
         yield row
     if route not in routes:
         known = ", ".join(sorted(routes)) or "none"
-        raise DataError(f"the log under {folder} has no route {route!r}; it has {known}.{did_you_mean(route, routes)}")
+        raise DataError(f"the log at {log} has no route {route!r}; it has {known}.{did_you_mean(route, routes)}")
 
 
 def prompt_key(row: Row) -> str:

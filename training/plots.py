@@ -45,7 +45,10 @@ def curve(path: Path, title: str, across: str, lines: Mapping[str, Sequence[tupl
         return None
     for name, points in lines.items():
         axes.plot(*zip(*points, strict=True), marker="o", label=name)
+    places = sorted({x for points in lines.values() for x, _ in points})
     axes.set_xscale("log")
+    axes.set_xticks(places, [f"{place:g}" for place in places])
+    axes.minorticks_off()
     axes.set_xlabel(across)
     return _save(axes, path, legend=True)
 

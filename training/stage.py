@@ -277,5 +277,7 @@ def _locked(out: Path, name: str) -> Iterator[None]:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 raise
             raise StageError(f"another process is making {out / name}; wait for it") from None
-        yield
-        path.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from examples.demo.tickets import TASKS
 from examples.demo.traffic import Reply
+from gateway.logs.reading import Reader, Source
 
 Json = dict[str, Any]
 
@@ -33,8 +34,7 @@ class Pair:
 
 def records(logs: Path) -> list[Json]:
     """All records of the log, in the order of their ids."""
-    lines = [line for path in sorted(logs.rglob("*.jsonl")) for line in path.read_text("utf-8").splitlines()]
-    return sorted((json.loads(line) for line in lines), key=lambda record: str(record["id"]))
+    return sorted(Reader(Source.of(str(logs))), key=lambda record: str(record["id"]))
 
 
 def shadow_pairs(logs: Path, rollout: str, within_s: float = 120) -> list[Pair]:

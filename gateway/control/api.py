@@ -7,13 +7,17 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
 
-from gateway.config import budgets_folder, local_path
-from gateway.control import allowance, incumbents, moves, planning, views
+from gateway.config import budgets_folder
+from gateway.control import allowance, incumbents, moves, planning, verdicts, views
+from gateway.control.documents import documents_in
 from gateway.control.requests import NewRollout, Plan, Simulation, Verb, advice, check_incumbent, startable
+from gateway.control.rollouts import Rollouts, open_rollouts
 from gateway.control.rows import Row
-from gateway.control.store import RolloutStore
 from gateway.errors import RequestError, did_you_mean
+from gateway.logs import places
+from gateway.logs.reading import Source
 from gateway.routes import Route, Settings
+from monitoring.verdict import sentence
 from rollout import specfile, tasks
 from rollout.simulate.policy import Scenario
 from rollout.state import Event
@@ -29,14 +33,14 @@ def router(settings: Callable[[], Settings]) -> APIRouter:
     """The routes below /v1/rollouts."""
     rollouts = APIRouter(prefix="/v1/rollouts", tags=["rollouts"])
 
-    def store() -> Iterator[RolloutStore]:
-        opened = RolloutStore(local_path(settings().state))
+    def store() -> Iterator[Rollouts]:
+        opened = open_rollouts(settings())
         try:
             yield opened
         finally:
             opened.close()
 
-    store_here = Annotated[RolloutStore, Depends(store)]
+    store_here = Annotated[Rollouts, Depends(store)]
     who_here = Annotated[str, Header(alias="x-graduand-who")]
 
     @rollouts.get("")
@@ -59,7 +63,7 @@ def router(settings: Callable[[], Settings]) -> APIRouter:
         spec, task = startable(wanted.spec, settings())
         served = _served(state, spec.route, settings())
         check_incumbent(spec, served)
-        seen = planning.traffic(local_path(settings().logs), spec.route)
+        seen = planning.traffic(Source(settings().logs, places.spool(settings())), spec.route)
         per_s = wanted.requests_per_s or (None if seen is None else seen.per_s)
         paid = planning.copies_a_day(settings().routes[spec.route].shadow_budget, seen)
         sampling = planning.sampling(spec, tasks.read(task), served.shadow_bp / 10_000, paid)
@@ -133,14 +137,19 @@ def _data(verb: str, wanted: Verb) -> Json:
     return {}
 
 
-def _status(state: RolloutStore, row: Row, settings: Settings) -> Json:
+def _status(state: Rollouts, row: Row, settings: Settings) -> Json:
     now = time.time()
     _, _, until = state.lease()
     applied, waiting = moves.applied(state, row, settings.workers), state.judging_count(row.id)
     route = settings.routes.get(row.state.spec.route)
     delays = () if route is None else allowance.delays(budgets_folder(settings), route, now)
-    return views.status(row, now, applied=applied, leader=now < until, judging=waiting, delays=delays)
+    shown = views.status(row, now, applied=applied, leader=now < until, judging=waiting, delays=delays)
+    if not row.at_rest:
+        shown["reasons"] += [
+            sentence(one) for one in verdicts.standing(documents_in(state.state), row.state.spec.route)
+        ]
+    return shown
 
 
-def _served(state: RolloutStore, name: str, settings: Settings) -> Route:
+def _served(state: Rollouts, name: str, settings: Settings) -> Route:
     return incumbents.served(state, name, settings.routes) or settings.routes[name]

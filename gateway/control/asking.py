@@ -37,6 +37,7 @@ class Question:
     upstream: Upstream
     model: str
     messages: Messages
+    route: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,15 @@ class Reply:
     text: str | None
     problem: str = ""
     final: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """An answer, and the tokens that it took by the judge's own count; 0 where it does not say."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
 
 
 @dataclass(slots=True)
@@ -69,17 +79,19 @@ class _Failed(Exception):
 
 
 class Asker:
-    """`offer` questions, collect `replies`; both from one thread."""
+    """`offer` questions, collect `replies`; both from one thread. `spent` is told the tokens of each answer there."""
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, jitter: Callable[[], float] = random.random
-    ) -> None:
+        self, clock: Callable[[], float] = time.monotonic, jitter: Callable[[], float] = random.random,
+        spent: Callable[[Question, int, int], None] = lambda question, prompt, completion: None,
+    ) -> None:  # fmt: skip
+        self._spent = spent
         self._clock = clock
         self._jitter = jitter
         self._judges: dict[tuple[str, str], _Judge] = {}
         self._clients: dict[Upstream, httpx.Client] = {}
         self._asked: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
-        self._answered: queue.SimpleQueue[tuple[Question, str | _Failed]] = queue.SimpleQueue()
+        self._answered: queue.SimpleQueue[tuple[Question, _Said | _Failed]] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
 
     def room(self, upstream: str, model: str) -> int:
@@ -112,12 +124,13 @@ class Asker:
         for _ in self._threads:
             self._asked.put(None)
 
-    def _reply(self, question: Question, came: "str | _Failed") -> Reply:
+    def _reply(self, question: Question, came: _Said | _Failed) -> Reply:
         one = self._judges[question.upstream.name, question.model]
         one.under_way -= 1
-        if isinstance(came, str):
+        if isinstance(came, _Said):
             one.failures = 0
-            return Reply(question.key, came)
+            self._spent(question, came.prompt_tokens, came.completion_tokens)
+            return Reply(question.key, came.text)
         if came.status in REFUSED:
             return Reply(question.key, None, came.cause)
         one.failures += 1
@@ -128,14 +141,14 @@ class Asker:
     def _run(self) -> None:
         while (question := self._asked.get()) is not None:
             try:
-                came: str | _Failed = self._answer(question)
+                came: _Said | _Failed = self._answer(question)
             except _Failed as failed:
                 came = failed
             except Exception as error:  # a thread that ended would never ask again
                 came = _Failed(type(error).__name__)
             self._answered.put((question, came))
 
-    def _answer(self, question: Question) -> str:
+    def _answer(self, question: Question) -> _Said:
         upstream = question.upstream
         replica = upstream.replicas[question.key[0] % len(upstream.replicas)]
         headers = {"content-type": "application/json"}
@@ -154,7 +167,7 @@ class Asker:
                     raise _Failed("timeout")
             if not answer.is_success:
                 raise _Failed(f"http_{answer.status_code}", answer.status_code, _retry_after_s(answer))
-        return _text(bytes(content))
+        return _said(bytes(content))
 
     def _client(self, upstream: Upstream) -> httpx.Client:
         client = self._clients.get(upstream)
@@ -167,13 +180,17 @@ class Asker:
         return client
 
 
-def _text(content: bytes) -> str:
+def _said(content: bytes) -> _Said:
     """What the judge said; an answer without words is one that cannot be read."""
     try:
-        said = orjson.loads(content)["choices"][0]["message"].get("content")
+        whole = orjson.loads(content)
+        text = whole["choices"][0]["message"].get("content")
+        usage = whole.get("usage") or {}
+        tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
     except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
         raise _Failed("malformed") from None
-    return said if isinstance(said, str) else ""
+    prompt, completion = (count if isinstance(count, int) and count > 0 else 0 for count in tokens)
+    return _Said(text if isinstance(text, str) else "", prompt, completion)
 
 
 def _retry_after_s(answer: httpx.Response) -> float:

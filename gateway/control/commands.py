@@ -67,7 +67,7 @@ def _spec_actions(actions: "Subparsers[argparse.ArgumentParser]") -> None:
         "--separation", type=float, default=2.0,
         help="hybrid: how well its confidence tells right from wrong; 0 not at all (default: 2)",
     )  # fmt: skip
-    simulate.add_argument("--logs", type=Path, metavar="DIR", help="draw outcomes from the pairs logged here instead")
+    simulate.add_argument("--logs", metavar="URL", help="draw outcomes from the pairs logged here (folder, address)")
     simulate.add_argument("--error-rate", type=float, default=0.01, help="of the teacher (default: 0.01)")
     simulate.add_argument("--error-ratio", type=float, default=1.0, help="the student's rate over it (default: 1)")
     simulate.add_argument("--requests-per-s", type=float, default=1.0, help="traffic (default: 1)")
@@ -77,7 +77,9 @@ def _spec_actions(actions: "Subparsers[argparse.ArgumentParser]") -> None:
 
 def _curve_action(actions: "Subparsers[argparse.ArgumentParser]") -> None:
     curve = _leaf(actions, "curve", "cost against quality, from a log's pairs: numbers and a picture", _curve)
-    curve.add_argument("--from", type=Path, required=True, dest="logs", metavar="DIR", help="the gateway's logs folder")
+    curve.add_argument(
+        "--from", required=True, dest="logs", metavar="URL", help="the gateway's log: a folder or an address"
+    )
     curve.add_argument("--route", required=True, help="whose pairs")
     curve.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where curve.json and curve.png go")
     curve.add_argument(
@@ -159,6 +161,7 @@ def _start(arguments: argparse.Namespace) -> int:
 def _simulate(arguments: argparse.Namespace) -> int:
     from gateway.control import planning, screen
     from gateway.control.replay import outcomes
+    from gateway.logs.reading import Source
     from rollout import specfile
     from rollout.simulate.policy import Scenario
 
@@ -173,7 +176,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     scenario = described
     if arguments.logs is not None:
-        logged = outcomes(arguments.logs, spec)
+        logged = outcomes(Source.of(arguments.logs), spec)
         scenario = replace(described, agreement=logged.agreed, vectors=logged.vectors)
     with screen.busy("playing; a student at the bound takes seconds a rollout"):
         students = planning.simulate(spec, scenario, arguments.runs, arguments.seed)
@@ -183,9 +186,10 @@ def _simulate(arguments: argparse.Namespace) -> int:
 
 def _curve(arguments: argparse.Namespace) -> int:
     from gateway.control import screen, tradeoff
+    from gateway.logs.reading import Source
     from rollout import tasks
 
-    found, data = tradeoff.of_log(arguments.logs, arguments.route, tasks.read(_written_task(arguments)))
+    found, data = tradeoff.of_log(Source.of(arguments.logs), arguments.route, tasks.read(_written_task(arguments)))
     data["written"], data["not_written"] = [str(tradeoff.write(arguments.out, data))], ""
     try:
         drawn = tradeoff.Drawn(arguments.route, found, data["pairs"])

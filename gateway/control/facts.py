@@ -44,7 +44,8 @@ def failure(record: Mapping[str, Any]) -> str:
     """The cause for which the arm that was to answer failed; empty if it did not."""
     cause = record["fallback_reason"] or ""
     if not cause and record["role"] == "served" and not record["completed"]:
-        broken = record["bytes_released_before_verdict"] > 0 or record["status"] >= 500
+        held_back = (record["error"] or "").startswith("gate:")
+        broken = record["bytes_released_before_verdict"] > 0 or record["status"] >= 500 or held_back
         cause = (record["error"] or "unknown") if broken and not record["client_disconnected"] else ""
     return "" if cause in NOBODYS else cause
 

@@ -14,9 +14,9 @@ from gateway.control import facts, judging, outcomes, tail, thresholds
 from gateway.control.facts import Json
 from gateway.control.judging import Case
 from gateway.control.outcomes import Answers
+from gateway.control.rollouts import Rollouts
 from gateway.control.rows import Row
-from gateway.control.store import RolloutStore
-from gateway.control.tail import Line, Place
+from gateway.control.tail import Line
 from gateway.routing import DEFERRED, STUDENT
 from rollout import assignment, slices, tasks
 from rollout.assignment import Arm
@@ -27,15 +27,13 @@ from rollout.state import Phase
 
 # Errors of one unit are not independent: at most one in so many seconds is evidence.
 ERROR_WINDOW_S = 60.0
-# A copy begins at once, may wait in a queue, and is then bounded by the route's total_s.
-PAIR_WITHIN_S = 900.0
 COPIES = ("shadow", "audit")  # to a student, to the teacher
 
 
 class Gatherer:
     """One batch of records, for the rollouts that are alive."""
 
-    def __init__(self, store: RolloutStore, folder: Path, rows: Mapping[str, Row]) -> None:
+    def __init__(self, store: Rollouts, folder: Path, rows: Mapping[str, Row]) -> None:
         self._store = store
         self._folder = folder
         self._rows = rows
@@ -77,27 +75,28 @@ class Gatherer:
     def _part(self, row: Row, pair_id: str, line: Line, record: Json) -> None:
         """One record of a pair: compare all of them if it is the last, else let it wait for the others."""
         role, store = record["role"], self._store
-        places = {role: line.place}
+        lines = {role: line}
         for other in COPIES if role == "served" else ("served", *COPIES):
-            place = store.take_waiting(pair_id, other) if other != role else None
-            if place is not None:
-                places[other] = place
+            waiting = store.take_waiting(pair_id, other) if other != role else None
+            if waiting is not None:
+                lines[other] = waiting
         records: dict[str, Json | None] = {role: record}
-        if "served" in places and role != "served":
-            records["served"] = self._read(places["served"])
+        if "served" in lines and role != "served":
+            records["served"] = self._read(lines["served"])
         served = records.get("served")
-        if "served" in places and served is None:
+        if "served" in lines and served is None:
             row.count("copies whose request is gone from the log")
-        elif served is None or not all(one in places for one in _copies_of(row, served)):
-            for one, place in places.items():
-                store.write_waiting(pair_id, one, place, record["time"])
+        elif served is None or not all(one in lines for one in _copies_of(row, served)):
+            for one, part in lines.items():
+                store.write_waiting(pair_id, one, part, record["time"])
         else:
-            copies = {one: records.get(one) or self._read(places[one]) for one in _copies_of(row, served)}
+            copies = {one: records.get(one) or self._read(lines[one]) for one in _copies_of(row, served)}
             self._compared(row, served, {one: copy for one, copy in copies.items() if copy is not None})
 
-    def _read(self, place: Place) -> Json | None:
-        data = tail.fetch(self._folder, place)
-        return None if data is None else facts.parsed(Line(place, data))
+    def _read(self, line: Line) -> Json | None:
+        """A record that waited: whole, or to be read again where it stands."""
+        data = line.data or tail.fetch(self._folder, line.place)
+        return None if data is None else facts.parsed(Line(line.place, data))
 
     def _compared(self, row: Row, served: Json, copies: dict[str, Json]) -> None:
         """The records of one request that belong together, without those that are gone from the log."""

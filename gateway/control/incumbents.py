@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from gateway.control.rollouts import Rollouts
 from gateway.control.rows import Row
-from gateway.control.store import RolloutStore
 from gateway.routes import Route
-from gateway.state import Override
+from gateway.store import Override
 from rollout.spec import Spec
 
 
@@ -30,13 +30,13 @@ def problem(spec: Spec, served: Route) -> str:
     return ""
 
 
-def served(store: RolloutStore, name: str, routes: Mapping[str, Route]) -> Route | None:
+def served(store: Rollouts, name: str, routes: Mapping[str, Route]) -> Route | None:
     """A configured route as it is served now."""
     route = routes.get(name)
     return None if route is None else store.state.override(route).applied(route)
 
 
-def found(store: RolloutStore, spec: Spec, routes: Mapping[str, Route]) -> dict[str, Any] | None:
+def found(store: Rollouts, spec: Spec, routes: Mapping[str, Route]) -> dict[str, Any] | None:
     """The student in service on the rollout's route, as a row keeps it; None if none is or none is to be kept."""
     now = served(store, spec.route, routes)
     if now is None or now.student is None or not spec.keeps_incumbent or problem(spec, now):

@@ -15,8 +15,8 @@ from typing import Any
 from gateway.control import outcomes
 from gateway.control.asking import Asker, Question, Reply
 from gateway.control.outcomes import Answers
+from gateway.control.rollouts import Rollouts
 from gateway.control.rows import Row
-from gateway.control.store import RolloutStore
 from gateway.routes import Upstream
 from rollout import judge, tasks
 from rollout.assignment import BUCKETS, bucket
@@ -74,7 +74,7 @@ def case_from_dict(data: Mapping[str, Any]) -> Case:
     return Case(**{**data, "answers": answers})
 
 
-def take_in(store: RolloutStore, row: Row, task: Task, case: Case) -> None:
+def take_in(store: Rollouts, row: Row, task: Task, case: Case) -> None:
     """Let a pair wait for the judge, or count why not."""
     said, to = case.answers, task.judge
     if to is None:
@@ -106,7 +106,7 @@ class Desk:
         self._failures: Counter[Key] = Counter()
         self._came: list[Reply] = []
 
-    def settle(self, store: RolloutStore, rows: Mapping[str, Row]) -> set[str]:
+    def settle(self, store: Rollouts, rows: Mapping[str, Row]) -> set[str]:
         """Keep the verdicts that came and learn from the pairs that have all theirs; which rollouts changed. Inside a
         transaction; `settled` must follow once that is done."""
         self._came += self._asker.replies()
@@ -126,7 +126,7 @@ class Desk:
                 del self._failures[reply.key]
         self._came.clear()
 
-    def ask(self, store: RolloutStore, rows: Iterable[Row], upstreams: Mapping[str, Upstream]) -> None:
+    def ask(self, store: Rollouts, rows: Iterable[Row], upstreams: Mapping[str, Upstream]) -> None:
         """Ask the judge about as many waiting pairs as it may be asked about now."""
         for row in rows:
             task = tasks.read(row.task)
@@ -137,16 +137,17 @@ class Desk:
             for number, at in self._open(store, row)[:room] if room > 0 else ():
                 messages = case_from_dict(store.judging_case(number)).question(at, task.rubric)
                 self._out[number, at] = row.id
-                self._asker.offer(Question((number, at), upstream, task.judge.model, messages))
+                asked = Question((number, at), upstream, task.judge.model, messages, row.state.spec.route)
+                self._asker.offer(asked)
 
-    def _open(self, store: RolloutStore, row: Row) -> list[Key]:
+    def _open(self, store: Rollouts, row: Row) -> list[Key]:
         """Questions to ask, oldest first; but those that failed go last, or one that nobody can answer would look like a
         judge that is away."""
         waiting = store.judging(row.id, WINDOW)
         keys = [(number, at) for number, wanted, verdicts in waiting for at in wanted if str(at) not in verdicts]
         return sorted((key for key in keys if key not in self._out), key=lambda key: self._failures[key])
 
-    def _keep(self, store: RolloutStore, row: Row, reply: Reply) -> None:
+    def _keep(self, store: Rollouts, row: Row, reply: Reply) -> None:
         if reply.problem:
             self._failures[reply.key] += 1
             row.count(f"judge failed: {reply.problem}")
@@ -154,7 +155,7 @@ class Desk:
         if reply.final:
             store.write_verdict(*reply.key, reply.text)
 
-    def _learn(self, store: RolloutStore, row: Row) -> bool:
+    def _learn(self, store: Rollouts, row: Row) -> bool:
         task = tasks.read(row.task)
         if task.judge is None:
             return False
@@ -173,7 +174,7 @@ class Desk:
         missing = [(number, at) for at in wanted if str(at) not in verdicts]
         return all(self._failures[key] >= TRIES and key not in self._out for key in missing)
 
-    def _close(self, store: RolloutStore, row: Row, case: Case, verdicts: Mapping[str, str | None]) -> None:
+    def _close(self, store: Rollouts, row: Row, case: Case, verdicts: Mapping[str, str | None]) -> None:
         judged, incumbent = _judged(verdicts, 0), _judged(verdicts, 2)
         if case.unparsed:
             judged = Judged(0.0)

@@ -9,18 +9,20 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from gateway.config import local_path
-from gateway.control import facts, incumbents, moves, precheck, tail, thresholds
-from gateway.control.asking import Asker
+from gateway.control import facts, incumbents, moves, precheck, thresholds, verdicts
+from gateway.control.asking import Asker, Question
 from gateway.control.course import point
-from gateway.control.gather import PAIR_WITHIN_S, Gatherer
+from gateway.control.documents import documents_in
+from gateway.control.gather import Gatherer
 from gateway.control.judging import Desk
+from gateway.control.rollouts import LEASE_S, LeaseLost, open_rollouts
 from gateway.control.rows import Row
-from gateway.control.store import LEASE_S, LeaseLost, RolloutStore
-from gateway.control.tail import Batch, Line
-from gateway.routes import Settings
+from gateway.control.tail import PAIR_WITHIN_S, Batch, Line
+from gateway.logs import places
+from gateway.routes import Route, Settings
 from monitoring import metrics as m
 from monitoring.metrics import Metrics
+from monitoring.prices import price_of
 from rollout.evidence import Evidence
 from rollout.machine import decide
 from rollout.state import Phase
@@ -36,19 +38,20 @@ logger = logging.getLogger("graduand")
 
 
 class Controller:
-    """`look` at the store and the log, with a clock that is handed in. `holder` names this process in the lease."""
+    """`look` at the store and the log. `holder` names this process in the lease; `clock` is the store's if none is given."""
 
     def __init__(
-        self, settings: Settings, holder: str, clock: Callable[[], float], metrics: Metrics | None = None
+        self, settings: Settings, holder: str, clock: Callable[[], float] | None = None, metrics: Metrics | None = None
     ) -> None:
         self.settings = settings
         self._metrics = metrics
-        self._asker = Asker()
+        self._asker = Asker(spent=self._spend)
         self._desk = Desk(self._asker, self._count)
-        self._store = RolloutStore(local_path(settings.state))
-        self._folder = local_path(settings.logs)
+        self._store = open_rollouts(settings)
+        self._documents = documents_in(self._store.state)
+        self._folder = places.spool(settings)
         self._holder = holder
-        self._clock = clock
+        self._clock = clock or self._store.state.now
         self._checks: dict[tuple[str, int], Future[tuple[str, ...]]] = {}
         self._pool = ThreadPoolExecutor(2, "precheck")
         self._kept_at = 0.0
@@ -64,25 +67,39 @@ class Controller:
         self._store.close()
 
     def look(self) -> bool:
-        """One look; whether there is more to do at once. Does nothing while another controller leads."""
+        """One look; whether there is more to do at once. Decides nothing while another controller leads."""
+        more = self._store.share(self._folder)
         now = self._clock()
         holder, _, until = self._store.lease()
         if holder != self._holder and not self._store.lease_over(until, now):
-            return False
+            return more
         live = self._store.live()
-        if not live:  # nothing to lead: an idle gateway writes nothing
+        if not live and not verdicts.waiting(self._documents):  # nothing to lead: an idle gateway writes nothing
             return False
         renew = holder != self._holder or now - self._kept_at >= RENEW_S
-        batch = self._read(live)
+        since = min((row.started_at for row in live), default=None)
+        batch = Batch([], {}, more=False) if since is None else self._store.read(self._folder, since)
         try:
             with self._store.transaction():
                 self._lead(now, renew=renew)
+                done = verdicts.act(self._store, self._documents, self.settings.routes, now)
                 moved = self._step(batch, now)
         except LeaseLost:
-            return False
+            return more
+        if self._metrics is not None:
+            for one in done:
+                self._metrics.add(m.VERDICT_ACTIONS, one)
         self._desk.settled()
         self._desk.ask(self._store, live, self.settings.upstreams)
-        return moved or batch.more
+        return moved or batch.more or more
+
+    def standing(self) -> tuple[Mapping[str, Route], list[Row]] | None:
+        """The routes as they are served and each one's newest rollout; None while another controller leads."""
+        holder, _, until = self._store.lease()
+        if holder != self._holder and not self._store.lease_over(until, self._clock()):
+            return None
+        routes = self._store.state.table(self.settings.routes).routes
+        return routes, [row for name in routes for row in self._store.rows(route=name, limit=1)]
 
     def _lead(self, now: float, *, renew: bool) -> None:
         holder, token, until = self._store.lease()
@@ -90,11 +107,6 @@ class Controller:
             self.token, self._kept_at = self._store.write_lease(self._holder, now, now + LEASE_S), now
         elif token != self.token:
             raise LeaseLost(f"the lease has token {token}, this controller {self.token}")
-
-    def _read(self, live: list[Row]) -> Batch:
-        if not live:
-            return Batch([], {}, more=False)
-        return tail.look(self._folder, self._store.offsets(), min(row.started_at for row in live))
 
     def _step(self, batch: Batch, now: float) -> bool:
         store = self._store
@@ -119,15 +131,22 @@ class Controller:
         if self._metrics is not None:
             self._metrics.add(m.JUDGED, (route, outcome))
 
+    def _spend(self, question: Question, prompt_tokens: int, completion_tokens: int) -> None:
+        """A judge is there because there is a student: what it costs is taken from what the student saves."""
+        price = price_of(self.settings.prices, question.model)
+        if self._metrics is not None and price is not None:
+            dollars = price.dollars(prompt_tokens, completion_tokens)
+            self._metrics.add(m.COST, (question.route, "judge", "", "judge"), dollars)
+
     def _gather(self, batch: Batch, rows: Mapping[str, Row], now: float) -> None:
         store, stored = self._store, self._store.offsets()
         gatherer = Gatherer(store, self._folder, rows)
-        for line in batch.lines:
-            # Between the reading and this transaction another leader may have read on.
-            if line.place.offset >= stored.get(line.place.file, 0):
-                record = facts.parsed(line)
-                if record is not None:
-                    self._take(gatherer, line, record)
+        # Between the reading and this transaction another leader may have read on.
+        new = [line for line in batch.lines if line.place.offset >= stored.get(line.place.file, 0)]
+        records = [(line, record) for line in new if (record := facts.parsed(line)) is not None]
+        store.expect([record for _, record in records], rows)
+        for line, record in records:
+            self._take(gatherer, line, record)
         store.write_offsets({name: end for name, end in batch.offsets.items() if end > stored.get(name, 0)})
         if batch.lines:
             store.write_forgotten(now - PAIR_WITHIN_S, now - IDS_KEPT_S)

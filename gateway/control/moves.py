@@ -7,20 +7,21 @@ Where a rollout keeps the student in service, that one takes the teacher's place
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from gateway.control import incumbents
+from gateway.control.rollouts import Rollouts
 from gateway.control.rows import Row
-from gateway.control.store import RolloutStore
 from gateway.errors import RequestError
 from gateway.routes import Route
-from gateway.state import Override
+from gateway.store import Override
 from rollout import ledger as ledgers
 from rollout.spec import Spec
 from rollout.state import TEACHER, Event, Phase, draft, serving
 from rollout.transitions import apply
 
 
-def carry_out(store: RolloutStore, row: Row, event: Event, routes: Mapping[str, Route]) -> Row:
+def carry_out(store: Rollouts, row: Row, event: Event, routes: Mapping[str, Route]) -> Row:
     """The rollout after `event`, stored; the same row if the event had happened already."""
     before = row.state
     after = apply(before, event)
@@ -53,7 +54,7 @@ def carry_out(store: RolloutStore, row: Row, event: Event, routes: Mapping[str, 
     return row
 
 
-def carry_threshold(store: RolloutStore, row: Row, at: float, routes: Mapping[str, Route]) -> None:
+def carry_threshold(store: Rollouts, row: Row, at: float, routes: Mapping[str, Route]) -> None:
     """A threshold was learnt: keep it, and give it to the workers if the route is hybrid already."""
     if serving(row.state).mode == "hybrid":
         _change_route(store, row, Event("threshold", at, row.state.version, reason=row.learning), routes)
@@ -61,7 +62,7 @@ def carry_threshold(store: RolloutStore, row: Row, at: float, routes: Mapping[st
 
 
 def begin(
-    store: RolloutStore, spec: Spec, task: Mapping[str, object], *, salt: str, at: float, who: str, why: str, key: str,
+    store: Rollouts, spec: Spec, task: Mapping[str, object], *, salt: str, at: float, who: str, why: str, key: str,
     check: Callable[[], None] = lambda: None,
 ) -> Row:  # fmt: skip
     """A new rollout, drafted and started; the one that was started with the same key if there is one. `check` may refuse
@@ -81,7 +82,7 @@ def begin(
     return carry_out(store, row, Event("start", at, 0, actor=who, reason=why, key=key), {})
 
 
-def _free_name(store: RolloutStore, route: str) -> str:
+def _free_name(store: Rollouts, route: str) -> str:
     """Readable, and fit for an address; routes whose names differ in their slashes only must not share one."""
     number, base = store.number(route) + 1, route.replace("/", "-").replace(":", "-")
     while store.row(f"{base}-{number}") is not None:
@@ -89,7 +90,7 @@ def _free_name(store: RolloutStore, route: str) -> str:
     return f"{base}-{number}"
 
 
-def _change_route(store: RolloutStore, row: Row, event: Event, routes: Mapping[str, Route]) -> None:
+def _change_route(store: Rollouts, row: Row, event: Event, routes: Mapping[str, Route]) -> None:
     route = routes.get(row.state.spec.route)
     if route is None:  # the file has lost it: there is nothing to serve
         return
@@ -103,7 +104,7 @@ def _change_route(store: RolloutStore, row: Row, event: Event, routes: Mapping[s
         new, row.incumbent = incumbents.restored(row, old.version + 1), None
     else:
         new = _override(row, old.version + 1)
-    store.state.put(route.name, new)
+    store.state.put(route.name, replace(new, limit_bp=old.limit_bp))
     what = {"rollout": row.id, "mode": new.mode, "weight_bp": new.weight_bp, "why": f"{event.kind}: {event.reason}"}
     store.state.changed(f"route/{route.name}", event.actor, what)
     row.table_version = store.state.version()
@@ -125,7 +126,7 @@ def _override(row: Row, version: int) -> Override:
     )
 
 
-def _check_awake(store: RolloutStore, row: Row) -> None:
+def _check_awake(store: Rollouts, row: Row) -> None:
     """A promoted student that another rollout keeps as its incumbent is given back first, and then rolled back."""
     other = incumbents.sleeping(row, {one.id: one for one in store.rows(route=row.state.spec.route)})
     if other is not None:
@@ -135,12 +136,12 @@ def _check_awake(store: RolloutStore, row: Row) -> None:
         )  # fmt: skip
 
 
-def _version(store: RolloutStore, row: Row, routes: Mapping[str, Route]) -> int:
+def _version(store: Rollouts, row: Row, routes: Mapping[str, Route]) -> int:
     route = routes.get(row.state.spec.route)
     return store.state.override(route).version if route is not None else 0
 
 
-def _supersede_others(store: RolloutStore, row: Row, event: Event) -> None:
+def _supersede_others(store: Rollouts, row: Row, event: Event) -> None:
     for other in store.rows(route=row.state.spec.route):
         if other.id != row.id and other.state.phase is Phase.PROMOTED:
             reason = f"{row.id} took its place"
@@ -148,7 +149,7 @@ def _supersede_others(store: RolloutStore, row: Row, event: Event) -> None:
             carry_out(store, other, ending, {})
 
 
-def taken_over(store: RolloutStore, route: str, who: str, at: float) -> None:
+def taken_over(store: Rollouts, route: str, who: str, at: float) -> None:
     """A route is about to be changed by hand: refuse while a rollout moves it, end the watch of a promoted one."""
     for row in store.rows(route=route):
         if row.state.phase is Phase.PROMOTED:
@@ -161,7 +162,6 @@ def taken_over(store: RolloutStore, route: str, who: str, at: float) -> None:
             )  # fmt: skip
 
 
-def applied(store: RolloutStore, row: Row, workers: int) -> bool:
+def applied(store: Rollouts, row: Row, workers: int) -> bool:
     """Whether every worker serves by a table that has this rollout's last route change."""
-    served = store.state.served()
-    return all(served.get(str(number), 0) >= row.table_version for number in range(workers))
+    return store.state.all_serve(row.table_version, workers)

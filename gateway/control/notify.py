@@ -12,8 +12,7 @@ import time
 
 import httpx
 
-from gateway.config import local_path
-from gateway.control.store import RolloutStore
+from gateway.control.rollouts import Rollouts, open_rollouts
 from gateway.errors import GraduandError
 from gateway.routes import Settings
 from rollout.spec import Webhook
@@ -27,10 +26,11 @@ logger = logging.getLogger("graduand")
 
 
 class Notifier:
-    """Runs until `stop`."""
+    """Runs until `stop`. `holder`: the controller beside it; while another one leads, that one's notifier tells."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._path = local_path(settings.state)
+    def __init__(self, settings: Settings, holder: str) -> None:
+        self._settings = settings
+        self._holder = holder
         self._stopping = threading.Event()
         self._failed: dict[tuple[str, int], tuple[int, float]] = {}
         self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
@@ -41,15 +41,24 @@ class Notifier:
         self._stopping.set()
 
     def _run(self) -> None:
-        store: RolloutStore | None = None
+        store: Rollouts | None = None
+        trouble = ""
         while not self._stopping.wait(EVERY_S):
             try:
-                store = store or RolloutStore(self._path)
-                self._tell_all(store)
+                store = store or open_rollouts(self._settings)
+                if self._turn(store):
+                    self._tell_all(store)
+                trouble = ""
             except (sqlite3.Error, GraduandError) as error:
-                logger.warning("webhooks are not told for now: %s", error)
+                if str(error) != trouble:
+                    logger.warning("webhooks are not told for now: %s", error)
+                trouble = str(error)
 
-    def _tell_all(self, store: RolloutStore) -> None:
+    def _turn(self, store: Rollouts) -> bool:
+        holder, _, until = store.lease()
+        return holder == self._holder or store.lease_over(until, store.state.now())
+
+    def _tell_all(self, store: Rollouts) -> None:
         for row in store.rows():
             for number, hook in enumerate(row.state.spec.notify):
                 told = store.told(row.id, number)
@@ -60,7 +69,7 @@ class Notifier:
                         break
 
     def _tell(
-        self, store: RolloutStore, rollout: str, number: int, hook: Webhook, version: int, phase: str, event: Event
+        self, store: Rollouts, rollout: str, number: int, hook: Webhook, version: int, phase: str, event: Event
     ) -> bool:
         """Whether this event is dealt with."""
         tries, again_at = self._failed.get((rollout, number), (0, 0.0))

@@ -6,8 +6,8 @@ Invariant: an outcome is learnt from once, by whoever found it: the comparison i
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.control.rollouts import Rollouts
 from gateway.control.rows import Row
-from gateway.control.store import RolloutStore
 from rollout.compare import Comparison
 from rollout.ledger import Pair
 
@@ -30,7 +30,7 @@ class Answers:
 
 
 def learn(
-    store: RolloutStore, row: Row, answers: Answers, found: Comparison, *, incumbent_agreed: bool | None = None,
+    store: Rollouts, row: Row, answers: Answers, found: Comparison, *, incumbent_agreed: bool | None = None,
     score: float | None = None, verdicts: tuple[str, ...] = (),
 ) -> None:  # fmt: skip
     """Give an outcome to everything that learns from it."""

@@ -1,24 +1,27 @@
 """What a rollout will take at today's traffic, before it is started; and what its policy does to students, simulated."""
 
+import logging
 import math
 import time
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, GraduandError
+from gateway.logs.reading import Source
 from gateway.routes import Budget
 from rollout import planning, wording
 from rollout.simulate.policy import Scenario, many
 from rollout.spec import GateSpec, Spec, Step
 from rollout.tasks import Task
 
+logger = logging.getLogger("graduand")
+
 Json = dict[str, Any]
-# Enough of the log's end to know today's traffic.
-READ_BYTES = 16 << 20
+SPANS_S = (3600.0, 86400.0)
+SERVED = """SELECT count(*), min(time), avg(usage.prompt_tokens + usage.completion_tokens) FROM log
+WHERE route = ? AND role = 'served' AND time > ? AND dt >= ?"""
 PAIRS_AT_MOST = 16_384
 
 
@@ -38,35 +41,21 @@ def copies_a_day(budget: Budget, seen: Traffic | None) -> float:
     return most
 
 
-def traffic(folder: Path, route: str, now: float | None = None) -> Traffic | None:
-    """Requests on a route, from the end of the log; None without any."""
-    wanted = b'"route":' + orjson.dumps(route)
-    found: list[tuple[float, float]] = []
-    left = READ_BYTES
-    for path in sorted((folder / "segments").glob("*.jsonl"), key=lambda one: one.stat().st_mtime, reverse=True):
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            file.seek(max(0, size - left))
-            data = file.read(left)
-        for line in data.splitlines()[1 if size > left else 0 :]:
-            if wanted in line and b'"role":"served"' in line:
-                found.append(_time_and_tokens(line))
-        left -= len(data)
-        if left <= 0:
-            break
-    if len(found) < 2:
-        return None
-    span = (time.time() if now is None else now) - min(at for at, _ in found)
-    return Traffic(len(found) / max(span, 1e-3), sum(tokens for _, tokens in found) / len(found))
+def traffic(source: Source, route: str, now: float | None = None) -> Traffic | None:
+    """Requests on a route, in the last hour or else the last day; None without any or without the log."""
+    from gateway.logs.query import Log
 
-
-def _time_and_tokens(line: bytes) -> tuple[float, float]:
+    now = time.time() if now is None else now
     try:
-        record = orjson.loads(line)
-        usage = record["usage"]
-        return float(record["time"]), float(usage["prompt_tokens"] + usage["completion_tokens"])
-    except (orjson.JSONDecodeError, LookupError, TypeError):
-        return math.inf, 0.0
+        with Log(source) as log:
+            for span_s in SPANS_S:
+                day = time.strftime("%Y-%m-%d", time.gmtime(now - span_s))
+                count, first, tokens = log.query(SERVED, [route, now - span_s, day]).fetchone()
+                if count >= 2:
+                    return Traffic(count / max(now - first, 1e-3), float(tokens or 0.0))
+    except GraduandError as error:
+        logger.warning("today's traffic is not known: %s", error)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

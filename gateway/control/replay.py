@@ -1,13 +1,13 @@
 """Pairs from a request log, compared again: what `graduand rollout simulate --logs` and `curve` draw from."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from gateway.control import facts
 from gateway.errors import ConfigError
+from gateway.logs.reading import Reader, Source
 from gateway.routing import STUDENT
 from rollout import tasks
 from rollout.compare import compare
@@ -28,41 +28,39 @@ class Logged:
         return any(vector is not None for vector in self.vectors)
 
 
-def outcomes(folder: Path, spec: Spec) -> Logged:
+def outcomes(source: Source, spec: Spec) -> Logged:
     """The pairs that a rollout would learn from."""
     if spec.task is None:
         raise ConfigError("the log can be compared only by a task; add task: to the rollout")
-    found = pairs(folder, spec.route, tasks.read(spec.task))
+    found = pairs(source, spec.route, tasks.read(spec.task))
     if any(step.kind == "hybrid" for step in spec.steps) and not found.confident:
         raise ConfigError(
-            f"the pairs of route {spec.route!r} in {folder} have no log probabilities, so the hybrid step cannot be played "
+            f"the pairs of route {spec.route!r} in {source.url} have no log probabilities, so the hybrid step cannot be played "
             "from them (they are asked for while a rollout with a hybrid step runs); leave the log out to play a described "
             "student"
         )
     return found
 
 
-def pairs(folder: Path, route: str, task: tasks.Task) -> Logged:
+def pairs(source: Source, route: str, task: tasks.Task) -> Logged:
     """The pairs of a route, in the log's order; those that nobody can score are left out."""
     served: dict[str, dict[str, Any]] = {}
     found = Logged()
-    for path in sorted((folder / "segments").glob("*.jsonl")):
-        for line in path.read_bytes().splitlines():
-            record = _record(line, route)
-            if record is None:
-                continue
-            if record["role"] == "served":
-                served[record["id"]] = record
-                continue
-            other = served.pop(record["parent_id"], None)
-            if other is not None and not record["error"]:
-                teacher, student = (record, other) if other["arm"] == STUDENT else (other, record)
-                agreed = compare(task, facts.answer(teacher), facts.answer(student)).agreed
-                if agreed is not None:
-                    found.agreed.append(agreed)
-                    found.vectors.append(_vector(student))
+    for record in Reader(source):
+        if record.get("route") != route or record.get("role") not in ("served", "shadow", "audit"):
+            continue
+        if record["role"] == "served":
+            served[record["id"]] = record
+            continue
+        other = served.pop(record["parent_id"], None)
+        if other is not None and not record["error"] and record["request_json"] is not None:
+            teacher, student = (record, other) if other["arm"] == STUDENT else (other, record)
+            agreed = compare(task, facts.answer(teacher), facts.answer(student)).agreed
+            if agreed is not None:
+                found.agreed.append(agreed)
+                found.vectors.append(_vector(student))
     if not found.agreed:
-        raise ConfigError(f"{folder} holds no pairs of route {route!r} that can be compared")
+        raise ConfigError(f"the log at {source.url} holds no pairs of route {route!r} that can be compared")
     return found
 
 
@@ -71,16 +69,3 @@ def _vector(student: dict[str, Any]) -> list[float] | None:
         return vector_of(orjson.loads(student["response_json"] or "{}"))
     except orjson.JSONDecodeError:
         return None
-
-
-def _record(line: bytes, route: str) -> dict[str, Any] | None:
-    if b'"route":' + orjson.dumps(route) not in line:
-        return None
-    try:
-        record = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    known = isinstance(record, dict) and record.get("route") == route and record.get("role") in (
-        "served", "shadow", "audit",
-    )  # fmt: skip
-    return record if known else None

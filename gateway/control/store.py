@@ -1,84 +1,23 @@
-"""Rollouts in the state file: their rows, events and evidence, the log's offsets, and the lease of the one leader.
-
-Invariant: whatever belongs together is written inside one `transaction`, which a lost lease or a stale version undoes
-as a whole. Methods that write say so by their name and are called inside a transaction only.
-"""
+"""Rollouts in the SQLite state file, beside the routes: see gateway.control.rollouts for what each method promises."""
 
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.control.rollouts import DISAGREEMENTS_KEPT, Rollouts
 from gateway.control.rows import AT_REST, COLUMNS, Row, from_columns, to_columns
-from gateway.control.tail import Place
-from gateway.errors import GraduandError
+from gateway.control.schema import SCHEMA
+from gateway.control.tail import Line, Place
 from gateway.state import SqliteStore
 from rollout.state import Event, event_from_dict
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS rollouts (
-    id TEXT PRIMARY KEY, route TEXT NOT NULL, spec_hash TEXT NOT NULL, phase TEXT NOT NULL, version INTEGER NOT NULL,
-    token INTEGER NOT NULL, salt TEXT NOT NULL, created_at REAL NOT NULL, started_at REAL NOT NULL,
-    entry_version INTEGER NOT NULL, attempt_version INTEGER NOT NULL, table_version INTEGER NOT NULL,
-    tries INTEGER NOT NULL, learning TEXT NOT NULL, task TEXT NOT NULL, threshold TEXT NOT NULL, state TEXT NOT NULL,
-    ledger TEXT NOT NULL, counts TEXT NOT NULL, incumbent TEXT NOT NULL DEFAULT 'null'
-);
-CREATE TABLE IF NOT EXISTS rollout_events (
-    rollout TEXT NOT NULL, version INTEGER NOT NULL, token INTEGER NOT NULL, phase TEXT NOT NULL, event TEXT NOT NULL,
-    PRIMARY KEY (rollout, version)
-);
-CREATE TABLE IF NOT EXISTS rollout_units (
-    rollout TEXT NOT NULL, entry INTEGER NOT NULL, unit INTEGER NOT NULL, failed_at REAL,
-    PRIMARY KEY (rollout, entry, unit)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS rollout_course (rollout TEXT NOT NULL, at REAL NOT NULL, point TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS rollout_course_at ON rollout_course (rollout, at);
-CREATE TABLE IF NOT EXISTS rollout_disagreements (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, rollout TEXT NOT NULL, at REAL NOT NULL, record TEXT NOT NULL,
-    seen TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS rollout_disagreements_of ON rollout_disagreements (rollout, number);
-CREATE TABLE IF NOT EXISTS rollout_samples (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, rollout TEXT NOT NULL, attempt INTEGER NOT NULL, sample TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS rollout_samples_of ON rollout_samples (rollout, attempt, number);
-CREATE TABLE IF NOT EXISTS rollout_judging (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, rollout TEXT NOT NULL, wanted TEXT NOT NULL, verdicts TEXT NOT NULL,
-    data TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS rollout_judging_of ON rollout_judging (rollout, number);
-CREATE TABLE IF NOT EXISTS rollout_judged (
-    rollout TEXT NOT NULL, day INTEGER NOT NULL, pairs INTEGER NOT NULL, PRIMARY KEY (rollout, day)
-);
-CREATE TABLE IF NOT EXISTS rollout_told (
-    rollout TEXT NOT NULL, hook INTEGER NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (rollout, hook)
-);
-CREATE TABLE IF NOT EXISTS tail (file TEXT PRIMARY KEY, read_to INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS tail_waiting (
-    id TEXT NOT NULL, role TEXT NOT NULL, file TEXT NOT NULL, at INTEGER NOT NULL, length INTEGER NOT NULL,
-    time REAL NOT NULL, PRIMARY KEY (id, role)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS tail_seen (id TEXT PRIMARY KEY, time REAL NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS tail_seen_time ON tail_seen (time);
-CREATE TABLE IF NOT EXISTS lease (name TEXT PRIMARY KEY, holder TEXT NOT NULL, token INTEGER NOT NULL, until REAL NOT NULL);
-"""
-LEASE_S = 3.0
-DISAGREEMENTS_KEPT = 200
 ALL_COLUMNS = ", ".join(COLUMNS)
 
 
-class LeaseLost(GraduandError, RuntimeError):
-    """Another controller leads; nothing was changed."""
-
-
-class NoRollout(GraduandError, LookupError):
-    """There is no such rollout."""
-
-
-class RolloutStore:
+class RolloutStore(Rollouts):
     """Rollouts in one state file; not for sharing between threads."""
 
     def __init__(self, where: Path | SqliteStore) -> None:
@@ -94,38 +33,16 @@ class RolloutStore:
             with contextlib.suppress(sqlite3.OperationalError):
                 self._db.execute("ALTER TABLE rollouts ADD COLUMN incumbent TEXT NOT NULL DEFAULT 'null'")
 
-    def close(self) -> None:
-        """Close the file."""
-        self.state.close()
-
-    @contextmanager
-    def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
-        """All or nothing of what is inside."""
-        with self.state.transaction(kind):
-            yield
-
     # The lease.
 
-    def write_lease(self, holder: str, now: float, until: float) -> int:
-        """Take or keep the lease; return its fencing token, which grows with every new holder, or raise LeaseLost."""
-        found = self._db.execute("SELECT holder, token, until FROM lease WHERE name = 'controller'").fetchone()
-        old, token, end = found or ("", 0, 0.0)
-        if old != holder and not self.lease_over(end, now):
-            raise LeaseLost(f"{old} leads until {end:.3f}")
-        if old != holder:
-            token += 1
+    def put_lease(self, holder: str, token: int, until: float) -> None:
+        """Write the lease."""
         self._db.execute("INSERT OR REPLACE INTO lease VALUES ('controller', ?, ?, ?)", (holder, token, until))
-        return int(token)
 
     def lease(self) -> tuple[str, int, float]:
         """Who leads, under which token, and until when."""
         found = self._db.execute("SELECT holder, token, until FROM lease WHERE name = 'controller'").fetchone()
         return found or ("", 0, 0.0)
-
-    @staticmethod
-    def lease_over(until: float, now: float) -> bool:
-        """Whether a lease has ended; one that seems to last for ever was taken before the clock was set back."""
-        return not now < until <= now + 10 * LEASE_S
 
     # Rollouts and their events.
 
@@ -133,15 +50,6 @@ class RolloutStore:
         """One rollout."""
         found = self._db.execute(f"SELECT {ALL_COLUMNS} FROM rollouts WHERE id = ?", (rollout_id,)).fetchone()
         return from_columns(found) if found else None
-
-    def find(self, name: str) -> Row:
-        """A rollout by its id, or the newest of a route; raise NoRollout."""
-        found = self.row(name) or next(iter(self.rows(route=name)), None)
-        if found is None:
-            known = [row.id for row in self.rows()]
-            raise NoRollout(f"there is no rollout {name!r}, nor one of a route of that name. There are: "
-                            f"{', '.join(known[:20]) or 'none yet; start one with graduand rollout start'}")  # fmt: skip
-        return found
 
     def rows(self, route: str | None = None, limit: int = 100) -> list[Row]:
         """Rollouts, newest first."""
@@ -181,6 +89,11 @@ class RolloutStore:
         query = "SELECT version, phase, event FROM rollout_events WHERE rollout = ? ORDER BY version"
         found = self._db.execute(query, (rollout_id,))
         return [(version, phase, event_from_dict(json.loads(text))) for version, phase, text in found]
+
+    def tokens(self, rollout_id: str) -> list[int]:
+        """The fencing token under which each event was written, in order."""
+        query = "SELECT token FROM rollout_events WHERE rollout = ? ORDER BY version"
+        return [token for (token,) in self._db.execute(query, (rollout_id,))]
 
     def told(self, rollout_id: str, hook: int) -> int:
         """Up to which version a webhook was told."""
@@ -223,13 +136,10 @@ class RolloutStore:
         found = self._db.execute("SELECT MAX(at) FROM rollout_course WHERE rollout = ?", (rollout_id,)).fetchone()
         return float(found[0] or 0.0)
 
-    def course(self, rollout_id: str, most: int = 500) -> list[dict[str, Any]]:
-        """Points in order of time, at most so many of them."""
+    def points(self, rollout_id: str) -> list[dict[str, Any]]:
+        """All points of a course in order of time."""
         query = "SELECT at, point FROM rollout_course WHERE rollout = ? ORDER BY at"
-        found = self._db.execute(query, (rollout_id,)).fetchall()
-        stride = max(1, -(-len(found) // most))
-        kept = found[::-1][::stride][::-1]  # the newest point always
-        return [{"at": at, **json.loads(point)} for at, point in kept]
+        return [{"at": at, **json.loads(point)} for at, point in self._db.execute(query, (rollout_id,))]
 
     def write_disagreement(self, row: Row, at: float, record: str, seen: Mapping[str, Any]) -> None:
         """Keep a disagreement to be looked at; only the latest are kept."""
@@ -338,16 +248,23 @@ class RolloutStore:
         done = self._db.execute("INSERT OR IGNORE INTO tail_seen VALUES (?, ?)", (record_id, time))
         return done.rowcount > 0
 
-    def write_waiting(self, record_id: str, role: str, place: Place, time: float) -> None:
-        """Half of a pair: where to find it when the other half comes."""
+    def write_waiting(self, record_id: str, role: str, line: Line, time: float) -> None:
+        """Part of a pair: where to find it when the others come."""
+        place = line.place
         row = (record_id, role, place.file, place.offset, place.length, time)
         self._db.execute("INSERT OR REPLACE INTO tail_waiting VALUES (?, ?, ?, ?, ?, ?)", row)
 
-    def take_waiting(self, record_id: str, role: str) -> Place | None:
-        """The waiting half, no longer waiting."""
+    def take_waiting(self, record_id: str, role: str) -> Line | None:
+        """The waiting part, no longer waiting: where it stands."""
         query = "DELETE FROM tail_waiting WHERE id = ? AND role = ? RETURNING file, at, length"
         found = self._db.execute(query, (record_id, role)).fetchone()
-        return Place(*found) if found else None
+        return Line(Place(*found), b"") if found else None
+
+    def waiting_files(self, since: float) -> set[str]:
+        """The segments with halves that have been waiting since then at the longest."""
+        return {
+            name for (name,) in self._db.execute("SELECT DISTINCT file FROM tail_waiting WHERE time >= ?", (since,))
+        }
 
     def write_forgotten(self, halves_before: float, ids_before: float) -> int:
         """Give up halves that waited too long, and forget old ids; how many halves."""

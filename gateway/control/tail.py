@@ -12,6 +12,8 @@ from pathlib import Path
 LOOK_BYTES = 2 << 20
 # Clocks of file systems are coarse: a segment that was last written just before a rollout began is read too.
 SLACK_S = 5.0
+# A copy begins at once, may wait in a queue, and is then bounded by the route's total_s.
+PAIR_WITHIN_S = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def look(folder: Path, offsets: Mapping[str, int], since: float, most: int = LOO
     """New whole lines of all segments that were written to after `since`, file by file."""
     lines: list[Line] = []
     ends: dict[str, int] = {}
-    left = most
+    left, more = most, False
     for path in sorted((folder / "segments").glob("*.jsonl")):
         if left <= 0:
             return Batch(lines, ends, more=True)
@@ -59,8 +61,10 @@ def look(folder: Path, offsets: Mapping[str, int], since: float, most: int = LOO
         if data:
             _cut(path.name, start or 0, data, lines)
             ends[path.name] = (start or 0) + len(data)
+            # What was cut off at the last whole line is more, though there is a little room left.
+            more = more or found.st_size - (start or 0) > left
             left -= len(data)
-    return Batch(lines, ends, more=left <= 0)
+    return Batch(lines, ends, more=more)
 
 
 def fetch(folder: Path, place: Place) -> bytes | None:

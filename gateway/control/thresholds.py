@@ -1,7 +1,7 @@
 """When a rollout's confidence threshold is learnt, and whether the one it has still holds."""
 
+from gateway.control.rollouts import Rollouts
 from gateway.control.rows import Row
-from gateway.control.store import RolloutStore
 from rollout.hybrid.learning import LIFETIME_S, MOST_TRIES, learn_threshold, pairs_for
 from rollout.hybrid.threshold import NoThreshold, threshold_from_dict
 from rollout.spec import Step
@@ -25,7 +25,7 @@ def sampling(row: Row) -> bool:
     return row.wants_threshold and row.threshold is None and row.tries < MOST_TRIES
 
 
-def learn(store: RolloutStore, row: Row, now: float) -> bool:
+def learn(store: Rollouts, row: Row, now: float) -> bool:
     """Learn a threshold if one is wanted and the pairs for another try are there; whether a new one was found."""
     step = _hybrid_step(row)
     active = STEPPING | {Phase.PROMOTED}

@@ -14,6 +14,7 @@ import numpy as np
 
 from gateway.control import replay
 from gateway.errors import ConfigError, GraduandError
+from gateway.logs.reading import Source
 from rollout.hybrid.calibration import fit_logistic
 from rollout.hybrid.curve import Curve, Point, curve
 from rollout.tasks import Task
@@ -37,13 +38,13 @@ class Drawn:
     pairs: int
 
 
-def of_log(folder: Path, route: str, task: Task) -> tuple[Curve, Json]:
+def of_log(source: Source, route: str, task: Task) -> tuple[Curve, Json]:
     """The curve of a route's logged pairs and its numbers; raise ConfigError if there is too little to go by."""
-    logged = replay.pairs(folder, route, task)
+    logged = replay.pairs(source, route, task)
     known = [(one, agreed) for one, agreed in zip(logged.vectors, logged.agreed, strict=True) if one is not None]
     if len(known) < FEWEST:
         raise ConfigError(
-            f"of {len(logged.agreed)} pairs of route {route!r} in {folder} only {len(known)} have log probabilities, and a "
+            f"of {len(logged.agreed)} pairs of route {route!r} in {source.url} only {len(known)} have log probabilities, and a "
             f"curve needs {FEWEST}; they are asked for while a rollout with a hybrid step runs"
         )
     fitting, judging = known[::2], known[1::2]

@@ -14,6 +14,7 @@ from gateway.dataplane.failures import Failure, UpstreamFailed
 from gateway.dataplane.fiber import sleep
 from gateway.dataplane.fleet import Fleet, ReplicaState
 from gateway.dataplane.targets import Target
+from gateway.dataplane.trace import Trace, new_span_id
 from gateway.routes import Timeouts
 from monitoring.metrics import ATTEMPTS, Metrics
 
@@ -35,13 +36,13 @@ class Question:
     """One request to one model; `committed` once a client has seen some of the answer. Times are the event loop's."""
 
     __slots__ = (
-        "attempts", "body", "committed", "first_sent_at", "headers", "path", "retries", "stop_at", "stream", "target",
-        "times",
+        "attempts", "body", "committed", "first_sent_at", "gpu_dollars", "headers", "path", "retries", "span_id", "stop_at",
+        "stream", "target", "times", "trace",
     )  # fmt: skip
 
     def __init__(
         self, target: Target, path: str, headers: bytes, body: bytes, *, stream: bool, times: Timeouts, stop_at: float,
-        retries: int,
+        retries: int, trace: Trace | None = None,
     ) -> None:  # fmt: skip
         self.target = target
         self.path = path
@@ -54,6 +55,9 @@ class Question:
         self.committed = False
         self.first_sent_at: float | None = None
         self.attempts: list[dict[str, Any]] = []
+        self.gpu_dollars = 0.0  # of an upstream that is paid by the hour
+        self.trace = trace
+        self.span_id = ""  # of the attempt under way, where spans are made
 
 
 class Asker:
@@ -98,6 +102,9 @@ class Asker:
         self, question: Question, replica: ReplicaState, began: float, take: Callable[[Call], Awaitable[None]]
     ) -> None:
         replica.begin(began)
+        dollars = replica.shared_dollars
+        if question.trace is not None:
+            question.span_id = new_span_id()
         failure = CLIENT_GONE
         whole = False
         try:
@@ -109,6 +116,7 @@ class Asker:
             raise
         finally:
             self._note(question, replica, failure, began, whole=whole)
+            question.gpu_dollars += replica.shared_dollars - dollars
 
     async def _taken(self, call: Call, take: Callable[[Call], Awaitable[None]]) -> None:
         try:
@@ -166,7 +174,10 @@ class Asker:
             connection, stream=question.stream, first_at=first_at, idle_s=times.idle_s, stop_at=stop_at,
             active=self.fleet.calls, loop=self.fleet.loop,
         )  # fmt: skip
-        call.send(replica.request(question.path, question.headers, question.body))
+        headers, trace = question.headers, question.trace
+        if trace is not None:
+            headers += trace.header(question.span_id)
+        call.send(replica.request(question.path, headers, question.body))
         return call
 
     def _note(self, question: Question, replica: ReplicaState, failure: Failure, began: float, *, whole: bool) -> None:
@@ -176,15 +187,18 @@ class Asker:
         outcome = "ok" if whole else failure.cause
         self._metrics.add(ATTEMPTS, (target.upstream_name, outcome))
         took_ms = round((now - began) * 1000, 3)
-        question.attempts.append(
-            {
-                "upstream": target.upstream_name,
-                "arm": target.arm,
-                "replica": replica.url,
-                "outcome": outcome,
-                "ms": took_ms,
-            }
-        )
+        attempt: dict[str, Any] = {
+            "upstream": target.upstream_name,
+            "arm": target.arm,
+            "replica": replica.url,
+            "outcome": outcome,
+            "ms": took_ms,
+        }
+        if question.trace is not None:
+            attempt["model"] = target.model
+            attempt["span_id"] = question.span_id
+            attempt["ended_at"] = self._wall()
+        question.attempts.append(attempt)
 
 
 def _delay_s(failure: Failure, retries: int, *, other: bool, fallback_behind: bool) -> float | None:

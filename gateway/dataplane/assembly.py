@@ -14,7 +14,7 @@ Json = dict[str, Any]
 class Assembly:
     """Collects the chunks of one stream; `answer()` is the whole."""
 
-    __slots__ = ("_choices", "_texts", "_top", "finished", "pieces", "usage")
+    __slots__ = ("_choices", "_read", "_texts", "_top", "calls", "finished", "pieces", "usage")
 
     def __init__(self) -> None:
         self._top: Json = {}
@@ -23,6 +23,8 @@ class Assembly:
         self._texts: dict[tuple[int, str], list[str]] = {}
         self.finished: set[int] = set()
         self.pieces = 0
+        self.calls = False  # whether a tool is called
+        self._read = 0
         self.usage: Json | None = None
 
     @property
@@ -48,6 +50,15 @@ class Assembly:
     def add_text(self, index: int, field: str, text: str) -> None:
         """Take a piece of text in whose choice has begun; `field` is content or text."""
         self._text(index, field, text)
+
+    def unread(self) -> str:
+        """The first choice's text that has come since the last call."""
+        pieces = self._texts.get((0, "content")) or self._texts.get((0, "text"))
+        if pieces is None or len(pieces) == self._read:
+            return ""
+        new = pieces[self._read :]
+        self._read = len(pieces)
+        return "".join(new)
 
     def answer(self) -> Json:
         """The whole answer, as far as it came."""
@@ -115,6 +126,7 @@ class Assembly:
                     self._texts[index, key] = []
             elif key == "tool_calls" and type(value) is list:
                 _add_tools(whole, message, value)
+                self.calls = True
                 self.pieces += 1
                 visible = True
             else:

@@ -1,8 +1,8 @@
 """One request's life: check, route, ask (student, then teacher), release, record.
 
 Invariants: exactly one record and one count a request, however it ends; a fallback happens only before the first byte
-has been released; what was released and then broke off ends in an error event and a broken connection, never in silence
-that looks like success.
+has been released; what a gate keeps back never leaves; what was released and then broke off ends in an error event and
+a broken connection, never in silence that looks like success.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gateway import record
-from gateway.dataplane import answers, failures, hybrid, lorax, wire
+from gateway.dataplane import answers, failures, gating, hybrid, lorax, trace, wire
 from gateway.dataplane.asking import ClientGone, Question
 from gateway.dataplane.client import Call
 from gateway.dataplane.failures import Failure, UpstreamFailed
@@ -18,19 +18,20 @@ from gateway.dataplane.fiber import Fiber
 from gateway.dataplane.server import JSON, ClientConnection, Request, retry_after
 from gateway.dataplane.shadow import Copy
 from gateway.dataplane.targets import RouteTargets, Target
+from gateway.dataplane.window import HOLD_ALL, Window
 from gateway.errors import RequestError, did_you_mean
 from gateway.openai import error_body
 from gateway.routes import Route
 from gateway.routing import CONFIDENT, DEFERRED, STUDENT, TEACHER, Decision, decide, deferred
 from monitoring import metrics as m
+from monitoring.gates import judging
+from monitoring.gates.judging import Verdict, Watcher
 from rollout.hybrid.scorer import Scorer
 
 if TYPE_CHECKING:
     from gateway.dataplane.plane import Plane
 
-# Held back of a stream with `release: window`: enough for a fallback to stay possible while an answer begins.
-WINDOW_BYTES = 4096
-FORWARDED_HEADERS = (b"openai-beta", b"traceparent", b"tracestate")
+FORWARDED_HEADERS = (b"openai-beta", b"tracestate")
 # Bodies of requests without a right to be served are not kept: nobody may fill the disk for free.
 UNLOGGED = (401, 429)
 NOBODY = Decision(TEACHER, "unrouted", 1.0, 0, False, False)
@@ -44,6 +45,7 @@ class Exchange:
         "_arm",
         "_began",
         "_call",
+        "_charged",
         "_client",
         "_connection",
         "_data",
@@ -54,6 +56,7 @@ class Exchange:
         "_fiber",
         "_first_at",
         "_gone",
+        "_held_back",
         "_id",
         "_pieces",
         "_plane",
@@ -65,7 +68,10 @@ class Exchange:
         "_status",
         "_stream",
         "_targets",
+        "_trace",
+        "_unchecked",
         "_usage",
+        "_verdicts",
         "_whole",
         "asked",
     )  # fmt: skip
@@ -88,6 +94,9 @@ class Exchange:
         self._error: str | None = None
         self._gone = False
         self._released = 0
+        self._unchecked: int | None = None  # bytes that were released before the verdict, once there is one
+        self._verdicts: list[Verdict] = []
+        self._held_back: Failure | None = None
         self._first_at: float | None = None
         self._answer: str | None = None
         self._served_model: str | None = None
@@ -97,6 +106,8 @@ class Exchange:
         self._call: Call | None = None
         self._scorer: Scorer | None = None
         self._deferred = False
+        self._trace: trace.Trace | None = None
+        self._charged = 0  # of what was asked, how much has its cost in a record of its own
         self.asked: list[Question] = []
         self._fiber: Fiber | None = None
 
@@ -134,6 +145,8 @@ class Exchange:
 
     async def _serve(self) -> None:
         plane, request = self._plane, self._request
+        context, tracing = request.headers.get(b"traceparent"), plane.tracing
+        self._trace = trace.read(context) if tracing is None else trace.begin(context, tracing.share)
         self._client = plane.admit(self._connection, request)
         data = self._data = wire.parse(request.body, self._endpoint)
         targets = self._targets = plane.routes.get(data["model"])
@@ -176,8 +189,13 @@ class Exchange:
         try:
             await asker.ask(self._question(targets, student), self._taker)
             if self._deferred:
+                self._set_aside(self.asked[-1], "deferred", DEFERRED)
                 self._reason, self._arm = DEFERRED, TEACHER
                 await asker.ask(self._question(targets, targets.teacher), self._taker)
+            elif self._held_back is not None:
+                if not self._released:
+                    self._set_aside(self.asked[-1], "gated", self._held_back.cause)
+                raise UpstreamFailed(self._held_back)
         except UpstreamFailed as error:
             failure = error.failure
             if self._released or self._deferred or not student.fallback_behind or not failure.fall_back:
@@ -191,9 +209,10 @@ class Exchange:
     def _question(self, targets: RouteTargets, target: Target) -> Question:
         route, request = targets.route, self._request
         question = self._plane.question(
-            route, target, self._endpoint, request.body, self._data, headers=_forwarded(request, self._id),
+            route, target, self._endpoint, request.body, self._data,
+            headers=_forwarded(request, self._id, traced=self._plane.tracing is not None),
             stop_at=self._began + route.timeouts.total_s, retries=route.retries,
-            logprobs=self._scorer is not None and target.arm == STUDENT,
+            logprobs=self._scorer is not None and target.arm == STUDENT, trace=self._span,
         )  # fmt: skip
         self.asked.append(question)
         return question
@@ -212,9 +231,12 @@ class Exchange:
         model = data.get("model")
         self._served_model = model if type(model) is str else None
         if self._scorer is not None and question.target.arm == STUDENT:
-            if self._defers(question, data):
+            if self._defers(data):
                 return
             released = answers.without_logprobs(released, hybrid.wanted(self._data, self._endpoint))
+        acting = question.target.arm == STUDENT
+        if acting and await self._holds_back(question, data, None):
+            return
         if self._endpoint.lorax:
             released = lorax.whole(data, self._data, listed=self._endpoint is wire.GENERATE_EITHER)
         self._first_at = self._plane.clock()
@@ -222,6 +244,8 @@ class Exchange:
         self._status = 200
         self._released = len(released)
         self._connection.respond(200, JSON + self._headers(), released)
+        if not acting:
+            await self._judge(question, data, None, acting=False)
 
     async def _relay_stream(self, call: Call) -> None:
         question, targets = self.asked[-1], self._targets
@@ -233,47 +257,111 @@ class Exchange:
         judged = self._scorer is not None and question.target.arm == STUDENT
         keep = hybrid.wanted(self._data, self._endpoint) if judged else None
         reader = answers.StreamReader(question.target, keep_usage=keep_usage, choices=choices, keep_logprobs=keep)
-        hold = None if judged else {"block": None, "window": WINDOW_BYTES, "observe": 0}[targets.route.release]
-        held: list[bytes] = []
+        release = HOLD_ALL if judged else self._hold(targets.route)
+        acting = bool(targets.gates.armed) and question.target.arm == STUDENT and release != 0
+        watcher = targets.gates.watcher() if acting and release != HOLD_ALL else None
+        if watcher is not None and not gating.watchable(self._data, self._endpoint):
+            release, watcher = HOLD_ALL, None
+        window, assembly, pieces = Window(release, watcher.reach if watcher is not None else 0), reader.assembly, 0
         try:
             while not reader.done:
                 data = await call.read()
                 if not data:
                     break
                 events = reader.feed(data)
-                held.append(lorax.events(events) if self._endpoint.lorax else events)
+                text = ""
+                if watcher is not None:
+                    text = assembly.unread()
+                    self._watch(watcher, window, text, calls=assembly.calls)
+                window.add(
+                    lorax.events(events) if self._endpoint.lorax else events, assembly.pieces - pieces, len(text)
+                )
+                pieces = assembly.pieces
                 if reader.visible and not call.received:
                     call.began()
                     self._first_at = self._plane.clock()
                 if reader.failure is not None and not self._released:
                     break  # what came with the failure is held back, so that another attempt can still answer whole
-                if hold is not None and reader.visible and (self._released or sum(map(len, held)) > hold):
-                    await self._release(question, call, b"".join(held))
-                    held.clear()
+                if reader.visible:
+                    await self._release(question, call, window.ready())
                 if reader.failure is not None:
                     break
             end = reader.finish()
             if self._endpoint.lorax:
-                end = lorax.last_event(reader.assembly, self._data)
+                end = lorax.last_event(assembly, self._data)
         finally:
             self._take_over(reader)
+        if judged and self._defers(assembly.answer()):
+            return
+        if acting and await self._holds_back(question, assembly.answer(), watcher):
+            return
         if judged:
-            if self._defers(question, reader.assembly.answer()):
-                return
             self._first_at = self._plane.clock()
-        await self._release(question, call, b"".join(held) + end)
+        await self._release(question, call, window.rest() + end)
         self._whole = True
         self._connection.end_stream()
+        if targets.gates.armed and not acting:
+            await self._judge(question, assembly.answer(), None, acting=False)
 
-    def _defers(self, question: Question, answer: dict[str, Any]) -> bool:
+    # Judging it.
+
+    @staticmethod
+    def _hold(route: Route) -> int:
+        """How many pieces of a stream are held back at its end."""
+        return HOLD_ALL if route.release == "block" else route.release_window if route.release == "window" else 0
+
+    def _watch(self, watcher: Watcher, window: Window, text: str, *, calls: bool) -> None:
+        """Look at the next piece: hold everything back once a gate triggers, or break off what has begun to leave."""
+        if calls:  # the arguments of a tool's call are looked at when they are whole
+            window.hold_all()
+        if not watcher.feed(text):
+            return
+        verdict = judging.worst(watcher.verdicts)
+        if self._released and verdict is not None:
+            self._verdicts, self._unchecked = watcher.verdicts, self._released
+            self._count(self.asked[-1].target, watcher.verdicts)
+            raise UpstreamFailed(gating.failure(verdict, self._route_name))
+        window.hold_all()
+
+    async def _holds_back(self, question: Question, answer: dict[str, Any], watcher: Watcher | None) -> bool:
+        """Whether a gate keeps the student's answer from the client; then it gets a record of its own."""
+        await self._judge(question, answer, watcher, acting=True)
+        verdict = judging.worst(self._verdicts)
+        if self._verdicts:
+            self._unchecked = self._released
+        if verdict is None:
+            return False
+        self._held_back = gating.failure(verdict, self._route_name)
+        return True
+
+    async def _judge(
+        self, question: Question, answer: dict[str, Any], watcher: Watcher | None, *, acting: bool
+    ) -> None:
+        targets = self._targets
+        if targets is None or not targets.gates.armed or not answer.get("choices"):
+            return
+        seen = gating.choices(answer, self._data)
+        verdicts = await gating.judge(targets.gates, self._plane.loop, seen, acting=acting)
+        self._verdicts = verdicts if watcher is None else watcher.confirmed(verdicts)
+        self._count(question.target, self._verdicts)
+
+    def _count(self, target: Target, verdicts: list[Verdict]) -> None:
+        adapter = target.model if target.arm == STUDENT else ""
+        self._plane.meters.judged(verdicts, self._route_name, target.arm, adapter)
+
+    def _defers(self, answer: dict[str, Any]) -> bool:
         """Whether the teacher is to answer instead, because the student is not confident enough; nothing is released."""
         scorer = self._scorer
         self._deferred = scorer is None or not scorer.confident(answer, self._plane.wall())
-        if self._deferred:
-            self._plane.log.append(self._deferred_record(question))
-            self._answer = self._served_model = self._first_at = None
-            self._usage, self._pieces = None, 0
         return self._deferred
+
+    def _set_aside(self, question: Question, role: str, reason: str) -> None:
+        """Give an answer that the client will not see a record of its own, and forget it."""
+        self._plane.log.append(self._unseen_record(question, role, reason))
+        self._charged = len(self.asked)
+        self._answer = self._served_model = self._first_at = self._unchecked = None
+        self._usage, self._pieces = None, 0
+        self._verdicts = []
 
     async def _release(self, question: Question, call: Call, data: bytes) -> None:
         if not data:
@@ -336,6 +424,11 @@ class Exchange:
         return self._targets.route.name if self._targets is not None else "unknown"
 
     @property
+    def _span(self) -> trace.Trace | None:
+        """The trace if spans are made of it; else a client's context is only passed on and logged."""
+        return self._trace if self._plane.tracing is not None else None
+
+    @property
     def _adapter(self) -> str | None:
         return self.asked[-1].target.model if self._arm == STUDENT and self.asked else None
 
@@ -360,13 +453,23 @@ class Exchange:
             now - began, None if first_at is None else first_at - began, None if sent_at is None else sent_at - began
         )
         usage = record.usage_of(self._usage, self._pieces, len(self._request.body), completed=self._whole)
-        if self._whole or self._pieces:
+        answered = self._whole or self._pieces > 0
+        if answered:
             meter.used(usage["prompt_tokens"], usage["completion_tokens"])
             plane.spend(self._client, usage["prompt_tokens"] + usage["completion_tokens"])
+            if self._stream and first_at is not None and usage["completion_tokens"] > 1:
+                meter.paced((now - first_at) / (usage["completion_tokens"] - 1))
+        if self._error is not None and targets is not None:
+            plane.metrics.add(m.ERRORS, (self._route_name, self._arm, self._error))
+        cost = plane.costs.charge(
+            self._route_name, self.asked[self._charged :], usage, self._usage, "served", answered=answered
+        )
+        if targets is not None and self._whole and self._arm == STUDENT:
+            plane.costs.avoided(targets, usage)
         if self._reason.startswith("fallback:"):
             plane.metrics.add(m.FALLBACKS, (self._route_name, self._reason[9:]))
         timings = {"overhead_ms": _ms(sent_at, began), "ttft_ms": _ms(first_at, began), "total_ms": _ms(now, began)}
-        plane.log.append(self._record(usage, timings))
+        plane.log.append(self._record(usage, timings, cost))
         decision = self._decision
         # After a fallback the other arm has been asked already, and failed. What an incumbent deferred is the teacher's,
         # and the new student is to be compared there too.
@@ -375,10 +478,10 @@ class Exchange:
             body, data = self._request.body, self._data
             for target in targets.copied_to(decision, self._arm):
                 plane.shadower.offer(
-                    Copy(targets, target, self._endpoint, body, data, self._id, decision, self._client)
+                    Copy(targets, target, self._endpoint, body, data, self._id, decision, self._client, self._span)
                 )
 
-    def _record(self, usage: dict[str, Any], timings: dict[str, float | None]) -> dict[str, Any]:
+    def _record(self, usage: dict[str, Any], timings: dict[str, float | None], cost: float | None) -> dict[str, Any]:
         targets = self._targets
         return record.record(
             id=self._id, parent_id=None, role="served", route=self._route_name, endpoint=self._endpoint.path,
@@ -386,24 +489,29 @@ class Exchange:
             teacher_model=targets.route.teacher.model if targets is not None else "", served_model=self._served_model,
             status=self._status, request_body=None if self._status in UNLOGGED else self._request.body,
             request=self._data, response_json=self._answer, stream=self._stream, completed=self._whole,
-            client_disconnected=self._gone, bytes_released=self._released, timings=timings, usage=usage,
+            client_disconnected=self._gone,
+            bytes_released=self._released if self._unchecked is None else self._unchecked, timings=timings, usage=usage,
             attempts=[one for question in self.asked for one in question.attempts], error=self._error,
-            client=self._client,
+            client=self._client, cost=cost, trace=self._trace, verdicts=judging.logged(self._verdicts),
+            record_bp=10_000 if targets is None else targets.route.record_bp,
         )  # fmt: skip
 
-    def _deferred_record(self, question: Question) -> dict[str, Any]:
-        """The student's answer that was not confident enough: paid for, and never seen by the client."""
+    def _unseen_record(self, question: Question, role: str, reason: str) -> dict[str, Any]:
+        """The student's answer that was not confident or not good enough: paid for, and never seen by the client."""
         targets, now = self._targets, self._plane.clock()
+        usage = record.usage_of(self._usage, self._pieces, len(self._request.body), completed=True)
+        cost = self._plane.costs.charge(self._route_name, [question], usage, self._usage, role, answered=True)
         return record.record(
-            id=record.new_id(), parent_id=self._id, role="deferred", route=self._route_name,
-            endpoint=self._endpoint.path, decision=self._decision, arm=STUDENT, reason=DEFERRED,
+            id=record.new_id(), parent_id=self._id, role=role, route=self._route_name,
+            endpoint=self._endpoint.path, decision=self._decision, arm=STUDENT, reason=reason,
             adapter=question.target.model, teacher_model=targets.route.teacher.model if targets is not None else "",
             served_model=self._served_model, status=200, request_body=self._request.body, request=self._data,
             response_json=self._answer, stream=self._stream, completed=True, client_disconnected=False,
             bytes_released=0,
             timings={"overhead_ms": None, "ttft_ms": None, "total_ms": _ms(now, self._began)},
-            usage=record.usage_of(self._usage, self._pieces, len(self._request.body), completed=True),
-            attempts=list(question.attempts), error=None, client=self._client,
+            usage=usage, attempts=list(question.attempts), error=None, client=self._client, cost=cost,
+            trace=None if self._span is None else self._span.child(), verdicts=judging.logged(self._verdicts),
+            record_bp=10_000 if targets is None else targets.route.record_bp,
         )  # fmt: skip
 
 
@@ -429,8 +537,11 @@ def _unknown_model(model: str, routes: Mapping[str, object]) -> RequestError:
     return RequestError(404, f"there is no model {shown!r} here.{hint}", param="model", code="model_not_found")
 
 
-def _forwarded(request: Request, request_id: str) -> bytes:
+def _forwarded(request: Request, request_id: str, *, traced: bool) -> bytes:
     lines = b"x-request-id: %b\r\n" % request_id.encode()
+    context = None if traced else request.headers.get(b"traceparent")
+    if context is not None:  # where spans are made, each attempt has a context of its own
+        lines += b"traceparent: %b\r\n" % context
     for name in FORWARDED_HEADERS:
         value = request.headers.get(name)
         if value is not None:

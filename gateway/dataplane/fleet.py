@@ -24,17 +24,26 @@ NO_VERDICT = ("client_gone", "total_timeout")
 class ReplicaState:
     """One address: its pool, its breaker, and how many requests are under way."""
 
-    __slots__ = ("_heads", "_key", "_missing", "breaker", "in_flight", "pool", "replica", "upstream", "url")
+    __slots__ = (
+        "_accrued_at", "_dollars_per_s", "_heads", "_key", "_missing", "breaker", "in_flight", "pool", "replica",
+        "shared_dollars", "upstream", "url",
+    )  # fmt: skip
 
     def __init__(
-        self, upstream: Upstream, replica: Replica, tls: ssl.SSLContext | None, loop: asyncio.AbstractEventLoop
-    ) -> None:
+        self, upstream: Upstream, replica: Replica, tls: ssl.SSLContext | None, loop: asyncio.AbstractEventLoop,
+        workers: int = 1,
+    ) -> None:  # fmt: skip
         self.upstream = upstream
         self.replica = replica
         self.pool = Pool(replica, tls, loop)
         self.breaker = Breaker()
         self.in_flight = 0
         self.url = replica.url
+        # A worker knows its own requests only, so each charges its part of the hour: never more than the bill.
+        self._dollars_per_s = (upstream.gpu_hour or 0.0) / 3600 / workers
+        self._accrued_at = 0.0
+        # What a request that was always under way would have been charged; the difference is what one request is.
+        self.shared_dollars = 0.0
         self._missing: dict[str, float] = {}
         host = f"[{replica.host}]" if ":" in replica.host else replica.host
         default = replica.port == (443 if replica.scheme == "https" else 80)
@@ -57,11 +66,13 @@ class ReplicaState:
 
     def begin(self, now: float) -> None:
         """A request is about to be sent."""
+        self._accrue(now)
         self.in_flight += 1
         self.breaker.begin(now)
 
     def end(self, failure: Failure | None, now: float, model: str = "") -> None:
         """The request has ended, well or with `failure`."""
+        self._accrue(now)
         self.in_flight -= 1
         if failure is None:
             self.breaker.succeeded()
@@ -73,6 +84,12 @@ class ReplicaState:
             self.breaker.succeeded()
             if failure.cause == "model_missing":
                 self._missing[model] = now + MISSING_FOR_S
+
+    def _accrue(self, now: float) -> None:
+        if self._dollars_per_s:
+            if self.in_flight:
+                self.shared_dollars += (now - self._accrued_at) * self._dollars_per_s / self.in_flight
+            self._accrued_at = now
 
     def lacks(self, model: str, now: float) -> bool:
         """Whether the replica said a moment ago that it has no such model."""
@@ -88,13 +105,14 @@ class ReplicaState:
 class UpstreamState:
     """One upstream's replicas and its retry budget."""
 
-    def __init__(self, upstream: Upstream, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, upstream: Upstream, loop: asyncio.AbstractEventLoop, workers: int = 1) -> None:
         self.upstream = upstream
+        self.by_hour = upstream.gpu_hour is not None
         self.budget = RetryBudget()
         secure = any(replica.scheme == "https" for replica in upstream.replicas)
         tls = ssl.create_default_context(cafile=upstream.ca_file) if secure else None
         self.replicas = [
-            ReplicaState(upstream, replica, tls if replica.scheme == "https" else None, loop)
+            ReplicaState(upstream, replica, tls if replica.scheme == "https" else None, loop, workers)
             for replica in upstream.replicas
         ]
 
@@ -123,8 +141,9 @@ class UpstreamState:
 class Fleet:
     """All upstreams of a worker, and the calls under way."""
 
-    def __init__(self, upstreams: dict[str, Upstream], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, upstreams: dict[str, Upstream], loop: asyncio.AbstractEventLoop, workers: int = 1) -> None:
         self.loop = loop
+        self._workers = workers
         self.calls: set[Call] = set()
         self.upstreams: dict[str, UpstreamState] = {}
         self.replace(upstreams)
@@ -141,12 +160,15 @@ class Fleet:
         """Take a new configuration over; what did not change keeps its connections and its health."""
         old = self.upstreams
         self.upstreams = {
-            name: old[name] if name in old and old[name].upstream == upstream else UpstreamState(upstream, self.loop)
+            name: old[name] if name in old and old[name].upstream == upstream else self._state(upstream)
             for name, upstream in upstreams.items()
         }
         for name, state in old.items():
             if self.upstreams.get(name) is not state:
                 state.close()
+
+    def _state(self, upstream: Upstream) -> UpstreamState:
+        return UpstreamState(upstream, self.loop, self._workers)
 
     def sweep(self, now: float) -> None:
         """Fail calls whose deadline has passed; called many times a second."""

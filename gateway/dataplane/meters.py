@@ -1,25 +1,32 @@
 """What the hot path counts for one (route, arm, adapter, outcome): cells looked up once, then plain additions."""
 
 from bisect import bisect_left
+from collections.abc import Iterable
 
 from monitoring import metrics as m
+from monitoring.gates.judging import Verdict
 from monitoring.metrics import Metrics
 
 _LAST_DURATION = len(m.DURATION.buckets) + 1
 _LAST_FIRST_TOKEN = len(m.FIRST_TOKEN.buckets) + 1
 _LAST_OVERHEAD = len(m.OVERHEAD.buckets) + 1
+_LAST_PER_TOKEN = len(m.PER_TOKEN.buckets) + 1
+_LAST_GATE = len(m.GATE_SECONDS.buckets) + 1
+# Counted from the beginning, as zero: Prometheus sees no increase in a series that begins with its first count.
+USUAL = ("ok", "error")
 
 
 class Meter:
     """Counts requests that ended alike."""
 
-    __slots__ = ("_duration", "_first_token", "_input", "_output", "_overhead", "_requests", "_values")
+    __slots__ = ("_duration", "_first_token", "_input", "_output", "_overhead", "_per_token", "_requests", "_values")
 
     def __init__(self, metrics: Metrics, route: str, arm: str, adapter: str, outcome: str) -> None:
         self._values = metrics.values
         self._requests = metrics.cell(m.REQUESTS, (route, arm, outcome))
         self._duration = metrics.cell(m.DURATION, (route, arm))
         self._first_token = metrics.cell(m.FIRST_TOKEN, (route, arm))
+        self._per_token = metrics.cell(m.PER_TOKEN, (route, arm))
         self._overhead = metrics.cell(m.OVERHEAD, (route,))
         self._input = metrics.cell(m.INPUT_TOKENS, (route, arm, adapter))
         self._output = metrics.cell(m.OUTPUT_TOKENS, (route, arm, adapter))
@@ -40,10 +47,40 @@ class Meter:
             values[at + bisect_left(m.OVERHEAD_BUCKETS_S, overhead_s)] += 1
             values[at + _LAST_OVERHEAD] += overhead_s
 
+    def paced(self, per_token_s: float) -> None:
+        """Count the time between two tokens of one streamed answer."""
+        values, at = self._values, self._per_token
+        values[at + bisect_left(m.PER_TOKEN_BUCKETS_S, per_token_s)] += 1
+        values[at + _LAST_PER_TOKEN] += per_token_s
+
     def used(self, prompt_tokens: int, completion_tokens: int) -> None:
         """Count tokens."""
         self._values[self._input] += prompt_tokens
         self._values[self._output] += completion_tokens
+
+
+class GateMeter:
+    """Counts verdicts alike: of one gate, on one arm, with one outcome."""
+
+    __slots__ = ("_action", "_seconds", "_values", "_verdicts")
+
+    def __init__(
+        self, metrics: Metrics, route: str, arm: str, adapter: str, gate: str, outcome: str, action: str
+    ) -> None:
+        self._values = metrics.values
+        self._verdicts = metrics.cell(m.GATE_VERDICTS, (route, arm, adapter, gate, outcome))
+        self._seconds = metrics.cell(m.GATE_SECONDS, (gate,))
+        self._action = -1 if outcome == "pass" else metrics.cell(m.GATE_ACTIONS, (route, arm, gate, action))
+
+    def judged(self, took_s: float) -> None:
+        """Count one verdict and its time."""
+        values = self._values
+        values[self._verdicts] += 1
+        at = self._seconds
+        values[at + bisect_left(m.GATE_BUCKETS_S, took_s)] += 1
+        values[at + _LAST_GATE] += took_s
+        if self._action >= 0:
+            values[self._action] += 1
 
 
 class Meters:
@@ -52,6 +89,14 @@ class Meters:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._meters: dict[tuple[str, str, str, str], Meter] = {}
+        self._gates: dict[tuple[str, str, str], dict[tuple[str, str, str], GateMeter]] = {}
+
+    def prepare(self, route: str, adapter: str) -> None:
+        """Begin to count a route's usual outcomes; without a student `adapter` is empty."""
+        for outcome in USUAL:
+            self.of(route, "teacher", "", outcome)
+            if adapter:
+                self.of(route, "student", adapter, outcome)
 
     def of(self, route: str, arm: str, adapter: str, outcome: str) -> Meter:
         """The meter for requests of a configured route that ended with `outcome`."""
@@ -60,3 +105,15 @@ class Meters:
         if meter is None:
             meter = self._meters[key] = Meter(self._metrics, *key)
         return meter
+
+    def judged(self, verdicts: Iterable[Verdict], route: str, arm: str, adapter: str) -> None:
+        """Count the verdicts on one answer."""
+        meters = self._gates.get((route, arm, adapter))
+        if meters is None:
+            meters = self._gates[route, arm, adapter] = {}
+        for one in verdicts:
+            key = (one.name, one.outcome, one.action)
+            meter = meters.get(key)
+            if meter is None:
+                meter = meters[key] = GateMeter(self._metrics, route, arm, adapter, one.name, one.outcome, one.action)
+            meter.judged(one.latency_ms / 1000)

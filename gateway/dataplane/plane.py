@@ -10,9 +10,10 @@ from typing import Any
 
 import orjson
 
-from gateway.dataplane import hybrid, wire
+from gateway.dataplane import hybrid, lorax, wire
 from gateway.dataplane.asking import Asker, Question
 from gateway.dataplane.budget import Budgets
+from gateway.dataplane.costs import Costs
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.fleet import Fleet
 from gateway.dataplane.keys import ClientKeys, KeyLimits
@@ -20,12 +21,14 @@ from gateway.dataplane.meters import Meters
 from gateway.dataplane.server import JSON, ClientConnection, Request, retry_after
 from gateway.dataplane.shadow import Shadower
 from gateway.dataplane.targets import Target, resolve
+from gateway.dataplane.trace import Trace
 from gateway.errors import RequestError, did_you_mean
-from gateway.log import LogWriter
+from gateway.logs.segment import LogWriter
 from gateway.openai import error_body, model_list
-from gateway.routes import Route, RouteTable, Upstream
+from gateway.routes import Route, RouteTable, Tracing, Upstream
 from monitoring import metrics as m
 from monitoring.metrics import Metrics
+from monitoring.prices import Price
 
 logger = logging.getLogger("graduand")
 
@@ -42,9 +45,13 @@ class Plane:
         metrics: Metrics,
         log: LogWriter,
         budgets: Budgets,
+        prices: dict[str, Price] | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.table = table
-        self.routes = resolve(table, fleet)
+        self.prices = prices or {}
+        self.tracing = tracing
+        self.routes = resolve(table, fleet, self.prices)
         self.fleet = fleet
         self.loop: asyncio.AbstractEventLoop = fleet.loop
         # The loop's own time is the same clock, but in whole milliseconds and as of the loop's last turn.
@@ -55,29 +62,41 @@ class Plane:
         self.budgets = budgets
         self.metrics = metrics
         self.meters = Meters(metrics)
+        self.costs = Costs(metrics)
         self.log = log
         self.asker = Asker(fleet, metrics, self.clock, time.time)
         self.shadower = Shadower(self)
         self.in_flight = 0
         self.draining = False
+        self.warning = ""  # what is wrong though requests are served: `/readyz` says it
         self._log_counted: dict[str, int] = {}
+        self._redactions_counted: dict[str, int] = {}
         self._gets = {
             b"/healthz": self._healthz,
             b"/readyz": self._readyz,
             b"/v1/models": self._models,
             b"/health": self._healthz,
         }
+        self._prepare()
 
     def serve_by(self, table: RouteTable) -> None:
         """Serve requests that begin from now on by `table`."""
         self.table = table
-        self.routes = resolve(table, self.fleet)
+        self.routes = resolve(table, self.fleet, self.prices)
+        self._prepare()
 
-    def configure(self, upstreams: dict[str, Upstream], keys: ClientKeys, limits: KeyLimits | None) -> None:
+    def _prepare(self) -> None:
+        for name, targets in self.routes.items():
+            self.meters.prepare(name, "" if targets.student is None else targets.student.model)
+
+    def configure(
+        self, upstreams: dict[str, Upstream], keys: ClientKeys, limits: KeyLimits | None, prices: dict[str, Price]
+    ) -> None:  # fmt: skip
         """Take a reloaded configuration over; the table that goes with it follows by `serve_by`."""
         # What the old table names stays until then: a request must find its upstream.
         self.fleet.replace({**self.fleet.configured, **upstreams})
-        self.routes = resolve(self.table, self.fleet)
+        self.prices = prices
+        self.routes = resolve(self.table, self.fleet, prices)
         self.keys = keys
         old, self.limits = self.limits, limits
         if old is not None:
@@ -87,14 +106,18 @@ class Plane:
         """Answer one request."""
         path = request.path
         endpoint = wire.ENDPOINTS.get(path if b"?" not in path else path.partition(b"?")[0])
-        if endpoint is not None and request.method == b"POST":
+        if endpoint is not None and request.method == b"POST" and not self.log.blocks:
             Exchange(self, connection, request, endpoint).start()
             return
         try:
+            if endpoint is not None and request.method == b"POST":
+                raise _log_full()
             self._handle_other(connection, request)
         except RequestError as error:
             self.metrics.add(m.REJECTED, (error.code or error.kind,))
             body = error_body(error.message, error.kind, param=error.param, code=error.code)
+            if endpoint is not None and endpoint.lorax:
+                body = lorax.error(body, error.status)
             connection.respond(error.status, JSON + retry_after(error.retry_after_s), body)
 
     def admit(self, connection: ClientConnection, request: Request) -> int:
@@ -124,7 +147,7 @@ class Plane:
 
     def question(
         self, route: Route, target: Target, endpoint: wire.Endpoint, body: bytes, data: dict[str, Any], *,
-        headers: bytes, stop_at: float, retries: int, logprobs: bool = False,
+        headers: bytes, stop_at: float, retries: int, logprobs: bool = False, trace: Trace | None = None,
     ) -> Question:  # fmt: skip
         """The question that puts a client's request to one arm of a route; `logprobs` asks for them too."""
         path, asked = wire.upstream_request(body, data, endpoint, target)
@@ -132,8 +155,9 @@ class Plane:
             asked = hybrid.asking(asked, data, endpoint)
         stream = data.get("stream") is True and endpoint.streams
         return Question(
-            target, path, headers, asked, stream=stream, times=route.timeouts, stop_at=stop_at, retries=retries
-        )
+            target, path, headers, asked, stream=stream, times=route.timeouts, stop_at=stop_at, retries=retries,
+            trace=trace,
+        )  # fmt: skip
 
     def crashed(self, error: BaseException) -> None:
         """An exception that nobody expected: it is a bug, and one request's only."""
@@ -150,6 +174,9 @@ class Plane:
             # Added, not set: the log's numbers begin anew with the worker, the metrics do not.
             metrics.add(m.LOG_RECORDS, (outcome,), count - self._log_counted.get(outcome, 0))
         self._log_counted = counts
+        for route, spans in list(log.redactions.items()):
+            metrics.add(m.REDACTIONS, (route,), spans - self._redactions_counted.get(route, 0))
+            self._redactions_counted[route] = spans
         for name, state in self.fleet.upstreams.items():
             # A replica whose rest is over is asked again as soon as there is a request: it is not kept from any.
             resting = sum(not replica.breaker.allows(now) for replica in state.replicas)
@@ -173,9 +200,21 @@ class Plane:
         connection.respond(200, JSON, b'{"status":"ok"}')
 
     def _readyz(self, connection: ClientConnection, request: Request) -> None:
-        status, text = (503, b'{"status":"draining"}') if self.draining else (200, b'{"status":"ready"}')
-        connection.respond(status, JSON, text)
+        if self.draining:
+            connection.respond(503, JSON, b'{"status":"draining"}')
+        elif self.warning:
+            connection.respond(200, JSON, orjson.dumps({"status": "ready", "warning": self.warning}))
+        else:
+            connection.respond(200, JSON, b'{"status":"ready"}')
 
     def _models(self, connection: ClientConnection, request: Request) -> None:
         self.recognise(connection, request)
         connection.respond(200, JSON, orjson.dumps(model_list([{"id": name} for name in self.table.routes])))
+
+
+def _log_full() -> RequestError:
+    """With `on_full: block` nothing is answered that could not be recorded."""
+    return RequestError(
+        503, "the request log is full, and nothing may be answered without a record; try again later",
+        kind="server_error", code="log_full", retry_after_s=5.0,
+    )  # fmt: skip

@@ -14,15 +14,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway import record
-from gateway.dataplane import answers, budget, hybrid
+from gateway.dataplane import answers, budget, gating, hybrid
 from gateway.dataplane.asking import Question
 from gateway.dataplane.client import Call
 from gateway.dataplane.failures import UpstreamFailed
 from gateway.dataplane.fiber import Fiber
 from gateway.dataplane.targets import RouteTargets, Target
+from gateway.dataplane.trace import Trace
 from gateway.dataplane.wire import Endpoint
 from gateway.routing import STUDENT, Decision
 from monitoring import metrics as m
+from monitoring.gates import judging
+from monitoring.gates.judging import Verdict
 
 if TYPE_CHECKING:
     from gateway.dataplane.plane import Plane
@@ -44,6 +47,7 @@ class Copy:
     parent_id: str
     decision: Decision
     client: int
+    trace: Trace | None = None  # of the served request
 
     @property
     def slot(self) -> int:
@@ -106,6 +110,8 @@ class _Shadow:
         self._usage: Any = None
         self._pieces = 0
         self._served_model: str | None = None
+        self._trace = None if copy.trace is None else copy.trace.child()
+        self._verdicts: list[Verdict] = []
 
     async def run(self) -> None:
         plane, copy = self._plane, self._copy
@@ -115,6 +121,7 @@ class _Shadow:
             route, target, copy.endpoint, copy.body, copy.data, headers=b"", retries=0,
             stop_at=self._began + route.timeouts.total_s,
             logprobs=learning and target.arm == STUDENT and hybrid.possible(copy.endpoint, target, copy.data),
+            trace=self._trace,
         )  # fmt: skip
         error = None
         try:
@@ -132,6 +139,7 @@ class _Shadow:
             body, data = answers.whole(await call.body(), target)
             self._answer = body.decode("utf-8", "replace")
             self._usage, self._served_model = data.get("usage"), data.get("model")
+            await self._judge(data, target)
             return
         reader = answers.StreamReader(target, keep_usage=True)
         try:
@@ -148,11 +156,23 @@ class _Shadow:
             assembly = reader.assembly
             self._answer = assembly.encoded()
             self._usage, self._pieces, self._served_model = assembly.usage, assembly.pieces, reader.served_model
+        await self._judge(assembly.answer(), target)
+
+    async def _judge(self, answer: dict[str, Any], target: Target) -> None:
+        """Nothing follows from it: it shows how often an adapter would fail before it serves anybody."""
+        plane, copy = self._plane, self._copy
+        gates = copy.targets.gates
+        if gates.armed and answer.get("choices"):
+            self._verdicts = await gating.judge(gates, plane.loop, gating.choices(answer, copy.data), acting=False)
+            adapter = target.model if target.arm == STUDENT else ""
+            plane.meters.judged(self._verdicts, copy.targets.route.name, target.arm, adapter)
 
     def _record(self, question: Question, error: str | None, usage: dict[str, Any]) -> dict[str, Any]:
         copy, began, route = self._copy, self._began, self._copy.targets.route
         arm = copy.target.arm
         role = "shadow" if arm == STUDENT else "audit"
+        answered = error is None or self._pieces > 0
+        cost = self._plane.costs.charge(route.name, [question], usage, self._usage, role, answered=answered)
         return record.record(
             id=record.new_id(), parent_id=copy.parent_id, role=role, route=route.name, endpoint=copy.endpoint.path,
             decision=copy.decision, arm=arm, reason=role, adapter=question.target.model if arm == STUDENT else None,
@@ -164,5 +184,7 @@ class _Shadow:
                 "ttft_ms": None if self._first_at is None else round((self._first_at - began) * 1000, 3),
                 "total_ms": round((self._plane.clock() - began) * 1000, 3),
             },
-            usage=usage, attempts=question.attempts, error=error, client=copy.client,
+            usage=usage, attempts=question.attempts, error=error, client=copy.client, cost=cost, trace=self._trace,
+            verdicts=judging.logged(self._verdicts),
+            record_bp=route.record_bp,
         )  # fmt: skip

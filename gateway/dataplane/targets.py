@@ -1,5 +1,6 @@
 """A route as the hot path wants it: everything that does not depend on the request, worked out once for each table."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -7,6 +8,9 @@ import orjson
 from gateway.dataplane.fleet import Fleet, UpstreamState
 from gateway.routes import Route, RouteTable
 from gateway.routing import STUDENT, TEACHER, Decision
+from monitoring.gates import written
+from monitoring.gates.judging import Gates
+from monitoring.prices import Price, price_of
 from rollout.hybrid.scorer import Scorer, scorer_from_dict
 
 
@@ -14,7 +18,8 @@ from rollout.hybrid.scorer import Scorer, scorer_from_dict
 class Target:
     """One arm of one route: whom to ask, for which model, and how to read what comes back.
 
-    `fallback_behind`: another arm answers if this one does not. `model_json` is the model's name as JSON.
+    `fallback_behind`: another arm answers if this one does not. `model_json` is the model's name as JSON. `price` is the
+    one by tokens, if there is one.
     """
 
     arm: str
@@ -24,6 +29,7 @@ class Target:
     model_json: bytes
     lorax: bool
     fallback_behind: bool
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +40,7 @@ class RouteTargets:
     teacher: Target
     student: Target | None
     scorer: Scorer | None  # what a hybrid route judges the student's answers by
+    gates: Gates  # what every answer is checked by
     incumbent: Target | None = None  # the student in service, while a rollout tries another
     incumbent_scorer: Scorer | None = None
 
@@ -53,7 +60,7 @@ class RouteTargets:
         return [target for target in others if target is not None]
 
 
-def resolve(table: RouteTable, fleet: Fleet) -> dict[str, RouteTargets]:
+def resolve(table: RouteTable, fleet: Fleet, prices: Mapping[str, Price]) -> dict[str, RouteTargets]:
     """The routes of a table, by name; routes whose upstream the fleet does not know are left out."""
     resolved = {}
     for name, route in table.routes.items():
@@ -64,14 +71,15 @@ def resolve(table: RouteTable, fleet: Fleet) -> dict[str, RouteTargets]:
         incumbent = route.incumbent if student is not None else None
         resolved[name] = RouteTargets(
             route,
-            _target(TEACHER, fleet, route.teacher.upstream, route.teacher.model, fallback_behind=False),
+            _target(TEACHER, fleet, route.teacher.upstream, route.teacher.model, prices, fallback_behind=False),
             None
             if student is None
-            else _target(STUDENT, fleet, student.upstream, student.adapter, fallback_behind=fallback),
+            else _target(STUDENT, fleet, student.upstream, student.adapter, prices, fallback_behind=fallback),
             scorer_from_dict(route.threshold) if route.mode == "hybrid" and route.threshold is not None else None,
+            Gates(written.of_route(route.gates, route.task)),
             None
             if incumbent is None or student is None
-            else _target(STUDENT, fleet, student.upstream, incumbent.adapter, fallback_behind=fallback),
+            else _target(STUDENT, fleet, student.upstream, incumbent.adapter, prices, fallback_behind=fallback),
             scorer_from_dict(incumbent.threshold)
             if incumbent is not None and incumbent.mode == "hybrid" and incumbent.threshold is not None
             else None,
@@ -79,7 +87,9 @@ def resolve(table: RouteTable, fleet: Fleet) -> dict[str, RouteTargets]:
     return resolved
 
 
-def _target(arm: str, fleet: Fleet, upstream: str, model: str, *, fallback_behind: bool) -> Target:
+def _target(
+    arm: str, fleet: Fleet, upstream: str, model: str, prices: Mapping[str, Price], *, fallback_behind: bool
+) -> Target:  # fmt: skip
     state = fleet[upstream]
     lorax = state.upstream.kind == "lorax"
-    return Target(arm, state, upstream, model, orjson.dumps(model), lorax, fallback_behind)
+    return Target(arm, state, upstream, model, orjson.dumps(model), lorax, fallback_behind, price_of(prices, model))

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.columns import columns
-from benchmarks.peers import DIRECT, GRADUAND, LITELLM, NGINX, VLLM, VLLM_SHIPPED
+from benchmarks.peers import DIRECT, GRADUAND, LITELLM, MONITORED, NGINX, VLLM, VLLM_SHIPPED
 from benchmarks.report import markdown, scenario_table
 from benchmarks.results import Cell, Results, targets
 from benchmarks.scenarios import SCENARIOS
@@ -22,7 +22,7 @@ def met(judged: Results) -> list[bool | None]:
 
 
 def test_nothing_measured_meets_nothing() -> None:
-    assert met(results()) == [None] * 7
+    assert met(results()) == [None] * 8
     assert {target.measured for target in targets(results())} == {"not measured in this run"}
 
 
@@ -32,6 +32,12 @@ def test_reason_for_a_missing_figure_is_told() -> None:
     first, _, second, *_ = targets(judged)
     assert (first.measured, first.met) == (f"{VLLM_SHIPPED}: ended with code 1", None)
     assert (second.measured, second.met) == (f"{LITELLM}: cannot be installed", None)
+
+
+@pytest.mark.parametrize(("on", "expected"), [(90, True), (89, False)])
+def test_monitors_may_cost_a_tenth(on: float, expected: bool) -> None:
+    judged = results(small={GRADUAND: rates(100, 50), MONITORED: rates(on, on / 2)})
+    assert met(judged)[-1] is expected
 
 
 def test_ratio_is_the_median_of_the_rounds_own_ratios() -> None:

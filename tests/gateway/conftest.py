@@ -5,8 +5,27 @@ from typing import Any
 
 import pytest
 
+from gateway.redis_state import RedisStore
+from tests.gateway.redises import RedisServer
 from tests.gateway.running import Gateway
 from tests.gateway.upstream import Upstream
+
+
+@pytest.fixture(scope="session")
+def one_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One for all tests that leave it running."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def redis_server(one_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> RedisServer:
+    """An empty Redis, which nobody has known before: so nobody waits for an objection."""
+    one_redis.empty()
+    monkeypatch.setattr(RedisStore, "settle_s", 0.0)
+    return one_redis
+
 
 Start = Callable[..., Gateway]
 

@@ -77,7 +77,8 @@ VERBS = ["pause", "resume", "abort", "retry", "rollback", "approve", "promote", 
 NAMES = ["triage", "no/student", "triage-1", "triage-2", PLACED, IN_USE]
 KNOWN = [*NAMES, *MODES, *VERBS, "gpu", "/nowhere", "a" * 300, "../../etc", "0", "-1", "\0"]
 words = st.sampled_from(KNOWN) | texts
-USUAL = {"name": NAMES, "verb": VERBS, "mode": MODES, "adapter": [PLACED, IN_USE], "upstream": ["gpu", "openai"]}
+USUAL = {"name": NAMES, "verb": VERBS, "mode": MODES, "adapter": [PLACED, IN_USE], "upstream": ["gpu", "openai"],
+         "route": ["triage", "no/student"], "monitor": ["novelty", "mix"]}  # fmt: skip
 numbers = (
     st.integers(-2, 12) | st.sampled_from([2**63, -(2**70), 10**400, 1e308, -0.0, 0.5, 0.99, 5e-324]) | st.floats()
 )

@@ -1,6 +1,7 @@
 """The configuration file: what is refused and in which words, and where secrets come from."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from gateway import config
 from gateway.config import basis_points, load, parse
 from gateway.errors import ConfigError
 from gateway.routes import Budget, Limits, Replica, Unit, settings_from_json, settings_to_json
+from gateway.supervisor import explain_gates
 
 ROUTE: dict[str, Any] = {
     "teacher": {"upstream": "openai", "model": "gpt-4o"},
@@ -73,10 +75,47 @@ def test_settings_survive_the_way_to_the_workers() -> None:
     assert settings_from_json(settings_to_json(read)) == read
 
 
+def test_gates_survive_the_way_to_the_workers_and_are_explained() -> None:
+    written = ["not_empty", {"json": {"schema": {"type": "object"}, "action": "block"}}, {"secret": "flag"}]
+    read = settings(changed(routes__triage__gates=written, routes__triage__release_window=7))
+    route = settings_from_json(json.loads(json.dumps(settings_to_json(read)))).routes["triage"]
+    assert (list(route.gates or ()), route.release_window) == (written, 7)
+    words = explain_gates(route)
+    assert "not_empty (the teacher answers instead); secret (only logged and counted); json (the client gets" in words
+    assert "streams are released unchecked" in words
+    task = {"kind": "label", "labels": ["a", "b"]}
+    assert "not_empty, label" in explain_gates(settings(changed(routes__triage__task=task)).routes["triage"])
+    assert "no gates" in explain_gates(settings(FILE).routes["triage"])
+
+
 def test_secrets_show_up_in_no_representation() -> None:
     read = settings(changed(client_keys={"env": "KEYS"}))
     assert "sk-1" not in repr(read)
     assert "'a'" not in repr(read)
+
+
+def test_a_password_of_the_state_is_read_and_never_shown() -> None:
+    read = settings(changed(state="redis://h:6380/2", state_password={"env": "OPENAI_API_KEY"}))
+    assert (read.state, read.state_password) == ("redis://h:6380/2", "sk-1")
+    assert "sk-1" not in repr(read)
+    assert settings_from_json(settings_to_json(read)) == read
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "redis://u:sk-2@h/0",
+        "redis://:sk-2@h",
+        "rediss://:sk-2/x@h/0",
+        "redis://:sk-2@1@h",
+        "rediz://u:sk-2@h",
+        "x://sk-2@h",
+    ],
+)
+def test_a_password_in_the_address_is_refused_and_not_repeated(state: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings(changed(state=state))
+    assert "sk-2" not in str(caught.value)
 
 
 UNKNOWN = [
@@ -89,6 +128,9 @@ UNKNOWN = [
     (changed(upstreams__gpu__base_url="x"), "unknown key 'upstreams.gpu.base_url'. Did you mean 'base_urls'"),
     (changed(upstreams__openai__api_key={"value": "sk-2"}), "unknown key 'upstreams.openai.api_key.value'"),
     (changed(client_keys={"keys": "a"}), "unknown key 'client_keys.keys'"),
+    (changed(prices={"gpt-4o": {"inputs": 1}}), "unknown key 'prices.gpt-4o.inputs'. Did you mean 'input'"),
+    (changed(tracing={"endpoint": "http://x", "share": 1}), "unknown key 'tracing.share'"),
+    (changed(upstreams__gpu__gpu_hours=1), "unknown key 'upstreams.gpu.gpu_hours'. Did you mean 'gpu_hour'"),
 ]
 WRONG = [
     ([], "must hold a mapping with 'upstreams' and 'routes'"),
@@ -117,6 +159,14 @@ WRONG = [
     (changed(listen="8080"), "listen: '8080' is not HOST:PORT, such as 127.0.0.1:8080"),
     (changed(admin="127.0.0.1:99999"), "admin: '127.0.0.1:99999' is not HOST:PORT"),
     (changed(state="postgres://x"), "state: 'postgres://x' is not supported; use sqlite:///PATH"),
+    (changed(state="redis://"), "state: 'redis://' is not an address such as redis://127.0.0.1:6379/0"),
+    (changed(state="redis://h:99999"), "is not an address such as redis://127.0.0.1:6379/0"),
+    (changed(state="redis://h/0?ssl=no"), "is not an address such as"),
+    (changed(state="redis://h,i/0"), "is not an address such as"),
+    (changed(state="redis+sentinel://h,i/0"), "is not an address such as"),
+    (changed(state="rediss://h/x"), "is not an address such as"),
+    (changed(state_password={"env": "OPENAI_API_KEY"}), "state_password: only a Redis has a password"),
+    (changed(state="redis://h", state_password={"env": "NOT_THERE"}), "the environment variable NOT_THERE is not set"),
     (changed(logs="gopher://x"), "logs: 'gopher://x' is not supported; use file:///PATH"),
     (changed(upstreams__gpu__kind="tgi"), "upstreams.gpu.kind: Input should be 'openai', 'vllm' or 'lorax'"),
     (changed(upstreams__gpu__base_urls=[]), "upstreams.gpu.base_urls: List should have at least 1 item"),
@@ -135,7 +185,20 @@ WRONG = [
     (changed(client_keys={"env": "BAD"}), "client_keys: holds characters that no HTTP header may carry"),
     (changed(client_keys="sk-2"), "client_keys: Input should be a valid dictionary"),
     (changed(upstreams__openai__api_key="sk-2"), "upstreams.openai.api_key"),
+    (changed(routes__triage__gates=["refusals"]), "routes.triage.gates: 'refusals' is not known. Did you mean 'refusal'"),
+    (changed(routes__triage__gates=["label"]), "routes.triage.gates (label): needs the route's task"),
+    (changed(routes__triage__gates="refusal"), "routes.triage.gates: Input should be a valid list"),
+    (changed(routes__triage__release_window=0), "routes.triage.release_window: Input should be greater than or equal to 1"),
     (changed(client_limits={"requests_per_minute": 1}), "there are no client_keys to limit"),
+    (changed(prices={"gpt-4o": {"input": 1}}), "prices.gpt-4o.output: Field required"),
+    (changed(prices={"gpt-4o": {"input": -1, "output": 1}}), "prices.gpt-4o.input: Input should be greater"),
+    (changed(prices={"gpt-4o": {"input": float("nan"), "output": 1}}), "prices.gpt-4o.input"),
+    (changed(prices={"gpt-4o": {"input": 1, "output": 1}}, upstreams__openai__gpu_hour=1), "keep one"),
+    (changed(upstreams__gpu__gpu_hour=float("inf")), "upstreams.gpu.gpu_hour: Input should be a finite number"),
+    (changed(tracing={"endpoint": "localhost:4318"}), "'localhost:4318' is not a URL such as http://127.0.0.1:4318"),
+    (changed(tracing={"endpoint": "http://["}), "'http://[' is not a URL"),
+    (changed(tracing={"endpoint": "http://a:b@x"}), "a key belongs into OTEL_EXPORTER_OTLP_HEADERS"),
+    (changed(tracing={"endpoint": "http://x", "sample": 0}), "tracing.sample: Input should be greater than 0"),
 ]  # fmt: skip
 
 
@@ -221,6 +284,7 @@ PATHS = [
     "upstreams__gpu__kind", "upstreams__gpu__base_urls", "upstreams__openai__api_key", "routes__triage",
     "routes__triage__teacher", "routes__triage__student", "routes__triage__mode", "routes__triage__weight",
     "routes__triage__unit", "routes__triage__timeouts", "routes__triage__retries", "routes__triage__release",
+    "prices", "tracing", "upstreams__gpu__gpu_hour",
 ]  # fmt: skip
 
 
@@ -240,3 +304,12 @@ def test_any_value_anywhere_is_read_or_refused(path: str, value: Any) -> None:
 )
 def test_local_path(url: str, path: str) -> None:
     assert config.local_path(url) == Path(path)
+
+
+@pytest.mark.parametrize(
+    ("state", "folder"),
+    [("sqlite:////var/x/state.db", "/var/x/budgets"), ("redis://h:6379/0", "/var/logs/budgets")],
+)
+def test_budgets_are_on_this_disk(state: str, folder: str) -> None:
+    read = settings(changed(state=state, logs="file:///var/logs"))
+    assert config.budgets_folder(read) == Path(folder)

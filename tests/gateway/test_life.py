@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.log import FLUSH_EVERY_S
+from gateway.logs.segment import FLUSH_EVERY_S
 from tests.gateway.conftest import Start
 from tests.gateway.driving import Driver, requests_of, traffic
 from tests.gateway.running import ROOT, Gateway, route, until

@@ -81,7 +81,7 @@ def made(**changes: Any) -> dict[str, Any]:
         "arm": "teacher", "reason": "fallback:http_503", "adapter": "a@3f9c1a", "teacher_model": "t",
         "served_model": "m", "status": 200, "request_body": b"{}", "request": {}, "response_json": None, "stream": False,
         "completed": True, "client_disconnected": False, "bytes_released": 0, "timings": {}, "usage": {}, "attempts": [],
-        "error": None, "client": 0,
+        "error": None, "client": 0, "verdicts": [],
     }  # fmt: skip
     return record.record(**{**given, **changes})
 

@@ -2,39 +2,63 @@
 
 import sqlite3
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gateway.redis_client import connect
+from gateway.redis_state import RedisStore
+from gateway.replica import Replica
 from gateway.routes import Route, Student, Teacher
-from gateway.state import Conflict, SqliteStore, StateError
+from gateway.state import SqliteStore
+from gateway.store import Conflict, StateError, StateStore
+from tests.gateway.redises import RedisServer
 
 ROUTE = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", "triage@3f9c1a"), mode="teacher", weight_bp=0)
 ROUTES = {"triage": ROUTE, "other": replace(ROUTE, name="other")}
 
 
+Open = Callable[[], StateStore]
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    """Opens the same store again and again, as several processes do."""
+    if request.param == "sqlite":
+        return lambda: SqliteStore(tmp_path / "folder" / "state.db")
+    server: RedisServer = request.getfixturevalue("redis_server")
+
+    def another() -> StateStore:
+        store = RedisStore(connect(server.url, None), Replica(tmp_path / "logs"))
+        store.found()
+        return store
+
+    return another
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> SqliteStore:
-    return SqliteStore(tmp_path / "folder" / "state.db")
+def store(opened: Open) -> StateStore:
+    return opened()
 
 
-def test_nothing_changed(store: SqliteStore) -> None:
+def test_nothing_changed(store: StateStore) -> None:
     assert store.table(ROUTES).routes == ROUTES
 
 
-def test_a_change_wins_over_the_file_and_leaves_other_routes(store: SqliteStore, tmp_path: Path) -> None:
+def test_a_change_wins_over_the_file_and_leaves_other_routes(store: StateStore, opened: Open) -> None:
     before = store.version()
     assert store.change_route(ROUTE, who="ann", mode="canary", weight_bp=1000) == 2
     assert store.change_route(ROUTE, who="ann", weight_bp=0) == 3
-    again = SqliteStore(tmp_path / "folder" / "state.db")  # kept, and seen by others
+    again = opened()  # kept, and seen by others
     table = again.table(ROUTES)
     assert table.version == again.version() == before + 2
     assert table.routes["triage"] == replace(ROUTE, mode="canary", weight_bp=0, version=3)
     assert table.routes["other"] == ROUTES["other"]
 
 
-def test_stale_version(store: SqliteStore) -> None:
+def test_stale_version(store: StateStore) -> None:
     store.change_route(ROUTE, who="ann", version=1, weight_bp=100)
     version = store.version()
     with pytest.raises(Conflict, match="at version 2, not 1") as caught:
@@ -45,11 +69,11 @@ def test_stale_version(store: SqliteStore) -> None:
     assert len(store.events()) == 1
 
 
-def test_only_one_of_many_wins(store: SqliteStore, tmp_path: Path) -> None:
+def test_only_one_of_many_wins(store: StateStore, opened: Open) -> None:
     won: list[int] = []
 
     def change(weight: int) -> None:
-        mine = SqliteStore(tmp_path / "folder" / "state.db")
+        mine = opened()
         try:
             mine.change_route(ROUTE, who=str(weight), version=1, weight_bp=weight)
             won.append(weight)
@@ -65,7 +89,7 @@ def test_only_one_of_many_wins(store: SqliteStore, tmp_path: Path) -> None:
     assert [event["who"] for event in store.events()] == [str(won[0])]
 
 
-def test_reset(store: SqliteStore) -> None:
+def test_reset(store: StateStore) -> None:
     store.change_route(ROUTE, who="ann", mode="canary", weight_bp=1000, adapter="triage@ffffff")
     assert store.change_route(ROUTE, who="ann", reset=True) == 3
     assert store.table(ROUTES).routes["triage"] == replace(ROUTE, version=3)
@@ -74,20 +98,20 @@ def test_reset(store: SqliteStore) -> None:
     assert store.table(ROUTES).routes["triage"] == replace(ROUTE, mode="shadow", version=5)
 
 
-def test_another_adapter(store: SqliteStore) -> None:
+def test_another_adapter(store: StateStore) -> None:
     store.change_route(ROUTE, who="ann", adapter="triage@ffffff")
     student = store.table(ROUTES).routes["triage"].student
     assert student == Student("gpu", "triage@ffffff")
 
 
-def test_a_route_that_lost_its_student_in_the_file_is_the_teachers(store: SqliteStore) -> None:
+def test_a_route_that_lost_its_student_in_the_file_is_the_teachers(store: StateStore) -> None:
     store.change_route(ROUTE, who="ann", mode="canary", weight_bp=5000, adapter="triage@ffffff")
     without = {"triage": replace(ROUTE, student=None)}
     assert store.table(without).routes["triage"].mode == "teacher"
     assert store.table(ROUTES).routes["triage"].mode == "canary"
 
 
-def test_audit(store: SqliteStore) -> None:
+def test_audit(store: StateStore) -> None:
     store.change_route(ROUTE, who="ann", why="looks good", weight_bp=1000)
     store.change_route(ROUTE, who="ann", weight_bp=0)
     store.add_adapter("triage@ffffff", "gpu", "/x", who="bob")
@@ -99,7 +123,7 @@ def test_audit(store: SqliteStore) -> None:
     assert store.events(1) == [removed]
 
 
-def test_adapters(store: SqliteStore) -> None:
+def test_adapters(store: StateStore) -> None:
     for _ in range(2):
         store.add_adapter("a@111111", "gpu", "/a", who="ann")
     store.add_adapter("a@111111", "cpu", "/a", who="ann")

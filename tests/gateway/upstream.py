@@ -199,6 +199,9 @@ class Upstream:
                 seen, rest = got
                 place = self.places[seen.line.split(" ")[1].split("/")[1]]
                 conversation = Conversation(connection, seen, place)
+                if seen.line.startswith("GET ") and not getattr(place.then, "answers_gets", False):
+                    conversation.whole(404, {})  # the gateway looks for an engine's metrics; nobody counts that
+                    continue
                 place.next(seen)(conversation)
                 if conversation.over:
                     return

@@ -50,7 +50,7 @@ def test_a_restarted_worker_counts_on_but_its_gauges_do_not(tmp_path: Path) -> N
     found = samples(tmp_path)
     assert found["graduand_requests_total", frozenset({"triage", "student", "ok"})] == 2
     assert found["graduand_request_duration_seconds_count", frozenset({"triage", "student"})] == 2
-    assert found["graduand_in_flight_requests", frozenset()] == 0
+    assert ("graduand_in_flight_requests", frozenset()) not in found
 
 
 def _count_and_die(path: Path) -> None:

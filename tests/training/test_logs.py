@@ -56,7 +56,7 @@ def test_every_record_is_a_row_or_counted(tmp_path: Path) -> None:
         ]
     )
     log = write_log(tmp_path / "logs", a=first, b=record(13) + record(14)[:40], c=record(15))
-    counts = write_rows(log, "tickets", tmp_path / "rows.jsonl")
+    counts = write_rows(str(log), "tickets", tmp_path / "rows.jsonl")
     rows = read_rows(tmp_path / "rows.jsonl")
     assert [row.id for row in rows] == ["id-1", "id-11", "id-12", "id-13", "id-15"]
     assert rows[2].prompt == "once"
@@ -81,7 +81,7 @@ def test_whose_a_row_is_goes_along(tmp_path: Path) -> None:
     more = [record(n, text=f"of ann {n}", unit_hash=f"salted {n}") for n in (3, 4)]
     named = [record(n, unit_hash=n, request_json=json.dumps(asked | {"seed": n})) for n in (5,)]
     log = write_log(tmp_path / "logs", a=record(1, unit_hash="u1") + record(2) + b"".join(more + named))
-    write_rows(log, "tickets", tmp_path / "rows.jsonl")
+    write_rows(str(log), "tickets", tmp_path / "rows.jsonl")
     users = [row.user for row in read_rows(tmp_path / "rows.jsonl")]
     assert users[:4] == ["u1", None, "salted 3", "salted 4"]
     assert users[4] not in (None, "ann", "5")
@@ -89,7 +89,7 @@ def test_whose_a_row_is_goes_along(tmp_path: Path) -> None:
 
 def test_limit_and_holdout(tmp_path: Path) -> None:
     log = write_log(tmp_path / "logs", a=b"".join(record(number) for number in range(200)))
-    counts = write_rows(log, "tickets", tmp_path / "rows.jsonl", limit=100, holdout=0.25)
+    counts = write_rows(str(log), "tickets", tmp_path / "rows.jsonl", limit=100, holdout=0.25)
     held = read_rows(tmp_path / "rows.holdout.jsonl")
     learned = read_rows(tmp_path / "rows.jsonl")
     assert (len(learned), len(held)) == (counts.rows, counts.held_out)
@@ -99,14 +99,14 @@ def test_limit_and_holdout(tmp_path: Path) -> None:
         row.messages[0]["content"] for row in learned if row.messages
     }
     write_log(tmp_path / "logs", b=b"".join(record(number) for number in range(200, 300)))
-    write_rows(log, "tickets", tmp_path / "rows.jsonl", holdout=0.25)
+    write_rows(str(log), "tickets", tmp_path / "rows.jsonl", holdout=0.25)
     assert {row.id for row in held} <= {row.id for row in read_rows(tmp_path / "rows.holdout.jsonl")}
 
 
 def test_damage_in_the_middle_is_an_error(tmp_path: Path) -> None:
     log = write_log(tmp_path / "logs", a=record(1)[:30] + b"\n" + record(2))
     with pytest.raises(DataError, match=r"a\.jsonl, line 1 is not JSON"):
-        write_rows(log, "tickets", tmp_path / "rows.jsonl")
+        write_rows(str(log), "tickets", tmp_path / "rows.jsonl")
     assert not (tmp_path / "rows.jsonl").exists()
 
 
@@ -114,15 +114,15 @@ def test_mistakes(tmp_path: Path) -> None:
     log = write_log(tmp_path / "logs", a=record(1, arm="student"))
     out = tmp_path / "rows.jsonl"
     with pytest.raises(DataError, match=r"no route 'ticket'; it has tickets\. Did you mean 'tickets'"):
-        write_rows(log, "ticket", out)
+        write_rows(str(log), "ticket", out)
     with pytest.raises(DataError, match=r"(?s)no record of route 'tickets' makes a row.*answered by a student"):
-        write_rows(log, "tickets", out)
+        write_rows(str(log), "tickets", out)
     with pytest.raises(DataError, match="is no folder"):
-        write_rows(tmp_path / "none", "tickets", out)
+        write_rows(str(tmp_path / "none"), "tickets", out)
     with pytest.raises(ConfigError, match="--holdout"):
-        write_rows(log, "tickets", out, holdout=1.0)
+        write_rows(str(log), "tickets", out, holdout=1.0)
     with pytest.raises(ConfigError, match="--limit"):
-        write_rows(log, "tickets", out, limit=0)
+        write_rows(str(log), "tickets", out, limit=0)
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

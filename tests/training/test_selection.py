@@ -3,13 +3,16 @@
 import itertools
 import json
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.cli import main
 from rollout.tasks import read
+from tests.gateway.logs.lines import MORNING, made, write
 from training.data.samples import of_text
 from training.selection import (
     MOST_WEIGHT,
@@ -155,3 +158,37 @@ def test_rows_without_a_teachers_answer_are_for_labelling() -> None:
     made = select([observed(arm="student", said="b")], [], most=5, sampled=0.0, seed=0)
     assert made.chosen[0].needs_label
     assert made.chosen[0].reason == "novel"
+
+
+def test_what_the_log_exports_is_what_is_read(tmp_path: Path) -> None:
+    def said(text: str) -> dict[str, Any]:
+        return {"response_json": answer(text)}
+
+    served = (
+        made(1, **said("a")),
+        made(2, arm="student", adapter="x@1", arm_probability=0.1, **said("b")),
+        made(3, **said("a")),
+    )
+    copies = [
+        made(11, role="shadow", parent_id=served[0]["id"], arm="student", adapter="x@1", **said("b")),
+        made(12, role="audit", parent_id=served[1]["id"], **said("b")),
+    ]
+    write(tmp_path, "one", [*served, *copies])
+    feedback = {"feedback_id": "1", "id": served[2]["id"], "time": MORNING, "correction": "b"}
+    (tmp_path / "feedback" / "segments").mkdir(parents=True)
+    (tmp_path / "feedback" / "segments" / "f.jsonl").write_text(json.dumps(feedback) + "\n")
+    out = tmp_path / "raw.jsonl"
+    command = ["logs", "export", "--from", str(tmp_path), "--route", "tickets", "--format", "raw", "--arm", "any"]
+    assert main([*command, "--out", str(out)]) == 0
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    found = {each["id"]: observe(each, TASK, 0.05) for each in records}
+    one, two, three = (found[each["id"]] for each in served)
+    assert isinstance(one, Observed)
+    assert isinstance(two, Observed)
+    assert isinstance(three, Observed)
+    assert (one.disagreed, one.sample.completion) == (True, "a")
+    assert (two.disagreed, two.sample.completion, two.probability) == (False, "b", pytest.approx(0.005))
+    assert (three.sample.gold, three.sample.completion) == ("b", "b")
+    assert sum(isinstance(each, str) for each in found.values()) == 2  # the copies
+    made_ = select(found.values(), [], most=10, sampled=0, seed=0)
+    assert [each.reason for each in made_.chosen][:2] == ["corrected", "disagreed"]

@@ -87,7 +87,7 @@ def work(source: Path, settings: Settings, purse: Purse) -> Work:
 def logged(folder: Path, route: str | None) -> list[Sample]:
     """The teacher's whole answers to a route in the order of the log, repeated prompts included."""
     samples = []
-    for record in records(folder, Counts()):
+    for record in records(str(folder), Counts()):
         row = row_of(record) if record.get("route") == route else ""
         if not isinstance(row, str):
             samples.append(Sample(row.id, row.messages, row.prompt, row.completion, user=row.user, source="logs"))

@@ -14,6 +14,7 @@ from training.baselines.table import Row
 from training.data.frozen import read_frozen
 from training.data.leaks import refuse_leaks
 from training.data.samples import Sample, read_samples
+from training.parts import Parts
 from training.progress import Progress
 from training.stage import Outcome, Work
 from training.teacher import prompts
@@ -42,7 +43,7 @@ def work(files: Mapping[str, Path], tests: Path, settings: Settings) -> Work:
     """The stage's work: train on each of `files`, judge on the frozen test sets in the folder `tests`."""
 
     def run(folder: Path, progress: Progress) -> Outcome:
-        frozen = read_frozen(tests)
+        frozen, parts = read_frozen(tests), Parts(folder)
         rows: list[Row] = []
         for name, path in files.items():
             samples = read_samples(path)
@@ -50,8 +51,8 @@ def work(files: Mapping[str, Path], tests: Path, settings: Settings) -> Work:
             refuse_leaks(samples, frozen, settings.threshold)
             for source in settings.sources:
                 progress.say(f"{name}: training on labels by {source}")
-                rows += table.trained(settings.task, name, samples, source, frozen)
-        rows += _zero_shot(frozen, settings, progress)
+                rows += _trained(name, samples, source, frozen, settings, parts)
+        rows += _zero_shot(frozen, settings, parts, progress)
         rows += table.recorded(settings.task, frozen)
         picture = plots.intervals(folder / "baselines.png", "Accuracy, 95% intervals", table.points(rows))
         report = ["# Baselines", table.as_markdown(rows), markdown.picture(picture, "accuracy"), _remark()]
@@ -60,22 +61,31 @@ def work(files: Mapping[str, Path], tests: Path, settings: Settings) -> Work:
     return run
 
 
-def _zero_shot(tests: table.Tests, settings: Settings, progress: Progress) -> list[Row]:
+def _trained(
+    name: str, samples: Sequence[Sample], source: str, tests: table.Tests, settings: Settings, parts: Parts
+) -> list[Row]:
+    def figures() -> list[dict[str, Any]]:
+        return [row.as_json() for row in table.trained(settings.task, name, samples, source, tests)]
+
+    return [table.row_of(value) for value in parts.once(f"{name}/{source}", figures)]
+
+
+def _zero_shot(tests: table.Tests, settings: Settings, parts: Parts, progress: Progress) -> list[Row]:
     missing = "not asked for (--zero-shot 0)"
     if settings.zero_shot and importlib.util.find_spec("transformers") is None:
         missing = "needs pip install 'graduand[engine]'"
     elif settings.zero_shot:
-        return [_asked(name, samples, settings, progress) for name, samples in tests.items()]
+        return [_asked(name, samples, settings, parts, progress) for name, samples in tests.items()]
     return [Row(ZERO_SHOT, "", name, None, missing) for name in tests]
 
 
-def _asked(name: str, samples: Sequence[Sample], settings: Settings, progress: Progress) -> Row:
+def _asked(name: str, samples: Sequence[Sample], settings: Settings, parts: Parts, progress: Progress) -> Row:
     kept, gold, _ = labels.labelled(settings.task, samples, "gold")
     # A sample that is fixed by the rows' ids: the files of a balanced test set are often sorted by label.
     order = sorted(range(len(kept)), key=lambda place: hashlib.sha256(kept[place].id.encode()).digest())
     chosen = order[: settings.zero_shot]
     how = prompts.prompt(prompts.SIMPLE, settings.task, settings.about)
-    raw = zero_shot.answers(settings.base, [kept[place] for place in chosen], how, progress)
+    raw = zero_shot.answers(settings.base, [kept[place] for place in chosen], how, parts, progress)
     said = zero_shot.read(settings.task, raw)
     found = scores.score([gold[place] for place in chosen], said, labels.names(settings.task))
     return Row(f"{ZERO_SHOT}, {settings.base}", "", name, found)

@@ -41,6 +41,12 @@ class Row:
         return named | (self.scores.as_json() if self.scores else {"missing": self.missing})
 
 
+def row_of(value: Mapping[str, Any]) -> Row:
+    """The row that `as_json` wrote."""
+    found = None if "missing" in value else Scores(**{name: value[name] for name in Scores.__slots__})
+    return Row(value["what"], value["trained_on"], value["test_set"], found, value.get("missing", ""))
+
+
 def with_gold(task: Task, tests: Tests) -> dict[str, tuple[list[Sample], list[str]]]:
     """The test sets' samples that have gold, with it."""
     return {name: labels.labelled(task, samples, "gold")[:2] for name, samples in tests.items()}

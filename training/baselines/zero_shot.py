@@ -4,6 +4,7 @@ Greedy, a few tokens, on the processor. Heavy: it loads the base and reads whole
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from rollout.answers import Label
@@ -11,6 +12,7 @@ from rollout.compare import label_of
 from rollout.tasks import Task
 from training import base_model
 from training.data.samples import Sample
+from training.parts import Parts
 from training.progress import Progress
 from training.teacher import prompts
 
@@ -18,13 +20,30 @@ MOST_NEW_TOKENS = 24
 MOST_PROMPT_TOKENS = 1024
 
 
-def answers(base: str, samples: Sequence[Sample], how: prompts.Prompt, progress: Progress) -> list[str]:
-    """The base's raw answers, greedy."""
-    progress.say(f"loading {base} for the zero-shot student")
-    model, tokenizer = base_model.load(base)
+class Student:
+    """The base model, loaded when the first question comes."""
+
+    def __init__(self, base: str, progress: Progress) -> None:
+        self._base = base
+        self._progress = progress
+        self._loaded: tuple[Any, Any] | None = None
+
+    def answer(self, messages: list[dict[str, str]]) -> str:
+        """Its raw answer, greedy."""
+        if self._loaded is None:
+            self._progress.say(f"loading {self._base} for the zero-shot student")
+            self._loaded = base_model.load(self._base)
+        model, tokenizer = self._loaded
+        return _answer(model, tokenizer, messages)
+
+
+def answers(base: str, samples: Sequence[Sample], how: prompts.Prompt, parts: Parts, progress: Progress) -> list[str]:
+    """The base's raw answers; each is kept, since it takes seconds."""
+    student = Student(base, progress)
     texts = []
     for done, sample in enumerate(samples, 1):
-        texts.append(_answer(model, tokenizer, prompts.messages(sample, how)))
+        asked = prompts.messages(sample, how)
+        texts.append(str(parts.once(f"zero-shot/{prompts.messages_sha256(asked)}", partial(student.answer, asked))))
         progress.step(done, len(samples), "zero-shot")
     return texts
 

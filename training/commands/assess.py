@@ -12,7 +12,9 @@ def add_parser(steps: Commands) -> None:
     """Register `train assess`."""
     parser = steps.add_parser("assess", help="one page: is this traffic fit for a student?")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--from", dest="logs", type=Path, metavar="LOGDIR", help="the gateway's log, with --route")
+    source.add_argument(
+        "--from", dest="logs", type=Path, metavar="LOGDIR", help="the gateway's log, a folder here; with --route"
+    )
     source.add_argument("--data", type=Path, metavar="ROWS.jsonl", help="rows with completions")
     parser.add_argument("--route", help="the route of the log")
     options.add_task(parser, required=False)

@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
+from gateway.errors import ConfigError
 from training.commands import options
 from training.commands.options import Commands
 
-ZERO_SHOT_ROWS = 24
+ZERO_SHOT_ROWS = 10
 
 
 def add_parser(steps: Commands) -> None:
@@ -45,7 +46,9 @@ def _run(arguments: argparse.Namespace) -> int:
         zero_shot=arguments.zero_shot,
         threshold=arguments.threshold,
     )
-    files = {path.stem if path.is_file() else path.name: path for path in arguments.data}
+    files = {_name(path): path for path in arguments.data}
+    if len(files) < len(arguments.data):
+        raise ConfigError(f"--data: two files have the name {', '.join(files)}; rename one, since the table names them")
     inputs = {"tests": arguments.tests} | {f"data {name}": path for name, path in files.items()}
     code = (baselines_stage, majority, table, tfidf, zero_shot, labels, scores, frozen, leaks, prompts)
     plan = stage.Plan(arguments.name, inputs, settings.as_json(), code, tfidf.PACKAGES)
@@ -59,3 +62,8 @@ def _run(arguments: argparse.Namespace) -> int:
         for row in made.figures["rows"]
     ]
     return options.tell(made, arguments, lines)
+
+
+def _name(path: Path) -> str:
+    """What the table calls a file of rows: a stage's folder says more than `rows`."""
+    return path.stem if path.is_file() and path.stem != "rows" else (path.parent if path.is_file() else path).name

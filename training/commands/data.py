@@ -29,7 +29,9 @@ def add_parser(steps: Commands) -> None:
 
 def _add_logs(sources: Commands) -> None:
     logs = sources.add_parser("logs", help="rows from the gateway's request log")
-    logs.add_argument("--from", dest="logs", type=Path, required=True, metavar="LOGDIR", help="the log folder")
+    logs.add_argument(
+        "--from", dest="logs", required=True, metavar="URL", help="the log: a folder, file:///…, s3://… or gs://…"
+    )
     logs.add_argument("--route", required=True, help="the route whose teacher answers are wanted")
     logs.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl", help="the rows")
     logs.add_argument("--limit", type=int, metavar="N", help="at most N rows, the earliest")

@@ -92,7 +92,7 @@ def _sample(record: Mapping[str, Any], columns: Columns, source: str, number: in
         return gold
     system = [{"role": "system", "content": columns.system}] if columns.system else []
     return Sample(
-        id=_value(record, columns.id) or f"line-{number}",
+        id=_value(record, columns.id) or f"{source}:{number}",
         messages=(*system, {"role": "user", "content": text}),
         completion=_value(record, columns.completion),
         gold=None if gold is None else gold.value,

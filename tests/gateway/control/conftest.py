@@ -20,6 +20,12 @@ from tests.gateway.control.live import (
 from tests.gateway.running import Gateway, route, upstream
 
 
+@pytest.fixture(params=["sqlite", "redis"])
+def state(request: pytest.FixtureRequest) -> str:
+    """What a made-up world keeps its state in: nothing said is a file of its own."""
+    return "" if request.param == "sqlite" else str(request.getfixturevalue("redis_server").url)
+
+
 @dataclass(frozen=True)
 class Live:
     """What the tests talk to."""

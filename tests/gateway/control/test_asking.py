@@ -61,6 +61,17 @@ def test_rests_grow_and_end(judge: JudgeServer) -> None:
     asker.close()
 
 
+def test_what_an_answer_took_is_told(judge: JudgeServer) -> None:
+    spent: list[tuple[str, int, int]] = []
+    asker = Asker(spent=lambda question, prompt, completion: spent.append((question.route, prompt, completion)))
+    judge.mode = "fair"
+    reply(asker, Question((1, 0), judge.upstream(), "judge-1", FIRST, "triage"))
+    judge.mode = "page"
+    reply(asker, Question((2, 0), judge.upstream(), "judge-1", FIRST, "triage"))
+    assert spent == [("triage", 40, 6)]
+    asker.close()
+
+
 @pytest.mark.parametrize(("mode", "problem", "final"), [("refusing", "http_400", True), ("page", "malformed", False)])
 def test_what_is_wrong_with_a_question_is_final(judge: JudgeServer, mode: str, problem: str, final: bool) -> None:
     asker = Asker()

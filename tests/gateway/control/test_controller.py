@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from gateway.control.store import LEASE_S
+from gateway.control.rollouts import LEASE_S
 from gateway.errors import RequestError
 from rollout.state import Hold, Phase
 from tests.gateway.control.worlds import SPEC, STUDENT_NAME, World
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(tmp_path: Path, state: str) -> World:
+    return World(tmp_path, state=state)
 
 
 def to_canary(world: World) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.control import asking, planning
 from gateway.control.requests import about_judge
-from gateway.control.store import LEASE_S
+from gateway.control.rollouts import LEASE_S
 from gateway.routes import Route, Teacher
 from rollout import specfile, tasks
 from rollout.state import Hold, Phase
@@ -27,9 +27,9 @@ def judge() -> Iterator[JudgeServer]:
 
 
 @pytest.fixture
-def world(tmp_path: Path, judge: JudgeServer, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(tmp_path: Path, judge: JudgeServer, monkeypatch: pytest.MonkeyPatch, state: str) -> World:
     monkeypatch.setattr(asking, "REST_S", 0.01)
-    return World(tmp_path, upstreams={"judge": judge.upstream()})
+    return World(tmp_path, state=state, upstreams={"judge": judge.upstream()})
 
 
 def started(world: World, **changes: Any) -> None:

@@ -65,6 +65,9 @@ def test_segments_from_before_are_not_read(tmp_path: Path) -> None:
         ({"completed": False, "error": "client_gone", "client_disconnected": True}, ""),
         ({"completed": False, "status": 502, "bytes_released_before_verdict": 0, "error": "connect"}, "connect"),
         ({"completed": False, "status": 400, "bytes_released_before_verdict": 0, "error": "bad"}, ""),
+        # What a gate blocked is an error like 400, and the student's.
+        ({"completed": False, "status": 400, "bytes_released_before_verdict": 0, "error": "gate:label"}, "gate:label"),
+        ({"arm": "teacher", "fallback_reason": "gate:label"}, "gate:label"),
     ],
 )
 def test_whose_failure(change: dict[str, Any], cause: str) -> None:
@@ -132,7 +135,7 @@ def test_webhooks_are_told_in_order_and_again_after_a_failure(tmp_path: Path) ->
     world.start(notify=[f"http://127.0.0.1:{server.server_address[1]}/hook"])
     world.look(3)
     world.verb("pause")
-    notifier = Notifier(world.settings)
+    notifier = Notifier(world.settings, "me")
     end = time.time() + 15
     while len(told) < 4 and time.time() < end:
         time.sleep(0.02)

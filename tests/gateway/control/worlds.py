@@ -7,8 +7,8 @@ from typing import Any
 
 from gateway.control import moves
 from gateway.control.loop import Controller
+from gateway.control.rollouts import open_rollouts
 from gateway.control.rows import Row
-from gateway.control.store import RolloutStore
 from gateway.routes import Limits, Replica, Route, Settings, Student, Teacher, Upstream
 from gateway.routing import STUDENT, decide
 from rollout import specfile
@@ -38,6 +38,7 @@ class World:
     now: float = 1_000_000_000.0  # long ago, so that files are newer
     workers: int = 1
     asked: int = 0
+    state: str = ""  # a Redis, or else a file
     controllers: int = 0
     upstreams: dict[str, Upstream] = field(default_factory=dict)  # more of them
     mode: str = "teacher"  # of the route, as the file has it
@@ -49,16 +50,17 @@ class World:
         upstreams.update(self.upstreams)
         route = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", OLD_NAME), mode=self.mode)
         self.settings = Settings(
-            ("127.0.0.1", 0), ("127.0.0.1", 0), self.workers, f"sqlite:///{self.folder}/state.db",
+            ("127.0.0.1", 0), ("127.0.0.1", 0), self.workers, self.state or f"sqlite:///{self.folder}/state.db",
             f"file:///{self.folder}/logs", upstreams, {"triage": route}, None, Limits(),
         )  # fmt: skip
         (self.folder / "logs" / "segments").mkdir(parents=True)
-        self.store = RolloutStore(self.folder / "state.db")
+        self.store = open_rollouts(self.settings)
+        self.store.state.found()
         self.controller = self.new_controller()
 
     def new_controller(self) -> Controller:
         self.controllers += 1
-        controller = Controller(self.settings, f"controller-{self.controllers}", lambda: self.now)
+        controller = Controller(self.settings, f"{self.folder.name}-controller-{self.controllers}", lambda: self.now)
         controller._prechecked = lambda row: ()  # type: ignore[method-assign]
         self.controller = controller
         return controller

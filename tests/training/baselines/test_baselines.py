@@ -113,6 +113,27 @@ def test_the_table_has_every_required_row(
     assert "not asked for" in (tmp_path / "runs" / "baselines" / "report.md").read_text()
 
 
+def test_a_killed_run_goes_on(setting: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(table, "recorded", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        assert main(setting) == 130
+    monkeypatch.setattr(tfidf, "fit", lambda *_: pytest.fail("trained a second time"))
+    assert main(setting) == 0
+    assert not list((tmp_path / "runs").glob(".*.lock"))
+
+
+def test_files_of_one_name_are_told_apart(
+    setting: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("one", "two"):
+        write_samples(tmp_path / folder / "rows.jsonl", [ticket(n) for n in range(60)])
+    both = [str(tmp_path / folder / "rows.jsonl") for folder in ("one", "two")]
+    assert main([*setting[:3], *both, *setting[4:], "--json"]) == 0
+    trained_on = {row["trained_on"].split(",")[0] for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert trained_on == {"one", "two", ""}
+    assert main([*setting[:3], both[0], both[0], *setting[4:]]) == 2
+
+
 def test_a_leak_stops_it(setting: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_samples(
         tmp_path / "rows.jsonl", [*(ticket(n) for n in range(90)), of_text("leak", ticket(703).text, completion="a")]

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from gateway import log
-from gateway.log import LogWriter
+from gateway.logs import journal
+from gateway.logs import segment as log
+from gateway.logs.policy import RecordPolicy
+from gateway.logs.segment import LogWriter
+from tests.gateway.running import until
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -65,13 +68,14 @@ def test_a_full_queue_refuses_and_counts(tmp_path: Path, monkeypatch: pytest.Mon
     assert writer.records_written == 200 - writer.records_refused == len(lines(tmp_path))
 
 
-def test_a_full_disk_is_counted_and_got_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was counted as written is whole in the files, also when a write ends in the middle of a line."""
+@pytest.mark.parametrize("cause", [errno.ENOSPC, errno.EIO])
+def test_a_failing_disk_is_got_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cause: int) -> None:
+    """What does not fit waits, also the second half of a line; each record is there whole and once."""
     real, room = os.write, [150]
 
     def write(file: int, data: memoryview) -> int:
         if room[0] <= 0:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(cause, os.strerror(cause))
         done = real(file, data[: room[0]])
         room[0] -= done
         return done
@@ -80,20 +84,66 @@ def test_a_full_disk_is_counted_and_got_over(tmp_path: Path, monkeypatch: pytest
     writer = LogWriter(tmp_path)
     for number in range(20):
         writer.append({"n": number, "text": "x" * 20})
-    writer._writer.join(0.2)
-    while writer.pending_bytes:
-        time.sleep(0.005)
-    assert writer.records_lost > 0
+    until(lambda: writer.no_room, 5, "the disk is found full")
+    assert writer.pending_bytes > 0
     room[0] = 1 << 30
-    for number in range(100, 110):
+    for number in range(20, 30):
         writer.append({"n": number})
+    until(lambda: not writer.no_room, 5, "there is room again")
     writer.close()
-    assert writer.records_written + writer.records_lost == 30
+    assert (writer.records_written, writer.records_lost, writer.records_refused) == (30, 0, 0)
     whole = []
-    for file in (tmp_path / "segments").glob("*.jsonl"):
+    for file in sorted((tmp_path / "segments").glob("*.jsonl")):
         whole += [json.loads(line) for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-    assert len(whole) == writer.records_written
-    assert [one["n"] for one in whole if one["n"] >= 100] == list(range(100, 110))
+    assert [one["n"] for one in whole] == list(range(30))
+
+
+def test_a_disk_that_stays_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end the journal keeps what it has room for; the rest is counted as lost."""
+    monkeypatch.setattr(log, "CLOSE_WITHIN_S", 0.1)
+    monkeypatch.setattr(journal, "RING_BYTES", 1000)
+
+    def write(file: int, data: memoryview) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(log.os, "write", write)
+    writer = LogWriter(tmp_path, name="w0-1")
+    for number in range(100):
+        writer.append({"id": str(number), "text": "x" * 20})
+    writer.close()
+    [ring] = journal.left_behind(tmp_path / "journal")
+    kept = journal.uncommitted(ring)
+    assert 0 < len(kept) < 30
+    assert len(kept) + writer.records_lost == 100
+
+
+def test_a_full_spool_is_counted_or_blocks(tmp_path: Path) -> None:
+    for on_full in ("drop", "block"):
+        folder = tmp_path / on_full
+        (folder / "segments").mkdir(parents=True)
+        waits = folder / "segments" / "waits.jsonl"
+        waits.write_bytes(b"x" * (3 << 20))
+        writer = LogWriter(folder, policy=RecordPolicy(on_full=on_full, spool_mb=2))
+        until(lambda writer=writer: writer.no_room, 5, "the spool is found full")
+        assert writer.blocks is (on_full == "block")
+        writer.append({"n": 1})
+        assert writer.records_refused == (on_full == "drop")
+        waits.unlink()
+        until(lambda writer=writer: not writer.no_room, 5, "there is room again")
+        writer.append({"n": 2})
+        writer.close()
+        # With `block` a request that had begun is recorded all the same.
+        assert [one["n"] for one in lines(folder)] == ([2] if on_full == "drop" else [1, 2])
+
+
+def test_a_segment_is_closed_when_it_is_old(tmp_path: Path) -> None:
+    writer = LogWriter(tmp_path, policy=RecordPolicy(seal_s=0.05))
+    for number in range(3):
+        writer.append({"n": number})
+        until(lambda number=number: writer.records_written == number + 1, 5, "it is written")
+        time.sleep(0.1)
+    writer.close()
+    assert len(list((tmp_path / "segments").iterdir())) == 3
 
 
 def test_the_log_is_not_for_everybody(tmp_path: Path) -> None:

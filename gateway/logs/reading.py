@@ -1,0 +1,134 @@
+"""Reads a log back: all records of its parts and of the segments that are not shipped yet, each once.
+
+A record may be in a segment and already in a part. Segments are opened before parts are listed, so nothing is missed
+while a shipper works; what a segment has is then left out of the parts. Imported by training/ too: nothing of the server
+may be imported here.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from gateway.errors import GraduandError
+from gateway.logs import places
+
+Json = dict[str, Any]
+BATCH_ROWS = 1024
+
+
+class LogDamaged(GraduandError, ValueError):
+    """A whole line or a part is not what this version writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A log: its target's address and, where this machine has it, the spool."""
+
+    url: str
+    spool: Path | None
+
+    @staticmethod
+    def of(text: str) -> "Source":
+        """From an address (`s3://…`, `gs://…`, `file:///…`) or a folder, which then holds both."""
+        if "://" not in text:
+            return Source(f"file://{Path(text).resolve()}", Path(text))
+        return Source(text, places.folder_of(text) if places.is_local(text) else None)
+
+
+class Reader:
+    """One reading of a table. `cut` counts lines that a crash cut off."""
+
+    def __init__(self, source: Source, table: str = "log") -> None:
+        self._source = source
+        self._table = table
+        self.cut = 0
+
+    def __iter__(self) -> Iterator[Json]:
+        """Every record once: parts by their time, then segments by their names. Raises LogDamaged, TargetError."""
+        with ExitStack() as stack:
+            files = [(path, stack.enter_context(file)) for path, file in self._segments()]
+            parts = part_keys(self._source, self._table)
+            known = (
+                {_key(record, self._table) for path, file in files for record in self._lines(path, file)}
+                if parts
+                else ()
+            )
+            self.cut = 0
+            for key in parts:
+                for record in self._rows(key):
+                    if _key(record, self._table) not in known:
+                        yield record
+            for path, file in files:
+                yield from self._lines(path, file)
+
+    def waiting(self) -> Iterator[Json]:
+        """The records of the segments only."""
+        for path, file in self._segments():
+            with file:
+                yield from self._lines(path, file)
+
+    def _segments(self) -> Iterator[tuple[Path, IO[bytes]]]:
+        for path in segment_paths(self._source, self._table):
+            try:
+                yield path, path.open("rb")
+            except FileNotFoundError:  # shipped since the folder was listed: its part is there
+                continue
+
+    def _lines(self, path: Path, file: IO[bytes]) -> Iterator[Json]:
+        file.seek(0)
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                record = orjson.loads(line)
+            except ValueError as error:
+                if not line.endswith(b"\n"):
+                    self.cut += 1
+                    continue
+                raise LogDamaged(f"{path}, line {number} is not JSON ({error}); move this segment away") from error
+            if not isinstance(record, dict):
+                raise LogDamaged(f"{path}, line {number} is no record; give the gateway's own log")
+            yield record
+
+    def _rows(self, key: str) -> Iterator[Json]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from gateway.logs import schema
+        from gateway.logs.target import Target
+
+        target = Target(self._source.url)
+        try:
+            file = pq.ParquetFile(pa.BufferReader(target.get(key)))
+            for batch in file.iter_batches(BATCH_ROWS):
+                yield from map(schema.record_of, batch.to_pylist())
+        except pa.ArrowException as error:
+            raise LogDamaged(f"{key} at {self._source.url} is no part of a log: {error}; move it away") from error
+
+
+def segment_paths(source: Source, table: str) -> list[Path]:
+    """The segments of a table that are on this machine, oldest first."""
+    if source.spool is None:
+        return []
+    if table != "log":
+        return sorted((source.spool / table).rglob("*.jsonl"))
+    others = source.spool / places.FEEDBACK
+    return [path for path in sorted(source.spool.rglob("*.jsonl")) if others not in path.parents]
+
+
+def part_keys(source: Source, table: str) -> list[str]:
+    """The keys of a table's parts, oldest first."""
+    if places.is_local(source.url) and not places.folder_of(source.url).is_dir():
+        return []
+    from gateway.logs import seal
+    from gateway.logs.target import Target
+
+    return seal.parts_in_order(Target(source.url).listed(), table)
+
+
+def _key(record: Json, table: str) -> Any:
+    return record.get("id" if table == "log" else "feedback_id")

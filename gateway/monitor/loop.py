@@ -1,0 +1,259 @@
+"""The monitor: one look at a time it reads the log, feeds the detectors, stores all of it at once and tells of alarms.
+
+Invariant: it remembers nothing that its store does not have, so being killed anywhere costs nothing. Requests never wait
+for it: when it falls behind it looks at every second record, then every fourth, and counts what it left out.
+"""
+
+import logging
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gateway.control import tail, verdicts
+from gateway.control.documents import documents_in, key_of
+from gateway.control.tail import Batch, Line
+from gateway.logs import places
+from gateway.monitor import settings as monitors
+from gateway.monitor.panel import Panel
+from gateway.monitor.store import MonitorStore
+from gateway.routes import Route, Settings
+from gateway.store import open_state
+from monitoring import metrics as m
+from monitoring.drift import DriftError, files
+from monitoring.drift.reference import Reference
+from monitoring.embedding import Embedder, load
+from monitoring.metrics import Metrics
+
+Json = dict[str, Any]
+BEHIND_S, UP_TO_DATE_S = 30.0, 5.0
+MOST_SHED = 6  # one record in 2^6
+TELL_EVERY_S = 1.0
+TIDY_EVERY_S = 60.0
+NO_ADAPTER = verdicts.NOBODY
+
+logger = logging.getLogger("graduand")
+
+
+@dataclass(slots=True)
+class Watched:
+    """One panel and under what its state is kept; `problem` says why inputs are not watched."""
+
+    key: str
+    panel: Panel
+    problem: str
+    told: dict[str, int]  # by monitor, observations and alarms that the metrics have already
+    alarms: dict[str, int]
+
+
+class Monitor:
+    """`look` at the log; the clock is handed in, and `holder` names this process."""
+
+    def __init__(self, settings: Settings, holder: str, clock: Callable[[], float], metrics: Metrics) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._folder = places.spool(settings)
+        self._store = MonitorStore(self._folder, holder, clock())
+        self._state = open_state(settings)
+        self._documents = documents_in(self._state)
+        self._embedders: dict[str, Embedder] = {}
+        self._offsets: dict[str, int] | None = None
+        self._watched: dict[str, Watched] = {}
+        self._seen: tuple[int, object] = (-1, None)
+        self._shed = 0
+        self._told_at = self._tidied_at = self._followed_at = 0.0
+
+    def close(self) -> None:
+        """Let go of both files."""
+        self._store.close()
+        self._state.close()
+
+    def look(self) -> bool:
+        """One look; whether there is more to do at once."""
+        now = self._clock()
+        try:
+            self._follow_routes(now)
+            batch = self._read()
+            self._take(batch, now)
+        except BaseException:
+            self._offsets, self._seen, self._watched = None, (-1, None), {}  # as stored, next time
+            raise
+        self._tell(now, fresh=bool(batch.lines))
+        return batch.more
+
+    # What is watched.
+
+    def _follow_routes(self, now: float) -> None:
+        """Panels for the routes as they are served now; detectors go on where they were stored."""
+        seen = (self._state.version(), self.settings)
+        missing = any(watched.problem for watched in self._watched.values())
+        again = missing and now - self._followed_at >= TIDY_EVERY_S  # a reference set may have been made meanwhile
+        if seen[0] == self._seen[0] and seen[1] is self._seen[1] and not again:
+            return
+        self._followed_at = now
+        paths = {one.name: Path(one.path) for one in self._state.adapters()}
+        table = self._state.table(self.settings.routes)
+        found: dict[str, Watched] = {}
+        for route in table.routes.values():
+            known = self._watched.get(route.name)
+            fresh = self._watch(route, paths, known)
+            if fresh is not None:
+                found[route.name] = fresh
+        self._watched, self._seen = found, seen
+
+    def _watch(self, route: Route, paths: dict[str, Path], known: Watched | None) -> Watched | None:
+        wanted = monitors.read(route.monitors)
+        adapter = NO_ADAPTER if route.student is None else route.student.adapter
+        folder = wanted.reference or paths.get(adapter)
+        if not wanted.on or (route.student is None and folder is None):
+            return None
+        reference, problem = _reference(folder, adapter)
+        digest = "" if reference is None else reference.digest
+        key = orjson.dumps([route.name, adapter, digest]).decode()
+        if known is not None and known.key == key and known.panel.same(wanted):
+            return known
+        embedder: Embedder | None = None
+        if reference is not None:
+            embedder = self._embedder(reference)
+            if embedder is None:
+                problem = f"{folder}: its points were made by another embedder than {reference.embedder} is now; make it again"
+                reference = None
+        panel = Panel(route.name, adapter, wanted, reference, embedder)
+        stored = self._store.panel(key)
+        if stored is not None:
+            panel.restore(stored)
+        readings = panel.readings()
+        if problem and (known is None or known.problem != problem):
+            logger.warning("inputs of route %s are not watched: %s", route.name, problem)
+        return Watched(key, panel, problem, {one.monitor: one.n for one in readings},
+                       {one.monitor: one.alarms for one in readings})  # fmt: skip
+
+    def _embedder(self, reference: Reference) -> Embedder | None:
+        name = reference.embedder
+        found = self._embedders.get(name) or self._embedders.setdefault(name, load(name))
+        return found if found.digest == reference.embedder_digest else None
+
+    # The log.
+
+    def _read(self) -> Batch:
+        if self._offsets is None:
+            self._offsets = self._store.offsets()
+        return tail.look(self._folder, self._offsets, self._store.since)
+
+    def _take(self, batch: Batch, now: float) -> None:
+        assert self._offsets is not None
+        touched: dict[str, Watched] = {}
+        last = 0.0
+        for line in batch.lines:
+            record = _parsed(line)
+            watched = None if record is None else self._watched.get(record["route"])
+            if record is None or watched is None:
+                continue
+            last = max(last, float(record["time"]))
+            if self._shed and zlib.crc32(record["id"].encode()) % (1 << self._shed):
+                self._metrics.add(m.MONITOR_SHED, (record["route"],))
+                continue
+            try:
+                watched.panel.take(record)
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                # One strange record must not end all watching.
+                logger.error(
+                    "%s at %d is no record as this version writes them: %r", line.place.file, line.place.offset, error
+                )
+            touched[watched.key] = watched
+        if batch.offsets or touched:
+            alarms = {one.id: one.to_json() for watched in touched.values() for one in watched.panel.take_alarms()}
+            states = {key: watched.panel.state() for key, watched in touched.items()}
+            self._store.commit(batch.offsets, states, alarms, self._gone(now))
+            self._offsets |= batch.offsets
+        self._keep_up(now - last if batch.more and last else 0.0, more=batch.more)
+
+    def _keep_up(self, lag_s: float, *, more: bool) -> None:
+        self._metrics.set(m.MONITOR_LAG, (), max(lag_s, 0.0))
+        if more and lag_s > BEHIND_S:
+            self._shed = min(self._shed + 1, MOST_SHED)
+        elif lag_s < UP_TO_DATE_S:
+            self._shed = max(self._shed - 1, 0)
+
+    def _gone(self, now: float) -> list[str]:
+        """Segments that are there no longer."""
+        assert self._offsets is not None
+        if now - self._tidied_at < TIDY_EVERY_S:
+            return []
+        self._tidied_at = now
+        gone = [name for name in self._offsets if not (self._folder / "segments" / name).exists()]
+        for name in gone:
+            del self._offsets[name]
+        return gone
+
+    # What others are told.
+
+    def _tell(self, now: float, *, fresh: bool) -> None:
+        untold = self._store.untold()
+        if not untold and now - self._told_at < TELL_EVERY_S:
+            return
+        with self._state.transaction():
+            for key, alarm in untold.items():
+                self._documents.write(verdicts.ALARM, key, alarm)
+            self._write_readings(now, changed=fresh or bool(untold))
+        # Killed here, the alarm is told again: its id is known by then.
+        self._store.told(untold)
+        self._told_at = now
+        self._measure()
+
+    def _write_readings(self, now: float, *, changed: bool) -> None:
+        before = self._documents.all(verdicts.DRIFT)
+        kept: dict[str, Json] = {}
+        for watched in self._watched.values():
+            panel = watched.panel
+            for one in panel.readings():
+                kept[key_of(panel.route, panel.adapter, one.monitor)] = {
+                    "route": panel.route, "adapter": panel.adapter, "monitor": one.monitor, "n": one.n,
+                    "value": one.value, "threshold": one.threshold, "alarms": one.alarms, "problem": "",
+                }  # fmt: skip
+            if watched.problem:
+                kept[key_of(panel.route, panel.adapter, "")] = {
+                    "route": panel.route, "adapter": panel.adapter, "monitor": "inputs", "n": 0, "value": 0.0,
+                    "threshold": 0.0, "alarms": 0, "problem": watched.problem,
+                }  # fmt: skip
+        for key, data in kept.items():
+            if {**before.get(key, {}), "at": None} != {**data, "at": None}:
+                self._documents.write(verdicts.DRIFT, key, {**data, "at": now})
+        for key in before.keys() - kept.keys():
+            self._documents.drop(verdicts.DRIFT, key)
+
+    def _measure(self) -> None:
+        stands = {(one.route, one.adapter, one.monitor) for one in verdicts.standing(self._documents)}
+        for watched in self._watched.values():
+            panel = watched.panel
+            self._metrics.set(m.DRIFT_MISSING, (panel.route,), float(bool(watched.problem)))
+            for one in panel.readings():
+                labels = (panel.route, panel.adapter, one.monitor)
+                self._metrics.set(m.DRIFT_VALUE, labels, one.value)
+                self._metrics.set(m.DRIFT_THRESHOLD, labels, one.threshold)
+                self._metrics.set(m.DRIFT_ACTIVE, labels, float(labels in stands))
+                self._metrics.add(m.DRIFT_EVALUATED, labels, max(one.n - watched.told[one.monitor], 0))
+                self._metrics.add(m.DRIFT_ALARMS, labels, max(one.alarms - watched.alarms[one.monitor], 0))
+                watched.told[one.monitor], watched.alarms[one.monitor] = one.n, one.alarms
+
+
+def _reference(folder: Path | None, adapter: str) -> tuple[Reference | None, str]:
+    if folder is None:
+        return None, f"the adapter {adapter} was not registered by graduand adapters add, so nobody knows its folder"
+    try:
+        return files.read(folder), ""
+    except DriftError as error:
+        return None, str(error)
+
+
+def _parsed(line: Line) -> Json | None:
+    try:
+        record = orjson.loads(line.data)
+    except orjson.JSONDecodeError:
+        return None
+    known = isinstance(record, dict) and isinstance(record.get("id"), str) and isinstance(record.get("route"), str)
+    return record if known and isinstance(record.get("time"), int | float) else None

@@ -1,0 +1,98 @@
+"""What the monitor must not lose: how far it has read the log, and what its detectors have seen until there.
+
+One SQLite file beside the log's segments, since both belong to this machine. Invariant: offsets, detectors and alarms
+that were not told yet are written in one transaction, so no record is counted twice or left out, wherever the process is
+killed; and only the process that opened the file last may write.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gateway.errors import GraduandError
+
+FILE = "monitor.db"
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (holder TEXT NOT NULL, since REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS tail (file TEXT PRIMARY KEY, read_to INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS panels (key TEXT PRIMARY KEY, state TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS untold (id TEXT PRIMARY KEY, alarm TEXT NOT NULL);
+"""
+BUSY_S = 5.0
+
+
+class Replaced(GraduandError, RuntimeError):
+    """Another monitor has opened the file: this one must end."""
+
+
+class MonitorStore:
+    """The monitor's own file in the log's folder."""
+
+    def __init__(self, folder: Path, holder: str, now: float) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._holder = holder
+        self._db = sqlite3.connect(folder / FILE, timeout=BUSY_S, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.executescript(SCHEMA)
+        self._db.execute("BEGIN IMMEDIATE")
+        if self._db.execute("SELECT 1 FROM meta").fetchone() is None:
+            self._db.execute("INSERT INTO meta VALUES (?, ?)", (holder, now))
+        self._db.execute("UPDATE meta SET holder = ?", (holder,))
+        self._db.execute("COMMIT")
+        self.since = float(self._db.execute("SELECT since FROM meta").fetchone()[0])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def offsets(self) -> dict[str, int]:
+        """By segment, up to where it was read."""
+        return dict(self._db.execute("SELECT file, read_to FROM tail"))
+
+    def panel(self, key: str) -> dict[str, Any] | None:
+        """A panel's state."""
+        found = self._db.execute("SELECT state FROM panels WHERE key = ?", (key,)).fetchone()
+        return None if found is None else dict(json.loads(found[0]))
+
+    def untold(self) -> dict[str, dict[str, Any]]:
+        """Alarms that the controller has not been told of, by id."""
+        return {
+            key: json.loads(alarm) for key, alarm in self._db.execute("SELECT id, alarm FROM untold ORDER BY rowid")
+        }
+
+    def commit(
+        self, offsets: Mapping[str, int], panels: Mapping[str, Mapping[str, Any]],
+        alarms: Mapping[str, Mapping[str, Any]], gone: Iterable[str] = (),
+    ) -> None:  # fmt: skip
+        """All of what one look has taught, or nothing; raise Replaced if another monitor has taken over."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            if self._db.execute("SELECT holder FROM meta").fetchone()[0] != self._holder:
+                raise Replaced("another monitor reads this log now; this one ends")
+            self._db.executemany("INSERT OR REPLACE INTO tail VALUES (?, ?)", offsets.items())
+            self._db.executemany("DELETE FROM tail WHERE file = ?", [(name,) for name in gone])
+            states = [(key, json.dumps(state)) for key, state in panels.items()]
+            self._db.executemany("INSERT OR REPLACE INTO panels VALUES (?, ?)", states)
+            told = [(key, json.dumps(alarm)) for key, alarm in alarms.items()]
+            self._db.executemany("INSERT OR IGNORE INTO untold VALUES (?, ?)", told)
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def told(self, ids: Iterable[str]) -> None:
+        """The controller knows of these."""
+        self._db.executemany("DELETE FROM untold WHERE id = ?", [(one,) for one in ids])
+
+
+def read_to(folder: Path) -> dict[str, int] | None:
+    """For whoever deletes segments: up to where the monitor has read each; None if no monitor ever ran here."""
+    if not (folder / FILE).exists():
+        return None
+    db = sqlite3.connect(f"file:{folder / FILE}?mode=ro", uri=True, timeout=BUSY_S)
+    try:
+        return dict(db.execute("SELECT file, read_to FROM tail"))
+    finally:
+        db.close()

@@ -1,0 +1,271 @@
+"""What a store of the run-time state does, whatever keeps it: a SQLite file (gateway.state) or Redis (gateway.redis_state).
+
+Invariants: a change is a compare-and-swap on the route's version, in one transaction with its audit event; the store's
+own `version` grows with every change. What stands in a store wins over the configuration file.
+"""
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gateway.errors import GraduandError
+from gateway.routes import Incumbent, Route, RouteTable, Settings, Student
+
+
+class StateError(GraduandError, RuntimeError):
+    """The state store cannot be used."""
+
+
+class Conflict(GraduandError, ValueError):
+    """Somebody else changed the route first; `current` is its version now."""
+
+    def __init__(self, route: str, given: int, current: int) -> None:
+        super().__init__(f"route {route!r} is at version {current}, not {given}: read it again and repeat the change")
+        self.current = current
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What was changed of a route since the file was written; None is 'as in the file'."""
+
+    version: int
+    mode: str | None = None
+    weight_bp: int | None = None
+    adapter: str | None = None
+    rollout: str | None = None
+    salt: str | None = None
+    audit_bp: int | None = None
+    logprobs: bool | None = None
+    threshold: str | None = None  # as JSON: it is only carried here
+    incumbent: str | None = None  # as JSON: the fields of an Incumbent
+    limit_bp: int | None = None  # the most that the student gets while an alarm stands
+
+    def applied(self, route: Route) -> Route:
+        """The route as it is served."""
+        student = route.student
+        if student is not None and self.adapter is not None:
+            student = replace(student, adapter=self.adapter)
+        # The file may have lost its student since the change: then the teacher answers.
+        mode = route.mode if self.mode is None or student is None else self.mode
+        mode, weight_bp = self._limited(mode, route.weight_bp if self.weight_bp is None else self.weight_bp)
+        return replace(
+            route,
+            mode=mode,
+            weight_bp=weight_bp,
+            student=student,
+            rollout=self.rollout or route.rollout,
+            salt=self.salt or route.salt,
+            audit_bp=route.audit_bp if self.audit_bp is None else self.audit_bp,
+            logprobs=route.logprobs if self.logprobs is None else bool(self.logprobs),
+            threshold=self._threshold(student),
+            incumbent=self._incumbent(student),
+            limit_bp=self.limit_bp,
+            version=self.version,
+        )
+
+    def _incumbent(self, student: Student | None) -> Incumbent | None:
+        """The student that stands in for the teacher; not while an alarm gives the route to the teacher himself."""
+        if not self.incumbent or student is None or self.limit_bp == 0:
+            return None
+        return Incumbent(**json.loads(self.incumbent))
+
+    def _limited(self, mode: str, weight_bp: int) -> tuple[str, int]:
+        """Mode and weight under the limit. What is to be taken from the student altogether is still copied to it, so
+        that it can be seen to recover; so is a hybrid route's, whose share nobody sets."""
+        if self.limit_bp is None or mode in ("teacher", "shadow"):
+            return mode, weight_bp
+        if self.limit_bp == 0 or mode == "hybrid":
+            return "shadow", 0
+        return "canary", min(10_000 if mode == "student" else weight_bp, self.limit_bp)
+
+    def _threshold(self, student: Student | None) -> dict[str, Any] | None:
+        """A threshold holds for the adapter that it was learnt with, and for no other."""
+        stored: dict[str, Any] = json.loads(self.threshold) if self.threshold else {}
+        fits = student is not None and bool(stored) and stored["threshold"]["adapter"] == student.adapter
+        return stored if fits else None
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """An adapter that was put on an upstream by `adapters add`."""
+
+    name: str
+    upstream: str
+    path: str
+    added_at: float
+
+
+def table_of(version: int, overrides: Mapping[str, Override], routes: Mapping[str, Route]) -> RouteTable:
+    """The configured `routes` with the overrides applied."""
+    return RouteTable(
+        version,
+        {name: overrides[name].applied(route) if name in overrides else route for name, route in routes.items()},
+    )
+
+
+class StateStore(ABC):
+    """Routes, adapters, audit, and who serves by what. Not for two threads at once."""
+
+    # How often a worker says by what it serves even if nothing has changed.
+    heartbeat_s = math.inf
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of it."""
+
+    @abstractmethod
+    def now(self) -> float:
+        """Seconds since the epoch by the clock that all who share the store go by."""
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[None]:
+        """All or nothing of what is inside; nobody else writes meanwhile."""
+
+    @abstractmethod
+    def version(self) -> int:
+        """The store's version: it grows with every change."""
+
+    def mark(self) -> object:
+        """Something that changes with every change, also if the store should go back to an earlier version."""
+        return self.version()
+
+    @abstractmethod
+    def snapshot(self) -> tuple[int, dict[str, Override]]:
+        """Version and overrides of one moment."""
+
+    @abstractmethod
+    def overrides(self) -> dict[str, Override]:
+        """What was changed, by route."""
+
+    @abstractmethod
+    def put(self, name: str, new: Override) -> None:
+        """Write what is changed of a route; only inside a transaction, together with `changed`."""
+
+    @abstractmethod
+    def changed(self, subject: str, who: str, what: dict[str, Any]) -> None:
+        """Note a change and who made it; only inside a transaction. Workers look for a new table after it."""
+
+    @abstractmethod
+    def events(self, limit: int = 100) -> list[dict[str, Any]]:
+        """The latest changes, newest first."""
+
+    @abstractmethod
+    def serves(self, worker: str, version: int) -> None:
+        """A worker says which version of the table it serves by."""
+
+    @abstractmethod
+    def served(self) -> dict[str, int]:
+        """By worker, the version of the table that it serves by."""
+
+    @abstractmethod
+    def all_serve(self, version: int, workers: int) -> bool:
+        """Whether every worker serves by this version or a later one; `workers`: how many one replica has."""
+
+    @abstractmethod
+    def adapters(self) -> list[Registered]:
+        """The registered adapters."""
+
+    @abstractmethod
+    def put_adapter(self, one: Registered) -> None:
+        """Write an adapter; only inside a transaction."""
+
+    @abstractmethod
+    def drop_adapter(self, name: str, upstream: str) -> None:
+        """Forget an adapter; only inside a transaction."""
+
+    # What a store that can be away, emptied or exchanged does more; a file cannot.
+
+    def found(self) -> None:  # noqa: B027
+        """Make a store that is new ready for use."""
+
+    def risks(self) -> list[str]:
+        """How the store may lose what it is told, if it is set up so."""
+        return []
+
+    def keep(self) -> None:  # noqa: B027
+        """Keep a copy of the last snapshot on this machine's disk."""
+
+    def last_known(self, routes: Mapping[str, Route]) -> RouteTable | None:
+        """What to serve by as long as the store has not been read; None if there is no such case."""
+        return None
+
+    def leave(self, worker: str) -> None:  # noqa: B027
+        """A worker ends and is not waited for any more."""
+
+    # What is the same for all.
+
+    def table(self, routes: Mapping[str, Route]) -> RouteTable:
+        """The configured `routes` with what was changed at run time applied."""
+        return table_of(*self.snapshot(), routes)
+
+    def table_inside(self, routes: Mapping[str, Route]) -> dict[str, Route]:
+        """The routes as they are served, for a caller that is in a transaction already."""
+        return table_of(0, self.overrides(), routes).routes
+
+    def override(self, route: Route) -> Override:
+        """What was changed of one route."""
+        return self.overrides().get(route.name, Override(route.version))
+
+    def change_route(
+        self, route: Route, *, who: str, why: str = "", version: int | None = None, mode: str | None = None,
+        weight_bp: int | None = None, adapter: str | None = None, reset: bool = False,
+        inside: Callable[[], None] = lambda: None,
+    ) -> int:  # fmt: skip
+        """Change a configured route at run time and return its new version.
+
+        `route` is the route of the file. Raises Conflict if `version` is given and is not the present one. `reset` makes
+        the route as the file has it before the rest is applied. `inside` runs in the same transaction and may refuse.
+        """
+        with self.transaction():
+            old = self.override(route)
+            if version is not None and version != old.version:
+                raise Conflict(route.name, version, old.version)
+            inside()
+            kept = Override(old.version) if reset else old
+            # Set by hand, a route no longer belongs to a rollout: neither its id nor its salt stay, but what was learnt
+            # and the audit do. What an alarm limited is given back: a person has decided.
+            new = Override(
+                old.version + 1,
+                kept.mode if mode is None else mode,
+                kept.weight_bp if weight_bp is None else weight_bp,
+                kept.adapter if adapter is None else adapter,
+                audit_bp=kept.audit_bp, logprobs=kept.logprobs, threshold=kept.threshold,
+            )  # fmt: skip
+            self.put(route.name, new)
+            what = {
+                "mode": mode,
+                "weight_bp": weight_bp,
+                "adapter": adapter,
+                "reset": reset or None,
+                "why": why or None,
+            }
+            self.changed(f"route/{route.name}", who, {key: value for key, value in what.items() if value is not None})
+        return new.version
+
+    def add_adapter(self, name: str, upstream: str, path: str, *, who: str) -> None:
+        """Register an adapter; again is no error."""
+        with self.transaction():
+            self.put_adapter(Registered(name, upstream, path, self.now()))
+            self.changed(f"adapter/{name}", who, {"add": path, "upstream": upstream})
+
+    def remove_adapter(self, name: str, upstream: str, *, who: str) -> None:
+        """Forget an adapter."""
+        with self.transaction():
+            self.drop_adapter(name, upstream)
+            self.changed(f"adapter/{name}", who, {"remove": True, "upstream": upstream})
+
+
+def open_state(settings: Settings) -> StateStore:
+    """The store that the configuration names."""
+    if settings.state.startswith("sqlite:"):
+        from gateway.config import local_path
+        from gateway.state import SqliteStore
+
+        return SqliteStore(local_path(settings.state))
+    from gateway.redis_state import RedisStore
+
+    return RedisStore.of(settings)

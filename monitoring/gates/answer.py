@@ -1,0 +1,59 @@
+"""What gates see of an answer: its choices, as text. Pure.
+
+Source: OpenAI's API reference, chat completion and completion objects. Reads what is there and never fails: whatever is
+not as the reference says is as good as not there.
+"""
+
+from typing import Any, NamedTuple
+
+Json = dict[str, Any]
+
+
+class Choice(NamedTuple):
+    """One choice: what a person reads, why it ended, the model's own refusal, and the arguments of the tools it calls."""
+
+    text: str
+    finish: str = ""
+    refusal: str = ""
+    arguments: tuple[str, ...] = ()
+
+
+def choices_of(answer: Json, echoed: str = "") -> list[Choice]:
+    """The choices of an answer in OpenAI's shape. `echoed`: the prompt, where a completion was to repeat it."""
+    listed = answer.get("choices")
+    if type(listed) is not list:
+        return []
+    return [_choice(one, echoed) for one in listed if type(one) is dict]
+
+
+def _choice(data: Json, echoed: str) -> Choice:
+    finish = data.get("finish_reason")
+    reason: str = finish if type(finish) is str else ""
+    message = data.get("message")
+    if type(message) is not dict:
+        text = data.get("text")
+        words: str = text if type(text) is str else ""
+        return Choice(words.removeprefix(echoed), reason)
+    content, refusal, calls = message.get("content"), message.get("refusal"), message.get("tool_calls")
+    said: str = content if type(content) is str else _parts(content)
+    refused: str = refusal if type(refusal) is str else ""
+    return Choice(said, reason, refused, _arguments(calls) if calls else ())
+
+
+def _parts(content: Any) -> str:
+    """The text of a content that comes in parts."""
+    if type(content) is not list:
+        return ""
+    texts = [part.get("text") for part in content if type(part) is dict]
+    return "".join([text for text in texts if type(text) is str])
+
+
+def _arguments(calls: Any) -> tuple[str, ...]:
+    if type(calls) is not list:
+        return ()
+    found = []
+    for call in calls:
+        function = call.get("function") if type(call) is dict else None
+        arguments = function.get("arguments") if type(function) is dict else None
+        found.append(arguments if type(arguments) is str else "")
+    return tuple(found)

@@ -1,0 +1,48 @@
+"""Are the engines up, full or slow, and are the adapters where they should be?"""
+
+from monitoring.grafana.panels import UPSTREAMS, Board, Panel, Query, quantile, rate
+
+U = 'upstream=~"$upstream"'
+
+STATE = (
+    Panel("Replicas up", "Replicas whose metrics could be read, beside those configured.",
+          (Query(f"graduand_engine_up{{{U}}}", "{{upstream}}"), Query(f"graduand_engine_replicas{{{U}}}", "asked: {{upstream}}")),
+          "short", span=8, runbooks=("GraduandEngineDown",)),
+    Panel("Attempts by outcome", "What became of requests sent to each upstream.",
+          (Query(rate("graduand_upstream_attempts", "upstream, outcome", U), "{{upstream}}: {{outcome}}"),), "reqps", span=8,
+          runbooks=("GraduandBreakerOpen",)),
+    Panel("Breakers open", "Replicas given a rest, summed over workers.",
+          (Query(f"graduand_breaker_open{{{U}}}", "{{upstream}}"),), "short", span=8, runbooks=("GraduandBreakerOpen",)),
+)  # fmt: skip
+LOAD = (
+    Panel("Running and waiting", "Requests in the engines' batches, and those that wait for room.",
+          (Query(f"graduand_engine_requests_running{{{U}}}", "{{upstream}} running"),
+           Query(f"graduand_engine_requests_waiting{{{U}}}", "{{upstream}} waiting")), "short", span=8),
+    Panel("Key-value cache", "In use on the fullest replica. LoRAX does not say.",
+          (Query(f"graduand_engine_cache_usage_ratio{{{U}}}", "{{upstream}}"),), "percentunit", span=8, limits=(0.8, 0.95),
+          most=1),
+    Panel("Tokens", "Tokens a second that the engines generated.",
+          (Query(rate("graduand_engine_output_tokens", "upstream", U), "{{upstream}}"),), "short", span=8),
+    Panel("First token at the engine", "From arrival at the engine: median and p95. LoRAX does not say.",
+          (Query(quantile(0.5, "graduand_engine_first_token_seconds", "upstream", U), "{{upstream}} p50"),
+           Query(quantile(0.95, "graduand_engine_first_token_seconds", "upstream", U), "{{upstream}} p95")), "s"),
+    Panel("Time per token at the engine", "As the engine measures it: median and p95.",
+          (Query(quantile(0.5, "graduand_engine_time_per_output_token_seconds", "upstream", U), "{{upstream}} p50"),
+           Query(quantile(0.95, "graduand_engine_time_per_output_token_seconds", "upstream", U), "{{upstream}} p95")), "s"),
+)  # fmt: skip
+ADAPTERS = (
+    Panel("Adapters", "Loaded, in use, and how many fit into one batch.",
+          (Query(f"graduand_engine_adapters_loaded{{{U}}}", "{{upstream}} loaded"),
+           Query(f"graduand_engine_adapters_busy{{{U}}}", "{{upstream}} in use"),
+           Query(f"graduand_engine_adapter_slots{{{U}}}", "asked: {{upstream}} slots")), "short"),
+    Panel("Where adapters are", "Replicas that list each adapter that should be loaded.",
+          (Query(f"graduand_adapter_resident{{{U}}}"),), "none", "table", runbooks=("GraduandAdapterMissing",)),
+    Panel("Dollars an hour", "What each upstream that is paid by the hour costs, and what of it no request used.",
+          (Query(f"3600 * rate(graduand_gpu_dollars_total{{{U}}}[$__rate_interval])", "{{upstream}}"),
+           Query(f"upstream:graduand_gpu_idle:dollars_per_hour{{{U}}}", "{{upstream}} idle")), "currencyUSD"),
+)  # fmt: skip
+
+BOARD = Board(
+    "graduand-engines", "Graduand: engines", __doc__, (UPSTREAMS,),
+    (("State", STATE), ("Load", LOAD), ("Adapters and money", ADAPTERS)),
+)  # fmt: skip

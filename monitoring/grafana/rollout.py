@@ -1,0 +1,80 @@
+"""Where does this route's rollout stand, what does it wait for, and is the student any worse?"""
+
+from monitoring.grafana.panels import ROUTE, Board, Panel, Query, quantile, rate
+
+R = 'route="$route"'
+# A line at zero where there is nothing to count: no data would look like a panel that is broken.
+NONE = f'label_replace(0 * sum(rate(graduand_requests_total{{{R}}}[$__rate_interval])), "outcome", "none", "", "")'
+
+STANDS = (
+    Panel(
+        "Phase", "The newest rollout's phase; hold and rolling back need a look.",
+        (Query(f"graduand_rollout_phase{{{R}}} == 1", "{{outcome}}"),), "none", "stat", 6, 4,
+        runbooks=("GraduandRolloutHeld", "GraduandRolledBack", "GraduandRolloutSilent"),
+    ),
+    Panel("In it for", "Since the rollout came into this step, or into its hold.",
+          (Query(f"graduand_rollout_step_age_seconds{{{R}}}"),), "s", "stat", 6, 4),
+    Panel("Student's share", "Share of users that the student answers, as the route table has it.",
+          (Query(f'graduand_share{{{R}, arm="student"}}'),), "percentunit", "stat", 6, 4),
+    Panel("Agreement", "Share of compared pairs in which student and teacher agree.",
+          (Query(f"graduand_agreement{{{R}}}"),), "percentunit", "stat", 6, 4),
+)  # fmt: skip
+EVIDENCE = (
+    Panel(
+        "Agreement and its band", "The band holds at every look with 95% confidence, however often one looks.",
+        (Query(f"graduand_agreement{{{R}}}", "agreement of {{adapter}}"),
+         Query(f"graduand_agreement_lower{{{R}}}", "lower end"),
+         Query(f"graduand_agreement_upper{{{R}}}", "upper end")), "percentunit", most=1,
+    ),
+    Panel(
+        "Share of users", "Steps go up on evidence; back to zero at once when harm shows.",
+        (Query(f"graduand_share{{{R}}}", "{{arm}}"),), "percentunit", "stacked", most=1,
+    ),
+    Panel(
+        "Evidence for the student", "Decimal logarithm: 2 is a hundred to one. A step is left when all reach what is asked.",
+        (Query(f'clamp_min(graduand_rollout_evidence{{{R}, monitor!~"harm:.+|watch|sample_ratio"}}, -3)', "{{monitor}}"),
+         Query(f'graduand_rollout_evidence_threshold{{{R}, monitor!~"harm:.+|watch|sample_ratio"}}', "asked: {{monitor}}")),
+        "none", runbooks=("GraduandRolloutSilent",),
+    ),
+    Panel(
+        "Evidence of harm", "Decimal logarithm, drawn from -3 up. Any that reaches what is asked rolls back; sample_ratio holds.",
+        (Query(f'clamp_min(graduand_rollout_evidence{{{R}, monitor=~"harm:.+|watch|sample_ratio"}}, -3)', "{{monitor}}"),
+         Query(f'graduand_rollout_evidence_threshold{{{R}, monitor=~"harm:.+|watch|sample_ratio"}}', "asked: {{monitor}}")),
+        "none", runbooks=("GraduandRolledBack",),
+    ),
+)  # fmt: skip
+SIDE_BY_SIDE = (
+    Panel(
+        "Errors by arm", "Share of requests that ended in an error or broke off.",
+        (Query(f'(sum by (arm) (rate(graduand_requests_total{{{R}, outcome=~"error|broken"}}[$__rate_interval])))'
+               f' / sum by (arm) (rate(graduand_requests_total{{{R}, outcome=~"ok|error|broken"}}[$__rate_interval]))',
+               "{{arm}}"),), "percentunit", span=8,
+    ),
+    Panel(
+        "First token by arm, p95", "From a request's arrival to the first byte of its answer.",
+        (Query(quantile(0.95, "graduand_time_to_first_token_seconds", "arm", R), "{{arm}}"),), "s", span=8,
+    ),
+    Panel(
+        "Fallbacks by cause", "The student failed and the teacher answered.",
+        (Query(f"{rate('graduand_fallbacks', 'outcome', R)} or {NONE}", "{{outcome}}"),), "reqps", span=8,
+        runbooks=("GraduandFallbacksHigh",),
+    ),
+    Panel(
+        "Copies by outcome", "Requests copied to the other arm to compare; dropped and over_budget were not sent.",
+        (Query(rate("graduand_shadow_requests", "outcome", R), "{{outcome}}"),), "reqps", span=8,
+        runbooks=("GraduandShadowDrops",),
+    ),
+    Panel(
+        "Judged", "What a judge said of the student's answers, where a judge compares.",
+        (Query(f"{rate('graduand_judge_requests', 'outcome', R)} or {NONE}", "{{outcome}}"),), "reqps", span=8,
+    ),
+    Panel(
+        "Requests without their unit", "Users that cannot stick to an arm, because the request does not name them.",
+        (Query(rate("graduand_unit_missing", "route", R), "{{route}}"),), "reqps", span=8,
+    ),
+)  # fmt: skip
+
+BOARD = Board(
+    "graduand-rollout", "Graduand: rollout", __doc__, (ROUTE,),
+    (("Where it stands", STANDS), ("Evidence", EVIDENCE), ("Side by side", SIDE_BY_SIDE)),
+)  # fmt: skip

@@ -1,0 +1,143 @@
+"""A real Prometheus that scrapes the running world of `make observe`: every panel and every variable has data."""
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from examples.demo.servers import Servers, free_port
+from examples.observe.prometheus import NoPrometheus, Prometheus, binary
+from examples.observe.world import World
+from tests.gateway.telemetry.receiver import Receiver
+from tests.monitoring.substituting import (
+    LABEL_VALUES,
+    boards,
+    one_of,
+    queries,
+    substituted,
+    variables,
+)
+from tests.monitoring.test_grafana import rules
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+SCRAPE_S = 1
+RUN_S = 150.0
+# The rollout is on its way, the engine has answered copies, and alerts' windows have something in them.
+ENOUGH = (
+    'graduand_rollout_phase{outcome=~"canary|full|promoted"}',
+    "graduand_engine_first_token_seconds_count > 0",
+    'graduand_cost_dollars_total{outcome="audit"} > 0',
+    'increase(graduand_traces_total{outcome="exported"}[1m]) > 0',
+    "graduand_net_saved:dollars_per_hour",
+)
+
+
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    try:
+        binary("prometheus")
+    except NoPrometheus as error:
+        pytest.skip(str(error))
+    folder, receiver = tmp_path_factory.mktemp("observe"), Receiver()
+    with Servers(folder) as servers:
+        world = World(folder, servers, engine=True)
+        try:
+            world.start(print, tracing={"endpoint": receiver.url})
+            with Prometheus(folder / "prometheus", [world.admin], free_port(9090), every_s=SCRAPE_S) as prometheus:
+                _wait(prometheus)
+                yield prometheus
+        finally:
+            world.close()
+            receiver.close()
+
+
+def _wait(prometheus: Prometheus) -> None:
+    until = time.monotonic() + RUN_S * 2
+    while missing := [query for query in ENOUGH if not prometheus.ask("query", query=query)["result"]]:
+        assert time.monotonic() < until, f"never had data: {missing}"
+        time.sleep(1)
+    time.sleep(10)  # a few scrapes more: rates need two
+
+
+def values(prometheus: Prometheus, variable: dict[str, Any], known: dict[str, str]) -> list[str]:
+    """What a variable's query finds, as Grafana asks it."""
+    found = LABEL_VALUES.fullmatch(variable["query"])
+    assert found is not None, variable["query"]
+    selector = substituted(found["selector"], known, scrape_s=SCRAPE_S, step_s=SCRAPE_S, range_s=60)
+    got: list[str] = prometheus.ask(f"label/{found['label']}/values", **{"match[]": selector})
+    return got
+
+
+def has_data(prometheus: Prometheus, query: str) -> bool:
+    now = time.time()
+    result = prometheus.ask("query_range", query=query, start=now - 60, end=now, step=SCRAPE_S)["result"]
+    return any(math.isfinite(float(value)) for series in result for _, value in series["values"])
+
+
+def chosen(prometheus: Prometheus, board: dict[str, Any]) -> dict[str, str]:
+    """All of what can be chosen, or for a single choice the route of the rollout."""
+    known: dict[str, str] = {}
+    for variable in variables(board):
+        found = values(prometheus, variable, known)
+        assert found, f"${variable['name']} of {board['uid']} has no values"
+        single = "ticket-queue" if "ticket-queue" in found else found[0]
+        known[variable["name"]] = ".+" if variable["multi"] else single
+    return known
+
+
+def test_the_world_is_scraped_whole(observed: Prometheus) -> None:
+    [target] = observed.ask("targets")["activeTargets"]
+    assert (target["health"], target["lastError"]) == ("up", "")
+
+
+@pytest.mark.parametrize("uid", boards())
+def test_every_panel_has_data(observed: Prometheus, uid: str) -> None:
+    board = boards()[uid]
+    known = chosen(observed, board)
+    empty = []
+    for asked in queries(uid, board):
+        query = substituted(asked.expr, known, scrape_s=SCRAPE_S, step_s=SCRAPE_S, range_s=60)
+        if not has_data(observed, query):
+            empty.append(str(asked))
+    assert not empty, "\n".join(empty)
+
+
+@pytest.mark.parametrize("uid", boards())
+def test_chosen_values_are_understood(observed: Prometheus, uid: str) -> None:
+    """With one or two values chosen, every query is still a query."""
+    board = boards()[uid]
+    known = {one["name"]: one_of(values(observed, one, {})[:2] if one["multi"] else values(observed, one, {})[:1])
+             for one in variables(board)}  # fmt: skip
+    for asked in queries(uid, board):
+        observed.ask("query", query=substituted(asked.expr, known, scrape_s=15, step_s=15, range_s=3600))
+
+
+def test_every_rule_is_evaluated(observed: Prometheus) -> None:
+    groups = observed.ask("rules")["groups"]
+    evaluated = [rule for group in groups for rule in group["rules"]]
+    assert len(evaluated) == len(rules())
+    assert not [(rule["name"], rule.get("lastError")) for rule in evaluated if rule["health"] != "ok"]
+    for rule in rules():
+        if "record" in rule:
+            assert observed.ask("query", query=rule["record"])["result"], rule["record"]
+
+
+def test_only_what_is_wrong_in_this_world_alerts(observed: Prometheus) -> None:
+    """`flaky` fails on purpose; everything else is well."""
+    pending_or_firing = observed.ask("query", query="ALERTS")["result"]
+    found = {(one["metric"]["alertname"], one["metric"].get("route") or one["metric"].get("upstream", ""))
+             for one in pending_or_firing}  # fmt: skip
+    assert found <= {
+        *(
+            (f"Graduand{kind}{speed}Burn", "ticket-strict")
+            for kind in ("Errors",)
+            for speed in ("Fast", "Medium", "Slow")
+        ),
+        ("GraduandFallbacksHigh", "ticket-flaky"),
+        ("GraduandBreakerOpen", "flaky"),
+        *(("GraduandDriftAlarm", route) for route in ("ticket-queue", "ticket-flaky", "ticket-strict")),
+    }
+    assert ("GraduandErrorsFastBurn", "ticket-strict") in found

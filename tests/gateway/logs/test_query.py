@@ -1,0 +1,181 @@
+"""SQL over a log: segments and parts together, each record once; the columns are a promise; the log is only read."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.cli import main
+from gateway.errors import ConfigError
+from gateway.logs import schema
+from gateway.logs.query import Log, QueryFailed
+from gateway.logs.reading import LogDamaged, Reader, Source
+from tests.gateway.logs.lines import MORNING, made, write
+from tests.gateway.logs.store import S3, URL
+from tests.gateway.logs.test_shipping import World
+
+# A column may be added at the end of a list, never changed: people's queries are written against these.
+LOG_COLUMNS = """schema_version int64, id string, parent_id string, role string, time double, route string,
+endpoint string, arm string, assigned_arm string, arm_probability double, unit_bucket int64, unit_hash int64,
+rollout string, route_version int64, copy_wanted bool, reason string, fallback_reason string, adapter string,
+adapter_digest string, base_model string, teacher_model string, served_model string, status int64,
+prompt_sha256 string, request_json string, response_json string, stream bool, completed bool,
+client_disconnected bool, bytes_released_before_verdict int64,
+timings struct<queue_ms: double, overhead_ms: double, ttft_ms: double, total_ms: double>,
+usage struct<prompt_tokens: int64, completion_tokens: int64, kind: string>, cost double,
+attempts list<item: struct<upstream: string, arm: string, replica: string, outcome: string, ms: double,
+model: string, span_id: string, ended_at: double>>,
+verdicts list<item: struct<name: string, version: string, score: double, label: string, latency_ms: double,
+action: string>>, drift struct<novelty_p: double, e_value: double>,
+redaction struct<policy: string, spans: list<item: struct<kind: string, where: string, count: int64>>>, error string,
+client int64, sampling_prob double, trace_id string, span_id string, parent_span_id string, trace_sampled bool,
+extra string"""
+FEEDBACK_COLUMNS = """schema_version int64, feedback_id string, id string, time double, score double, label string,
+correction string, comment string, who string, extra string"""
+
+
+def test_the_columns() -> None:
+    def shown(table: str) -> str:
+        return ", ".join(f"{field.name} {field.type}" for field in schema.TABLES[table])
+
+    assert shown("log") == " ".join(LOG_COLUMNS.split())
+    assert shown("feedback") == " ".join(FEEDBACK_COLUMNS.split())
+
+
+def test_a_record_has_exactly_these_columns() -> None:
+    assert set(made(1)) | {"extra"} == set(schema.LOG.names)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """Three days: the first two are shipped, the second is in its segment, too, the third is in a segment only."""
+    return filled(World(tmp_path))
+
+
+def filled(world: World) -> World:
+    world.readers.needed = frozenset({"b.jsonl"})
+    for day, name in enumerate("ab"):
+        at = MORNING + day * 86400
+        write(world.spool, name, [made(10 * day + n, at=at + 60 * n, route=f"r/{n % 2}") for n in range(4)])
+    world.look(3)
+    assert [name for name in world.segments() if name.endswith("jsonl")] == ["b.jsonl"]
+    third = MORNING + 2 * 86400
+    write(world.spool, "c", [made(20 + n, at=third + n, route="r/0") for n in range(3)], cut=b'{"id": "cut')
+    return world
+
+
+def source(world: World) -> Source:
+    return Source(world.url, world.spool)
+
+
+def rows(world: World, sql: str) -> list[Any]:
+    with Log(source(world)) as log:
+        return list(log.query(sql).fetchall())
+
+
+def test_each_record_once(world: World) -> None:
+    assert rows(world, "SELECT count(*), count(DISTINCT id) FROM log") == [(11, 11)]
+    assert rows(world, "SELECT dt, count(*) FROM log GROUP BY dt ORDER BY dt") == [
+        ("2026-11-22", 4), ("2026-11-23", 4), ("2026-11-24", 3),
+    ]  # fmt: skip
+    assert rows(world, "SELECT route, hour, count(*) FROM log GROUP BY ALL ORDER BY ALL") == [
+        ("r/0", "00", 7), ("r/1", "00", 4),
+    ]  # fmt: skip
+    assert rows(world, "SELECT DISTINCT usage.kind, timings.total_ms, attempts[1].outcome FROM log") == [
+        ("exact", 12.0, "ok")
+    ]
+    assert len(list(Reader(source(world)))) == 11
+    times = [one["time"] for one in Reader(source(world)) if one["route"] == "r/0"]
+    assert times == sorted(times)
+
+
+def test_days_and_routes_keep_parts_closed(world: World) -> None:
+    for condition in ("dt = '2026-11-22'", "route = 'r/1'"):
+        [(_, plan)] = rows(world, f"EXPLAIN ANALYZE SELECT count(*) FROM log WHERE {condition} AND completed")
+        assert "Total Files Read: 2" in plan
+
+
+def test_over_a_bucket(tmp_path: Path, s3: S3) -> None:
+    world = filled(World(tmp_path, URL))
+    assert rows(world, "SELECT count(*), count(DISTINCT id) FROM log") == [(11, 11)]
+    with Log(Source.of(URL)) as log:
+        assert log.query("SELECT count(*) FROM log WHERE route = 'r/1'").fetchall() == [(4,)]
+
+
+def test_an_empty_log(tmp_path: Path) -> None:
+    for one in (Source.of(str(tmp_path)), Source(f"file://{tmp_path}/nothing", tmp_path / "nothing")):
+        with Log(one) as log:
+            assert log.query("SELECT (SELECT count(*) FROM log), (SELECT count(*) FROM feedback)").fetchall() == [
+                (0, 0)
+            ]
+
+
+REFUSED = [
+    "DROP TABLE log", "INSERT INTO log SELECT * FROM log", "COPY log TO '/tmp/x'", "SELECT 1; SELECT 2", "", "SET threads = 1",
+    "ATTACH '/tmp/x.db'", "EXPLAIN ANALYZE COPY log TO '/tmp/x'", "UPDATE log SET id = 1", "PRAGMA version",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sql", REFUSED)
+def test_the_log_is_only_read(world: World, sql: str) -> None:
+    with pytest.raises(ConfigError, match="a query is one SELECT"):
+        rows(world, sql)
+
+
+@pytest.mark.parametrize("sql", ["SELEC", "SELECT nothing FROM log", "SELECT * FROM logs", "SELECT 1 / 'a'"])
+def test_mistakes_in_a_query(world: World, sql: str) -> None:
+    with pytest.raises(QueryFailed, match="The tables are log and feedback"):
+        rows(world, sql)
+
+
+def test_damage_is_said(tmp_path: Path) -> None:
+    path = write(tmp_path, "one", [made(1)])
+    path.write_bytes(b"rubbish\n" + path.read_bytes())
+    with pytest.raises(LogDamaged, match=r"one\.jsonl, line 1 is not JSON"):
+        Log(Source.of(str(tmp_path)))
+    path.unlink()
+    part = tmp_path / "dt=2026-11-22" / "hour=00" / "route=r" / "x.parquet"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"rubbish")
+    with pytest.raises(LogDamaged, match=r"x\.parquet .* is no part of a log"):
+        list(Reader(Source.of(str(tmp_path))))
+
+
+def test_feedback_counts_once(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    said = {"feedback_id": "f1", "id": "a", "time": MORNING, "score": 1.0, "who": "ann"}
+    folder = world.spool / "feedback" / "segments"
+    folder.mkdir(parents=True)
+    (folder / "one.jsonl").write_text(json.dumps(said) + "\n")
+    world.look(3)
+    later = {**said, "time": MORNING + 9}
+    other = {**said, "feedback_id": "f2", "score": 0.0}
+    (folder / "two.jsonl").write_text(json.dumps(later) + "\n" + json.dumps(other) + "\n")
+    assert rows(world, "SELECT feedback_id, score FROM feedback ORDER BY ALL") == [("f1", 1.0), ("f2", 0.0)]
+
+
+def test_commands(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [
+        "logs",
+        "query",
+        "SELECT id, time, request_json FROM log ORDER BY time LIMIT 2",
+        "--from",
+        str(world.spool),
+    ]
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[1]["id"].endswith("0b")
+    assert main([*command, "--csv"]) == 0
+    table = list(csv.reader(capsys.readouterr().out.splitlines()))
+    assert table[0] == ["id", "time", "request_json"]
+    assert len(table) == 3
+    assert main(command) == 0
+    assert "request_json" in capsys.readouterr().out
+    assert main(["logs", "query", "SELECT 1"]) == 2
+    assert "Give --config FILE or --from URL" in capsys.readouterr().err
+    assert main(["logs", "query", "SELECT 1", "--from", "http://x"]) == 2
+    assert "is not supported; use file:///PATH" in capsys.readouterr().err
+    assert main(["logs", "query", "SELECT 1", "--from", "/nowhere"]) == 2
+    assert main(["logs", "query", "DELETE FROM log", "--from", str(world.spool)]) == 2
+    assert main(["logs", "query", "SELECT x FROM log", "--from", str(world.spool)]) == 1

@@ -1,0 +1,144 @@
+"""Detectors keep their promise without a change, see one, and go on bit by bit from a stored state."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitoring.drift import DriftError
+from monitoring.drift.adwin import Adwin
+from monitoring.drift.describe import describe
+from monitoring.drift.descriptors import Descriptors, spreads, stability_index
+from monitoring.drift.gate_failures import GateFailures
+from monitoring.drift.mix import MixShift, null_windows, whitening
+from monitoring.drift.novelty import ENOUGH, Novelty
+
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One detector: `fresh` for a promise, and observations before and after a change."""
+
+    name: str
+    fresh: Callable[[float], Any]
+    usual: Callable[[Rng], Any]
+    changed: Callable[[Rng], Any]
+    update: Callable[[Any, Any], bool] = lambda detector, x: bool(detector.update(x))
+
+
+RNG = np.random.default_rng(5)
+MADE = whitening(RNG.normal(size=(800, 24)).astype(np.float32))
+NULLS = null_windows(MADE.apply(RNG.normal(size=(2000, 24)).astype(np.float32)), RNG)
+MANY, FEW = RNG.normal(size=(2, ENOUGH)).tolist(), RNG.normal(size=(2, 150)).tolist()
+
+
+def ticket(rng: Rng) -> str:
+    return "order " + "x" * int(rng.geometric(0.02)) + ("9" * int(rng.integers(4)))
+
+
+KNOWN = spreads([describe(ticket(RNG)) for _ in range(3000)])
+KINDS = [
+    Kind("novelty", lambda every: Novelty(MANY, every), lambda rng: rng.normal(size=2).tolist(),
+         lambda rng: rng.normal(1.5, 1, size=2).tolist()),
+    Kind("novelty-few", lambda every: Novelty(FEW, every), lambda rng: rng.normal(size=2).tolist(),
+         lambda rng: rng.normal(1.5, 1, size=2).tolist()),
+    Kind("mix", lambda every: MixShift(MADE, NULLS, every), lambda rng: rng.normal(size=24).astype(np.float32),
+         lambda rng: rng.normal(0.4, 1, size=24).astype(np.float32)),
+    Kind("descriptors", lambda every: Descriptors(KNOWN, every), lambda rng: describe(ticket(rng)),
+         lambda rng: describe(ticket(rng) + " 4711 0815")),
+    Kind("adwin", Adwin, lambda rng: float(rng.random() < 0.05), lambda rng: float(rng.random() < 0.25)),
+    Kind("gate_failures", GateFailures,
+         lambda rng: (bool(rng.random() < 0.5), bool(rng.random() < 0.03)),
+         lambda rng: (student := bool(rng.random() < 0.5), bool(rng.random() < (0.15 if student else 0.03))),
+         lambda detector, x: bool(detector.update(student=x[0], failed=x[1]))),
+]  # fmt: skip
+by_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+
+
+@by_kind
+def test_false_alarms_are_as_rare_as_promised(kind: Kind) -> None:
+    """In 8 runs of 1,500 without a change, with a promise of 500 between alarms: 24 alarms are allowed."""
+    alarms = 0
+    for seed in range(8):
+        rng, detector = np.random.default_rng(seed), kind.fresh(500)
+        alarms += sum(kind.update(detector, kind.usual(rng)) for _ in range(1500))
+    assert alarms <= 24
+
+
+@by_kind
+def test_a_change_is_seen(kind: Kind) -> None:
+    for seed in range(3):
+        rng, detector = np.random.default_rng(seed), kind.fresh(10_000)
+        for _ in range(600):
+            kind.update(detector, kind.usual(rng))
+        assert any(kind.update(detector, kind.changed(rng)) for _ in range(1200))
+
+
+@by_kind
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000), before=st.integers(0, 700), after=st.integers(1, 300), changed=st.booleans())
+def test_restored_it_goes_on_bit_by_bit(kind: Kind, seed: int, before: int, after: int, changed: bool) -> None:
+    rng = np.random.default_rng(seed)
+    detector, other = kind.fresh(200), kind.fresh(200)
+    draw = kind.changed if changed else kind.usual
+    for _ in range(before):
+        kind.update(detector, kind.usual(rng))
+    other.restore(json.loads(json.dumps(detector.state())))
+    seen = [draw(rng) for _ in range(after)]
+    found = [[(kind.update(one, x), one.value, one.n) for x in seen] for one in (detector, other)]
+    assert found[0] == found[1]
+    assert json.dumps(detector.state()) == json.dumps(other.state())
+
+
+@by_kind
+def test_a_promise_must_be_possible(kind: Kind) -> None:
+    with pytest.raises(DriftError, match="at least 100 requests between false alarms"):
+        kind.fresh(5)
+
+
+def test_with_few_calibration_points_the_promise_holds_all_the_same() -> None:
+    """Used as they are, 60 points would alarm all the time on the same kind of numbers; joined by requests they do not."""
+
+    def runs() -> Iterator[int]:
+        for seed in range(30):
+            rng = np.random.default_rng(seed)
+            detector = Novelty(rng.normal(size=(1, 60)).tolist(), false_alarm_every=1_000)
+            yield sum(detector.update(rng.normal(size=1).tolist()) for _ in range(1_000))
+
+    assert sum(runs()) <= 30
+
+
+def test_an_alarm_throws_out_what_was_learnt_of_the_drift() -> None:
+    rng = np.random.default_rng(1)
+    detector = Novelty([rng.normal(size=300).tolist()], false_alarm_every=1_000)
+    while not detector.update([float(rng.normal(4))]):
+        pass
+    assert max(score for [score] in detector.state()["learnt"] or [[0.0]]) < 3.5
+    assert any(detector.update([float(rng.normal(4))]) for _ in range(60))
+
+
+def test_gate_failures_do_not_mind_a_rate_that_both_share() -> None:
+    """The base rate rises tenfold for both: no alarm; for the student alone: one."""
+    rng = np.random.default_rng(3)
+    detector = GateFailures(false_alarm_every=1_000)
+    for step in range(6_000):
+        rate = 0.02 if step < 3_000 else 0.2
+        assert not detector.update(student=bool(rng.random() < 0.3), failed=bool(rng.random() < rate))
+    assert not detector.waiting
+    alone = GateFailures(false_alarm_every=1_000)
+    assert not any(alone.update(student=True, failed=True) for _ in range(500))
+    assert alone.waiting
+
+
+def test_fixed_thresholds_fail_where_ours_holds() -> None:
+    """With no change and windows of 100, PSI is above 0.1 in four windows of ten (the study's figure: 42%)."""
+    rng = np.random.default_rng(0)
+    reference = rng.multinomial(1000, [0.1] * 10)
+    found = [stability_index(rng.multinomial(100, [0.1] * 10).tolist(), reference.tolist()) for _ in range(2000)]
+    assert 0.3 < float(np.mean(np.array(found) > 0.1)) < 0.6

@@ -1,0 +1,113 @@
+"""The dashboards as files: fresh, whole, and of one mind with the metrics, the alerts and the runbooks."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from monitoring.metrics import FAMILIES
+from tests.monitoring.substituting import boards, families, panels, queries, substituted, variables
+
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "monitoring" / "prometheus" / "rules"
+LABELS = {"route", "arm", "adapter", "upstream", "outcome", "monitor", "le"}
+
+
+def rules() -> list[dict[str, Any]]:
+    return [rule for path in sorted(RULES.glob("*.yml")) for group in yaml.safe_load(path.read_text())["groups"]
+            for rule in group["rules"]]  # fmt: skip
+
+
+def alerts() -> list[dict[str, Any]]:
+    return [rule for rule in rules() if "alert" in rule]
+
+
+def test_the_committed_json_is_what_the_code_makes() -> None:
+    pytest.importorskip("grafana_foundation_sdk", reason="grafana-foundation-sdk is not installed: make setup")
+    from monitoring.grafana.__main__ import files
+
+    for path, text in files().items():
+        assert path.read_text() == text, f"{path.name} is stale: python -m monitoring.grafana"
+    assert {path.stem for path in files()} == boards().keys()
+
+
+@pytest.mark.parametrize("uid", boards())
+def test_every_panel_says_what_it_shows(uid: str) -> None:
+    board = boards()[uid]
+    titles = [panel["title"] for panel in panels(board)]
+    assert len(set(titles)) == len(titles)
+    for panel in panels(board):
+        assert panel["description"][-1] in ".?", panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        assert panel["datasource"]["uid"] == "${datasource}"
+        assert all(target["datasource"]["uid"] == "${datasource}" for target in panel["targets"])
+    ids = [panel["id"] for panel in board["panels"]]
+    assert len(set(ids)) == len(ids)
+    assert any(link["tags"] == ["graduand"] for link in board["links"])
+    assert "ALERTS" in board["annotations"]["list"][0]["expr"]
+
+
+@pytest.mark.parametrize("uid", boards())
+def test_panels_fill_their_rows_and_do_not_overlap(uid: str) -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in boards()[uid]["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        cells = {(x, y) for x in range(place["x"], place["x"] + place["w"])
+                 for y in range(place["y"], place["y"] + place["h"])}  # fmt: skip
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+@pytest.mark.parametrize("uid", boards())
+def test_variables_are_used_and_known(uid: str) -> None:
+    board = boards()[uid]
+    names = {one["name"] for one in variables(board)}
+    asked = " ".join(one.expr for one in queries(uid, board))
+    assert all(f"${name}" in asked for name in names)
+    for one in queries(uid, board):
+        substituted(one.expr, dict.fromkeys(names, "x"), scrape_s=15, step_s=15, range_s=3600)
+        for function in re.findall(r"(?:rate|increase)\([^()]*\[([^\]]+)\]", one.expr):
+            assert function in ("$__rate_interval", "$__range"), one
+
+
+def test_legends_name_labels_that_the_query_keeps() -> None:
+    for uid, board in boards().items():
+        for panel in panels(board):
+            for target in panel["targets"]:
+                for label in re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", "")):
+                    kept = re.findall(r"by \(([^)]*)\)", target["expr"])
+                    assert label in LABELS
+                    # Without an aggregation, the metric's own labels are there.
+                    assert not kept or any(label in names.split(", ") for names in kept), (uid, target)
+
+
+def test_runbooks() -> None:
+    """Each alert has a page of its own, every page is of an alert, and panels link to pages that are there."""
+    pages = {path.stem: path.read_text() for path in (ROOT / "docs" / "runbooks").glob("Graduand*.md")}
+    assert pages.keys() == {rule["alert"] for rule in alerts()}
+    for rule in alerts():
+        name = rule["alert"]
+        assert rule["annotations"]["runbook_url"].endswith(f"/docs/runbooks/{name}.md")
+        assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
+        assert rule["labels"]["severity"] in ("page", "ticket")
+        assert pages[name].startswith(f"# {name}\n")
+        assert re.findall(r"^## (.+)$", pages[name], re.M) == ["Meaning", "Impact", "Look at", "Do"], name
+    links = [link["url"] for board in boards().values() for panel in panels(board) for link in panel.get("links", ())]
+    assert links
+    assert {re.sub(r".*/(\w+)\.md", r"\1", url) for url in links} <= pages.keys()
+
+
+def test_queries_name_metrics_that_there_are() -> None:
+    named = {name for uid, board in boards().items() for one in queries(uid, board) for name in families(one.expr)}
+    named |= {name for rule in rules() for name in families(rule["expr"])}
+    undeclared = named - {family.name for family in FAMILIES}
+    assert not undeclared, f"no family is called so: {sorted(undeclared)}"
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+    used = set(
+        re.findall(r"\b\w+:[\w:]+", " ".join(one.expr for uid, b in boards().items() for one in queries(uid, b)))
+    )
+    used |= set(re.findall(r"\b\w+:[\w:]+", " ".join(rule["expr"] for rule in rules())))
+    assert used <= recorded

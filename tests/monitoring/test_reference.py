@@ -1,0 +1,12 @@
+from monitoring.metrics import FAMILIES
+from monitoring.reference import PAGE, page
+
+
+def test_the_page_of_metrics_is_fresh() -> None:
+    assert PAGE.read_text() == page(FAMILIES), "stale: python -m monitoring.reference"
+
+
+def test_every_family_is_on_it() -> None:
+    text = page(FAMILIES)
+    assert all(f"`{family.name}" in text for family in FAMILIES)
+    assert "`graduand_requests_total` | counter" in text
