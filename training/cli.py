@@ -11,6 +11,7 @@ from training.commands import (
     fit,
     label,
     leaks,
+    redistil,
     reference,
     review,
     split,
@@ -20,7 +21,24 @@ from training.commands import (
 from training.commands.options import Commands
 
 # In the order of the road.
-STEPS = (assess, data, split, leaks, teacher, label, synth, curate, baselines, fit, evaluate, review, ablate, admit, reference)
+STEPS = (
+    assess,
+    data,
+    split,
+    leaks,
+    teacher,
+    label,
+    synth,
+    curate,
+    baselines,
+    fit,
+    evaluate,
+    review,
+    ablate,
+    admit,
+    reference,
+    redistil,
+)
 
 
 def add_parser(commands: Commands) -> None:
