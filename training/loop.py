@@ -23,9 +23,9 @@ from training.steps import Batch, batch_loss, collate, rate_share
 if TYPE_CHECKING:
     import torch
 
-# Up to this length the plain attention is faster on a CPU in bfloat16 than torch's fused one: 0.75 s of CPU time a step
-# of 4 rows of 60 tokens, against 0.95 s.
-EAGER_TOKENS = 256
+# Up to this length the plain attention is faster on a CPU in bfloat16 than torch's fused one, whose backward pass is slow
+# there: 0.75 s of CPU time a step of 4 rows of 60 tokens, against 0.95 s. Beyond it its memory grows too much.
+EAGER_TOKENS = 1024
 
 
 class FitError(GraduandError, RuntimeError):

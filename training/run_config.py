@@ -112,7 +112,8 @@ def _file_values(file: Path) -> dict[str, Any]:
             raise ConfigError(f"{file}: unknown key {key!r}; known are {known}.{hint}")
     # Relative paths in a file are relative to that file, so that a run can be started from anywhere.
     paths = ("data", "out", "validation")
-    found = {key: file.parent / str(value) if key in paths and value else value for key, value in values.items()}
+    found: dict[str, Any] = dict(values)
+    found |= {key: file.parent / str(value) for key, value in values.items() if key in paths and value}
     if isinstance(found.get("curriculum"), list):
         found["curriculum"] = [_beside(file, part) for part in found["curriculum"]]
     return found

@@ -76,7 +76,7 @@ def admit(request: Request, progress: Progress) -> Admission:
     admission.write(request.path, record)
     made = Admission(record)
     if made.admitted and run is not None:
-        (request.path / CARD_FILE).write_text(card(record["adapter"], run, record, scores), encoding="utf-8")
+        (request.path / CARD_FILE).write_text(card(str(record["adapter"]), run, record, scores), encoding="utf-8")
     return made
 
 
