@@ -50,6 +50,11 @@ def failure(record: Mapping[str, Any]) -> str:
     return "" if cause in NOBODYS else cause
 
 
+def held_back(record: Mapping[str, Any]) -> bool:
+    """Whether the teacher answered because a gate set the student's answer aside."""
+    return str(record["reason"]).startswith("fallback:gate:")
+
+
 def times_s(record: Mapping[str, Any]) -> dict[str, float]:
     """What latency gates are fed with; an answer that never came took for ever."""
     if failure(record):

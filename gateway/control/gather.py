@@ -49,7 +49,8 @@ class Gatherer:
             return
         if record["role"] == "served":
             self._served(row, record)
-            as_meant = record["arm"] == record["assigned_arm"] or (row.incumbent and record["reason"] == DEFERRED)
+            set_aside = record["reason"] == DEFERRED or facts.held_back(record)
+            as_meant = record["arm"] == record["assigned_arm"] or (row.incumbent and set_aside)
             if record["copy_wanted"] and record["completed"] and as_meant:
                 self._part(row, record["id"], line, record)
         elif record["role"] in COPIES and isinstance(record["parent_id"], str):
@@ -123,6 +124,8 @@ class Gatherer:
         found, known = self._compare(task, said, student), None
         if incumbent is not None and incumbent["error"] not in facts.NOT_ASKED | facts.NOBODYS:
             known = self._compare(task, said, incumbent)
+        elif row.incumbent and facts.held_back(served):
+            known = Comparison(False, unparsed=served["reason"])
         prompt = facts.prompt(asked)
         answers = Answers(
             served["id"], max(teacher["time"], student["time"]), prompt, said, facts.answer(student),

@@ -471,9 +471,10 @@ class Exchange:
         timings = {"overhead_ms": _ms(sent_at, began), "ttft_ms": _ms(first_at, began), "total_ms": _ms(now, began)}
         plane.log.append(self._record(usage, timings, cost))
         decision = self._decision
-        # After a fallback the other arm has been asked already, and failed. What an incumbent deferred is the teacher's,
-        # and the new student is to be compared there too.
-        as_meant = self._arm == decision.arm or (self._deferred and decision.incumbent)
+        # After a fallback the other arm has been asked already, and failed. What an incumbent deferred or had held back is
+        # the teacher's, and the new student is to be compared there too.
+        set_aside = self._deferred or self._reason.startswith("fallback:gate:")
+        as_meant = self._arm == decision.arm or (decision.incumbent and set_aside)
         if targets is not None and self._whole and decision.shadow and as_meant:
             body, data = self._request.body, self._data
             for target in targets.copied_to(decision, self._arm):

@@ -139,7 +139,8 @@ def test_a_hybrid_incumbent_goes_on_answering_what_it_is_sure_of(live: Live, rol
     assert next(gate["n"] for gate in seen["gates"] if gate["name"] == "agreement") == 2
     assert live.rollouts.verb(second, "abort").status_code == 200
     after = live.gateway.admin.get("/v1/routes/hybrid").json()
-    assert {**after, "version": 0} == {**before, "version": 0}
+    moving = {"version": 0, "verdicts": []}  # what the monitors say may change in between
+    assert {**after, **moving} == {**before, **moving}
     assert live.rollouts.get(rollout)["phase"] == "promoted"
 
 

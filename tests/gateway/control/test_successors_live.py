@@ -33,10 +33,16 @@ from tests.gateway.running import Gateway, route, until, upstream
 from tests.gateway.speaking import Client
 
 OLD, BETTER, WORSE, BREAKS = "old@aaaaaa000001", "better@bbbbbb000002", "worse@cccccc000003", "breaks@dddddd000004"
-WRONG = {OLD: 5, BETTER: 50, WORSE: 2, BREAKS: 50}  # every so many-th answer
+GARBLES = "garbles@eeeeee000005"
+WRONG = {OLD: 5, BETTER: 50, WORSE: 2, BREAKS: 50, GARBLES: 5}  # every so many-th answer
 RUBRIC = "the answer is the teacher's"
 RECORDED = {"kind": "text", "rubric": RUBRIC, "judge": {"upstream": "recorded", "model": "judge-1"}}
 SERVED = {"kind": "text", "rubric": RUBRIC, "judge": {"upstream": "judge", "model": "judge-1"}}
+
+
+def wrong(number: int) -> str:
+    """The other label: an answer that every gate lets through."""
+    return "no" if answer(TEACHER, number) == "yes" else "yes"
 
 
 class Students:
@@ -53,7 +59,9 @@ class Students:
             def do_POST(self) -> None:
                 data = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 model, number = data["model"], int(data["messages"][-1]["content"].split()[1].rstrip(":"))
-                says = "no way" if number % WRONG.get(model, PROMPTS + 1) == 0 else answer(TEACHER, number)
+                says = answer(TEACHER, number)
+                if number % WRONG.get(model, PROMPTS + 1) == 0:
+                    says = "no label at all" if model == GARBLES else wrong(number)
                 choice = {"index": 0, "message": {"role": "assistant", "content": says}, "finish_reason": "stop"}
                 whole = {"id": "x", "object": "chat.completion", "model": model, "choices": [choice]}
                 out = model == owner.broken
@@ -71,7 +79,7 @@ def verdicts() -> Iterator[dict[str, Any]]:
     for number in range(PROMPTS):
         right = answer(TEACHER, number)
         same, _ = judge.prompts(RUBRIC, prompt(number), right, right)
-        first, second = judge.prompts(RUBRIC, prompt(number), right, "no way")
+        first, second = judge.prompts(RUBRIC, prompt(number), right, wrong(number))
         for messages, said in ((same, "VERDICT: A"), (first, "Hm.\nVERDICT: A"), (second, "Hm.\nVERDICT: B")):
             yield {"model": "judge-1", "messages": messages, "answer": said}
 
@@ -107,8 +115,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     in_service = {**route("teacher"), "student": {"upstream": "students", "adapter": OLD}, "unit": "user", "task": TASK}
     routes: dict[str, Any] = {
         name: {**in_service, "mode": "student", "teacher": {"upstream": "teacher", "model": TEACHER}}
-        for name in ("succeeds", "worse", "breaks", "texts", "babble", "killed", "page")
+        for name in ("succeeds", "worse", "breaks", "texts", "babble", "killed", "page", "garbled")
     }
+    routes["garbled"]["student"] = {"upstream": "students", "adapter": GARBLES}
     for name in ("texts", "babble", "killed", "page"):
         routes[name]["mode"] = "teacher"
     gateway = Gateway(folder, upstreams, routes, workers=2)
@@ -143,6 +152,17 @@ def test_a_better_student_replaces_the_incumbent(world: World) -> None:
     assert set(copies) == {("shadow", "student"), ("audit", "teacher")}
     wanted = sum(one["role"] == "served" and one["copy_wanted"] for one in records)
     assert wanted < 0.7 * sum(by_reason.values())  # the teacher is asked about a share only
+
+
+def test_an_answer_that_a_gate_held_back_is_a_loss_of_the_incumbent(world: World) -> None:
+    """The teacher answers instead, so the comparison would otherwise see only what the incumbent got right."""
+    with Users(world.gateway.port, "garbled", pause_s=0.001) as users:
+        name = world.start("garbled", BETTER, **DUEL)
+        world.rollouts.until(name, "promoted", 60)
+    reasons = {(reply.arm, reply.reason) for reply in users.replies}
+    assert ("teacher", "fallback:gate:label") in reasons
+    gate = next(gate for gate in world.rollouts.get(name)["gates"] if gate["name"] == "incumbent")
+    assert gate["n"] > 0
 
 
 def test_a_worse_student_leaves_the_incumbent_in_service(world: World) -> None:
@@ -189,7 +209,8 @@ def test_free_text_is_promoted_by_a_recorded_judge(world: World) -> None:
     score = next(gate for gate in done["gates"] if gate["name"] == "score")
     assert 0.45 < float(score["note"].split()[1]) <= 0.5  # ties, but where the student is wrong
     seen = world.rollouts.get(name, "/disagreements")["disagreements"]
-    assert all(one["student"] == "no way" and one["verdicts"] == ["Hm.\nVERDICT: A", "Hm.\nVERDICT: B"] for one in seen)
+    assert all(one["student"] != one["teacher"] for one in seen)
+    assert all(one["verdicts"] == ["Hm.\nVERDICT: A", "Hm.\nVERDICT: B"] for one in seen)
     assert world.gateway.total("graduand_judge_requests_total", "texts", "tie") > 50
 
 
