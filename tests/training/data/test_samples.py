@@ -35,7 +35,6 @@ def test_a_trainer_needs_completions_and_honours_weights(tmp_path: Path) -> None
     assert read_rows(tmp_path / "rows.jsonl")[0].weight == 2.0
 
 
-
 @pytest.mark.parametrize(
     ("value", "complaint"),
     [
