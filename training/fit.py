@@ -6,7 +6,8 @@ run was killed and started again. Never writes an adapter whose loss was not a n
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,60 +36,86 @@ class Fitted:
     run: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a run learns from: rows in the order of its phases, validation rows, and what fixes all of it."""
+
+    rows: list[Row]
+    counts: list[tuple[int, float]]  # rows and epochs of each file
+    validation: list[Row]
+    hashes: list[str | None]  # of each file, the validation rows' last
+    base: str
+    revision: str
+
+
 def fit(config: FitConfig, progress: Progress) -> Fitted:
     """Make the adapter that `config` describes, or find the one that an earlier run made."""
-    parts = [(read_rows(path), epochs, path) for path, epochs in config.phases]
-    validation = read_rows(config.validation) if config.validation else []
-    rows = _distinct([row for part, _, _ in parts for row in part])
-    base, revision = base_model.identity(config.base)
-    hashes = [file_sha256(path) for *_, path in parts]
-    validation_sha256 = file_sha256(config.validation) if config.validation else None
-    fingerprint = _fingerprint(config, [*hashes, validation_sha256], revision)
+    inputs = _read(config)
+    fingerprint = _fingerprint(config, inputs.hashes, inputs.revision)
     done = lora.finished(config, fingerprint)
     if done:
         progress.say(f"{done} was already made from the same data and configuration; remove it to make it again")
         return Fitted(done, json.loads((done / lora.RUN_FILE).read_bytes()))
     progress.say(f"loading {config.base}")
     model, tokenizer = base_model.load(config.base)
+    examples = _examples(config, inputs.rows, tokenizer, progress)
+    held = mask.tokenise(inputs.validation, tokenizer, config.max_tokens).kept
+    phases = _phases(inputs.counts, inputs.rows, examples)
+    run = Run(config, lora.attach(model, config), examples.kept, phases, held, tokenizer.pad_token_id)
+    checkpoints = CheckpointFile(config.out, config.name, fingerprint)
+    run.train(checkpoints, progress)
+    record = {"fingerprint": fingerprint, **_record(config, inputs, examples), **run.summary()}
+    path = lora.write(run.model, config, inputs.base, inputs.revision, record)
+    progress.say(reference.write_beside(inputs.rows, path, config.seed))
+    checkpoints.remove()
+    return Fitted(path, json.loads((path / lora.RUN_FILE).read_bytes()))
+
+
+def _read(config: FitConfig) -> Inputs:
+    parts = [(read_rows(path), epochs) for path, epochs in config.phases]
+    validation = read_rows(config.validation) if config.validation else []
+    hashes: list[str | None] = [file_sha256(path) for path, _ in config.phases]
+    hashes.append(file_sha256(config.validation) if config.validation else None)
+    rows = _distinct([row for part, _ in parts for row in part])
+    counts = [(len(part), epochs) for part, epochs in parts]
+    return Inputs(rows, counts, _distinct(validation), hashes, *base_model.identity(config.base))
+
+
+def _examples(config: FitConfig, rows: list[Row], tokenizer: Any, progress: Progress) -> mask.Examples:
     by_id = dict(zip((row.id for row in rows), weights.of_rows(rows, config.class_weight), strict=True))
     examples = mask.tokenise(rows, tokenizer, config.max_tokens, by_id)
     mask.check_truncation(examples, config.max_tokens, config.truncated_limit)
     shown = mask.trained_text(examples.kept[0], tokenizer)
     progress.say(f"{len(examples.kept)} rows; what is learned of the first one: {shown!r}")
-    held = mask.tokenise(_distinct(validation), tokenizer, config.max_tokens).kept
-    phases = _phases([(len(part), epochs) for part, epochs, _ in parts], rows, examples)
-    run = Run(config, lora.attach(model, config), examples.kept, phases, held, tokenizer.pad_token_id)
-    checkpoints = CheckpointFile(config.out, config.name, fingerprint)
-    run.train(checkpoints, progress)
-    data = {
-        "sha256": hashes[-1],
-        "rows": len(rows),
-        "cut": examples.cut,
-        "left_out": list(examples.left_out),
-        "curriculum_sha256": hashes[:-1],
-        "validation_sha256": validation_sha256,
-        "road": provenance.road(config.data),
-    }
-    record = {
-        "fingerprint": fingerprint,
+    return examples
+
+
+def _record(config: FitConfig, inputs: Inputs, examples: mask.Examples) -> dict[str, Any]:
+    *curriculum, data, validation = inputs.hashes
+    return {
         "config": config.model_dump(mode="json"),
-        "data": data,
-        "base": {"name": base, "revision": revision},
+        "data": {
+            "sha256": data,
+            "rows": len(inputs.rows),
+            "cut": examples.cut,
+            "left_out": list(examples.left_out),
+            "curriculum_sha256": curriculum,
+            "validation_sha256": validation,
+            "road": provenance.road(config.data),
+        },
+        "base": {"name": inputs.base, "revision": inputs.revision},
         "versions": {name: version(name) for name in PACKAGES},
-        **run.summary(),
     }
-    path = lora.write(run.model, config, base, revision, record)
-    progress.say(reference.write_beside(rows, path, config.seed))
-    checkpoints.remove()
-    return Fitted(path, json.loads((path / lora.RUN_FILE).read_bytes()))
 
 
 def _distinct(rows: list[Row]) -> list[Row]:
     """The rows under ids that no two of them share: phases of a curriculum may hold the same row."""
-    return [
-        Row(str(place), row.completion, row.messages, row.prompt, row.user, row.weight)
-        for place, row in enumerate(rows)
-    ]
+    seen: Counter[str] = Counter()
+    found = []
+    for row in rows:
+        seen[row.id] += 1
+        found.append(row if seen[row.id] == 1 else replace(row, id=f"{row.id}#{seen[row.id]}"))
+    return found
 
 
 def _phases(counts: list[tuple[int, float]], rows: list[Row], examples: mask.Examples) -> list[Phase]:

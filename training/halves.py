@@ -35,7 +35,7 @@ class Halves:
         self._below = _with(decoder, layers=nn.ModuleList(layers[:cut]), norm=nn.Identity())
         self.model = _with(whole, model=_with(decoder, layers=nn.ModuleList(layers[cut:])))
         self._room = limit_bytes
-        self._kept: dict[str, Any] = {}
+        self._kept: dict[tuple[int, ...], Any] = {}
         self._check(whole)
 
     def inputs(self, examples: Sequence[Example], inputs: dict[str, Any]) -> dict[str, Any]:
@@ -55,13 +55,13 @@ class Halves:
         """What the lower half makes of each example, shape (tokens, width)."""
         found = []
         for example in examples:
-            row = self._kept.get(example.id)
+            row = self._kept.get(example.ids)
             if row is None:
                 row = self._lower(example.ids, device)
                 size = row.numel() * row.element_size()
                 if size <= self._room:
                     self._room -= size
-                    self._kept[example.id] = row
+                    self._kept[example.ids] = row
             found.append(row)
         return found
 

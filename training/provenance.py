@@ -9,7 +9,7 @@ LONGEST = 20
 
 
 def road(path: Path) -> list[dict[str, Any]]:
-    """The stages behind `path`, the last one first: name, parameters, figures' keys are left to the stage's own record.
+    """The stages behind `path`, the last one first, each with its name and parameters; its own record has the rest.
 
     Empty for a file that no stage made. A stage whose folder was moved away ends the road.
     """

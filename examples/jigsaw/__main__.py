@@ -37,7 +37,7 @@ def main() -> int:
     for name, rows in zip(options.sets, sets, strict=True):
         adapter = fitted(name, rows, options.adapters, options.threads)
         run("evaluate", "--adapter", str(adapter), "--tests", tests, "--task", str(TASK), "--train", rows,
-            "--precision", "bfloat16", "--threads", str(options.threads), "--out", out, "--name", f"jigsaw-{name}")  # fmt: skip
+            "--threads", str(options.threads), "--out", out, "--name", f"jigsaw-{name}")  # fmt: skip
         evaluations[name] = options.out / f"jigsaw-{name}"
         page = table.page(
             Path(tests), evaluations, options.out / "jigsaw-baselines", read_task(str(TASK)), "make jigsaw JIGSAW=DIR"

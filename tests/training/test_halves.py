@@ -45,6 +45,19 @@ def test_loss_and_gradients_are_those_of_the_whole_model(tuned: Any, limit_bytes
     assert all(".layers.1." in name for name in found)
 
 
+def test_rows_are_told_apart_by_their_tokens(tuned: Any) -> None:
+    """A validation row may have the id of another row."""
+    halves = Halves(tuned, 1)
+    losses = []
+    for ids in ((5, 9, 11, 30, 2), (7, 8, 9, 10, 2)):
+        examples = [Example("same", ids, 3)]
+        batch = collate(examples, 0, "cpu")
+        with torch.no_grad():
+            inputs = halves.inputs(examples, batch.inputs)
+            losses.append(float(batch_loss(halves.model, Batch(inputs, batch.labels, batch.weights, batch.tokens))))
+    assert losses[0] != losses[1]
+
+
 def test_a_fit_of_the_upper_layer_learns_and_leaves_the_lower_at_zero(
     tiny_base: Path, tiny_rows: Path, tmp_path: Path
 ) -> None:

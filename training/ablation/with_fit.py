@@ -25,7 +25,7 @@ def learner(task: Task, config: FitConfig, progress: Progress) -> Learn:
         rows = Path(config.out) / f"{name}.jsonl"
         write_samples(rows, samples)
         made = fit(config.model_copy(update={"data": rows, "name": name, "seed": seed}), progress)
-        student = Student(config.base, made.path, config.threads, "float32")
+        student = Student(config.base, made.path, config.threads)
         asked = {test: student.label_answers(task, each, progress) for test, each in tests.items()}
         return {test: [answer.label(task) for answer in found] for test, found in asked.items()}
 

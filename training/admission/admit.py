@@ -26,6 +26,7 @@ from training.progress import Progress
 from training.rows import read_rows
 
 CARD_FILE = "README.md"
+REFERENCE = "reference"  # where `train fit` leaves what drift is measured against
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,10 @@ def admit(request: Request, progress: Progress) -> Admission:
     admission.write(request.path, record)
     made = Admission(record)
     if made.admitted and run is not None:
-        (request.path / CARD_FILE).write_text(card(str(record["adapter"]), run, record, scores), encoding="utf-8")
+        drift = (request.path / REFERENCE).is_dir()
+        (request.path / CARD_FILE).write_text(
+            card(str(record["adapter"]), run, record, scores, drift), encoding="utf-8"
+        )
     return made
 
 

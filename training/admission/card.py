@@ -13,8 +13,14 @@ tags: [lora, distillation]
 ---"""
 
 
-def card(name: str, run: Mapping[str, Any], admission: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]) -> str:
-    """The card as Markdown; `scores` are the rows of `train evaluate`, empty if it was not evaluated."""
+def card(
+    name: str,
+    run: Mapping[str, Any],
+    admission: Mapping[str, Any],
+    scores: Sequence[Mapping[str, Any]],
+    reference: bool,
+) -> str:
+    """The card as Markdown; `scores` are the rows of `train evaluate`, if it was evaluated; `reference` if there is one."""
     base, data = run["base"], run["data"]
     parts = [
         HEADER.format(base=base["name"]),
@@ -24,7 +30,9 @@ def card(name: str, run: Mapping[str, Any], admission: Mapping[str, Any], scores
         markdown.as_list(
             (
                 f"{data['rows']} rows, SHA-256 {data['sha256']}",
-                "also the reference set for drift monitors: what it knows",
+                "the reference set for drift monitors lies in reference/"
+                if reference
+                else "no reference set for drift",
             )
         ),
         _road(data.get("road", ())),

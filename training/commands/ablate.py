@@ -48,7 +48,7 @@ def _run(arguments: argparse.Namespace) -> int:
     named = {"labels_from": arguments.labels_from, "shares": list(arguments.shares), "seeds": arguments.seeds}
     parameters = {"task": labels.as_json(task), **named, "fit": _fitted(arguments)}
     inputs = {"data": arguments.data, "tests": arguments.tests}
-    plan = stage.Plan(arguments.name, inputs, parameters, (ablate_stage, laws, subsets, labels), tfidf.PACKAGES)
+    plan = stage.Plan(arguments.name, inputs, parameters, (ablate_stage, laws, subsets, labels, tfidf), tfidf.PACKAGES)
     with shown() as progress:
         work = ablate_stage.work(arguments.data, arguments.tests, settings, _learner(arguments, task, progress))
         made = stage.run(plan, arguments.out, work, progress)

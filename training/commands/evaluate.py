@@ -31,7 +31,6 @@ def add_parser(steps: Commands) -> None:
     parser.add_argument("--most-tokens", type=options.count, default=MOST_TOKENS, help="of an answer (%(default)s)")
     parser.add_argument("--concurrency", type=options.count, default=8, help="requests at once (%(default)s)")
     parser.add_argument("--threads", type=options.counted, default=0, help="CPU threads; 0: all cores")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="(%(default)s)")
     options.add_stage(parser, "evaluate")
     parser.set_defaults(run=_run)
 
@@ -39,7 +38,18 @@ def add_parser(steps: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from training import labels, scores, stage
     from training.baselines import table
-    from training.evaluation import browser, endpoint, evaluate_stage, local, paired, slices, texts, threshold
+    from training.evaluation import (
+        answers,
+        browser,
+        endpoint,
+        evaluate_stage,
+        local,
+        neighbours,
+        paired,
+        slices,
+        texts,
+        threshold,
+    )
     from training.progress import shown
 
     task = labels.read_any_task(arguments.task)
@@ -48,7 +58,21 @@ def _run(arguments: argparse.Namespace) -> int:
     named = {name: getattr(arguments, name) for name in ("adapter", "validation", "train", "against")}
     inputs = {"tests": arguments.tests} | {name: path for name, path in named.items() if path is not None}
     parameters = {"task": labels.decoded(arguments.task), "most_tokens": arguments.most_tokens, **facts}
-    code = (evaluate_stage, browser, endpoint, local, paired, slices, texts, threshold, table, scores, labels)
+    code = (
+        evaluate_stage,
+        answers,
+        browser,
+        endpoint,
+        local,
+        neighbours,
+        paired,
+        slices,
+        texts,
+        threshold,
+        table,
+        scores,
+        labels,
+    )
     plan = stage.Plan(arguments.name, _weights_only(inputs), parameters, code, ("transformers", "torch"))
     with shown() as progress:
         made = stage.run(
@@ -79,7 +103,7 @@ def _student(arguments: argparse.Namespace, task: Any) -> "tuple[str, dict[str, 
 
     def student() -> Student:
         if not loaded:
-            loaded.append(Student(base, arguments.adapter, arguments.threads, arguments.precision))
+            loaded.append(Student(base, arguments.adapter, arguments.threads))
         return loaded[0]
 
     def ask(samples: Any, _: Path, progress: Any) -> Any:
@@ -87,7 +111,7 @@ def _student(arguments: argparse.Namespace, task: Any) -> "tuple[str, dict[str, 
             return student().label_answers(task, samples, progress)
         return student().text_answers(samples, arguments.most_tokens, progress)
 
-    facts = {"digest": files.digest, "precision": arguments.precision}
+    facts = {"digest": files.digest}
     return arguments.adapter.resolve().name, facts, ask, lambda samples, wanted: student().perplexity(samples, wanted)
 
 

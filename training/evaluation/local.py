@@ -1,4 +1,4 @@
-"""A student asked in this process: base and adapter by transformers, in batches of similar lengths.
+"""A student asked in this process: base and adapter by transformers in float32, in batches of similar lengths.
 
 A label is read from the logits of the token at which the labels' completions part: one pass a row, and probabilities
 besides. Other answers are generated greedily. Prompts are those that a server makes of the same request (training/mask.py);
@@ -25,7 +25,7 @@ BATCH_TOKENS = 3000
 class Student:
     """A base with an adapter, or alone (`adapter` None)."""
 
-    def __init__(self, base: str, adapter: Path | None, threads: int, precision: str) -> None:
+    def __init__(self, base: str, adapter: Path | None, threads: int) -> None:
         import torch
 
         if threads:
@@ -37,8 +37,6 @@ class Student:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self._model = PeftModel.from_pretrained(self._model, adapter).merge_and_unload()
-        if precision == "bfloat16":
-            self._model = self._model.bfloat16()
         self._model.eval()
         self._end = mask.turn_end(self._tokenizer)
         self.cut = 0

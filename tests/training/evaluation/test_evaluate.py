@@ -120,7 +120,7 @@ def test_labels_that_share_all_their_tokens_are_refused() -> None:
 def test_batches_change_nothing(trained: Path, tiny_base: Path) -> None:
     """Shares of rows asked together are those of rows asked alone."""
     task = task_of({"labels": ["A", "B"]})
-    student = Student(str(tiny_base), trained, 1, "float32")
+    student = Student(str(tiny_base), trained, 1)
     samples = [letter(str(n), "ab"[n % 2], 1 + 5 * n) for n in range(5)]
     together = student.label_answers(task, samples, Quiet())
     for sample, answer in zip(samples, together, strict=True):
