@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Request:
     base: str | None = None
     name: str | None = None
     engine: str | None = None
+    key: str | None = field(default=None, repr=False)  # the engine's
     data: Path | None = None
     rows: int = 8
     seed: int = 0
@@ -99,7 +100,7 @@ def _tried(
     known = reference(model, tokenizer, request.path, sampled)
     given = nullcontext(request.engine) if request.engine else embedded.engine(base_name)
     with given as url:
-        served = engine_at(str(url))
+        served = engine_at(str(url), request.key)
         progress.say(f"the same through the engine at {served.url}")
         name = request.name or _name(files)
         with served.with_adapter(name, request.path):

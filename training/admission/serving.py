@@ -19,14 +19,14 @@ PROMPTS_A_REQUEST = 16
 UNREADABLE = "\ufffd"  # what tokens of half a character are shown as: many have one text, so none can be compared
 
 
-def engine_at(url: str) -> "Engine":
-    """The engine at a base URL such as http://127.0.0.1:8000/v1."""
+def engine_at(url: str, key: str | None = None) -> "Engine":
+    """The engine at a base URL such as http://127.0.0.1:8000/v1; `key` if it asks for one."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"--engine {url!r} is no URL; give its OpenAI base URL, such as http://127.0.0.1:8000/v1")
     port = parts.port or (443 if parts.scheme == "https" else 80)
     replica = Replica(parts.scheme, parts.hostname, port, parts.path.rstrip("/"))
-    return Engine(Upstream("engine", "vllm", (replica,)), replica)
+    return Engine(Upstream("engine", "vllm", (replica,), key), replica)
 
 
 @dataclass(frozen=True, slots=True)

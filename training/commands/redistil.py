@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.errors import AdapterError, ConfigError
 from training.commands import asking, options
+from training.commands.admit import key_of
 from training.commands.options import Commands
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def add_parser(steps: Commands) -> None:
     live.add_argument("--rollout", type=Path, metavar="SPEC.yaml", help="the rollout; its student is replaced")
     live.add_argument("--upstream", help="the upstream that serves the student")
     live.add_argument("--engine", metavar="URL", help="the engine to admit on (default: an embedded one is started)")
+    live.add_argument("--key-env", metavar="NAME", help="the environment variable with the engine's key")
     live.add_argument("--admin", metavar="URL", help="the gateway's admin plane")
     options.add_threshold(parser)
     options.add_stage(parser, "redistil")
@@ -51,11 +53,11 @@ def _run(arguments: argparse.Namespace) -> int:
     from training.admission.admit import Request, admit
     from training.progress import shown
 
-    task, spec = labels.read_task(arguments.task), _spec(arguments)
+    task, spec, key = labels.read_task(arguments.task), _spec(arguments), key_of(arguments.key_env)
     with shown() as progress:
         data = _data(arguments, task, progress)
         fitted = _fit(arguments, data, progress)
-        made = admit(Request(fitted.path, engine=arguments.engine), progress)
+        made = admit(Request(fitted.path, engine=arguments.engine, key=key), progress)
     if not made.admitted:
         failed = next(check for check in made.record["checks"] if not check["passed"])
         raise AdapterError(f"{fitted.path} was refused admission: {failed['name']}: {failed['detail']}")
