@@ -125,4 +125,6 @@ def _beside(file: Path, part: Any) -> Any:
 
 def _complaint(entry: Any) -> str:
     where = ".".join(str(part) for part in entry["loc"])
+    if not where:  # it is about several keys together
+        return str(entry["msg"].removeprefix("Value error, "))
     return f"{where}: {entry['msg'].removeprefix('Value error, ')} (it is {entry['input']!r})"

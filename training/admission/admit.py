@@ -59,6 +59,10 @@ class Admission:
 def admit(request: Request, progress: Progress) -> Admission:
     """Check the adapter in the folder and in a running engine; write the record and, if admitted, the card."""
     files = adapter.read(request.path)
+    if request.engine is not None:
+        engine_at(
+            request.engine, request.key
+        ).base()  # now: an engine that is not there shows before anything is loaded
     run = run_of(files)
     scores = _scores(request.evaluation, files)
     base_name = request.base or str(

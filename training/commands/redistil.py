@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rollout.tasks import Task
     from training.fit import Fitted
     from training.progress import Progress
+    from training.run_config import FitConfig
 
 MOST, SAMPLED = 2000, 0.2
 
@@ -53,6 +54,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from training.admission.admit import Request, admit
     from training.progress import shown
 
+    _settings(arguments, arguments.known)  # read before hours are spent, as the rollout's file is
     task, spec, key = labels.read_task(arguments.task), _spec(arguments), key_of(arguments.key_env)
     with shown() as progress:
         data = _data(arguments, task, progress)
@@ -118,9 +120,14 @@ def _labelled(arguments: argparse.Namespace, task: "Task", rows: Path, progress:
 
 def _fit(arguments: argparse.Namespace, data: Path, progress: "Progress") -> "Fitted":
     from training.fit import fit
+
+    return fit(_settings(arguments, data), progress)
+
+
+def _settings(arguments: argparse.Namespace, data: Path) -> "FitConfig":
     from training.run_config import fit_config
 
-    return fit(fit_config(arguments.fit, {"data": data.resolve()}), progress)
+    return fit_config(arguments.fit, {"data": data.resolve()})
 
 
 def _start(arguments: argparse.Namespace, spec: dict[str, Any], adapter: Path) -> str:

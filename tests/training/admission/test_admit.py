@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from gateway import adapter, admission
-from gateway.errors import AdapterError, ConfigError
+from gateway.errors import AdapterError, ConfigError, GraduandError
 from tests.training.quiet import Quiet
 from training.admission.admit import Admission, Request, admit
 from training.lora import RUN_FILE
@@ -140,3 +140,13 @@ def test_rows_that_are_gone_must_be_given(copied: Copied, engine: str) -> None:
     change_run(folder, lambda run: run | {"config": run["config"] | {"data": "gone.jsonl"}})
     with pytest.raises(ConfigError, match="--data"):
         admit(Request(folder, engine=engine), Quiet())
+
+
+@pytest.mark.parametrize(
+    ("url", "message"), [("nonsense", "is no URL"), ("http://127.0.0.1:9/v1", "cannot be reached")]
+)
+def test_an_engine_that_is_not_there_shows_at_once(copied: Copied, url: str, message: str) -> None:
+    said = Quiet()
+    with pytest.raises(GraduandError, match=message):
+        admit(Request(copied("letters"), engine=url), said)
+    assert said.said == []

@@ -123,6 +123,13 @@ def test_a_rollout_needs_its_upstream_before_anything_is_done(files: Path, capsy
     assert not (files / "runs").exists()
 
 
+def test_settings_are_read_before_anything_is_done(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "run.yaml").write_text("out: adapters\nepoch: 3\n")
+    assert main(command(files)) == 2
+    assert "Did you mean 'epochs'" in capsys.readouterr().err
+    assert not (files / "runs").exists()
+
+
 def test_old_rows_win_over_new_ones_of_their_id() -> None:
     old = Sample("1", prompt="a", completion="A")
     assert merged([old], [Sample("1", prompt="a", completion="B")], {}, 0.8) == ([old], [])
