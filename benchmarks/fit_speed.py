@@ -19,6 +19,7 @@ from training import base_model, lora, mask
 from training.batches import Phase
 from training.checkpoint import CheckpointFile
 from training.loop import Run
+from training.ranks import Ranks
 from training.rows import Row
 from training.run_config import FitConfig
 
@@ -59,7 +60,7 @@ def ours(examples: Sequence[mask.Example], model: Any, pad: int, upper: int) -> 
     with tempfile.TemporaryDirectory() as out:
         settings = {"data": "-", "out": out, "name": "speed", "threads": 1, "batch_tokens": BATCH_TOKENS, "epochs": 2}
         config = FitConfig.model_validate({**settings, "upper_layers": upper, "checkpoint_steps": 10_000})
-        run = Run(config, lora.attach(model, config), examples, [Phase(0, len(examples), 2)], (), pad)
+        run = Run(config, lora.attach(model, config), examples, [Phase(0, len(examples), 2)], (), pad, Ranks())
         watch, began = Watch(), (time.perf_counter(), time.process_time())
         run.train(CheckpointFile(Path(out), "speed", "none"), watch)
     half, tokens = len(watch.clocks) // 2, sum(len(example.ids) for example in examples)

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from training import base_model, lora, mask, provenance, reference, weights
+from training import base_model, lora, mask, provenance, ranks, reference, weights
 from training.batches import Phase
 from training.checkpoint import CheckpointFile
 from training.loop import FitError, Run
@@ -50,6 +50,7 @@ class Inputs:
 
 def fit(config: FitConfig, progress: Progress) -> Fitted:
     """Make the adapter that `config` describes, or find the one that an earlier run made."""
+    together = ranks.joined()
     inputs = _read(config)
     fingerprint = _fingerprint(config, inputs.hashes, inputs.revision)
     done = lora.finished(config, fingerprint)
@@ -61,13 +62,25 @@ def fit(config: FitConfig, progress: Progress) -> Fitted:
     examples = _examples(config, inputs.rows, tokenizer, progress)
     held = mask.tokenise(inputs.validation, tokenizer, config.max_tokens).kept
     phases = _phases(inputs.counts, inputs.rows, examples)
-    run = Run(config, lora.attach(model, config), examples.kept, phases, held, tokenizer.pad_token_id)
+    run = Run(config, lora.attach(model, config), examples.kept, phases, held, tokenizer.pad_token_id, together)
     checkpoints = CheckpointFile(config.out, config.name, fingerprint)
     run.train(checkpoints, progress)
+    if not together.first:
+        together.wait()
+        return _of_the_first(config, fingerprint)
     record = {"fingerprint": fingerprint, **_record(config, inputs, examples), **run.summary()}
     path = lora.write(run.model, config, inputs.base, inputs.revision, record)
     progress.say(reference.write_beside(inputs.rows, path, config.seed))
     checkpoints.remove()
+    together.wait()
+    return Fitted(path, json.loads((path / lora.RUN_FILE).read_bytes()))
+
+
+def _of_the_first(config: FitConfig, fingerprint: str) -> Fitted:
+    """What the first process wrote, for the others."""
+    path = lora.finished(config, fingerprint)
+    if path is None:
+        raise FitError(f"the first process wrote no adapter that the others can see in {config.out}; share that folder")
     return Fitted(path, json.loads((path / lora.RUN_FILE).read_bytes()))
 
 

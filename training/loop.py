@@ -17,6 +17,7 @@ from training.checkpoint import Checkpoint, CheckpointFile
 from training.halves import Halves
 from training.mask import Example
 from training.progress import Progress, figures
+from training.ranks import Ranks
 from training.run_config import FitConfig
 from training.steps import Batch, batch_loss, collate, rate_share
 
@@ -43,6 +44,7 @@ class Run:
         phases: Sequence[Phase],
         validation: Sequence[Example],
         pad: int,
+        ranks: Ranks,
     ) -> None:
         import torch
 
@@ -52,8 +54,9 @@ class Run:
         self._config = config
         self._examples, self._validation = examples, validation
         self._pad = pad
+        self._ranks = ranks
         self._lengths = [len(example.ids) for example in examples]
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = torch.device("cuda", ranks.local) if torch.cuda.is_available() else torch.device("cpu")
         self._bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and _has_bfloat16(self._device))
         self._prepare()
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -95,7 +98,8 @@ class Run:
             self._at.seconds = first_s + spent_s
             if self._validation and self._at.step in self._epoch_ends:
                 self._validate(progress)
-            if self._at.step % self._config.checkpoint_steps == 0 and self._at.step < len(self._steps):
+            due = self._at.step % self._config.checkpoint_steps == 0 and self._at.step < len(self._steps)
+            if due and self._ranks.first:
                 checkpoints.save(self._snapshot())
             progress.step(
                 self._at.step,
@@ -115,16 +119,27 @@ class Run:
         share = rate_share(self._at.step, len(self._steps), self._config.warm_up)
         for group in self._optimizer.param_groups:
             group["lr"] = self._config.rate * share
-        loss = self._loss([self._examples[index] for index in indices])
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = self._own_share(indices)
+        self._ranks.add_up(self._trained)
         norm = float(torch.nn.utils.clip_grad_norm_(self._trained, self._config.gradient_limit))
-        value = float(loss.detach())
+        value = self._ranks.total(loss)
         if not (math.isfinite(value) and math.isfinite(norm)):
             where = f"step {self._at.step + 1} has loss {value} and gradient norm {norm}"
             raise FitError(f"{where}; lower the rate ({self._config.rate}) or alpha ({self._config.alpha})")
         self._optimizer.step()
         self._optimizer.zero_grad()
         return value
+
+    def _own_share(self, indices: Sequence[int]) -> float:
+        """Gradients of this process's rows, as they count in the whole batch; their part of its loss."""
+        own = [self._examples[index] for index in self._ranks.share(indices)]
+        count = sum(len(example.ids) - example.start for example in own)
+        share = count / self._ranks.total(count)
+        if not own:
+            return 0.0
+        loss = self._loss(own) * share
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
 
     def _loss(self, examples: Sequence[Example]) -> "torch.Tensor":
         with self._autocast():
@@ -149,8 +164,9 @@ class Run:
                 sums += float(self._loss(rows)) * count
                 tokens += count
         self.model.train()
-        self._at.validation.append(sums / tokens)
-        progress.say(f"after step {self._at.step}: validation loss {sums / tokens:.4f}")
+        # The mean over processes, so that all of them stop at the same step.
+        self._at.validation.append(self._ranks.total(sums / tokens) / self._ranks.size)
+        progress.say(f"after step {self._at.step}: validation loss {self._at.validation[-1]:.4f}")
         if self._at.validation[-1] == min(self._at.validation):
             self._at.best = lora.weights(self.model)
 
@@ -207,6 +223,7 @@ class Run:
             "device": self._device.type,
             "precision": "bfloat16" if self._bfloat16 else "float32",
             "threads": torch.get_num_threads(),
+            "processes": self._ranks.size,
         }
 
 

@@ -46,13 +46,16 @@ def _run_fit(arguments: argparse.Namespace) -> int:
     config = fit_config(arguments.config, {key: getattr(arguments, key, None) for key in FitConfig.model_fields})
     _be_patient()
     from training.fit import fit
-    from training.progress import for_terminal
+    from training.progress import Silent, for_terminal
 
-    progress = for_terminal()
+    first = os.environ.get("RANK", "0") == "0"
+    progress = for_terminal() if first else Silent()
     try:
         fitted = fit(config, progress)
     finally:
         progress.close()
+    if not first:
+        return 0
     if arguments.json:
         print(json.dumps({"path": str(fitted.path), **fitted.run}, indent=2))
         return 0
