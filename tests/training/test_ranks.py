@@ -24,6 +24,7 @@ def test_shares_are_all_of_a_batch() -> None:
     assert Ranks(2, 3).share([1]) == []
 
 
+@pytest.mark.slow
 def test_torchrun_trains_what_one_process_trains(tiny_base: Path, tiny_rows: Path, tmp_path: Path) -> None:
     settings = config(tiny_base, tiny_rows, tmp_path / "two", precision="float32", epochs=2, batch=9)
     alone = fit(settings.model_copy(update={"out": tmp_path / "one"}), Watch())
