@@ -120,9 +120,11 @@ class Asker:
             found.append(self._reply(question, came))
 
     def close(self) -> None:
-        """Ask nothing more; what is under way is left alone."""
+        """Ask nothing more, and break off what is under way."""
         for _ in self._threads:
             self._asked.put(None)
+        for client in list(self._clients.values()):
+            client.close()
 
     def _reply(self, question: Question, came: _Said | _Failed) -> Reply:
         one = self._judges[question.upstream.name, question.model]

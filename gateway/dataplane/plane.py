@@ -116,7 +116,7 @@ class Plane:
         except RequestError as error:
             self.metrics.add(m.REJECTED, (error.code or error.kind,))
             body = error_body(error.message, error.kind, param=error.param, code=error.code)
-            if endpoint is not None and endpoint.lorax:
+            if endpoint is not None and endpoint.lorax and request.method == b"POST":
                 body = lorax.error(body, error.status)
             connection.respond(error.status, JSON + retry_after(error.retry_after_s), body)
 

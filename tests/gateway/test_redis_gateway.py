@@ -48,7 +48,7 @@ def test_a_first_start_without_redis_and_what_follows(start: Start, upstream: Up
         redis.start()
         until(lambda: "come back empty" in gateway.errors, 5, "the loss is told")
         assert "come back empty" in gateway.admin.get("/v1/state").json()["problem"]
-        assert "the last route table stays in force" in ready(gateway)["warning"]
+        until(lambda: "the last route table stays in force" in ready(gateway).get("warning", ""), 5, "the worker knows")
         assert arm(gateway) == "teacher"  # not the file's student again
         assert gateway.metrics()["graduand_state_up", ()] == 0
         assert gateway.admin.post("/v1/state/accept", json={}).json()["routes"] == ["triage"]

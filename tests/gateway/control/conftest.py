@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.gateway.control import worlds
 from tests.gateway.control.live import (
     BREAKING,
     GOOD,
@@ -24,6 +25,13 @@ from tests.gateway.running import Gateway, route, upstream
 def state(request: pytest.FixtureRequest) -> str:
     """What a made-up world keeps its state in: nothing said is a file of its own."""
     return "" if request.param == "sqlite" else str(request.getfixturevalue("redis_server").url)
+
+
+@pytest.fixture(autouse=True)
+def _worlds_end() -> Iterator[None]:
+    yield
+    while worlds.OPEN:
+        worlds.OPEN.pop().close()
 
 
 @dataclass(frozen=True)

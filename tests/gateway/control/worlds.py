@@ -30,6 +30,9 @@ SPEC = {
 }
 
 
+OPEN: list["World"] = []  # closed by conftest after each test
+
+
 @dataclass
 class World:
     """`ask` puts requests into the log as a worker would; `look` lets the controller act."""
@@ -56,12 +59,22 @@ class World:
         (self.folder / "logs" / "segments").mkdir(parents=True)
         self.store = open_rollouts(self.settings)
         self.store.state.found()
+        self._controllers: list[Controller] = []
         self.controller = self.new_controller()
+        OPEN.append(self)
+
+    def close(self) -> None:
+        """Let go of every controller, of those that a test left for dead too."""
+        for controller in self._controllers:
+            controller._asker.close()
+            controller._store.close()
+        self.store.close()
 
     def new_controller(self) -> Controller:
         self.controllers += 1
         controller = Controller(self.settings, f"{self.folder.name}-controller-{self.controllers}", lambda: self.now)
         controller._prechecked = lambda row: ()  # type: ignore[method-assign]
+        self._controllers.append(controller)
         self.controller = controller
         return controller
 
