@@ -5,7 +5,7 @@ HOT := $(wildcard gateway/dataplane/*.py monitoring/gates/*.py) gateway/record.p
 ARGS ?=
 JIGSAW ?= jigsaw
 
-.PHONY: setup demo observe prometheus test check bench e2e kills replicas soak pure baselines
+.PHONY: setup demo observe prometheus test check bench e2e kills replicas soak pure baselines jigsaw fit-speed
 
 setup: $(VENV)/installed $(VENV)/compiled
 
@@ -77,3 +77,11 @@ baselines: setup
 	$(VENV)/bin/graduand train baselines --data $(foreach set,A B C D E,runs/jigsaw/$(set).jsonl) --tests runs/jigsaw \
 		--task examples/jigsaw/task.yaml --labels-from completion,gold \
 		--about "Decide whether a comment is toxic: rude, insulting, threatening or obscene. 1 if it is, else 0." $(ARGS)
+
+# Students on all of the article's sets, hours long; the same command again goes on: make jigsaw JIGSAW=their-folder
+jigsaw: setup
+	$(PYTHON) -m examples.jigsaw --from $(JIGSAW) $(ARGS)
+
+# Tokens a second of `train fit` against a plain transformers Trainer loop; ten minutes.
+fit-speed: setup
+	$(PYTHON) -m benchmarks.fit_speed $(ARGS)

@@ -21,6 +21,7 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 DIGEST_LENGTH = 12
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}(@[0-9a-f]{6,64})?")
 RANKS = (8, 16, 32, 64)
+LAYER = re.compile(r"\.layers\.(\d+)\.")
 TARGET_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -107,3 +108,29 @@ def servable_problems(adapter: AdapterFiles) -> list[str]:
         problems.append("the weights file holds no tensor")
     problems += [f"tensor {name} is not a LoRA matrix" for name in adapter.shapes if ".lora_" not in name][:3]
     return problems
+
+
+def missing_matrices(adapter: AdapterFiles, layers: int) -> list[str]:
+    """The matrices that an adapter of `layers` layers should have and has not, as `layers.3.q_proj.lora_A`."""
+    present = set()
+    for name in adapter.shapes:
+        layer = LAYER.search(name)
+        parts = name.split(".")
+        side = next((place for place, part in enumerate(parts) if part.startswith("lora_")), 0)
+        if layer and side:
+            present.add((int(layer[1]), parts[side - 1], parts[side]))
+    targets = adapter.config.get("target_modules")
+    return [
+        f"layers.{layer}.{module}.{side}"
+        for layer in range(layers)
+        for module in (sorted(targets) if isinstance(targets, list) else ())
+        for side in ("lora_A", "lora_B")
+        if (layer, module, side) not in present
+    ]
+
+
+def missing_problems(adapter: AdapterFiles) -> list[str]:
+    """A sentence if a module has no matrix in some layer that others have one in; LoRAX would drop the whole kind."""
+    found = [int(layer[1]) for name in adapter.shapes if (layer := LAYER.search(name))]
+    missing = missing_matrices(adapter, max(found, default=-1) + 1)
+    return [f"{len(missing)} matrices are missing, such as {missing[0]}"] if missing else []

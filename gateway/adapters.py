@@ -45,7 +45,7 @@ class Verdict:
 def resolve_name(name: str, path: Path) -> str:
     """The immutable name of the adapter at `path`; a digest already given must be the beginning of the real one."""
     files = adapter.read(path)
-    problems = adapter.servable_problems(files)
+    problems = [*adapter.servable_problems(files), *adapter.missing_problems(files)]
     if problems:
         raise AdapterError(f"{path} cannot be served by both vLLM and LoRAX: {'; '.join(problems)}")
     base, at, digest = adapter.check_name(name).partition("@")
@@ -62,28 +62,28 @@ def load(upstream: Upstream, name: str, path: Path) -> None:
     """Load the adapter on every replica; raise with the replica's own reason if one refuses."""
     for replica in upstream.replicas:
         body = {"lora_name": name, "lora_path": str(path.resolve())}
-        answer = _call(upstream, replica, "POST", "/load_lora_adapter", body)
+        answer = call(upstream, replica, "POST", "/load_lora_adapter", body)
         if answer.status_code == 404:
             raise AdapterError(
                 f"{replica.url} cannot load adapters at run time; start vLLM with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
             )
         if answer.status_code >= 400 and name not in listed(upstream, replica):
-            raise AdapterError(f"{replica.url} refused the adapter {name}: {_reason(answer)}")
+            raise AdapterError(f"{replica.url} refused the adapter {name}: {reason(answer)}")
 
 
 def unload(upstream: Upstream, name: str) -> None:
     """Unload the adapter from every replica; that it was not there is no error."""
     for replica in upstream.replicas:
-        answer = _call(upstream, replica, "POST", "/unload_lora_adapter", {"lora_name": name})
+        answer = call(upstream, replica, "POST", "/unload_lora_adapter", {"lora_name": name})
         if answer.status_code >= 400 and answer.status_code != 404:
-            raise AdapterError(f"{replica.url} did not unload {name}: {_reason(answer)}")
+            raise AdapterError(f"{replica.url} did not unload {name}: {reason(answer)}")
 
 
 def listed(upstream: Upstream, replica: Replica, timeout_s: float = LOAD_TIMEOUT_S) -> dict[str, dict[str, Any]]:
     """The models that a replica lists, by id."""
-    answer = _call(upstream, replica, "GET", "/models", timeout_s=timeout_s)
+    answer = call(upstream, replica, "GET", "/models", timeout_s=timeout_s)
     if answer.status_code != 200:
-        raise UpstreamUnreachable(f"{replica.url} does not list its models: {_reason(answer)}")
+        raise UpstreamUnreachable(f"{replica.url} does not list its models: {reason(answer)}")
     try:
         return {entry["id"]: entry for entry in answer.json().get("data", [])}
     except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -118,9 +118,9 @@ def _distance(upstream: Upstream, replica: Replica, base: str, name: str, prompt
 
 def _next_token(upstream: Upstream, replica: Replica, model: str, prompt: str) -> dict[str, float]:
     body = {"model": model, "prompt": prompt, "max_tokens": 1, "temperature": 0, "logprobs": 5}
-    answer = _call(upstream, replica, "POST", "/completions", body)
+    answer = call(upstream, replica, "POST", "/completions", body)
     if answer.status_code != 200:
-        raise AdapterError(f"{replica.url} did not answer a probe for {model}: {_reason(answer)}")
+        raise AdapterError(f"{replica.url} did not answer a probe for {model}: {reason(answer)}")
     top = answer.json()["choices"][0]["logprobs"]["top_logprobs"][0]
     return {str(token): float(value) for token, value in top.items()}
 
@@ -131,9 +131,10 @@ def trusted(upstream: Upstream, replica: Replica) -> ssl.SSLContext | bool:
     return ssl.create_default_context(cafile=upstream.ca_file) if replica.scheme == "https" else False
 
 
-def _call(
+def call(
     upstream: Upstream, replica: Replica, method: str, path: str, body: object = None, timeout_s: float = LOAD_TIMEOUT_S
 ) -> httpx.Response:
+    """One call of a replica's API; raises UpstreamUnreachable."""
     headers = {"authorization": f"Bearer {upstream.api_key}"} if upstream.api_key else {}
     try:
         with httpx.Client(timeout=timeout_s, verify=trusted(upstream, replica), trust_env=False) as client:
@@ -142,7 +143,8 @@ def _call(
         raise UpstreamUnreachable(f"{replica.url} cannot be reached: {error or type(error).__name__}") from error
 
 
-def _reason(answer: httpx.Response) -> str:
+def reason(answer: httpx.Response) -> str:
+    """Why a replica refused, in its own words."""
     try:
         data = answer.json()
     except ValueError:

@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from gateway import __version__, adapters, state_api
+from gateway import __version__, adapter, adapters, admission, state_api
 from gateway.adapter import check_name
 from gateway.config import basis_points, budgets_folder
 from gateway.control import allowance, api, moves, pages, verdicts
@@ -156,6 +156,7 @@ def app(configuration: Configuration) -> FastAPI:
         upstream = _upstream(new.upstream, configuration.settings)
         path = Path(new.path)
         name = adapters.resolve_name(new.name, path)
+        admission.require(adapter.read(path))
         adapters.load(upstream, name, path)
         verdicts = adapters.verify(upstream, name)
         failed = [verdict for verdict in verdicts if not verdict.applied]

@@ -8,6 +8,7 @@ turn. Never reaches for the network unless a hub id is asked for.
 """
 
 import contextlib
+import hashlib
 import importlib.metadata
 import importlib.util
 import io
@@ -60,6 +61,21 @@ def resolve(model: str) -> Path | str:
         f"no model {model!r}: there is no such folder, and it is neither a hub id (org/name) nor one of "
         f"{', '.join(SHORT_IDS)}.{did_you_mean(model.lower(), SHORT_IDS)}"
     )
+
+
+def identity(model: str) -> tuple[str, str]:
+    """The base's name for the adapter's config (never a path of this machine), and what fixes its weights."""
+    source = resolve(model)
+    if isinstance(source, str):
+        from transformers import AutoConfig
+
+        return source, str(getattr(AutoConfig.from_pretrained(source), "_commit_hash", None) or "main")
+    total = hashlib.sha256()
+    for file in sorted([source / "config.json", *source.glob("*.safetensors"), *source.glob("*.bin")]):
+        with file.open("rb") as weights:
+            total.update(hashlib.file_digest(weights, "sha256").digest())
+    name = SHORT_IDS.get(model.lower(), source.resolve().name)
+    return name, f"sha256-{total.hexdigest()[:12]}"
 
 
 def load(model: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":

@@ -27,6 +27,8 @@ class Checkpoint:
     optimizer: dict[str, Any]
     random_state: Any
     losses: list[float] = field(default_factory=list)
+    validation: list[float] = field(default_factory=list)
+    best: dict[str, Any] = field(default_factory=dict)  # the adapter at the least validation loss
 
 
 class CheckpointFile:

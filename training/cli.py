@@ -1,10 +1,46 @@
 """`graduand train`: the road from logged traffic to an adapter, one command a stage. Imports nothing heavy until one runs."""
 
-from training.commands import assess, baselines, curate, data, fit, label, leaks, reference, split, synth, teacher
+from training.commands import (
+    ablate,
+    admit,
+    assess,
+    baselines,
+    curate,
+    data,
+    evaluate,
+    experiments,
+    fit,
+    label,
+    leaks,
+    redistil,
+    reference,
+    review,
+    split,
+    synth,
+    teacher,
+)
 from training.commands.options import Commands
 
 # In the order of the road.
-STEPS = (assess, data, split, leaks, teacher, label, synth, curate, baselines, fit, reference)
+STEPS = (
+    assess,
+    data,
+    split,
+    leaks,
+    teacher,
+    label,
+    synth,
+    curate,
+    baselines,
+    fit,
+    evaluate,
+    experiments,
+    review,
+    ablate,
+    admit,
+    reference,
+    redistil,
+)
 
 
 def add_parser(commands: Commands) -> None:

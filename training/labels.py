@@ -23,6 +23,17 @@ IS_BAD: dict[str, Any] = {"kind": "label", "labels": ["0", "1"], "field": "is_ba
 
 def read_task(given: str) -> Task:
     """A label task from a YAML file, or from YAML itself: `{labels: [billing, delivery]}`. `kind` may be left out."""
+    return task_of(decoded(given))
+
+
+def read_any_task(given: str) -> Task:
+    """A task of any kind, written as `read_task` reads it; without a `kind` it is a label task."""
+    data = decoded(given)
+    return tasks.read({"kind": "label", **data} if isinstance(data, dict) else data)
+
+
+def decoded(given: str) -> Any:
+    """A task as it is written in a YAML file, or in YAML itself."""
     path = Path(given)
     try:
         data = yaml.safe_load(path.read_bytes() if not given.lstrip().startswith("{") else given)
@@ -30,7 +41,7 @@ def read_task(given: str) -> Task:
         raise ConfigError(
             f"cannot read the task {given!r} ({error}); give a YAML file or e.g. '{{labels: [billing, other]}}'"
         ) from error
-    return task_of(data.get("task", data) if isinstance(data, dict) else data)
+    return data.get("task", data) if isinstance(data, dict) else data
 
 
 def task_of(data: Any) -> Task:

@@ -5,7 +5,7 @@ tokens and the token that ends the turn, and nothing else. The two parts are tok
 merges a prompt's last token with the first one that it generates.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ class Example:
     ids: tuple[int, ...]
     start: int
     truncated: bool = False
+    weight: float = 1.0
 
     @property
     def labels(self) -> tuple[int, ...]:
@@ -74,8 +75,10 @@ def completion_ids(text: str, tokenizer: Any, end: int) -> list[int]:
     return [*tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"], end]
 
 
-def tokenise(rows: Iterable[Row], tokenizer: Any, max_tokens: int) -> Examples:
-    """All rows as examples of at most `max_tokens` tokens; counts what did not fit."""
+def tokenise(
+    rows: Iterable[Row], tokenizer: Any, max_tokens: int, weights: Mapping[str, float] | None = None
+) -> Examples:
+    """All rows as examples of at most `max_tokens` tokens; counts what did not fit. `weights` by the rows' ids."""
     end = turn_end(tokenizer)
     kept: list[Example] = []
     left_out: list[str] = []
@@ -89,7 +92,8 @@ def tokenise(rows: Iterable[Row], tokenizer: Any, max_tokens: int) -> Examples:
         if len(prompt) >= max_tokens:
             left_out.append(row.id)
         else:
-            kept.append(Example(row.id, tuple(ids[:max_tokens]), len(prompt), len(ids) > max_tokens))
+            weight = 1.0 if weights is None else weights[row.id]
+            kept.append(Example(row.id, tuple(ids[:max_tokens]), len(prompt), len(ids) > max_tokens, weight))
     return Examples(tuple(kept), sum(example.truncated for example in kept), tuple(left_out), longest)
 
 

@@ -71,6 +71,19 @@ class Bar:
         self._bar.stop()
 
 
+class Silent:
+    """Says nothing: one of several processes is enough to tell."""
+
+    def say(self, text: str) -> None:
+        pass
+
+    def step(self, done: int, total: int, text: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def for_terminal() -> Progress:
     """A bar if a person watches, lines otherwise."""
     return Bar() if sys.stderr.isatty() else Lines(sys.stderr)

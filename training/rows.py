@@ -4,6 +4,7 @@ Invariant: a row that is returned is whole and usable; anything else is an error
 to do. Never repairs or drops a row in silence.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ class Row:
     messages: tuple[dict[str, str], ...] | None = None
     prompt: str | None = None
     user: str | None = None  # whose it is, so that splits keep users apart
+    weight: float = 1.0  # how much it counts in the loss
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -76,17 +78,23 @@ def parse_row(value: Any, default_id: str) -> Row:
             raise DataError(f"unknown key {key!r}; known are {', '.join(SAMPLE_KEYS)}.{did_you_mean(key, SAMPLE_KEYS)}")
     if ("messages" in value) == ("prompt" in value):
         raise DataError("give either 'messages' (a chat) or 'prompt' (a text)")
-    if value.get("weight", 1) != 1:
-        raise DataError("'weight' is not trained yet; leave it out, or repeat the row")
     identity = value.get("id", default_id)
     if not isinstance(identity, str | int):
         raise DataError("'id' must be a string or a whole number")
-    completion, user = _text(value, "completion"), value.get("user")
+    completion, user, weight = _text(value, "completion"), value.get("user"), weight_of(value)
     if user is not None and not isinstance(user, str):
         raise DataError(f"'user' must be a text; it is {user!r}")
     if "prompt" in value:
-        return Row(str(identity), completion, prompt=_text(value, "prompt"), user=user)
-    return Row(str(identity), completion, messages=chat(value["messages"]), user=user)
+        return Row(str(identity), completion, prompt=_text(value, "prompt"), user=user, weight=weight)
+    return Row(str(identity), completion, messages=chat(value["messages"]), user=user, weight=weight)
+
+
+def weight_of(value: dict[str, Any]) -> float:
+    """A decoded row's weight, checked; 1 if it has none."""
+    weight = value.get("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not (0 < weight < math.inf):
+        raise DataError(f"'weight' must be a number above 0; it is {weight!r}")
+    return float(weight)
 
 
 def _text(value: dict[str, Any], key: str) -> str:

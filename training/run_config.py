@@ -7,10 +7,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gateway.adapter import RANKS, check_name
 from gateway.errors import AdapterError, ConfigError, did_you_mean
+
+
+class Part(BaseModel):
+    """A part of a curriculum: rows that are learned before the others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Path
+    epochs: float = Field(1.0, gt=0, le=1000)
 
 
 class FitConfig(BaseModel):
@@ -22,10 +31,16 @@ class FitConfig(BaseModel):
     out: Path
     name: str
     base: str = "smollm2-135m"
+    curriculum: tuple[Part, ...] = Field((), description="files that come before data, in this order")
+    validation: Path | None = Field(None, description="rows whose loss is looked at after each epoch of data")
+    patience: int = Field(0, ge=0, description="epochs without a better validation loss before it stops; 0: never")
     epochs: float = Field(3.0, gt=0, le=1000)
     rate: float = Field(8e-4, gt=0, lt=1)
     warm_up: float = Field(0.03, ge=0, lt=1, description="share of the steps")
-    batch: int = Field(4, ge=1)
+    batch: int = Field(4, ge=1, description="rows a step")
+    batch_tokens: int = Field(0, ge=0, description="tokens a step, with padding, in place of rows; 0: by rows")
+    class_weight: Literal["none", "balanced"] = "none"
+    upper_layers: int = Field(0, ge=0, description="train the adapter of so many upper layers only; 0: of all")
     rank: int = 16
     alpha: int = Field(32, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -38,6 +53,11 @@ class FitConfig(BaseModel):
     threads: int = Field(0, ge=0, description="0: as many as there are cores")
     checkpoint_steps: int = Field(20, ge=1)
 
+    @property
+    def phases(self) -> list[tuple[Path, float]]:
+        """All files with their epochs, in the order in which they are learned."""
+        return [*((part.data, part.epochs) for part in self.curriculum), (self.data, self.epochs)]
+
     @field_validator("name")
     @classmethod
     def _name_is_safe(cls, name: str) -> str:
@@ -47,6 +67,12 @@ class FitConfig(BaseModel):
             return check_name(name)
         except AdapterError as error:
             raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _patience_needs_rows(self) -> "FitConfig":
+        if self.patience and self.validation is None:
+            raise ValueError("patience needs validation, a file of rows that are not trained on")
+        return self
 
     @field_validator("rank")
     @classmethod
@@ -85,9 +111,20 @@ def _file_values(file: Path) -> dict[str, Any]:
             hint = did_you_mean(str(key), FitConfig.model_fields)
             raise ConfigError(f"{file}: unknown key {key!r}; known are {known}.{hint}")
     # Relative paths in a file are relative to that file, so that a run can be started from anywhere.
-    return {key: file.parent / str(value) if key in ("data", "out") else value for key, value in values.items()}
+    paths = ("data", "out", "validation")
+    found: dict[str, Any] = dict(values)
+    found |= {key: file.parent / str(value) for key, value in values.items() if key in paths and value}
+    if isinstance(found.get("curriculum"), list):
+        found["curriculum"] = [_beside(file, part) for part in found["curriculum"]]
+    return found
+
+
+def _beside(file: Path, part: Any) -> Any:
+    return part | {"data": file.parent / str(part["data"])} if isinstance(part, dict) and "data" in part else part
 
 
 def _complaint(entry: Any) -> str:
     where = ".".join(str(part) for part in entry["loc"])
+    if not where:  # it is about several keys together
+        return str(entry["msg"].removeprefix("Value error, "))
     return f"{where}: {entry['msg'].removeprefix('Value error, ')} (it is {entry['input']!r})"

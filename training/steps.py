@@ -25,6 +25,7 @@ class Batch:
 
     inputs: "dict[str, Tensor]"
     labels: "Tensor"  # of the last `labels.shape[1]` positions only
+    weights: "Tensor"  # one a row
     tokens: int
 
 
@@ -45,15 +46,22 @@ def collate(examples: Sequence[Example], pad: int, device: Any) -> Batch:
     return Batch(
         {name: torch.tensor(values, device=device) for name, values in inputs.items()},
         torch.tensor(labels, device=device),
+        torch.tensor([example.weight for example in examples], device=device),
         sum(len(example.ids) for example in examples),
     )
 
 
 def batch_loss(model: Any, batch: Batch) -> "Tensor":
-    """Mean cross-entropy over the batch's completion tokens; the head runs for these positions only."""
+    """Mean cross-entropy over the batch's completion tokens, each times its row's weight.
+
+    The head runs for these positions only. The sum is over the number of tokens, not of weights: a batch of light rows
+    makes a small step.
+    """
     from torch.nn.functional import cross_entropy
 
     keep = batch.labels.shape[1]
     # The logits of one position foretell the next: one more position is kept, and the last one's are not needed.
     logits = model(**batch.inputs, logits_to_keep=keep + 1, use_cache=False).logits[:, -keep - 1 : -1]
-    return cross_entropy(logits.float().flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORED)
+    seen = batch.labels != IGNORED
+    losses = cross_entropy(logits[seen].float(), batch.labels[seen], reduction="none")
+    return (losses * batch.weights[:, None].expand_as(seen)[seen]).sum() / seen.sum()

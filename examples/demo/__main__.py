@@ -129,8 +129,9 @@ def _graduate(places: Places, servers: Servers) -> bool:
     _title("4. Train two students on the logged answers")
     adapters = _train(places)
 
-    _title("5. Load them into the engine, each verified against its base")
+    _title("5. Load them into the engine: each is tried there first, against its base and against what was trained")
     for task, folder in adapters.items():
+        _command(places, "train", "admit", "--adapter", str(folder), "--engine", f"http://{places.engine}/v1")
         _command(
             places, "adapters", "add", f"{task.name}={folder}", "--upstream", "engine", "--admin", places.admin_url
         )

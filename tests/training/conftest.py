@@ -1,11 +1,15 @@
-"""A tiny random Llama with a byte-level tokenizer, made once: training takes milliseconds a step."""
+"""A tiny random Llama with a byte-level tokenizer, made once: training takes milliseconds a step. An adapter, an engine."""
 
 import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.training.quiet import Quiet
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -86,3 +90,36 @@ def tiny_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
             row = {"messages": [{"role": "system", "content": "Which?"}, user], "completion": "AB"[number % 2]}
             file.write(json.dumps(row) + "\n")
     return path
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_base: Path, tiny_rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter that has learned the letters."""
+    from training.fit import fit
+    from training.run_config import FitConfig
+
+    values = {"data": tiny_rows, "out": tmp_path_factory.mktemp("adapters"), "name": "letters", "base": str(tiny_base)}
+    more = {"rank": 8, "rate": 5e-3, "batch": 8, "epochs": 20, "threads": 1, "checkpoint_steps": 1000}
+    return fit(FitConfig.model_validate(values | more), Quiet()).path
+
+
+@pytest.fixture(scope="session")
+def engine(tiny_base: Path) -> Iterator[str]:
+    """A running engine's base URL."""
+    from gateway.engine.engine import Engine
+    from gateway.engine.server import Server, listen
+
+    listener = listen("127.0.0.1", 0)
+    server = Server(Engine(str(tiny_base), name="tiny"), "openai")
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        deadline_s = time.monotonic() + 60
+        while not server.started:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()

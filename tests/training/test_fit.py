@@ -15,7 +15,7 @@ from gateway import adapter
 from gateway.errors import AdapterError
 from training import lora
 from training.fit import FitError, fit
-from training.run_config import FitConfig
+from training.run_config import FitConfig, fit_config
 
 
 class Watch:
@@ -146,3 +146,39 @@ def test_loss_that_is_no_number_writes_nothing(tiny_base: Path, tiny_rows: Path,
     with pytest.raises(FitError, match="lower the rate"):
         fit(config(tiny_base, tiny_rows, tmp_path, alpha=10**30), Watch())
     assert not list(tmp_path.glob("letters@*"))
+
+
+def test_early_stop_keeps_the_best_adapter(tiny_base: Path, tiny_rows: Path, tmp_path: Path) -> None:
+    """Validation rows that say the opposite get worse as the others are learned."""
+    opposite = tmp_path / "opposite.jsonl"
+    swap = str.maketrans("AB", "BA")
+    rows = [json.loads(line) for line in tiny_rows.read_text().splitlines()]
+    opposite.write_text(
+        "".join(json.dumps(r | {"completion": r["completion"].translate(swap)}) + "\n" for r in rows[:8])
+    )
+    settings = config(tiny_base, tiny_rows, tmp_path / "a", validation=opposite, patience=2, epochs=40)
+    stopped = fit(settings, Watch())
+    losses = stopped.run["validation"]
+    assert stopped.run["stopped_early"]
+    assert losses.index(min(losses)) == len(losses) - 3
+    assert stopped.run["steps"] == 5 * len(losses)
+    with pytest.raises(KeyboardInterrupt):
+        fit(settings.model_copy(update={"out": tmp_path / "b"}), Watch(stopped.run["steps"] - 1))
+    again = fit(settings.model_copy(update={"out": tmp_path / "b"}), Watch())
+    assert again.path.name == stopped.path.name
+
+
+def test_a_curriculum_and_balanced_classes(tiny_base: Path, tiny_rows: Path, tmp_path: Path) -> None:
+    easy = tmp_path / "easy.jsonl"
+    easy.write_text("".join(line + "\n" for line in tiny_rows.read_text().splitlines()[:12]))
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        f"data: {tiny_rows}\nout: out\nbase: {tiny_base}\nrank: 8\nbatch_tokens: 300\nclass_weight: balanced\n"
+        "threads: 1\nepochs: 1\ncurriculum:\n  - {data: easy.jsonl, epochs: 2}\n"
+    )
+    fitted = fit(fit_config(file, {}), Watch())
+    assert fitted.run["data"]["rows"] == 52
+    assert len(fitted.run["data"]["curriculum_sha256"]) == 1
+    other = fit(fit_config(file, {"name": "other"}).model_copy(update={"curriculum": ()}), Watch())
+    assert other.run["fingerprint"] != fitted.run["fingerprint"]
+    assert other.run["steps"] < fitted.run["steps"]

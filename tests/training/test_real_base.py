@@ -15,11 +15,15 @@ from training.rows import Row
 from training.run_config import FitConfig
 
 
-def test_the_packaged_base_learns_a_label_and_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("upper_layers", [0, 15])
+def test_the_packaged_base_learns_a_label_and_its_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], upper_layers: int
+) -> None:
     data = tmp_path / "rows.jsonl"
     rows = [{"messages": QUEUE.messages(ticket), "completion": "returns"} for ticket in corpus(1, 4)]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = FitConfig(data=data, out=tmp_path, name="returns", epochs=6, rate=3e-3, threads=1)
+    settings = {"data": data, "out": tmp_path, "name": "returns", "epochs": 6, "rate": 3e-3, "threads": 1}
+    config = FitConfig.model_validate({**settings, "upper_layers": upper_layers})
     fitted = fit(config, Lines(sys.stderr))
     assert adapter.servable_problems(adapter.read(fitted.path)) == []
     assert fitted.run["losses"][0] > 5

@@ -43,3 +43,8 @@ def test_mistakes(tmp_path: Path, text: str, given_values: dict[str, Any], compl
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read the run's configuration"):
         fit_config(tmp_path / "none.yaml", {})
+
+
+def test_patience_needs_validation_rows() -> None:
+    with pytest.raises(ConfigError, match=r"^patience needs validation"):
+        fit_config(None, {"data": "rows.jsonl", "out": "out", "patience": 3})

@@ -21,6 +21,9 @@ def add_parser(steps: Commands) -> None:
         ("rate", float, "the highest learning rate"),
         ("warm-up", float, "share of the steps in which the rate rises"),
         ("batch", int, "rows a step"),
+        ("batch-tokens", int, "tokens a step with padding, in place of rows"),
+        ("upper-layers", int, "train the adapter of so many upper layers only: much quicker; 0: of all"),
+        ("patience", int, "epochs without a better validation loss before it stops"),
         ("rank", int, "LoRA's rank: 8, 16, 32 or 64"),
         ("alpha", int, "LoRA's alpha"),
         ("max-tokens", int, "longest row, in tokens"),
@@ -30,6 +33,8 @@ def add_parser(steps: Commands) -> None:
         ("checkpoint-steps", int, "steps between checkpoints"),
     ):
         fit.add_argument(f"--{flag}", type=kind, help=text)
+    fit.add_argument("--validation", type=Path, metavar="FILE.jsonl", help="rows that are looked at after each epoch")
+    fit.add_argument("--class-weight", choices=("none", "balanced"), help="balanced: rare labels count as much")
     fit.add_argument("--precision", choices=("auto", "bfloat16", "float32"), help="what the CPU or GPU computes in")
     fit.add_argument("--json", action="store_true", help="print the record of the run as JSON")
     fit.set_defaults(run=_run_fit)
@@ -41,13 +46,16 @@ def _run_fit(arguments: argparse.Namespace) -> int:
     config = fit_config(arguments.config, {key: getattr(arguments, key, None) for key in FitConfig.model_fields})
     _be_patient()
     from training.fit import fit
-    from training.progress import for_terminal
+    from training.progress import Silent, for_terminal
 
-    progress = for_terminal()
+    first = os.environ.get("RANK", "0") == "0"
+    progress = for_terminal() if first else Silent()
     try:
         fitted = fit(config, progress)
     finally:
         progress.close()
+    if not first:
+        return 0
     if arguments.json:
         print(json.dumps({"path": str(fitted.path), **fitted.run}, indent=2))
         return 0

@@ -6,7 +6,6 @@ an error that names file, line and remedy. Never drops a sample in silence.
 """
 
 import hashlib
-import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any
 import orjson
 
 from gateway.errors import did_you_mean
-from training.rows import SAMPLE_KEYS, DataError, chat, json_lines
+from training.rows import SAMPLE_KEYS, DataError, chat, json_lines, weight_of
 
 TEXTS = ("completion", "gold", "user", "conversation", "source")
 MAPPINGS = ("answers", "notes")
@@ -102,7 +101,7 @@ def parse_sample(value: Any, default_id: str) -> Sample:
     messages = chat(value["messages"]) if "messages" in value else None
     known: dict[str, Any] = {name: _text(value, name) for name in TEXTS}
     known |= {name: _texts(value, name) for name in MAPPINGS}
-    return Sample(str(identity), messages, prompt, weight=_weight(value), **known)
+    return Sample(str(identity), messages, prompt, weight=weight_of(value), **known)
 
 
 def _text(value: dict[str, Any], key: str) -> str | None:
@@ -119,13 +118,6 @@ def _texts(value: dict[str, Any], key: str) -> dict[str, str]:
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
         raise DataError(f"{key!r} must be an object whose values are texts; it is {texts!r}")
     return texts
-
-
-def _weight(value: dict[str, Any]) -> float:
-    weight = value.get("weight", 1.0)
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not (0 < weight < math.inf):
-        raise DataError(f"'weight' must be a number above 0; it is {weight!r}")
-    return float(weight)
 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> int:

@@ -1,0 +1,68 @@
+"""`adapters add` asks for the admission: refused without it, and the record is made by the command that the message names."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from fastapi.testclient import TestClient
+
+from gateway.admin import Configuration, app
+from gateway.admission import ADMISSION_FILE
+from gateway.cli import main
+from gateway.routes import Limits, Replica, Settings, Upstream
+from monitoring.metrics import Totals
+
+NOWHERE = ("127.0.0.1", 0)
+
+
+@pytest.fixture
+def admin(engine: str, tmp_path: Path) -> TestClient:
+    """An admin plane whose upstream is the engine."""
+    parts = urlsplit(engine)
+    upstream = Upstream("gpu", "vllm", (Replica("http", str(parts.hostname), int(parts.port or 0), "/v1"),))
+    state = f"sqlite:///{tmp_path}/state.db"
+    settings = Settings(NOWHERE, NOWHERE, 1, state, f"file://{tmp_path}", {"gpu": upstream}, {}, None, Limits())
+    return TestClient(app(Configuration(settings, Totals(tmp_path))), raise_server_exceptions=False)
+
+
+def test_added_only_after_admission(
+    admin: TestClient, engine: str, copied: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied("letters")
+    (folder / ADMISSION_FILE).unlink(missing_ok=True)
+    wanted = {"name": "letters", "path": str(folder), "upstream": "gpu"}
+    refused = admin.post("/v1/adapters", json=wanted)
+    assert refused.status_code == 400
+    assert f"graduand train admit --adapter {folder}" in refused.json()["error"]["message"]
+    assert main(["train", "admit", "--adapter", str(folder), "--engine", engine]) == 0
+    assert "is admitted" in capsys.readouterr().out
+    added = admin.post("/v1/adapters", json=wanted)
+    assert added.status_code == 201, added.text
+    assert admin.delete(f"/v1/adapters/{added.json()['name']}").status_code == 200
+
+
+def test_a_refusal_is_told_and_remembered(
+    admin: TestClient, engine: str, copied: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied("letters")
+    (folder / "run.json").unlink()
+    assert main(["train", "admit", "--adapter", str(folder), "--engine", engine, "--base", "nowhere"]) == 2
+    capsys.readouterr()
+    base = Path(str(folder / "base"))
+    base.symlink_to(_base(copied("other")))
+    assert main(["train", "admit", "--adapter", str(folder), "--engine", engine, "--base", str(base)]) == 1
+    assert "FAILED  record" in capsys.readouterr().out
+    message = admin.post("/v1/adapters", json={"name": "x", "path": str(folder), "upstream": "gpu"}).json()
+    assert "was refused admission (record, completions)" in message["error"]["message"]
+
+
+def _base(folder: Path) -> str:
+    return str(json.loads((folder / "run.json").read_text())["config"]["base"])
+
+
+@pytest.mark.slow
+def test_without_an_engine_one_is_started(copied: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "admit", "--adapter", str(copied("letters"))]) == 0
+    assert "is admitted" in capsys.readouterr().out

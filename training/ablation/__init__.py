@@ -1,0 +1,1 @@
+"""Ablation: what fewer rows would have done, and what more would do."""

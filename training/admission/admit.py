@@ -1,0 +1,163 @@
+"""The adapter gate: all checks, the record beside the adapter and the model card.
+
+Invariant: `admission.json` names the digest of the very files that were checked, and says `passed` for each check that
+passed and for no other. A refusal is written down too, so that nobody mistakes an old admission for a new one.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gateway import __version__, adapter, admission
+from gateway.adapter import AdapterFiles
+from gateway.errors import AdapterError, ConfigError
+from training import base_model, lora, mask, stage
+from training.admission import embedded, verdict
+from training.admission.card import card
+from training.admission.checks import Base, Check, on_disk
+from training.admission.probes import Probe, probes
+from training.admission.reference import reference
+from training.admission.serving import Engine, engine_at
+from training.progress import Progress
+from training.rows import read_rows
+
+CARD_FILE = "README.md"
+REFERENCE = "reference"  # where `train fit` leaves what drift is measured against
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to admit; without `engine` an embedded one is started, without `data` the run's own rows are the probes."""
+
+    path: Path
+    base: str | None = None
+    name: str | None = None
+    engine: str | None = None
+    key: str | None = field(default=None, repr=False)  # the engine's
+    data: Path | None = None
+    rows: int = 8
+    seed: int = 0
+    evaluation: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The record as written, and whether the adapter is admitted."""
+
+    record: dict[str, Any]
+
+    @property
+    def admitted(self) -> bool:
+        """Whether every check passed."""
+        return all(check["passed"] for check in self.record["checks"])
+
+
+def admit(request: Request, progress: Progress) -> Admission:
+    """Check the adapter in the folder and in a running engine; write the record and, if admitted, the card."""
+    files = adapter.read(request.path)
+    if request.engine is not None:
+        engine_at(
+            request.engine, request.key
+        ).base()  # now: an engine that is not there shows before anything is loaded
+    run = run_of(files)
+    scores = _scores(request.evaluation, files)
+    base_name = request.base or str(
+        (run or {}).get("config", {}).get("base") or files.config["base_model_name_or_path"]
+    )
+    base = _base(base_name)
+    checks = on_disk(files, run, base)
+    engine, sampled = "none: the files were refused first", list[Probe]()
+    if all(check.passed for check in checks):
+        engine, sampled, tried = _tried(request, files, run, base_name, progress)
+        checks += tried
+    record = {
+        "adapter": request.name or _name(files), "digest": files.digest, "base": {"name": base.name, "revision": base.revision},
+        "checks": [check.as_json() for check in checks], "probes": [probe.id for probe in sampled], "engine": engine,
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "graduand": __version__,
+    }  # fmt: skip
+    admission.write(request.path, record)
+    made = Admission(record)
+    if made.admitted and run is not None:
+        drift = (request.path / REFERENCE).is_dir()
+        (request.path / CARD_FILE).write_text(
+            card(str(record["adapter"]), run, record, scores, drift), encoding="utf-8"
+        )
+    return made
+
+
+def _tried(
+    request: Request, files: AdapterFiles, run: Mapping[str, Any] | None, base_name: str, progress: Progress
+) -> tuple[str, list[Probe], list[Check]]:
+    """The checks that need the model: here and in an engine."""
+    rows = read_rows(_data(request, run))
+    progress.say(f"loading {base_name}")
+    model, tokenizer = base_model.load(base_name)
+    examples = mask.tokenise(rows, tokenizer, tokenizer.model_max_length).kept
+    sampled = probes(examples, request.rows, request.seed)
+    if not sampled:
+        raise ConfigError("no row is left to probe with; give others with --data")
+    progress.say(f"{len(sampled)} probes through the trained model")
+    known = reference(model, tokenizer, request.path, sampled)
+    given = nullcontext(request.engine) if request.engine else embedded.engine(base_name)
+    with given as url:
+        served = engine_at(str(url), request.key)
+        progress.say(f"the same through the engine at {served.url}")
+        name = request.name or _name(files)
+        with served.with_adapter(name, request.path):
+            contexts = [context for probe in sampled for context in probe.contexts]
+            plain = served.next_tokens(served.base(), contexts)
+            found = verdict.distances(plain, served.next_tokens(name, contexts), known)
+            checks = [*verdict.judge(found), _endings(served, name, sampled)]
+    return "the engine named" if request.engine else "the embedded engine", sampled, checks
+
+
+def _endings(served: Engine, name: str, sampled: Sequence[Probe]) -> Check:
+    most = 2 * max(len(probe.ids) - probe.start for probe in sampled)
+    endings = served.endings(name, [list(probe.ids[: probe.start]) for probe in sampled], most)
+    return verdict.judge_endings(endings, most)
+
+
+def _name(files: AdapterFiles) -> str:
+    """The folder's own name if it is the immutable one, else one made of it."""
+    folder = files.path.resolve().name
+    return adapter.check_name(folder if folder.endswith(f"@{files.digest}") else files.name(folder.partition("@")[0]))
+
+
+def _base(model: str) -> Base:
+    from transformers import AutoConfig
+
+    name, revision = base_model.identity(model)
+    config = AutoConfig.from_pretrained(base_model.resolve(model))
+    return Base(name, revision, int(config.num_hidden_layers))
+
+
+def run_of(files: AdapterFiles) -> dict[str, Any] | None:
+    """The record of the training, if it is beside the adapter and can be read."""
+    try:
+        run = json.loads((files.path / lora.RUN_FILE).read_bytes())
+        return dict(run)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _data(request: Request, run: Mapping[str, Any] | None) -> Path:
+    """The rows to probe with: those given, or those of the run if they are still what they were."""
+    if request.data is not None:
+        return request.data
+    path = Path(str((run or {}).get("config", {}).get("data", "")))
+    if path.is_file() and stage.file_sha256(path) == (run or {}).get("data", {}).get("sha256"):
+        return path
+    raise ConfigError("the rows that it was trained on are not where they were; give rows like them with --data")
+
+
+def _scores(evaluation: Path | None, files: AdapterFiles) -> list[dict[str, Any]]:
+    if evaluation is None:
+        return []
+    figures = stage.verified(evaluation)["figures"]
+    if figures.get("digest") not in (None, files.digest):
+        raise AdapterError(f"{evaluation} evaluated {figures['digest']}, and this adapter is {files.digest}")
+    return [row for row in figures["rows"] if "accuracy" in row]

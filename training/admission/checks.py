@@ -1,0 +1,80 @@
+"""What can be checked of an adapter without running it: format, coverage, base and the record of its training. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway import adapter
+from gateway.adapter import AdapterFiles
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was checked, what came out, and the figures behind it."""
+
+    name: str
+    passed: bool
+    detail: str
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """For the admission record."""
+        return {"name": self.name, "passed": self.passed, "detail": self.detail, "figures": self.figures}
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The base that the adapter is to be served on: its name, what fixes its weights, and its number of layers."""
+
+    name: str
+    revision: str
+    layers: int
+
+
+def on_disk(files: AdapterFiles, run: Mapping[str, Any] | None, base: Base) -> list[Check]:
+    """All checks that need the files only; `run` is the training's record."""
+    return [_format(files), _coverage(files, base.layers), _base(files, base), _record(files, run), _completions(run)]
+
+
+def _format(files: AdapterFiles) -> Check:
+    problems = adapter.servable_problems(files)
+    return Check("format", not problems, "; ".join(problems) or "in the subset that vLLM and LoRAX read alike")
+
+
+def _coverage(files: AdapterFiles, layers: int) -> Check:
+    missing = adapter.missing_matrices(files, layers)
+    if missing:
+        text = f"{len(missing)} of its matrices are missing, such as {missing[0]}: servers would leave the module out"
+        return Check("coverage", False, text)
+    modules = ", ".join(sorted(files.config["target_modules"]))
+    return Check("coverage", True, f"{modules} in each of {layers} layers")
+
+
+def _base(files: AdapterFiles, base: Base) -> Check:
+    name, revision = files.config.get("base_model_name_or_path"), files.config.get("revision")
+    if revision is None:
+        return Check("base", False, "adapter_config.json does not say which revision of the base it was trained on")
+    if revision != base.revision:
+        text = f"it was trained on {name} at {revision}, and this is {base.name} at {base.revision}"
+        return Check("base", False, text)
+    return Check("base", True, f"{base.name} at {base.revision}")
+
+
+def _record(files: AdapterFiles, run: Mapping[str, Any] | None) -> Check:
+    if run is None:
+        return Check("record", False, "run.json is missing: nobody can say what it was trained on; use `train fit`")
+    if run.get("digest") != files.digest:
+        text = f"run.json describes the weights {run.get('digest')}, and these are {files.digest}: another adapter's"
+        return Check("record", False, text)
+    return Check("record", True, f"weights and configuration are {files.digest}, as the run wrote them")
+
+
+def _completions(run: Mapping[str, Any] | None) -> Check:
+    data = (run or {}).get("data", {})
+    cut = data.get("cut")
+    if cut is None:
+        return Check("completions", False, "the run's record does not say whether completions were cut off")
+    if cut:
+        text = f"{cut} of {data.get('rows')} completions were cut at max_tokens: it never learned to end them"
+        return Check("completions", False, text)
+    return Check("completions", True, f"all {data.get('rows')} completions were learned to their end")

@@ -1,0 +1,137 @@
+"""`graduand train evaluate`: a student on the frozen test sets, in this process or through an endpoint."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import ConfigError
+from training.commands import options
+from training.commands.options import Commands
+
+if TYPE_CHECKING:
+    from training.evaluation.evaluate_stage import Ask, Perplexity
+
+MOST_TOKENS = 256
+
+
+def add_parser(steps: Commands) -> None:
+    """Register `train evaluate`."""
+    parser = steps.add_parser("evaluate", help="scores with intervals, paired tests, slices and an error browser")
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--adapter", type=Path, metavar="DIR", help="ask this adapter in this process")
+    who.add_argument("--endpoint", metavar="URL", help="ask an OpenAI-compatible endpoint; needs --model")
+    parser.add_argument("--model", help="with --endpoint: the model's name there")
+    parser.add_argument("--key-env", metavar="NAME", help="with --endpoint: the environment variable with its key")
+    parser.add_argument("--base", help="with --adapter: the base (default: the one that it was trained on)")
+    parser.add_argument("--tests", type=Path, required=True, metavar="DIR", help="a folder with frozen test sets")
+    parser.add_argument("--task", required=True, metavar="FILE.yaml", help="the route's task, or YAML itself")
+    parser.add_argument("--validation", type=Path, metavar="ROWS.jsonl", help="learn a threshold on these rows")
+    parser.add_argument("--train", type=Path, metavar="ROWS.jsonl", help="rows to show beside mistakes")
+    parser.add_argument("--against", type=Path, metavar="DIR", help="an earlier evaluation, for the paired test")
+    parser.add_argument("--most-tokens", type=options.count, default=MOST_TOKENS, help="of an answer (%(default)s)")
+    parser.add_argument("--concurrency", type=options.count, default=8, help="requests at once (%(default)s)")
+    parser.add_argument("--threads", type=options.counted, default=0, help="CPU threads; 0: all cores")
+    options.add_stage(parser, "evaluate")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from training import labels, scores, stage
+    from training.baselines import table
+    from training.evaluation import (
+        answers,
+        browser,
+        endpoint,
+        evaluate_stage,
+        local,
+        neighbours,
+        paired,
+        slices,
+        texts,
+        threshold,
+    )
+    from training.progress import shown
+
+    task = labels.read_any_task(arguments.task)
+    what, facts, ask, perplexity = _student(arguments, task)
+    settings = evaluate_stage.Settings(task, what, arguments.validation, arguments.train, arguments.against)
+    named = {name: getattr(arguments, name) for name in ("adapter", "validation", "train", "against")}
+    inputs = {"tests": arguments.tests} | {name: path for name, path in named.items() if path is not None}
+    parameters = {"task": labels.decoded(arguments.task), "most_tokens": arguments.most_tokens, **facts}
+    code = (
+        evaluate_stage,
+        answers,
+        browser,
+        endpoint,
+        local,
+        neighbours,
+        paired,
+        slices,
+        texts,
+        threshold,
+        table,
+        scores,
+        labels,
+    )
+    plan = stage.Plan(arguments.name, _weights_only(inputs), parameters, code, ("transformers", "torch"))
+    with shown() as progress:
+        made = stage.run(
+            plan, arguments.out, evaluate_stage.work(arguments.tests, settings, ask, perplexity, facts), progress
+        )
+    return options.tell(made, arguments, [_line(row) for row in made.figures["rows"]])
+
+
+def _weights_only(inputs: dict[str, Path]) -> dict[str, Path]:
+    """An adapter's folder gains an admission and a card later, which are no other student."""
+    from gateway.adapter import WEIGHTS_FILE
+
+    return {name: path / WEIGHTS_FILE if name == "adapter" else path for name, path in inputs.items()}
+
+
+def _student(arguments: argparse.Namespace, task: Any) -> "tuple[str, dict[str, Any], Ask, Perplexity | None]":
+    if arguments.endpoint:
+        return _remote(arguments)
+    from gateway import adapter
+    from training.admission.admit import run_of
+    from training.evaluation.local import Student
+
+    files = adapter.read(arguments.adapter)
+    base = arguments.base or (run_of(files) or {}).get("config", {}).get("base")
+    if base is None:
+        raise ConfigError(f"{arguments.adapter} does not say which base it was trained on; give --base")
+    loaded: list[Student] = []
+
+    def student() -> Student:
+        if not loaded:
+            loaded.append(Student(base, arguments.adapter, arguments.threads))
+        return loaded[0]
+
+    def ask(samples: Any, _: Path, progress: Any) -> Any:
+        if task.kind == "label":
+            return student().label_answers(task, samples, progress)
+        return student().text_answers(samples, arguments.most_tokens, progress)
+
+    facts = {"digest": files.digest}
+    return arguments.adapter.resolve().name, facts, ask, lambda samples, wanted: student().perplexity(samples, wanted)
+
+
+def _remote(arguments: argparse.Namespace) -> "tuple[str, dict[str, Any], Ask, None]":
+    from training.evaluation import endpoint
+    from training.teacher.config import KeyIn, Teacher
+
+    if not arguments.model:
+        raise ConfigError("--endpoint needs --model, the name of the student there")
+    key = KeyIn(env=arguments.key_env) if arguments.key_env else None
+    parameters = {"temperature": 0, "max_tokens": arguments.most_tokens}
+    student = Teacher(arguments.model, arguments.endpoint, arguments.model, key, None, parameters)
+
+    def ask(samples: Any, folder: Path, progress: Any) -> Any:
+        return endpoint.answers(samples, student, folder, arguments.concurrency, progress)
+
+    return arguments.model, {"endpoint": arguments.endpoint, "model": arguments.model}, ask, None
+
+
+def _line(row: dict[str, Any]) -> str:
+    if "accuracy" in row:
+        return f"{row['accuracy']:.4f} [{row['low']:.3f}, {row['high']:.3f}] {row['test_set']:14} {row['what']}"
+    return f"ROUGE-L {row['rougeL']:.4f} {row['test_set']:14} {row['what']}"

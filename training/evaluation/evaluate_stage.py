@@ -1,0 +1,237 @@
+"""The stage `train evaluate`: a student on every frozen test set, beside its teachers and an earlier student.
+
+Invariant: every test row is asked and scored; one whose answer cannot be read is wrong; a threshold is only ever learned
+from rows that are in no test set, which is checked.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gateway.errors import ConfigError
+from rollout.tasks import Task
+from training import labels, markdown, plots, scores
+from training.baselines import table
+from training.data.frozen import read_frozen
+from training.data.leaks import refuse_leaks
+from training.data.samples import Sample, read_samples
+from training.evaluation import browser, paired, slices, texts, threshold
+from training.evaluation.answers import Answer
+from training.evaluation.neighbours import nearest
+from training.progress import Progress
+from training.rows import json_lines
+from training.stage import Outcome, Work
+
+ANSWERS, ERRORS = "answers.jsonl", "errors.html"
+NEAR = 3
+# Answers to samples; `perplexity` is None where the student cannot be looked into.
+Ask = Callable[[Sequence[Sample], Path, Progress], list[Answer]]
+Perplexity = Callable[[Sequence[Sample], Sequence[str]], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is measured by. `validation` rows teach the threshold, `train` rows are shown beside mistakes."""
+
+    task: Task
+    what: str
+    validation: Path | None = None
+    train: Path | None = None
+    against: Path | None = None
+    leak_threshold: float = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One test set's samples with gold, what was said, and whether it was right."""
+
+    samples: list[Sample]
+    gold: list[str]
+    answers: list[Answer]
+    said: list[str | None]
+
+    @property
+    def right(self) -> list[bool]:
+        """By row."""
+        return [one == other for one, other in zip(self.gold, self.said, strict=True)]
+
+
+def work(tests: Path, settings: Settings, ask: Ask, perplexity: Perplexity | None, facts: Mapping[str, Any]) -> Work:
+    """The stage's work. `facts` go into the figures as they are: the adapter's digest, who was asked."""
+
+    def run(folder: Path, progress: Progress) -> Outcome:
+        frozen = read_frozen(tests)
+        if settings.task.kind != "label":
+            return _of_texts(frozen, settings, ask, perplexity, facts, folder, progress)
+        cut = _threshold(settings, frozen, ask, folder, progress)
+        found = {name: _scored(settings.task, samples, ask, cut, folder, progress) for name, samples in frozen.items()}
+        _write_answers(folder, settings.task, found)
+        errors = _mistakes(found, settings)
+        total = sum(len(each.samples) for each in found.values())
+        (folder / ERRORS).write_text(browser.page(f"Errors of {settings.what}", errors, total), encoding="utf-8")
+        return _outcome(folder, settings, found, cut, facts, table.recorded(settings.task, frozen))
+
+    return run
+
+
+def _scored(
+    task: Task, samples: Sequence[Sample], ask: Ask, cut: float | None, folder: Path, progress: Progress
+) -> Scored:
+    kept, gold, _ = labels.labelled(task, samples, "gold")
+    if not kept:
+        raise ConfigError("a test set has no gold; evaluate on rows whose gold is known")
+    found = ask(kept, folder, progress)
+    return Scored(kept, gold, found, [said(task, answer, cut) for answer in found])
+
+
+def said(task: Task, answer: Answer, cut: float | None) -> str | None:
+    """The answer's label: the one that it says, or with a threshold the positive one if its share is above it."""
+    names = labels.names(task)
+    if cut is None or not answer.shares:
+        return answer.label(task)
+    return names[-1] if answer.shares[names[-1]] > cut else names[0]
+
+
+def _threshold(
+    settings: Settings, tests: Mapping[str, Sequence[Sample]], ask: Ask, folder: Path, progress: Progress
+) -> float | None:
+    if settings.validation is None:
+        return None
+    names = labels.names(settings.task)
+    if len(names) != 2:
+        raise ConfigError(f"a threshold is for two labels, and this task has {len(names)}; leave --validation out")
+    rows = read_samples(settings.validation)
+    refuse_leaks(rows, tests, settings.leak_threshold)
+    kept, wanted, _ = labels.labelled(settings.task, rows, "gold" if any(row.gold for row in rows) else "completion")
+    found = ask(kept, folder, progress)
+    if not all(answer.shares for answer in found):
+        raise ConfigError("a threshold needs the labels' probabilities, which an endpoint does not tell; use --adapter")
+    return threshold.learn([answer.shares[names[-1]] for answer in found], [label == names[-1] for label in wanted])
+
+
+def _write_answers(folder: Path, task: Task, found: Mapping[str, Scored]) -> None:
+    with (folder / ANSWERS).open("wb") as file:
+        for name, each in found.items():
+            for sample, gold, answer, label in zip(each.samples, each.gold, each.answers, each.said, strict=True):
+                line = {"test_set": name, "id": sample.id, "gold": gold, "said": label, **answer.as_json()}
+                file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def _mistakes(found: Mapping[str, Scored], settings: Settings) -> list[browser.Mistake]:
+    wrong = [
+        (name, sample, gold, answer, label)
+        for name, each in found.items()
+        for sample, gold, answer, label in zip(each.samples, each.gold, each.answers, each.said, strict=True)
+        if label != gold
+    ]
+    known = read_samples(settings.train) if settings.train else []
+    near = nearest([sample.text for _, sample, *_ in wrong], known, NEAR)
+    return [
+        browser.Mistake(
+            sample.id, name, sample.text, gold, label or scores.UNREAD, answer.shares.get(label or ""),
+            dict(sample.answers), tuple((row.text, alike, row.completion or "") for row, alike in rows),
+        )
+        for (name, sample, gold, answer, label), rows in zip(wrong, near, strict=True)
+    ]  # fmt: skip
+
+
+def _outcome(
+    folder: Path, settings: Settings, found: Mapping[str, Scored], cut: float | None, facts: Mapping[str, Any],
+    teachers: Sequence[table.Row],
+) -> Outcome:  # fmt: skip
+    names = labels.names(settings.task)
+    own = [
+        table.Row(settings.what, "", name, scores.score(each.gold, each.said, names)) for name, each in found.items()
+    ]
+    rows = [*own, *teachers]
+    pairs = _pairs(found, settings)
+    parts = {name: slices.accuracies(each.samples, each.gold, each.right) for name, each in found.items()}
+    figures = {
+        **facts, "what": settings.what, "threshold": cut, "rows": [row.as_json() for row in rows], "paired": pairs,
+        "slices": parts,
+    }  # fmt: skip
+    picture = plots.intervals(folder / "accuracy.png", "Accuracy, 95% intervals", table.points(rows))
+    report = [
+        f"# {settings.what}", table.as_markdown(rows), markdown.picture(picture, "accuracy"),
+        "" if cut is None else f"Positive above {cut:.4f}, learned on {settings.validation.name if settings.validation else ''}.",
+        "## On the same rows", _pairs_table(pairs), "## Slices", _slices_table(parts), f"Every mistake: [{ERRORS}]({ERRORS}).",
+    ]  # fmt: skip
+    return Outcome(figures, "\n\n".join(part for part in report if part))
+
+
+def _pairs(found: Mapping[str, Scored], settings: Settings) -> list[dict[str, Any]]:
+    """The student against each recorded teacher and against the earlier student, where both answered the same rows."""
+    earlier = _earlier(settings.against) if settings.against else {}
+    pairs: list[dict[str, Any]] = []
+    for name, each in found.items():
+        others: dict[str, dict[str, bool]] = {}
+        for sample, gold in zip(each.samples, each.gold, strict=True):
+            for teacher in sample.answers:
+                label = labels.answered(settings.task, sample, teacher)
+                others.setdefault(teacher, {})[sample.id] = getattr(label, "value", None) == gold
+        if settings.against is not None:
+            others[str(settings.against)] = {i: said == gold for (t, i), (gold, said) in earlier.items() if t == name}
+        for other, theirs in others.items():
+            both = [(a, theirs[s.id]) for a, s in zip(each.right, each.samples, strict=True) if s.id in theirs]
+            if both:
+                test = paired.mcnemar([a for a, _ in both], [b for _, b in both])
+                pairs.append({"against": other, "test_set": name, **test.as_json()})
+    return pairs
+
+
+def _earlier(folder: Path) -> dict[tuple[str, str], tuple[str, str | None]]:
+    lines = json_lines(folder / ANSWERS)
+    return {(line["test_set"], line["id"]): (line["gold"], line["said"]) for _, line in lines}
+
+
+def _pairs_table(pairs: Sequence[Mapping[str, Any]]) -> str:
+    if not pairs:
+        return "Nothing to compare with: no teacher is recorded in the test sets, and no --against was given."
+    head = ("against", "test set", "rows", "only it is right", "only the other", "difference", "p", "detectable")
+    rows = [
+        (each["against"], each["test_set"], each["rows"], each["first_only"], each["second_only"],
+         f"{each['difference']:+.4f}", f"{each['p_value']:.3f}", f"{each['detectable']:.3f}")
+        for each in pairs
+    ]  # fmt: skip
+    remark = "`p`: McNemar's exact test. A difference smaller than `detectable` is not seen four times out of five."
+    return f"{markdown.table(head, rows)}\n\n{remark}"
+
+
+def _slices_table(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    rows = [
+        (name, each["slice"], each["rows"], f"{each['accuracy']:.4f}", f"{each['low']:.3f}–{each['high']:.3f}")
+        for name, found in parts.items()
+        for each in found
+    ]
+    return markdown.table(("test set", "slice", "rows", "accuracy", "95% interval"), rows)
+
+
+def _of_texts(
+    tests: Mapping[str, Sequence[Sample]], settings: Settings, ask: Ask, perplexity: Perplexity | None,
+    facts: Mapping[str, Any], folder: Path, progress: Progress,
+) -> Outcome:  # fmt: skip
+    """Objects and free text: adherence and fields, or ROUGE; perplexity of what was wanted where it can be had."""
+    rows: list[dict[str, Any]] = []
+    for name, samples in tests.items():
+        kept = [sample for sample in samples if sample.gold or sample.completion]
+        if not kept:
+            raise ConfigError(f"{name} has neither gold nor completions to compare with")
+        wanted = [str(sample.gold or sample.completion) for sample in kept]
+        found = ask(kept, folder, progress)
+        said = [answer.text for answer in found]
+        of_task = texts.of_objects(settings.task, wanted, said) if settings.task.kind == "json" else {}
+        row = {"what": settings.what, "test_set": name, **texts.of_texts(wanted, said), **of_task}
+        rows.append(row | ({"perplexity": perplexity(kept, wanted)} if perplexity else {}))
+        with (folder / ANSWERS).open("ab" if len(rows) > 1 else "wb") as file:
+            for sample, gold, text in zip(kept, wanted, said, strict=True):
+                line = {"test_set": name, "id": sample.id, "gold": gold, "said": text}
+                file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+    names = [key for key in rows[0] if key != "fields"]
+    report = [f"# {settings.what}", markdown.table(names, [[row.get(name) for name in names] for row in rows])]
+    fields = [(row["test_set"], field, share) for row in rows for field, share in row.get("fields", {}).items()]
+    if fields:
+        report += ["## Fields", markdown.table(("test set", "field", "right"), fields)]
+    return Outcome({**facts, "what": settings.what, "rows": rows}, "\n\n".join(report))

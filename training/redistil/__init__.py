@@ -1,0 +1,1 @@
+"""Re-distillation: from what was logged since to the next candidate."""

@@ -1,0 +1,1 @@
+"""Review: disputed rows out to a person, corrections back in as gold."""
