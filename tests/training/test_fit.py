@@ -105,7 +105,7 @@ def test_sigkill_and_the_same_run_again(tiny_base: Path, tiny_rows: Path, tmp_pa
     command = [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen([*command, "train", "fit", "--config", str(file)], env=environment)
-    deadline_s = time.monotonic() + 60
+    deadline_s = time.monotonic() + 150
     while not list(settings.out.glob(".letters.fit/*.pt")) and time.monotonic() < deadline_s:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
