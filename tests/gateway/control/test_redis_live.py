@@ -143,7 +143,8 @@ def _check_evidence(row: Row, records: list[Json]) -> int:
 
 def _changes(store: Rollouts) -> list[Json]:
     """The route's changes in order: the n-th made its version n + 1."""
-    return [one for one in reversed(store.state.events(1000)) if one["subject"] == "route/triage"]
+    told = [one for one in reversed(store.state.events(1000)) if one["subject"] == "route/triage"]
+    return [one for one in told if "mode" in one]  # a monitor's alarm is told there too, and changes nothing
 
 
 def _check_assignment(fleet: Fleet, changes: list[Json], down: list[tuple[float, float]]) -> list[float]:
