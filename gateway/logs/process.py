@@ -7,7 +7,6 @@ the data plane serves on, segments wait on the disk, and the next shipper does w
 import gc
 import json
 import logging
-import os
 import signal
 import sys
 import threading
@@ -15,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway import background
 from gateway.control.holding import Holding
 from gateway.logs import places
 from gateway.logs.shipper import Shipper
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 LOOK_EVERY_S = 1.0
 AFTER_TROUBLE_S = 5.0
-# Requests come first: what waits on the disk can wait for the processor, too.
-NICE = 10
 GC_THRESHOLDS = (200_000, 20, 20)
 # At the end, what the workers wrote last goes to a bucket before the machine may go away.
 LAST_LOOKS_S = 10.0
@@ -43,7 +41,7 @@ def main() -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    os.nice(NICE)
+    background.give_way()  # what waits on the disk can wait for the processor, too
     # Records have no cycles; looking for some while a segment's records are read would double the time.
     gc.set_threshold(*GC_THRESHOLDS)
     arguments = json.loads(sys.argv[1])

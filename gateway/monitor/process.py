@@ -15,6 +15,7 @@ import time
 import uuid
 from pathlib import Path
 
+from gateway import background
 from gateway.errors import GraduandError
 from gateway.monitor.loop import Monitor
 from gateway.monitor.store import Replaced
@@ -24,7 +25,6 @@ from monitoring.series import SeriesFile
 
 LOOK_EVERY_S = 0.25
 AFTER_TROUBLE_S = 2.0
-NICENESS = 10
 
 logger = logging.getLogger("graduand")
 
@@ -32,7 +32,7 @@ logger = logging.getLogger("graduand")
 def main() -> None:
     """Entry point; the one argument is JSON: run_folder."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s monitor: %(message)s")
-    os.nice(NICENESS)
+    background.give_way()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
