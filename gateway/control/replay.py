@@ -8,7 +8,7 @@ import orjson
 from gateway.control import facts
 from gateway.errors import ConfigError
 from gateway.logs.reading import Reader, Source
-from gateway.routing import STUDENT
+from gateway.routing import CONFIDENT, STUDENT
 from rollout import tasks
 from rollout.compare import compare
 from rollout.hybrid.scorer import vector_of
@@ -50,7 +50,9 @@ def pairs(source: Source, route: str, task: tasks.Task) -> Logged:
         if record.get("route") != route or record.get("role") not in ("served", "shadow", "audit"):
             continue
         if record["role"] == "served":
-            served[record["id"]] = record
+            # What a hybrid route let through is audited and what it held back is not: such pairs flatter the student.
+            if record["reason"] != CONFIDENT:
+                served[record["id"]] = record
             continue
         other = served.pop(record["parent_id"], None)
         if other is not None and not record["error"] and record["request_json"] is not None:

@@ -17,6 +17,7 @@ from gateway.errors import ConfigError, GraduandError
 from gateway.logs.reading import Source
 from rollout.hybrid.calibration import fit_logistic
 from rollout.hybrid.curve import Curve, Point, curve
+from rollout.hybrid.learning import halves
 from rollout.tasks import Task
 
 Json = dict[str, Any]
@@ -47,7 +48,7 @@ def of_log(source: Source, route: str, task: Task) -> tuple[Curve, Json]:
             f"of {len(logged.agreed)} pairs of route {route!r} in {source.url} only {len(known)} have log probabilities, and a "
             f"curve needs {FEWEST}; they are asked for while a rollout with a hybrid step runs"
         )
-    fitting, judging = known[::2], known[1::2]
+    fitting, judging = halves(known)
     fit = fit_logistic([vector for vector, _ in fitting], [agreed for _, agreed in fitting])
     agreed = np.array([same for _, same in judging])
     found = curve(fit([vector for vector, _ in judging]), ~agreed, agreed, np.ones(len(agreed)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rollout.hybrid.learning import learn_threshold, pairs_for
+from rollout.hybrid.learning import halves, learn_threshold, pairs_for
 from rollout.hybrid.scorer import scorer_from_dict, vector_of
 from rollout.hybrid.threshold import NoThreshold
 
@@ -75,3 +75,21 @@ def test_strange_answers_have_no_features(strange: dict[str, object]) -> None:
 def test_completions_have_another_shape() -> None:
     logprobs = {"tokens": ["yes"], "token_logprobs": [-0.1], "top_logprobs": [{"yes": -0.1, "no": -2.1}]}
     assert vector_of({"choices": [{"logprobs": logprobs}]}) == pytest.approx([2.0, 2.0, 2.0, -0.1])
+
+
+def test_traffic_with_a_rhythm_proves_nothing_that_is_not_so() -> None:
+    # Half of what it is unsure of is wrong, and all of that comes at even places.
+    margins = [0.2 if place % 5 == 0 else 6.0 for place in range(800)]
+    rhythm = [([margin] * 4, place % 10 == 0) for place, margin in enumerate(margins)]
+    found = learn_threshold(rhythm, **WITH)  # type: ignore[arg-type]
+    assert not isinstance(found, NoThreshold)
+    assert 0.75 < found["threshold"]["coverage"] < 0.85  # the sure ones, and only they
+    assert not scorer_from_dict(found).confident(answer(0.2), now=120.0)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 9, 200])
+def test_halves(count: int) -> None:
+    one, other = halves(range(count))
+    assert sorted([*one, *other]) == list(range(count))
+    assert len(one) - len(other) in (0, 1)
+    assert (one, other) == halves(range(count))
