@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from gateway import __version__, adapter, adapters, admission, state_api
+from gateway import __version__, adapter, adapters, admission
 from gateway.adapter import check_name
 from gateway.config import basis_points, budgets_folder
 from gateway.control import allowance, api, moves, pages, verdicts
@@ -25,7 +25,8 @@ from gateway.logs import feedback
 from gateway.monitor import api as monitors
 from gateway.openai import error_body
 from gateway.routes import MODES, Route, Settings, Upstream
-from gateway.store import Conflict, StateError, StateStore, open_state
+from gateway.state import api as state_api
+from gateway.state.store import Conflict, StateError, StateStore, open_state
 from monitoring import verdict
 from monitoring.gates import written
 from monitoring.metrics import Metrics, Totals, exposition

@@ -15,7 +15,7 @@ from gateway.errors import GraduandError
 COMMANDS: tuple[str, ...] = (
     "gateway.supervisor",
     "gateway.admin_commands",
-    "gateway.state_commands",
+    "gateway.state.commands",
     "gateway.control.commands",
     "gateway.monitor.commands",
     "gateway.engine.cli",

@@ -16,12 +16,13 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from gateway import adapter, redis_client
+from gateway import adapter
 from gateway.errors import AdapterError, ConfigError, GraduandError, did_you_mean
 from gateway.logs import places
 from gateway.logs.policy import DEFAULT, RecordPolicy, RecordSection, policy_of
 from gateway.monitor.settings import MonitorsSection
 from gateway.routes import Budget, Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Tracing, Unit, Upstream
+from gateway.state import redis_client
 from gateway.telemetry.sections import Dollars, PriceSection, TracingSection
 from monitoring.gates import written as gates
 from monitoring.prices import price_of

@@ -24,7 +24,7 @@ from gateway.errors import ConfigError, GraduandError
 from gateway.logs.explain import explained
 from gateway.monitor import settings as monitors
 from gateway.routes import Budget, Route, Settings, settings_to_json
-from gateway.store import StateError, open_state
+from gateway.state.store import StateError, open_state
 from monitoring.gates import written as gates
 
 POLL_S = 0.1

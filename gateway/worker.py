@@ -29,7 +29,7 @@ from gateway.dataplane.server import ClientConnection
 from gateway.logs import places
 from gateway.logs.segment import LogWriter
 from gateway.routes import Limits, RouteTable, Settings, settings_from_json
-from gateway.watcher import TableWatcher
+from gateway.state.watcher import TableWatcher
 from monitoring import metrics as m
 from monitoring.metrics import Metrics
 from monitoring.series import SeriesFile

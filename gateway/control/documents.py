@@ -9,11 +9,11 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from gateway.store import StateStore
+from gateway.state.store import StateStore
 
 if TYPE_CHECKING:
-    from gateway.redis_state import RedisStore
-    from gateway.state import SqliteStore
+    from gateway.state.redis_store import RedisStore
+    from gateway.state.sqlite import SqliteStore
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (kind TEXT NOT NULL, key TEXT NOT NULL, data TEXT NOT NULL, PRIMARY KEY (kind, key))
@@ -93,8 +93,8 @@ class RedisDocuments(Documents):
 
 def documents_in(state: StateStore) -> Documents:
     """The documents in a store that is open already."""
-    from gateway.redis_state import RedisStore
-    from gateway.state import SqliteStore
+    from gateway.state.redis_store import RedisStore
+    from gateway.state.sqlite import SqliteStore
 
     if isinstance(state, SqliteStore):
         return SqliteDocuments(state)

@@ -12,8 +12,8 @@ import orjson
 
 from gateway.control import facts, tail
 from gateway.control.tail import Batch, Line, Place
-from gateway.redis_hashes import META, PREFIX, told
-from gateway.redis_state import RedisStore
+from gateway.state.redis_hashes import META, PREFIX, told
+from gateway.state.redis_store import RedisStore
 
 EVIDENCE = "evidence"
 STREAM = PREFIX + EVIDENCE

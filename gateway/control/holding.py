@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.control.tail import PAIR_WITHIN_S, SLACK_S
 from gateway.monitor import store as monitor
-from gateway.store import StateError
+from gateway.state.store import StateError
 
 if TYPE_CHECKING:
     from gateway.control.rollouts import Rollouts

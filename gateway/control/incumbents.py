@@ -12,7 +12,7 @@ from typing import Any
 from gateway.control.rollouts import Rollouts
 from gateway.control.rows import Row
 from gateway.routes import Route
-from gateway.store import Override
+from gateway.state.store import Override
 from rollout.spec import Spec
 
 

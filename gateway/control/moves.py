@@ -14,7 +14,7 @@ from gateway.control.rollouts import Rollouts
 from gateway.control.rows import Row
 from gateway.errors import RequestError
 from gateway.routes import Route
-from gateway.store import Override
+from gateway.state.store import Override
 from rollout import ledger as ledgers
 from rollout.spec import Spec
 from rollout.state import TEACHER, Event, Phase, draft, serving

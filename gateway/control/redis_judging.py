@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.control.rollouts import Json, Rollouts
 from gateway.control.rows import Row
-from gateway.redis_hashes import Hashes
+from gateway.state.redis_hashes import Hashes
 
 QUEUE_NUMBERS = 10**12
 

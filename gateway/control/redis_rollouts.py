@@ -14,8 +14,8 @@ from gateway.control.redis_judging import RedisJudging
 from gateway.control.rollouts import DISAGREEMENTS_KEPT, Json
 from gateway.control.rows import AT_REST, COLUMNS, Row, from_columns, to_columns
 from gateway.control.tail import Batch, Line, Place
-from gateway.redis_state import RedisStore
-from gateway.store import StateError
+from gateway.state.redis_store import RedisStore
+from gateway.state.store import StateError
 from rollout.state import Event, event_from_dict
 
 # A record's id is looked for among those of its own quarter of an hour only: a record that comes twice has one time.

@@ -16,7 +16,7 @@ from gateway.control.rows import Row
 from gateway.control.tail import Batch, Line
 from gateway.errors import GraduandError
 from gateway.routes import Settings
-from gateway.store import StateStore, open_state
+from gateway.state.store import StateStore, open_state
 from rollout.state import Event
 
 LEASE_S = 3.0
@@ -271,14 +271,14 @@ def open_rollouts(settings: Settings) -> Rollouts:
 
 def rollouts_in(state: StateStore) -> Rollouts:
     """The rollouts in a store that is open already."""
-    from gateway.state import SqliteStore
+    from gateway.state.sqlite import SqliteStore
 
     if isinstance(state, SqliteStore):
         from gateway.control.store import RolloutStore
 
         return RolloutStore(state)
     from gateway.control.redis_rollouts import RedisRollouts
-    from gateway.redis_state import RedisStore
+    from gateway.state.redis_store import RedisStore
 
     assert isinstance(state, RedisStore)
     return RedisRollouts(state)

@@ -1,4 +1,4 @@
-"""The tables in which gateway.control.store keeps rollouts; beside those of gateway.state, in the same file."""
+"""The tables in which gateway.control.store keeps rollouts; beside those of gateway.state.sqlite, in the same file."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS rollouts (

@@ -11,7 +11,7 @@ from gateway.control.rollouts import DISAGREEMENTS_KEPT, Rollouts
 from gateway.control.rows import AT_REST, COLUMNS, Row, from_columns, to_columns
 from gateway.control.schema import SCHEMA
 from gateway.control.tail import Line, Place
-from gateway.state import SqliteStore
+from gateway.state.sqlite import SqliteStore
 from rollout.state import Event, event_from_dict
 
 ALL_COLUMNS = ", ".join(COLUMNS)

@@ -21,7 +21,7 @@ from gateway.monitor import settings as monitors
 from gateway.monitor.panel import Panel
 from gateway.monitor.store import MonitorStore
 from gateway.routes import Route, Settings
-from gateway.store import open_state
+from gateway.state.store import open_state
 from monitoring import metrics as m
 from monitoring.drift import DriftError, files
 from monitoring.drift.reference import Reference

@@ -19,7 +19,7 @@ import httpx
 from gateway import adapters
 from gateway.errors import GraduandError
 from gateway.routes import Replica, Settings, Upstream
-from gateway.store import open_state
+from gateway.state.store import open_state
 from monitoring import engines
 from monitoring import metrics as m
 from monitoring.engines import Histogram, Reading

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.redis_state import RedisStore
+from gateway.state.redis_store import RedisStore
 from tests.gateway.redises import RedisServer
 from tests.gateway.running import Gateway
 from tests.gateway.upstream import Upstream

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gateway.admin import Configuration, app
 from gateway.routes import MODES, Limits, Replica, Route, Settings, Student, Teacher, Upstream
-from gateway.state import SqliteStore
+from gateway.state.sqlite import SqliteStore
 from monitoring.metrics import Totals
 from tests.gateway.upstream import Upstream as Server
 

@@ -11,7 +11,7 @@ from gateway.control.holding import FRESH_S, MONITOR_WITHIN_S, Holding, whole_by
 from gateway.control.store import RolloutStore
 from gateway.control.tail import PAIR_WITHIN_S
 from gateway.monitor.store import MonitorStore
-from gateway.store import StateError
+from gateway.state.store import StateError
 from tests.gateway.control.worlds import World
 
 

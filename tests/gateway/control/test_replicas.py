@@ -10,7 +10,7 @@ from gateway.control.documents import documents_in
 from gateway.control.redis_rollouts import RedisRollouts
 from gateway.control.rollouts import LEASE_S
 from gateway.control.tail import Batch
-from gateway.store import StateError, open_state
+from gateway.state.store import StateError, open_state
 from rollout.state import Phase
 from tests.gateway.control.worlds import World
 from tests.gateway.redises import RedisServer

@@ -18,7 +18,7 @@ from gateway.monitor.panel import Panel
 from gateway.monitor.settings import read
 from gateway.monitor.store import MonitorStore, read_to
 from gateway.routes import Replica, Route, Settings, Student, Teacher, Upstream
-from gateway.state import SqliteStore
+from gateway.state.sqlite import SqliteStore
 from monitoring import metrics as m
 from monitoring.drift import files
 from monitoring.drift.reference import Reference, build, calibration_report

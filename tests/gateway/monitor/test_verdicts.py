@@ -10,7 +10,7 @@ import pytest
 
 from gateway.control import moves, verdicts
 from gateway.control.documents import documents_in, key_of
-from gateway.store import Override
+from gateway.state.store import Override
 from rollout.state import Hold, Phase
 from tests.gateway.control.worlds import STUDENT_NAME, World
 

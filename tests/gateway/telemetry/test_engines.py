@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.config import parse
 from gateway.routes import Settings
-from gateway.state import SqliteStore
+from gateway.state.sqlite import SqliteStore
 from gateway.telemetry.engines import Engines
 from monitoring.metrics import Metrics, Totals, exposition
 from monitoring.series import SeriesFile

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.redis_client import Address, address, connect
-from gateway.redis_state import RedisStore
-from gateway.replica import Replica
 from gateway.routes import Route, Student, Teacher
-from gateway.store import StateError
+from gateway.state.redis_client import Address, address, connect
+from gateway.state.redis_store import RedisStore
+from gateway.state.replica import Replica
+from gateway.state.store import StateError
 from tests.gateway.authority import Authority
 from tests.gateway.redises import RedisServer, binary, free_port
 from tests.gateway.running import until

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gateway.store import Override, Registered, StateError, StateStore
+from gateway.state.store import Override, Registered, StateError, StateStore
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL);

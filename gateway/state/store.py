@@ -1,4 +1,4 @@
-"""What a store of the run-time state does, whatever keeps it: a SQLite file (gateway.state) or Redis (gateway.redis_state).
+"""What a store of the run-time state does, whatever keeps it: a SQLite file (gateway.state) or Redis (gateway.state.redis_store).
 
 Invariants: a change is a compare-and-swap on the route's version, in one transaction with its audit event; the store's
 own `version` grows with every change. What stands in a store wins over the configuration file.
@@ -263,9 +263,9 @@ def open_state(settings: Settings) -> StateStore:
     """The store that the configuration names."""
     if settings.state.startswith("sqlite:"):
         from gateway.config import local_path
-        from gateway.state import SqliteStore
+        from gateway.state.sqlite import SqliteStore
 
         return SqliteStore(local_path(settings.state))
-    from gateway.redis_state import RedisStore
+    from gateway.state.redis_store import RedisStore
 
     return RedisStore.of(settings)

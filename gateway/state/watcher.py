@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from gateway.errors import GraduandError
 from gateway.routes import RouteTable, Settings
-from gateway.store import StateError, StateStore, open_state
+from gateway.state.store import StateError, StateStore, open_state
 
 LOOK_EVERY_S = 0.1
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from gateway.store import StateError
+from gateway.state.store import StateError
 
 PREFIX = "graduand:"
 LOCK, META = PREFIX + "lock", PREFIX + "meta"

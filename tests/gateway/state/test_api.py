@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from gateway import cli
 from gateway.admin import Configuration, app
 from gateway.routes import Limits, Route, Settings, Student, Teacher
-from gateway.store import open_state
+from gateway.state.store import open_state
 from monitoring.metrics import Totals
 from tests.gateway.redises import RedisServer, free_port
 from tests.gateway.running import until

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gateway.errors import GraduandError
-from gateway.store import Override
+from gateway.state.store import Override
 
 
 class ReplicaError(GraduandError, OSError):

@@ -15,11 +15,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from gateway.logs import places
-from gateway.redis_client import connect
-from gateway.redis_hashes import META, PREFIX, Hashes, told
-from gateway.replica import Copy, Replica
 from gateway.routes import Route, RouteTable, Settings
-from gateway.store import Override, Registered, StateError, StateStore, table_of
+from gateway.state.redis_client import connect
+from gateway.state.redis_hashes import META, PREFIX, Hashes, told
+from gateway.state.replica import Copy, Replica
+from gateway.state.store import Override, Registered, StateError, StateStore, table_of
 
 # A worker that was not heard of for so long is not waited for: it has died, or is cut off and serves its last table.
 GONE_S = 30.0

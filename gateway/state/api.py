@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.control.rollouts import rollouts_in
 from gateway.errors import RequestError
-from gateway.redis_state import NothingLost, RedisStore
 from gateway.routes import Settings
-from gateway.store import StateError, open_state
+from gateway.state.redis_store import NothingLost, RedisStore
+from gateway.state.store import StateError, open_state
 
 Json = dict[str, Any]
 
