@@ -52,7 +52,7 @@ def main() -> int:
         students[name] = Student(
             adapter, tested, evaluated(f"{name}-development", adapter, held_out, sets, out, threads)
         )
-        write(students, options.results, sets, out / "jigsaw-baselines")  # a long run shows what it has
+        write(students, options.results, sets, out / "jigsaw-baselines", held_out)  # a long run shows what it has
     return 0
 
 
@@ -70,10 +70,10 @@ def evaluated(name: str, adapter: Path, tests: Path, sets: Path, out: Path, thre
     return (out / f"jigsaw-{name}").resolve()
 
 
-def write(students: dict[str, Student], results: Path, sets: Path, baselines: Path) -> None:
+def write(students: dict[str, Student], results: Path, sets: Path, baselines: Path, held_out: Path) -> None:
     """The table so far, its figures and its pictures."""
     task = read_task(str(TASK))
-    found = figures.figures(students, sets, baselines, task)
+    found = figures.figures(students, sets, baselines, held_out, task)
     made = machine()
     (results / "jigsaw.json").write_text(json.dumps({"made": made, **found}, indent=1) + "\n", encoding="utf-8")
     (results / "jigsaw.md").write_text(table.page(found, made, COMMAND) + "\n", encoding="utf-8")

@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from examples.jigsaw.development import APART
+from examples.jigsaw.development import NAME as DEVELOPMENT
 from rollout.answers import Label
 from rollout.hybrid.curve import Curve, curve
 from rollout.tasks import Task
 from training import labels, scores, stage
-from training.baselines import tfidf
+from training.baselines import table, tfidf
 from training.data.frozen import read_frozen
 from training.data.samples import Sample, read_samples
 from training.evaluation import paired
@@ -55,14 +57,21 @@ class Student:
         return {line["id"]: line for line in lines if line["test_set"] == test}
 
 
-def figures(students: Mapping[str, Student], sets: Path, baselines: Path, task: Task) -> Json:
-    """All of it; `students` by the name of the training set, `sets` where the sets and the frozen tests are."""
-    tests = read_frozen(sets)
+def figures(students: Mapping[str, Student], sets: Path, baselines: Path, held_out: Path, task: Task) -> Json:
+    """All of it; `students` by the name of the training set, `sets` where the sets and the frozen tests are, `held_out` the
+    development rows."""
+    tests, apart = read_frozen(sets), read_frozen(held_out)
     known = [row for row in stage.verified(baselines)["figures"]["rows"] if "accuracy" in row]
+    words = {name: _baseline(sets / f"{name}.jsonl", tests | apart, task) for name in {*students, "D"}}
+    known += [row.as_json() for row in table.recorded(task, apart)]
+    known += [_row_of(f"{name}, labels by completion", words[name], apart, task) for name in APART if name in students]
     return {
         "students": {name: {"run": one.run(), "rows": one.scored()} for name, one in students.items()},
         "baselines": known,
-        "pairs": _pairs(students, sets, tests, task),
+        "pairs": [
+            *_pairs(students, tests, words, task),
+            *_pairs({name: one for name, one in students.items() if name in APART}, apart, words, task),
+        ],
         "hybrid": [
             each for name, one in students.items() for test in tests for each in _hybrid(name, one, test, tests[test], task)
         ],
@@ -126,30 +135,42 @@ def _hybrid(name: str, one: Student, test: str, samples: list[Sample], task: Tas
     return rows
 
 
-def _pairs(students: Mapping[str, Student], sets: Path, tests: Mapping[str, list[Sample]], task: Task) -> list[Json]:
-    """McNemar on the test sets: students with each other, with the teacher, and with TF-IDF on their own rows and on D's."""
+def _pairs(
+    students: Mapping[str, Student],
+    tests: Mapping[str, list[Sample]],
+    words: Mapping[str, Mapping[str, str]],
+    task: Task,
+) -> list[Json]:
+    """McNemar: students with each other, with the teacher, and with TF-IDF on their own rows and on D's."""
     found = []
-    for test in tests:
-        right = {f"student {name}": _right(one, test) for name, one in students.items()}
-        own = list(combinations(right, 2))
-        rights = {
-            f"{BASELINE} {name}": _baseline(sets / f"{name}.jsonl", tests[test], task) for name in {*students, "D"}
+    for test, samples in tests.items():
+        gold = {sample.id: sample.gold for sample in samples}
+        said = {
+            f"student {name}": {i: line["said"] for i, line in one.answers(test).items()}
+            for name, one in students.items()
         }
-        rights |= {TEACHER: {sample.id: _teacher(task, sample) == sample.gold for sample in tests[test]}} | right
-        beside = [(f"student {name}", other) for name in students
-                  for other in dict.fromkeys((TEACHER, f"{BASELINE} {name}", f"{BASELINE} D"))]  # fmt: skip
-        for first, second in own + beside:
-            ids = list(rights[first])
-            test_of = paired.mcnemar([rights[first][i] for i in ids], [rights[second][i] for i in ids])
-            found.append({"first": first, "second": second, "test_set": test, **test_of.as_json()})
+        pairs = list(combinations(said, 2))
+        said |= {TEACHER: {sample.id: _teacher(task, sample) for sample in samples}}
+        said |= {f"{BASELINE} {name}": dict(each) for name, each in words.items()}
+        for name in students:  # D's rows hold the development rows
+            others = (TEACHER, f"{BASELINE} {name}", *([f"{BASELINE} D"] if test != DEVELOPMENT else []))
+            pairs += [(f"student {name}", other) for other in dict.fromkeys(others)]
+        for first, second in pairs:
+            right = [[said[each][i] == gold[i] for i in gold] for each in (first, second)]
+            beside = paired.mcnemar(*right).as_json()
+            found.append({"first": first, "second": second, "test_set": test, **beside})
     return found
 
 
-def _right(one: Student, test: str) -> dict[str, bool]:
-    return {i: line["said"] == line["gold"] for i, line in one.answers(test).items()}
-
-
-def _baseline(rows: Path, test: list[Sample], task: Task) -> dict[str, bool]:
+def _baseline(rows: Path, tests: Mapping[str, list[Sample]], task: Task) -> dict[str, str]:
+    """What TF-IDF, trained on `rows`, says, by the test rows' ids."""
     kept, wanted, _ = labels.labelled(task, read_samples(rows), "completion")
-    said = tfidf.fit([sample.text for sample in kept], wanted).predict([sample.text for sample in test])
-    return {sample.id: label == sample.gold for sample, label in zip(test, said, strict=True)}
+    asked = [sample for samples in tests.values() for sample in samples]
+    said = tfidf.fit([sample.text for sample in kept], wanted).predict([sample.text for sample in asked])
+    return {sample.id: label for sample, label in zip(asked, said, strict=True)}
+
+
+def _row_of(trained_on: str, said: Mapping[str, str], apart: Mapping[str, list[Sample]], task: Task) -> Json:
+    ((name, samples),) = apart.items()
+    score = scores.score([str(row.gold) for row in samples], [said[row.id] for row in samples], labels.names(task))
+    return {"what": f"{BASELINE} + logistic regression", "trained_on": trained_on, "test_set": name, **score.as_json()}

@@ -8,6 +8,9 @@ import pytest
 
 from examples.jigsaw import development, figures, table
 from examples.jigsaw.figures import Student
+from tests.training.quiet import Quiet
+from training import stage
+from training.data import frozen
 from training.data.samples import Sample, of_text, write_samples
 from training.labels import read_task
 from training.run_config import fit_config
@@ -115,3 +118,53 @@ def test_the_page_has_every_row() -> None:
 def test_the_run_is_a_valid_configuration() -> None:
     config = fit_config(HERE / "run.yaml", {"data": Path("A.jsonl"), "out": Path("adapters")})
     assert (config.class_weight, config.upper_layers, config.name) == ("balanced", 15, "A")
+
+
+LABELS = {"0": "kind words of thanks", "1": "you rude and stupid fool"}
+
+
+def comments(prefix: str, count: int) -> list[Sample]:
+    """Half of them rude; GPT-4 has the first wrong, and completions say what gold says."""
+    found = []
+    for n in range(count):
+        gold = str(n % 2)
+        known = {"gold": gold, "completion": says(gold), "answers": {"gpt-4": says("1" if n == 0 else gold)}}
+        found.append(of_text(f"{prefix}{n}", f"{LABELS[gold]}, number {prefix}{n}", **known))
+    return found
+
+
+def stage_of(folder: Path, name: str, rows: list[dict[str, Any]], lines: list[dict[str, Any]]) -> Path:
+    """A finished stage with these figures and answers."""
+
+    def work(into: Path, _: Any) -> stage.Outcome:
+        (into / "answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return stage.Outcome({"what": "jigsaw-A@0", "rows": rows}, "# Made")
+
+    return stage.run(stage.Plan(name, {}, {}, ()), folder, work, Quiet()).path
+
+
+def test_all_figures_of_a_run(tmp_path: Path) -> None:
+    sets, held_out = tmp_path / "sets", tmp_path / "held_out"
+    for name in "ABCDE":
+        write_samples(sets / f"{name}.jsonl", comments(f"{name}-", 12))
+    tested = {"test.balanced": comments("t", 10)}
+    for folder, tests in ((sets, tested), (held_out, {development.NAME: comments("d", 10)})):
+        for name, samples in tests.items():
+            write_samples(folder / f"{name}.jsonl", samples)
+        frozen.freeze(folder, tests)
+    one = student(tmp_path, [])
+    evaluations = []
+    for name, samples in {**tested, development.NAME: comments("d", 10)}.items():
+        # It calls everything rude, and is as sure of all.
+        lines = [answer(0, row.gold or "", "1", 0.7) | {"test_set": name, "id": row.id} for row in samples]
+        evaluations.append(stage_of(tmp_path, f"of-{name}", [scored(0.5, what="jigsaw-A@0", test_set=name)], lines))
+    baselines = stage_of(tmp_path, "baselines", [scored(0.9, what="TF-IDF", trained_on="A, 12 rows")], [])
+    found = figures.figures({"A": Student(one.adapter, tuple(evaluations))}, sets, baselines, held_out, TASK)
+    pairs = {(each["first"], each["second"], each["test_set"]): each for each in found["pairs"]}
+    assert pairs["student A", "gpt-4", "test.balanced"]["difference"] == pytest.approx(0.5 - 0.9)
+    assert pairs["student A", "TF-IDF A", "test.balanced"]["second_only"] == 5
+    assert ("student A", "TF-IDF D", development.NAME) not in pairs  # D's rows are the development rows
+    assert [row["set"] for row in found["waiting"]] == ["B", "C", "D", "E"]
+    # All answers are as sure, so none can be left to the teacher without the others.
+    assert {row["asked"] for row in found["hybrid"]} == {0.0}
+    assert "student of A" in table.page(found, {}, "make jigsaw")

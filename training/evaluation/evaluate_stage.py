@@ -228,7 +228,7 @@ def _of_texts(
         said = [answer.text for answer in found]
         of_task = texts.of_objects(settings.task, wanted, said) if settings.task.kind == "json" else {}
         row = {"what": settings.what, "test_set": name, **texts.of_texts(wanted, said), **of_task}
-        lines = [
+        lines: list[dict[str, Any]] = [
             {"test_set": name, "id": sample.id, "gold": gold, "said": text}
             for sample, gold, text in zip(kept, wanted, said, strict=True)
         ]
