@@ -22,7 +22,7 @@ from training import labels, scores, stage
 from training.baselines import table, tfidf
 from training.data.frozen import read_frozen
 from training.data.samples import Sample, read_samples
-from training.evaluation import paired
+from training.evaluation import paired, threshold
 from training.rows import json_lines
 
 Json = dict[str, Any]
@@ -66,7 +66,10 @@ def figures(students: Mapping[str, Student], sets: Path, baselines: Path, held_o
     known += [row.as_json() for row in table.recorded(task, apart)]
     known += [_row_of(f"{name}, labels by completion", words[name], apart, task) for name in APART if name in students]
     return {
-        "students": {name: {"run": one.run(), "rows": one.scored()} for name, one in students.items()},
+        "students": {
+            name: {"run": one.run(), "rows": one.scored(), "calibrated": calibrated(one, tests, task)}
+            for name, one in students.items()
+        },
         "baselines": known,
         "pairs": [
             *_pairs(students, tests, words, task),
@@ -91,6 +94,23 @@ def waiting(students: Mapping[str, Student], sets: Path) -> list[Json]:
     epochs = min(run["epochs"] for run in runs)
     rows = {name: sum(1 for _ in json_lines(sets / f"{name}.jsonl")) for name in missing}
     return [{"set": name, "minutes": round(rows[name] * a_row * epochs / slowest / 60)} for name in missing]
+
+
+def calibrated(one: Student, tests: Mapping[str, list[Sample]], task: Task) -> Json | None:
+    """Its scores with the threshold that the development rows teach, as `train evaluate --validation` learns it; None if it
+    has learned from those rows."""
+    known = list(one.answers(DEVELOPMENT).values())
+    if not known:
+        return None
+    innocent, toxic = labels.names(task)
+    cut = threshold.learn([line["shares"][toxic] for line in known], [line["gold"] == toxic for line in known])
+    rows = []
+    for test in tests:
+        lines = one.answers(test).values()
+        said = [toxic if line["shares"][toxic] > cut else innocent for line in lines]
+        score = scores.score([line["gold"] for line in lines], said, labels.names(task))
+        rows.append({"test_set": test, **score.as_json()})
+    return {"threshold": cut, "rows": rows}
 
 
 def cost_quality(one: Student, test: str, samples: list[Sample], task: Task) -> tuple[Curve, Curve]:

@@ -23,7 +23,8 @@ def page(found: Json, made: Json, command: str) -> str:
             "# Students of the article's comments",
             f"SmolLM2-135M with a LoRA adapter, on a processor. `{command}` makes this page; a run that was stopped goes on.",
             markdown.table(("model", "test set", "rows", "accuracy", "95% interval", "the article"), _scores(found)),
-            "The article's students are Llama-2-7B. Rows near to a test row were taken out of A to E here.",
+            "The article's students are Llama-2-7B. Rows near to a test row were taken out of A to E here. `toxic above`: the "
+            "threshold that the development rows teach; elsewhere it is a half.",
             "## What was asked of them", markdown.table(("target", "measured", "met"), targets(found)),
             "## Hybrid: the least sure answers left to GPT-4",
             "GPT-4's recorded answers stand for the teacher. `p`: McNemar's exact test against GPT-4 alone.",
@@ -52,6 +53,9 @@ def _scores(found: Json) -> Iterator[tuple[object, ...]]:
         for row in student["rows"]:
             beside = ARTICLE[name] if row["test_set"] == MAIN else ""
             yield f"student of {name} ({SETS[name]})", *_row(row), beside
+        cut = student["calibrated"]
+        for row in cut["rows"] if cut else ():
+            yield f"student of {name}, toxic above {cut['threshold']:.3f}", *_row(row), ""
     for each in found["waiting"]:
         yield _not_run(each["set"], each["minutes"]), MAIN, "", "", "", ARTICLE[each["set"]]
     for row in found["baselines"]:

@@ -92,7 +92,7 @@ def found(accuracy: float, hybrid: float) -> dict[str, Any]:
     beside = {"p_value": 0.5, "first_only": 2, "second_only": 1, "difference": 0.01, "detectable": 0.04}
     routed = {"student": "E", "asked": 0.4, "teacher": 0.8875, "against_teacher": beside}
     return {
-        "students": {name: {"run": run, "rows": [scored(accuracy)]} for name in "AE"},
+        "students": {name: {"run": run, "rows": [scored(accuracy)], "calibrated": None} for name in "AE"},
         "baselines": [scored(0.83, what="TF-IDF", trained_on=f"{name}, rows") for name in "AE"],
         "pairs": [{"first": "student E", "second": "gpt-4", "test_set": "test.balanced", **beside}],
         "hybrid": [scored(hybrid, **routed)],
@@ -167,4 +167,5 @@ def test_all_figures_of_a_run(tmp_path: Path) -> None:
     assert [row["set"] for row in found["waiting"]] == ["B", "C", "D", "E"]
     # All answers are as sure, so none can be left to the teacher without the others.
     assert {row["asked"] for row in found["hybrid"]} == {0.0}
-    assert "student of A" in table.page(found, {}, "make jigsaw")
+    page = table.page(found, {}, "make jigsaw")
+    assert "| student of A, toxic above 0.350 | test.balanced | 10 | 0.5000 |" in page
