@@ -105,7 +105,7 @@ def _settings(found: Json) -> str:
 
 
 def targets(found: Json) -> Iterator[tuple[str, str, str]]:
-    """What issue and article ask for, measured on the balanced test set; a target is met by the figure, not its interval."""
+    """What was asked of the students, measured on the balanced test set; a target is met by the figure, not its interval."""
     own = {name: _of(student["rows"]) for name, student in found["students"].items()}
     tfidf = {row["trained_on"][0]: row for row in found["baselines"] if row["what"].startswith("TF-IDF") and _main(row)}
     if "E" in own:
