@@ -391,7 +391,7 @@ class _Builder:
         )
 
     def _monitors(self, section: MonitorsSection, at: str) -> dict[str, Any]:
-        if section.reference is not None:
+        if isinstance(section.reference, Path):
             from monitoring.drift import files  # brings numpy and scipy, which workers have no use for
 
             try:

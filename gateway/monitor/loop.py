@@ -17,6 +17,7 @@ from gateway.control import tail, verdicts
 from gateway.control.documents import documents_in, key_of
 from gateway.control.tail import Batch, Line
 from gateway.logs import places
+from gateway.monitor import gathering
 from gateway.monitor import settings as monitors
 from gateway.monitor.panel import Panel
 from gateway.monitor.store import MonitorStore
@@ -24,6 +25,7 @@ from gateway.routes import Route, Settings
 from gateway.state.store import open_state
 from monitoring import metrics as m
 from monitoring.drift import DriftError, files
+from monitoring.drift.prompts import Prompt
 from monitoring.drift.reference import Reference
 from monitoring.embedding import Embedder, load
 from monitoring.metrics import Metrics
@@ -47,6 +49,7 @@ class Watched:
     problem: str
     told: dict[str, int]  # by monitor, observations and alarms that the metrics have already
     alarms: dict[str, int]
+    gathers: int = 0  # so many of the teacher's answers are wanted for a reference set
 
 
 class Monitor:
@@ -109,12 +112,16 @@ class Monitor:
         wanted = monitors.read(route.monitors)
         adapter = NO_ADAPTER if route.student is None else route.student.adapter
         folder = wanted.reference or paths.get(adapter)
-        if not wanted.on or (route.student is None and folder is None):
+        if not wanted.on or (route.student is None and folder is None and not wanted.from_log):
             return None
         reference, problem = _reference(folder, adapter)
+        gathers = 0
+        if reference is None and wanted.from_log:
+            reference, problem, gathers = self._of_the_log(route.name, wanted)
         digest = "" if reference is None else reference.digest
         key = orjson.dumps([route.name, adapter, digest]).decode()
         if known is not None and known.key == key and known.panel.same(wanted):
+            known.problem, known.gathers = problem, gathers
             return known
         embedder: Embedder | None = None
         if reference is not None:
@@ -127,10 +134,32 @@ class Monitor:
         if stored is not None:
             panel.restore(stored)
         readings = panel.readings()
-        if problem and (known is None or known.problem != problem):
+        if problem and not gathers and (known is None or known.problem != problem):
             logger.warning("inputs of route %s are not watched: %s", route.name, problem)
         return Watched(key, panel, problem, {one.monitor: one.n for one in readings},
-                       {one.monitor: one.alarms for one in readings})  # fmt: skip
+                       {one.monitor: one.alarms for one in readings}, gathers)  # fmt: skip
+
+    def _of_the_log(self, route: str, wanted: monitors.Monitors) -> tuple[Reference | None, str, int]:
+        """The reference set of the route's own log, made as soon as there is enough of it; or of how many to make it."""
+        try:
+            found = gathering.there(self._folder, route)
+            count, enough = self._store.count_gathered(route), wanted.from_log
+            if found is None and count < enough:
+                return (
+                    None,
+                    f"a reference set is being gathered: {count:,} of {enough:,} answers of the teacher",
+                    enough,
+                )
+            if found is None:
+                promise = max(one.false_alarm_every for one in wanted.on.values())
+                embedder = self._embedders.get(gathering.EMBEDDER) or load(gathering.EMBEDDER)
+                prompts = self._store.gathered(route, enough)
+                logger.info("made of the log: %s", gathering.make(self._folder, route, prompts, embedder, promise))
+                found = gathering.there(self._folder, route)
+        except DriftError as error:
+            return None, str(error), 0
+        self._store.forget_gathered(route)
+        return found, "", 0
 
     def _embedder(self, reference: Reference) -> Embedder | None:
         name = reference.embedder
@@ -147,6 +176,7 @@ class Monitor:
     def _take(self, batch: Batch, now: float) -> None:
         assert self._offsets is not None
         touched: dict[str, Watched] = {}
+        gathered: list[tuple[str, str, Prompt]] = []
         last = 0.0
         for line in batch.lines:
             record = _parsed(line)
@@ -154,6 +184,8 @@ class Monitor:
             if record is None or watched is None:
                 continue
             last = max(last, float(record["time"]))
+            if watched.gathers and (prompt := gathering.wanted(record)) is not None:
+                gathered.append((record["id"], record["route"], prompt))
             if self._shed and zlib.crc32(record["id"].encode()) % (1 << self._shed):
                 self._metrics.add(m.MONITOR_SHED, (record["route"],))
                 continue
@@ -168,8 +200,11 @@ class Monitor:
         if batch.offsets or touched:
             alarms = {one.id: one.to_json() for watched in touched.values() for one in watched.panel.take_alarms()}
             states = {key: watched.panel.state() for key, watched in touched.items()}
-            self._store.commit(batch.offsets, states, alarms, self._gone(now))
+            self._store.commit(batch.offsets, states, alarms, self._gone(now), gathered)
             self._offsets |= batch.offsets
+            wanting = {one.panel.route: one.gathers for one in touched.values() if one.gathers}
+            if any(self._store.count_gathered(route) >= enough for route, enough in wanting.items()):
+                self._seen = (-1, None)  # the next look makes the set
         self._keep_up(now - last if batch.more and last else 0.0, more=batch.more)
 
     def _keep_up(self, lag_s: float, *, more: bool) -> None:

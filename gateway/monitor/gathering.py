@@ -1,0 +1,51 @@
+"""A route's reference set made of its own log: the prompts of the first answers that its teacher gave.
+
+For routes whose adapter brings none (`monitors: {reference: {from_log: N}}`). Made once and kept beside the log's segments;
+only the prompts still being gathered are texts, and these go when it is made. Never replaces a set that is there.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from gateway.monitor import observed
+from gateway.routing import TEACHER
+from monitoring.drift import DriftError, files
+from monitoring.drift.prompts import Prompt
+from monitoring.drift.reference import Reference, build, calibration_report
+from monitoring.embedding import Embedder
+
+FOLDER = "references"
+EMBEDDER = "static"
+
+Json = dict[str, Any]
+
+
+def place(spool: Path, route: str) -> Path:
+    """Where a route's set is; deleting it has another one made."""
+    return spool / FOLDER / quote(route, safe="")
+
+
+def there(spool: Path, route: str) -> Reference | None:
+    """The route's set, once it is made; raises DriftError if it cannot be read."""
+    folder = place(spool, route)
+    return files.read(folder) if (folder / files.FOLDER).exists() else None
+
+
+def wanted(record: Mapping[str, Any]) -> Prompt | None:
+    """The prompt of an answer that the teacher gave a client whole; None of everything else."""
+    if record.get("arm") != TEACHER or not record.get("completed") or record.get("error"):
+        return None
+    return observed.prompt(record)
+
+
+def make(spool: Path, route: str, prompts: Sequence[Prompt], embedder: Embedder, false_alarm_every: float) -> Path:
+    """Make the route's set of these prompts, in their order; raise DriftError if it cannot be written."""
+    made = build(prompts, embedder)
+    folder = place(spool, route)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DriftError(f"cannot make {folder} for a reference set: {error}") from error
+    return files.write(made, folder, calibration_report(made, false_alarm_every))
