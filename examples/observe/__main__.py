@@ -124,7 +124,7 @@ def _check(prometheus: Prometheus) -> int:
             break
         console.print(f"{len(empty)} of {len(found)} queries have no data yet: {empty[0].asked.where}, …")
         time.sleep(CHECK_AGAIN_S)
-    console.print(table(found))
+    console.print(table(found), width=120)
     for one in empty:
         console.print(f"no data: {one.asked}", style="red", markup=False)
     firing = {

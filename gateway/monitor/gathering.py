@@ -4,6 +4,7 @@ For routes whose adapter brings none (`monitors: {reference: {from_log: N}}`). M
 only the prompts still being gathered are texts, and these go when it is made. Never replaces a set that is there.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ from gateway.routing import TEACHER
 from monitoring.drift import DriftError, files
 from monitoring.drift.prompts import Prompt
 from monitoring.drift.reference import Reference, build, calibration_report
-from monitoring.embedding import Embedder
+from monitoring.embedding import load
 
 FOLDER = "references"
 EMBEDDER = "static"
 
-Json = dict[str, Any]
+logger = logging.getLogger("graduand")
 
 
 def place(spool: Path, route: str) -> Path:
@@ -40,12 +41,16 @@ def wanted(record: Mapping[str, Any]) -> Prompt | None:
     return observed.prompt(record)
 
 
-def make(spool: Path, route: str, prompts: Sequence[Prompt], embedder: Embedder, false_alarm_every: float) -> Path:
+def make(spool: Path, route: str, prompts: Sequence[Prompt], false_alarm_every: float) -> Reference:
     """Make the route's set of these prompts, in their order; raise DriftError if it cannot be written."""
-    made = build(prompts, embedder)
+    made = build(prompts, load(EMBEDDER))
     folder = place(spool, route)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DriftError(f"cannot make {folder} for a reference set: {error}") from error
-    return files.write(made, folder, calibration_report(made, false_alarm_every))
+    written = files.write(made, folder, calibration_report(made, false_alarm_every))
+    logger.info(
+        "the reference set of route %s was made of its first %d answers of the teacher: %s", route, made.rows, written
+    )
+    return files.read(folder)

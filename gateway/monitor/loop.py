@@ -152,10 +152,7 @@ class Monitor:
                 )
             if found is None:
                 promise = max(one.false_alarm_every for one in wanted.on.values())
-                embedder = self._embedders.get(gathering.EMBEDDER) or load(gathering.EMBEDDER)
-                prompts = self._store.gathered(route, enough)
-                logger.info("made of the log: %s", gathering.make(self._folder, route, prompts, embedder, promise))
-                found = gathering.there(self._folder, route)
+                found = gathering.make(self._folder, route, self._store.gathered(route, enough), promise)
         except DriftError as error:
             return None, str(error), 0
         self._store.forget_gathered(route)
@@ -262,18 +259,24 @@ class Monitor:
             self._documents.drop(verdicts.DRIFT, key)
 
     def _measure(self) -> None:
+        """The gauges are of what is watched now: those of a route or an adapter that went are not exported any more."""
         stands = {(one.route, one.adapter, one.monitor) for one in verdicts.standing(self._documents)}
+        gauges: dict[m.Family, dict[tuple[str, ...], float]] = {
+            family: {} for family in (m.DRIFT_MISSING, m.DRIFT_VALUE, m.DRIFT_THRESHOLD, m.DRIFT_ACTIVE)
+        }
         for watched in self._watched.values():
             panel = watched.panel
-            self._metrics.set(m.DRIFT_MISSING, (panel.route,), float(bool(watched.problem)))
+            gauges[m.DRIFT_MISSING][panel.route,] = float(bool(watched.problem))
             for one in panel.readings():
                 labels = (panel.route, panel.adapter, one.monitor)
-                self._metrics.set(m.DRIFT_VALUE, labels, one.value)
-                self._metrics.set(m.DRIFT_THRESHOLD, labels, one.threshold)
-                self._metrics.set(m.DRIFT_ACTIVE, labels, float(labels in stands))
+                gauges[m.DRIFT_VALUE][labels] = one.value
+                gauges[m.DRIFT_THRESHOLD][labels] = one.threshold
+                gauges[m.DRIFT_ACTIVE][labels] = float(labels in stands)
                 self._metrics.add(m.DRIFT_EVALUATED, labels, max(one.n - watched.told[one.monitor], 0))
                 self._metrics.add(m.DRIFT_ALARMS, labels, max(one.alarms - watched.alarms[one.monitor], 0))
                 watched.told[one.monitor], watched.alarms[one.monitor] = one.n, one.alarms
+        for family, values in gauges.items():
+            self._metrics.keep(family, values)
 
 
 def _reference(folder: Path | None, adapter: str) -> tuple[Reference | None, str]:

@@ -56,7 +56,7 @@ class FromLogSection(_Section):
 class MonitorsSection(_Section):
     """All monitors of a route."""
 
-    reference: Path | FromLogSection | None = None
+    reference: FromLogSection | str | None = None  # or a folder; a union with Path has unreadable errors
     novelty: Switched = MonitorSection()
     mix: Switched = MonitorSection()
     descriptors: Switched = MonitorSection()
@@ -99,7 +99,9 @@ def read(data: Mapping[str, Any] | None) -> Monitors:
                 one.min_time_s,
             )  # fmt: skip
     given = section.reference
-    return Monitors(found, None, given.from_log) if isinstance(given, FromLogSection) else Monitors(found, given)
+    if isinstance(given, FromLogSection):
+        return Monitors(found, None, given.from_log)
+    return Monitors(found, None if given is None else Path(given))
 
 
 def _limit(one: MonitorSection) -> int | None:

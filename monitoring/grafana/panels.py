@@ -88,6 +88,11 @@ def counted(metric: str, by: str, where: str) -> str:
     return f"{rate(metric, by, where)} or on () {nothing}"
 
 
+def drift(where: str) -> str:
+    """A detector's value as a share of its threshold, up to 2: evidence may grow a billionfold, and then nothing else is seen."""
+    return f"clamp_max(graduand_drift_value{{{where}}} / graduand_drift_threshold{{{where}}}, 2)"
+
+
 def failing(by: str, where: str) -> str:
     """Share of answers on which a gate triggered; 0 where none did, not nothing."""
     verdicts = "rate(graduand_gate_verdicts_total{%s}[$__rate_interval])"

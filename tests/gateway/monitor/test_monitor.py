@@ -265,6 +265,23 @@ def test_another_reference_set_begins_anew(tmp_path: Path, reference: Reference)
     assert world.reading("novelty")["n"] == 3
 
 
+def test_gauges_of_an_adapter_that_went_are_not_exported(tmp_path: Path, reference: Reference) -> None:
+    """An alarm about the student before would stay active for ever."""
+    world = World(tmp_path, reference, novelty={"false_alarm_every": 1000})
+    world.log(world.asks(FOREIGN[:60]))
+    world.look()
+    before = ("triage", ADAPTER, "novelty")
+    assert world.metric(m.DRIFT_VALUE, *before) > 0
+    route = replace(world.settings.routes["triage"], student=Student("u", "triage@000000000001"))
+    world.monitor.settings = replace(world.settings, routes={"triage": route})
+    world.look()
+    known = Totals(tmp_path).sums()
+    gauges = (m.DRIFT_VALUE, m.DRIFT_THRESHOLD, m.DRIFT_ACTIVE)
+    assert not [family.name for family in gauges if (family.name, before) in known]
+    assert (m.DRIFT_VALUE.name, ("triage", "triage@000000000001", "novelty")) in known
+    assert world.metric(m.DRIFT_EVALUATED, *before) == 60, "what was counted stays"
+
+
 def test_rubbish_in_the_log_is_passed_over(tmp_path: Path, reference: Reference) -> None:
     world = World(tmp_path, reference)
     rubbish = [
