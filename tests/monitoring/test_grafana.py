@@ -111,9 +111,9 @@ def test_the_runbooks_are_at_one_address_and_can_be_moved() -> None:
     there = runbooks.address(runbooks.ALERTS.read_text())
     for path in (runbooks.ALERTS, *runbooks.OTHERS):
         text = path.read_text()
-        elsewhere = runbooks.moved(text, "https://wiki.example/ops/")
+        elsewhere = runbooks.moved(text, "https://elsewhere.invalid/pages/")
         assert elsewhere != text, path
-        assert runbooks.address(elsewhere) == "https://wiki.example/ops"
+        assert runbooks.address(elsewhere) == "https://elsewhere.invalid/pages"
         assert runbooks.moved(elsewhere, there) == text
 
 
