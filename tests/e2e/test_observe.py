@@ -15,11 +15,14 @@ from tests.monitoring.test_grafana import rules
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-RUN_S = 150.0
-# The rollout is on its way, the engine has answered copies, and alerts' windows have something in them.
+WITHIN_S = 480.0
+# The rollout is on its way, the engine has answered copies, monitors (which give way to all else) have looked, and alerts'
+# windows have something in them.
 ENOUGH = (
     'graduand_rollout_phase{outcome=~"canary|full|promoted"}',
     "graduand_engine_first_token_seconds_count > 0",
+    "graduand_engine_up == graduand_engine_replicas and on (upstream) graduand_adapter_resident == graduand_adapter_wanted",
+    "graduand_drift_evaluated_total > 0",
     'graduand_cost_dollars_total{outcome="audit"} > 0',
     'increase(graduand_traces_total{outcome="exported"}[1m]) > 0',
     "graduand_net_saved:dollars_per_hour",
@@ -46,7 +49,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
 
 
 def _wait(prometheus: Prometheus) -> None:
-    until = time.monotonic() + RUN_S * 2
+    until = time.monotonic() + WITHIN_S
     while missing := [query for query in ENOUGH if not prometheus.ask("query", query=query)["result"]]:
         assert time.monotonic() < until, f"never had data: {missing}"
         time.sleep(1)
