@@ -9,10 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.cli import main
+from gateway.logs.query import Log
+from gateway.logs.reading import Source
 from gateway.monitor.store import FILE, MonitorStore
 from monitoring.drift import files
 from monitoring.drift.reference import build, calibration_report
@@ -131,6 +134,26 @@ def test_a_rollout_is_held_and_a_person_lets_it_go_on(world: World) -> None:
     world.rollouts.until(name, "shadow")
     [*_, last] = world.rollouts.get(name, "/history")["events"]
     assert (last["event"], last["who"], "a recipe app" in last["reason"]) == ("resume", "ann", True)
+
+
+def test_the_log_says_what_the_detector_said(world: World) -> None:
+    """While the monitor runs, without a hand from anybody."""
+    with world.gateway.client() as client:
+        messages = [{"role": "user", "content": USUAL[600]}]
+        number = client.ask({"model": "shown", "messages": messages}).headers["x-graduand-id"]
+    spool = world.gateway.folder / "logs"
+    sql = "SELECT log.drift.novelty_p, log.drift.e_value, drift.adapter FROM log JOIN drift USING (id) WHERE id = ?"
+
+    def found() -> list[Any]:
+        with Log(Source.of(str(spool))) as log:
+            return list(log.query(sql, [number]).fetchall())
+
+    world.until(found, "the monitor has said something of the request")
+    [(p, evidence, adapter)] = found()
+    assert 0 < p <= 1
+    assert evidence > 0
+    assert adapter == STUDENT
+    assert world.gateway.total("graduand_drift_records_total", "written") >= 1
 
 
 def test_the_teacher_gets_the_route_and_gives_it_back(world: World) -> None:
