@@ -178,8 +178,9 @@ class _Shadow:
             id=record.new_id(), parent_id=copy.parent_id, role=role, route=route.name, endpoint=copy.endpoint.path,
             decision=copy.decision, arm=arm, reason=role, adapter=question.target.model if arm == STUDENT else None,
             base_model=question.target.base, teacher_model=route.teacher.model, served_model=self._served_model,
-            status=200 if error is None else 502, request_body=copy.body, request=copy.data, response_json=self._answer, stream=question.stream,
-            completed=error is None, client_disconnected=False, bytes_released=0,
+            status=200 if error is None else 502, request_body=copy.body, request=copy.data,
+            response_json=self._answer, stream=question.stream, completed=error is None,
+            client_disconnected=False, bytes_released=0,
             timings={
                 "queue_ms": round((began - copy.offered_at) * 1000, 3),
                 "overhead_ms": None,
