@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -136,26 +135,6 @@ def test_a_rollout_is_held_and_a_person_lets_it_go_on(world: World) -> None:
     assert (last["event"], last["who"], "a recipe app" in last["reason"]) == ("resume", "ann", True)
 
 
-def test_the_log_says_what_the_detector_said(world: World) -> None:
-    """While the monitor runs, without a hand from anybody."""
-    with world.gateway.client() as client:
-        messages = [{"role": "user", "content": USUAL[600]}]
-        number = client.ask({"model": "shown", "messages": messages}).headers["x-graduand-id"]
-    spool = world.gateway.folder / "logs"
-    sql = "SELECT log.drift.novelty_p, log.drift.e_value, drift.adapter FROM log JOIN drift USING (id) WHERE id = ?"
-
-    def found() -> list[Any]:
-        with Log(Source.of(str(spool))) as log:
-            return list(log.query(sql, [number]).fetchall())
-
-    world.until(found, "the monitor has said something of the request")
-    [(p, evidence, adapter)] = found()
-    assert 0 < p <= 1
-    assert evidence > 0
-    assert adapter == STUDENT
-    assert world.gateway.total("graduand_drift_records_total", "written") >= 1
-
-
 def test_the_teacher_gets_the_route_and_gives_it_back(world: World) -> None:
     arms = {arm for arm, _ in world.ask("given", USUAL[600:700])}
     assert arms == {"teacher", "student"}
@@ -185,6 +164,10 @@ def test_a_killed_monitor_goes_on_where_it_stopped(world: World) -> None:
         killed.add(process)
     world.until(lambda: world.novelty("shown")["n"] >= 300, "all requests were looked at")
     assert world.novelty("shown")["n"] == 300  # none was counted twice
+    sql = """SELECT count(*), count(drift), min(drift.novelty_p) > 0, max(drift.novelty_p) <= 1, min(drift.e_value) > 0,
+        (SELECT count(*) FROM drift WHERE route = 'shown' AND adapter = ?) FROM log WHERE route = 'shown' AND role = 'served'"""
+    with Log(Source.of(str(world.gateway.folder / "logs"))) as log:  # what the detector said of each is there, once
+        assert log.query(sql, [STUDENT]).fetchall() == [(300, 300, True, True, True, 300)]
     # What it knows is what one that was never killed knows.
     [process] = world.gateway.process_ids("gateway.monitor.process")
     os.kill(process, signal.SIGSTOP)
