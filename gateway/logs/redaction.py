@@ -26,6 +26,7 @@ OWN_FIELDS = frozenset(
         "adapter_digest", "base_model", "teacher_model", "status", "prompt_sha256", "request_json", "response_json",
         "stream", "completed", "client_disconnected", "bytes_released_before_verdict", "timings", "usage", "cost",
         "client", "sampling_prob", "redaction", "drift", "trace_id", "span_id",
+        "parent_span_id", "trace_sampled", "upstream", "replica", "model",
     }
 )  # fmt: skip
 MAX_SPANS = 200
@@ -65,7 +66,7 @@ class Redactor:
         request = self._payload(record, "request_json", found)
         self._payload(record, "response_json", found)
         for name in record.keys() - OWN_FIELDS:
-            record[name] = self._value(record[name], name, found)
+            record[name] = self._said(record[name], name, found)
         if "prompt_sha256" in record:
             # The hash of a short prompt can be guessed: only what may be read may be hashed.
             record["prompt_sha256"] = prompt_sha256(request) if isinstance(request, dict) else None
@@ -93,11 +94,24 @@ class Redactor:
             return None
         return data
 
+    def _said(self, value: Any, where: str, found: Found) -> Any:
+        """What the gateway itself says of a request: its words may quote what came in, its numbers are its own."""
+        if isinstance(value, list):
+            return [self._said(one, f"{where}[{index}]", found) for index, one in enumerate(value)]
+        if isinstance(value, dict):
+            return {
+                key: one if key in OWN_FIELDS else self._said(one, f"{where}.{key}", found)
+                for key, one in value.items()
+            }
+        return self._text(value, where, found) if isinstance(value, str) else value
+
     def _value(self, value: Any, where: str, found: Found) -> Any:
         if isinstance(value, str):
             return self._nested(value, where, found)
         if isinstance(value, bool) or value is None:
             return value
+        if isinstance(value, float) and not value.is_integer():
+            return value  # the digits of one logarithm in twenty add up as a card's do
         if isinstance(value, int | float):
             text = str(value)
             redacted = self._text(text, where, found)

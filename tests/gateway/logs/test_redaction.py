@@ -134,6 +134,38 @@ def test_other_fields_are_looked_at_too() -> None:
     assert (one["error"], one["attempts"]) == ("no route to [redacted:ip]", [{"outcome": "[redacted:email]"}])
 
 
+def test_what_the_gateway_counts_is_left_alone() -> None:
+    """A number can look like a card's or a telephone's: the columns would lose it."""
+    attempt = {
+        "upstream": "u", "arm": "teacher", "replica": "http://10.0.0.7:8000/v1", "outcome": "ok", "ms": 4111.111111111111,
+        "model": "m", "span_id": "4111111111111111", "ended_at": 1795439964.2441125,
+    }  # fmt: skip
+    verdict = {"name": "label", "version": "1", "score": 0.4111111111111111, "label": "pass",
+               "latency_ms": 9.4111111111111111, "action": "none"}  # fmt: skip
+    own = {"attempts": [attempt], "verdicts": [verdict], "parent_span_id": "4111111111111111", "trace_sampled": True}
+    one = redacted(made(1, **json.loads(json.dumps(own))))
+    assert {name: one[name] for name in own} == own
+    assert (
+        redacted(made(1, verdicts=[{**verdict, "label": "ann@example.com"}]))["verdicts"][0]["label"]
+        == "[redacted:email]"
+    )
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False).filter(lambda one: not one.is_integer()))
+def test_fractions_are_no_cards(number: float) -> None:
+    """Log probabilities and embeddings: an answer whose numbers are gone teaches no threshold."""
+    answer = {
+        "choices": [{"logprobs": {"content": [{"token": "a", "logprob": number}]}}],
+        "data": [{"embedding": [number]}],
+    }
+    assert redacted(made(1, response_json=json.dumps(answer)))["response_json"] == orjson.dumps(answer).decode()
+
+
+def test_a_card_among_numbers_is_found() -> None:
+    answer = redacted(made(1, response_json='{"a":[4111111111111111,4111111111111111.0]}'))["response_json"]
+    assert answer == '{"a":["[redacted:card]","[redacted:card].0"]}'
+
+
 SECRETS = st.one_of(
     st.from_regex(r"[a-z]{3,8}\.[a-z]{3,8}@[a-z]{3,9}\.(com|org)", fullmatch=True),
     st.from_regex(r"sk-[A-Za-z0-9]{20,40}", fullmatch=True),
