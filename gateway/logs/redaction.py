@@ -30,6 +30,7 @@ OWN_FIELDS = frozenset(
     }
 )  # fmt: skip
 MAX_SPANS = 200
+PRESIDIO_MODELS = ("en_core_web_lg", "en_core_web_md", "en_core_web_sm")
 # A replacement may bring what stands beside it to look like something else; that ends soon.
 MAX_ROUNDS = 8
 Found = Counter[tuple[str, str]]  # (kind, where)
@@ -240,14 +241,25 @@ def _without_alternatives(before: list[Any], after: list[Any], tops: list[Any]) 
 
 
 def _presidio() -> Kind:
-    """Presidio's analyzer for English with its default model."""
+    """Presidio's analyzer for English with the largest model that is installed.
+
+    Left to itself Presidio would download one, in every process: nothing is downloaded here.
+    """
     try:
         from presidio_analyzer import AnalyzerEngine
+        from presidio_analyzer.nlp_engine import NlpEngineProvider
+        from spacy.util import is_package
     except ImportError as error:
         raise ConfigError(
             "presidio: it is not installed; install graduand[presidio] and a language model for it, or remove presidio"
         ) from error
-    engine = AnalyzerEngine()
+    model = next((name for name in PRESIDIO_MODELS if is_package(name)), None)
+    if model is None:
+        raise ConfigError(
+            "presidio: it has no language model; run python -m spacy download en_core_web_lg, or remove presidio"
+        )
+    chosen = {"nlp_engine_name": "spacy", "models": [{"lang_code": "en", "model_name": model}]}
+    engine = AnalyzerEngine(nlp_engine=NlpEngineProvider(nlp_configuration=chosen).create_engine())
 
     def find(text: str) -> Iterator[tuple[int, int]]:
         return ((one.start, one.end) for one in engine.analyze(text, language="en"))

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import orjson
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.errors import ConfigError
 from gateway.logs.patterns import KINDS, own
 from gateway.logs.policy import RecordPolicy, RecordSection, policy_of
-from gateway.logs.redaction import Redactor
+from gateway.logs.redaction import PRESIDIO_MODELS, Redactor
 from gateway.logs.segment import LogWriter
 from tests.gateway.logs.lines import made
 
@@ -266,6 +267,32 @@ def test_policies_that_are_refused(section: dict[str, Any], words: str, monkeypa
     monkeypatch.setitem(sys.modules, "presidio_analyzer", None)
     with pytest.raises(ConfigError, match=words):
         policy_of(RecordSection.model_validate(section))
+
+
+def test_presidio_finds_what_has_no_form() -> None:
+    spacy = pytest.importorskip("spacy", reason="Presidio is not installed (graduand[presidio])")
+    if not any(spacy.util.is_package(name) for name in PRESIDIO_MODELS):
+        pytest.skip("Presidio has no English model here")
+    redactor = Redactor(RecordPolicy(presidio=True))
+    assert "David" not in redactor.text("My name is David Johnson and I live in Boston.")
+    assert redactor.text("the printer is out of paper") == "the printer is out of paper"
+
+
+def test_presidio_without_a_model_downloads_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("presidio_analyzer", "presidio_analyzer.nlp_engine", "spacy", "spacy.util"):
+        monkeypatch.setitem(sys.modules, name, _Library(name))
+    with pytest.raises(ConfigError, match=r"record.presidio: it has no language model; run python -m spacy download"):
+        policy_of(RecordSection(presidio=True))
+
+
+class _Library(ModuleType):
+    """Presidio and spaCy without any model: whoever makes an engine all the same would go to the network."""
+
+    AnalyzerEngine = NlpEngineProvider = None
+
+    @staticmethod
+    def is_package(name: str) -> bool:
+        return False
 
 
 def test_no_pattern_takes_for_ever() -> None:
