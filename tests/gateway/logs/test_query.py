@@ -102,10 +102,13 @@ def test_days_and_routes_keep_parts_closed(world: World) -> None:
 
 
 def test_over_a_bucket(tmp_path: Path, s3: S3) -> None:
-    world = filled(World(tmp_path, URL))
+    world = World(tmp_path, URL)
+    drift_segment(world, "d", [said_of(made(0, at=MORNING), 2.0, MORNING)])
+    world = filled(world)
     assert rows(world, "SELECT count(*), count(DISTINCT id) FROM log") == [(11, 11)]
     with Log(Source.of(URL)) as log:
         assert log.query("SELECT count(*) FROM log WHERE route = 'r/1'").fetchall() == [(4,)]
+        assert log.query("SELECT count(drift), max(drift.e_value) FROM log").fetchall() == [(1, 2.0)]
 
 
 def test_an_empty_log(tmp_path: Path) -> None:
