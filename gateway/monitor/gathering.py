@@ -11,6 +11,8 @@ from typing import Any
 from urllib.parse import quote
 
 from gateway.monitor import observed
+from gateway.monitor.settings import Monitors
+from gateway.monitor.store import MonitorStore
 from gateway.routing import TEACHER
 from monitoring.drift import DriftError, files
 from monitoring.drift.prompts import Prompt
@@ -21,6 +23,22 @@ FOLDER = "references"
 EMBEDDER = "static"
 
 logger = logging.getLogger("graduand")
+
+
+def look(spool: Path, store: MonitorStore, route: str, monitors: Monitors) -> tuple[Reference | None, str, int]:
+    """The route's set, made as soon as there is enough of the log; else why there is none, and of how many to make it."""
+    enough = monitors.from_log
+    try:
+        found, count = there(spool, route), store.count_gathered(route)
+        if found is None and count < enough:
+            return None, f"a reference set is being gathered: {count:,} of {enough:,} answers of the teacher", enough
+        if found is None:
+            promise = max(one.false_alarm_every for one in monitors.on.values())
+            found = make(spool, route, store.gathered(route, enough), promise)
+    except DriftError as error:
+        return None, str(error), 0
+    store.forget_gathered(route)
+    return found, "", 0
 
 
 def place(spool: Path, route: str) -> Path:

@@ -7,7 +7,7 @@ for it: when it falls behind it looks at every second record, then every fourth,
 import logging
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from gateway.control import tail, verdicts
 from gateway.control.documents import documents_in, key_of
 from gateway.control.tail import Batch, Line
 from gateway.logs import places
+from gateway.logs.drift import DriftLog
 from gateway.monitor import gathering
 from gateway.monitor import settings as monitors
 from gateway.monitor.panel import Panel
@@ -61,6 +62,7 @@ class Monitor:
         self._metrics = metrics
         self._folder = places.spool(settings)
         self._store = MonitorStore(self._folder, holder, clock())
+        self._drift = DriftLog(self._folder, settings.record, metrics, clock)
         self._state = open_state(settings)
         self._documents = documents_in(self._state)
         self._embedders: dict[str, Embedder] = {}
@@ -71,7 +73,8 @@ class Monitor:
         self._told_at = self._tidied_at = self._followed_at = 0.0
 
     def close(self) -> None:
-        """Let go of both files."""
+        """Let go of its files."""
+        self._drift.close()
         self._store.close()
         self._state.close()
 
@@ -85,6 +88,7 @@ class Monitor:
         except BaseException:
             self._offsets, self._seen, self._watched = None, (-1, None), {}  # as stored, next time
             raise
+        self._drift.tidy()
         self._tell(now, fresh=bool(batch.lines))
         return batch.more
 
@@ -117,7 +121,7 @@ class Monitor:
         reference, problem = _reference(folder, adapter)
         gathers = 0
         if reference is None and wanted.from_log:
-            reference, problem, gathers = self._of_the_log(route.name, wanted)
+            reference, problem, gathers = gathering.look(self._folder, self._store, route.name, wanted)
         digest = "" if reference is None else reference.digest
         key = orjson.dumps([route.name, adapter, digest]).decode()
         if known is not None and known.key == key and known.panel.same(wanted):
@@ -138,25 +142,6 @@ class Monitor:
             logger.warning("inputs of route %s are not watched: %s", route.name, problem)
         return Watched(key, panel, problem, {one.monitor: one.n for one in readings},
                        {one.monitor: one.alarms for one in readings}, gathers)  # fmt: skip
-
-    def _of_the_log(self, route: str, wanted: monitors.Monitors) -> tuple[Reference | None, str, int]:
-        """The reference set of the route's own log, made as soon as there is enough of it; or of how many to make it."""
-        try:
-            found = gathering.there(self._folder, route)
-            count, enough = self._store.count_gathered(route), wanted.from_log
-            if found is None and count < enough:
-                return (
-                    None,
-                    f"a reference set is being gathered: {count:,} of {enough:,} answers of the teacher",
-                    enough,
-                )
-            if found is None:
-                promise = max(one.false_alarm_every for one in wanted.on.values())
-                found = gathering.make(self._folder, route, self._store.gathered(route, enough), promise)
-        except DriftError as error:
-            return None, str(error), 0
-        self._store.forget_gathered(route)
-        return found, "", 0
 
     def _embedder(self, reference: Reference) -> Embedder | None:
         name = reference.embedder
@@ -197,6 +182,10 @@ class Monitor:
         if batch.offsets or touched:
             alarms = {one.id: one.to_json() for watched in touched.values() for one in watched.panel.take_alarms()}
             states = {key: watched.panel.state() for key, watched in touched.items()}
+            # Before the commit: killed in between, it is said again, which readers count once; after it, never.
+            self._drift.append(
+                [asdict(one) for watched in touched.values() for one in watched.panel.take_evaluations()]
+            )
             self._store.commit(batch.offsets, states, alarms, self._gone(now), gathered)
             self._offsets |= batch.offsets
             wanting = {one.panel.route: one.gathers for one in touched.values() if one.gathers}
