@@ -36,7 +36,7 @@ class RecordSection(BaseModel):
     spool: str | None = Field(
         None, description="the folder of what is not shipped yet; without it that of `logs`, or beside the state file"
     )
-    spool_mb: int | None = Field(None, ge=1, description="megabytes that the spool may take; without it the whole disk")
+    spool_mb: int | None = Field(None, ge=1, description="mebibytes that the spool may take; without it the whole disk")
     seal_s: float = Field(60, gt=0, le=86400, description="seconds after which a segment is shipped, or at 32 MiB")
     keep_days: int | None = Field(None, ge=1, description="days that parts are kept; without it for ever")
 
