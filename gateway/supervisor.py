@@ -178,9 +178,14 @@ class Supervisor:
         late = {
             name: [child for child in self._children if child.name == name] for name in ("tracer", "shipper", "admin")
         }
-        others = [child for child in self._children if child.name not in late]
+        workers = [child for child in self._children if child.drains]
+        # They have nothing to drain, and give way to everybody: on a busy machine they may never hear that they should end.
+        beside = [child for child in self._children if not child.drains and child.name not in late]
         longest_s = max(route.timeouts.total_s for route in self._settings.routes.values())
-        _terminate(others, longest_s + GRACE_S)
+        _ask_to_end([*workers, *beside])
+        asked_at = time.monotonic()
+        _await_end(workers, asked_at + longest_s + GRACE_S)
+        _await_end(beside, asked_at + GRACE_S)
         _terminate(late["tracer"], GRACE_S)
         _terminate(late["shipper"], SHIP_WITHIN_S)
         _terminate(late["admin"], GRACE_S)
@@ -205,11 +210,18 @@ def _prepare_state(settings: Settings) -> None:
 
 
 def _terminate(children: list[Child], within_s: float) -> None:
-    processes = [child.process for child in children if child.process is not None]
-    for process in processes:
-        process.terminate()
-    until = time.monotonic() + within_s
-    for process in processes:
+    _ask_to_end(children)
+    _await_end(children, time.monotonic() + within_s)
+
+
+def _ask_to_end(children: list[Child]) -> None:
+    for child in children:
+        if child.process is not None:
+            child.process.terminate()
+
+
+def _await_end(children: list[Child], until: float) -> None:
+    for process in [child.process for child in children if child.process is not None]:
         try:
             process.wait(max(until - time.monotonic(), 0.1))
         except subprocess.TimeoutExpired:

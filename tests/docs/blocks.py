@@ -47,8 +47,9 @@ def _commands(text: str) -> Iterator[list[str]]:
         lexer.whitespace_split = True
         words = list(lexer)
         for at, word in enumerate(words):
-            # `kubectl -n graduand …` names a namespace.
-            if (word == "graduand" or word.endswith("/graduand")) and words[at - 1 : at] != ["-n"]:
+            # Not where it is a folder (`cd graduand`) or a namespace (`kubectl -n graduand`).
+            first = at == 0 or words[at - 1] in BETWEEN | {"--", "("}
+            if first and (word == "graduand" or word.endswith("/graduand")):
                 arguments = words[at + 1 :]
                 ends = [place for place, one in enumerate(arguments) if one in BETWEEN]
                 yield arguments[: ends[0]] if ends else arguments

@@ -20,6 +20,7 @@ WHOLE: dict[str, Any] = {
     "upstreams": {
         "openai": {"kind": "openai", "base_urls": ["https://api.openai.com/v1"]},
         "gpu": {"kind": "vllm", "base_urls": ["http://127.0.0.1:8000/v1"]},
+        "engine": {"kind": "vllm", "base_urls": ["http://127.0.0.1:8000/v1"]},
     },
     "routes": {
         "support-triage": {
