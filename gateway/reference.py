@@ -26,6 +26,7 @@ and says in words what the file does; exit code 2 if it is not valid. Units stan
 steps of 0.01. `NAME` is a name that you choose. SIGHUP to `graduand serve` reads the file again; a change of `listen`,
 `admin`, `workers`, `state`, `state_password`, `logs`, `record` or `tracing` needs a restart, and an invalid file changes
 nothing. What was changed at run time (`graduand routes set`, rollouts) wins over the file until `routes set --from-file`.
+A rollout's specification is a file of its own ([rollouts](rollouts.md)), and so is a training run's ([training](training.md)).
 
 Environment variables that are not named in the file: `GRADUAND_ADMIN` (the admin plane that commands talk to),
 `GRADUAND_WHO` (who is written into the audit trail), `GRADUAND_CACHE` (the converted base model), `AWS_*` and `GOOGLE_*`
