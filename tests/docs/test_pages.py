@@ -1,7 +1,9 @@
 """The documentation says what works: configuration is loaded, commands are parsed, links lead somewhere."""
 
 import argparse
+import json
 import re
+import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -140,3 +142,16 @@ def test_every_metric_and_alert_that_is_named_is_there() -> None:
     }
     assert {name for name in metrics if name not in families} == set()
     assert set(re.findall(r"`(Graduand[A-Z]\w+)`", text)) <= alerts
+
+
+def test_the_figures_of_the_sizing_are_those_of_the_benchmark() -> None:
+    cells = json.loads((ROOT / "benchmarks" / "results" / "bench.json").read_text())["cells"]
+
+    def us(load: str, who: str = "Graduand") -> int:
+        return round(statistics.median(one["cpu_us"] for one in cells[load][who]["rounds"]))
+
+    small = us("small")
+    costs = [small, us("large") - small, us("paced"), us("full"), us("small", "Graduand, shadow 100%") - small]
+    text = (ROOT / "docs" / "production.md").read_text()
+    table = text.partition("| cost of a request |")[2].partition("output gates")[0]
+    assert [int(one) for one in re.findall(r"^\|[^|]+\| (?:\+ )?(\d+) \|", table, re.MULTILINE)] == costs

@@ -129,7 +129,14 @@ def _counts_line(figures: dict[str, Any]) -> str:
 
 def _add_jigsaw(sources: Commands) -> None:
     jigsaw = sources.add_parser("jigsaw", help="the article's data, as Kaggle's CSV files or with recorded answers")
-    jigsaw.add_argument("--from", dest="folder", type=Path, required=True, metavar="DIR", help="the folder with the article's files or Kaggle's")
+    jigsaw.add_argument(
+        "--from",
+        dest="folder",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="the folder with the article's files or Kaggle's",
+    )
     options.add_stage(jigsaw, "jigsaw")
     jigsaw.set_defaults(run=_run_jigsaw)
 
