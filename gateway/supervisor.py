@@ -173,19 +173,16 @@ class Supervisor:
         # What connects from now on is refused at once instead of waiting for a worker that will not come.
         for listener in self._sockets[1:]:
             listener.close()
-        # The admin plane goes last, so that metrics can be read while workers drain; the tracer sees what they wrote, and
-        # the shipper ships it.
+        # The admin plane goes last, so that metrics can be read while workers drain; monitor and tracer see what they
+        # wrote, and the shipper ships it. A monitor that gets no time on a busy machine loses nothing by being killed.
         late = {
-            name: [child for child in self._children if child.name == name] for name in ("tracer", "shipper", "admin")
+            name: [child for child in self._children if child.name == name]
+            for name in ("monitor", "tracer", "shipper", "admin")
         }
-        workers = [child for child in self._children if child.drains]
-        # They have nothing to drain, and give way to everybody: on a busy machine they may never hear that they should end.
-        beside = [child for child in self._children if not child.drains and child.name not in late]
+        others = [child for child in self._children if child.name not in late]
         longest_s = max(route.timeouts.total_s for route in self._settings.routes.values())
-        _ask_to_end([*workers, *beside])
-        asked_at = time.monotonic()
-        _await_end(workers, asked_at + longest_s + GRACE_S)
-        _await_end(beside, asked_at + GRACE_S)
+        _terminate(others, longest_s + GRACE_S)
+        _terminate(late["monitor"], GRACE_S)
         _terminate(late["tracer"], GRACE_S)
         _terminate(late["shipper"], SHIP_WITHIN_S)
         _terminate(late["admin"], GRACE_S)
@@ -210,18 +207,11 @@ def _prepare_state(settings: Settings) -> None:
 
 
 def _terminate(children: list[Child], within_s: float) -> None:
-    _ask_to_end(children)
-    _await_end(children, time.monotonic() + within_s)
-
-
-def _ask_to_end(children: list[Child]) -> None:
-    for child in children:
-        if child.process is not None:
-            child.process.terminate()
-
-
-def _await_end(children: list[Child], until: float) -> None:
-    for process in [child.process for child in children if child.process is not None]:
+    processes = [child.process for child in children if child.process is not None]
+    for process in processes:
+        process.terminate()
+    until = time.monotonic() + within_s
+    for process in processes:
         try:
             process.wait(max(until - time.monotonic(), 0.1))
         except subprocess.TimeoutExpired:
