@@ -42,10 +42,7 @@ def commands() -> list[tuple[str, list[str]]]:
 
 
 def _commands(text: str) -> Iterator[list[str]]:
-    for line in text.replace("\\\n", " ").splitlines():
-        lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>()")
-        lexer.whitespace_split = True
-        words = list(lexer)
+    for words in _lines(text):
         for at, word in enumerate(words):
             # Not where it is a folder (`cd graduand`) or a namespace (`kubectl -n graduand`).
             first = at == 0 or words[at - 1] in BETWEEN | {"--", "("}
@@ -53,6 +50,23 @@ def _commands(text: str) -> Iterator[list[str]]:
                 arguments = words[at + 1 :]
                 ends = [place for place, one in enumerate(arguments) if one in BETWEEN]
                 yield arguments[: ends[0]] if ends else arguments
+
+
+def _lines(text: str) -> Iterator[list[str]]:
+    """The words of each line; one that ends within quotes goes on in the next."""
+    begun = ""
+    for line in text.replace("\\\n", " ").splitlines():
+        begun += line
+        lexer = shlex.shlex(begun, posix=True, punctuation_chars="|&;<>()")
+        lexer.whitespace_split = True
+        try:
+            words = list(lexer)
+        except ValueError:
+            begun += "\n"
+            continue
+        begun = ""
+        yield words
+    assert not begun, f"a quotation is never closed: {begun[:80]}"
 
 
 def named() -> list[tuple[str, str]]:
