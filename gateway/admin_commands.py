@@ -173,11 +173,11 @@ def _adapters_list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(data, indent=2))
         return 0
-    table = Table("adapter", "upstream", "replica", "there", "path")
+    table = Table("adapter", "upstream", "replica", "state", "path")
     for one in data["adapters"]:
-        for place in one["replicas"]:
-            there = "yes" if place["listed"] else place.get("problem", "no")
-            table.add_row(one["name"], one["upstream"], place["replica"], there, one["path"])
+        for place in one["replicas"] or [{"replica": "-", "state": "no place"}]:
+            problem = f": {place['problem']}" if "problem" in place else ""
+            table.add_row(one["name"], one["upstream"], place["replica"], place["state"] + problem, one["path"])
     Console().print(table)
     return 0
 
@@ -190,6 +190,10 @@ def _adapters_add(arguments: argparse.Namespace) -> int:
     added = admin_of(arguments).call("POST", "/v1/adapters", body)
     if arguments.json:
         print(json.dumps(added, indent=2))
+    elif not added["replicas"]:
+        print(
+            f"{added['name']} is registered; where it gets a place on {added['upstream']}, graduand adapters list says"
+        )
     else:
         print(f"{added['name']} is loaded and applied on {len(added['replicas'])} replica(s) of {added['upstream']}")
     return 0

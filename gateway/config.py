@@ -60,6 +60,7 @@ class UpstreamSection(_Section):
     api_key: Secret | None = None
     ca_file: Path | None = None
     gpu_hour: Dollars | None = None  # dollars an hour for each of base_urls
+    slots: int | None = Field(None, ge=1, le=100_000)  # adapters that each of base_urls may hold; without it, all
 
 
 class TeacherSection(_Section):
@@ -330,6 +331,8 @@ class _Builder:
             self.problems.append(f"{at}.ca_file: there is no file {section.ca_file}")
         elif section.ca_file is not None and not _holds_certificates(section.ca_file):
             self.problems.append(f"{at}.ca_file: {section.ca_file} holds no certificates in PEM form")
+        if section.slots is not None and section.kind != "vllm":
+            self.problems.append(f"{at}.slots: adapters are placed on upstreams of kind vllm only, not {section.kind}")
         return Upstream(
             name=name,
             kind=section.kind,
@@ -337,6 +340,7 @@ class _Builder:
             api_key=self._secret(section.api_key, f"{at}.api_key"),
             ca_file=None if section.ca_file is None else str(section.ca_file),
             gpu_hour=section.gpu_hour,
+            slots=section.slots,
         )
 
     def _replica(self, url: str, at: str) -> Replica:

@@ -32,7 +32,7 @@ class Replica:
 class Upstream:
     """A set of replicas that serve the same models. `api_key` never leaves the process but towards them.
 
-    `gpu_hour` is what one replica costs an hour, in dollars.
+    `gpu_hour` is what one replica costs an hour, in dollars. `slots` is how many adapters a replica may hold; None: all.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Upstream:
     api_key: str | None = field(default=None, repr=False)
     ca_file: str | None = None
     gpu_hour: float | None = None
+    slots: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +185,15 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
-    """What the data plane serves by: swapped whole, never edited."""
+    """What the data plane serves by: swapped whole, never edited.
+
+    `ready`: by upstream and adapter, the replicas that may be asked for it (gateway.fleet); who is not there, may be asked
+    anywhere.
+    """
 
     version: int
     routes: dict[str, Route]
+    ready: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
 
 
 def settings_to_json(settings: Settings) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Cell:
 
     def retry_at(self) -> float:
         """When a failed attempt is repeated."""
-        return self.since + min(RETRY_S * 2 ** max(self.attempts - 1, 0), LONGEST_RETRY_S)
+        return self.since + min(RETRY_S * 2.0 ** min(max(self.attempts - 1, 0), 20), LONGEST_RETRY_S)
 
 
 @dataclass(frozen=True, slots=True)

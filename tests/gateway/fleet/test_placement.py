@@ -21,7 +21,7 @@ hosts = st.lists(
     unique_by=lambda one: one.name,
 )  # fmt: skip
 Aim = dict[str, frozenset[str]]
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40, deadline=None, derandomize=True)
 
 
 def after(given: list[Host], aim: Aim) -> list[Host]:
@@ -68,21 +68,19 @@ def test_once_reached_the_aim_stays(wanted: list[Wanted], on: list[Host]) -> Non
 
 
 @quick
-@given(wanteds, hosts, st.integers(0, 4))
-def test_a_replica_that_leaves_or_joins_moves_nothing_else(wanted: list[Wanted], on: list[Host], which: int) -> None:
-    on = [replace(one, resident=frozenset()) for one in on]
-    for _ in range(2):
-        on = after(on, place(wanted, on))
-    if not on:
-        return
-    gone, rest = on[which % len(on)], [one for one in on if one is not on[which % len(on)]]
+@given(wanteds, st.integers(1, 5), st.none() | st.integers(1, 6), st.integers(0, 4))
+def test_a_replica_that_leaves_or_joins_moves_nothing_else(
+    wanted: list[Wanted], count: int, slots: int | None, which: int
+) -> None:
+    wanted = [replace(one, copies=1) for one in wanted]
+    on = [Host(f"h{number}", slots) for number in range(count)]
+    on = after(on, place(wanted, on))
+    gone, rest = on[which % count], [one for one in on if one is not on[which % count]]
     aim = place(wanted, rest)
-    loads = sum(len(aim[one.name] - one.resident) for one in rest)
-    assert loads <= len(gone.resident)
+    assert sum(len(aim[one.name] - one.resident) for one in rest) <= len(gone.resident)
     back = [*after(rest, aim), replace(gone, resident=frozenset())]
     again = place(wanted, back)
-    moved = sum(len(again[one.name] - one.resident) for one in back if one.name != gone.name)
-    assert moved == 0
+    assert not any(again[one.name] - one.resident for one in back if one.name != gone.name)
 
 
 @quick
