@@ -5,7 +5,6 @@ FastAPI, because nothing here is on a request's path. Errors have OpenAI's shape
 
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Request, Response
@@ -15,15 +14,16 @@ from starlette.exceptions import HTTPException
 
 from gateway import __version__, adapter, adapters, admission
 from gateway.adapter import check_name
-from gateway.config import basis_points, budgets_folder
+from gateway.config import adapters_folder, basis_points, budgets_folder
 from gateway.control import allowance, api, moves, pages, verdicts
 from gateway.control.documents import documents_in
 from gateway.control.requests import NewRollout, Plan, Simulation, Verb
 from gateway.control.rollouts import NoRollout, rollouts_in
 from gateway.errors import AdapterError, ConfigError, GraduandError, RequestError, did_you_mean
-from gateway.fleet import places
+from gateway.fleet import artifacts, places
 from gateway.fleet.plan import Cell
 from gateway.logs import feedback
+from gateway.logs.target import TargetError
 from gateway.monitor import api as monitors
 from gateway.openai import error_body
 from gateway.routes import MODES, Replica, Route, Settings, Upstream
@@ -53,11 +53,12 @@ class RouteChange(_Body):
 
 
 class NewAdapter(_Body):
-    """An adapter to load: a folder that every replica of the upstream can read."""
+    """An adapter to load: a folder that every replica of the upstream can read, or where to fetch it from."""
 
     name: str
-    path: str
+    path: str = Field(description="a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or hub:OWNER/NAME[@REVISION]")
     upstream: str
+    digest: str = Field("", description="the beginning of its digest; needed for what is fetched, here or in its name")
 
 
 class Problem(BaseModel):
@@ -162,7 +163,10 @@ def app(configuration: Configuration) -> FastAPI:
     @application.post("/v1/adapters", status_code=201)
     def add_adapter(new: NewAdapter, state: store_here, who: who_here = "api") -> dict[str, Any]:
         upstream = _upstream(new.upstream, configuration.settings)
-        path = Path(new.path)
+        digest = new.digest or new.name.partition("@")[2]
+        path = artifacts.local(
+            new.path, digest, configuration.settings.artifacts, adapters_folder(configuration.settings)
+        )  # fmt: skip
         name = adapters.resolve_name(new.name, path)
         admission.require(adapter.read(path))
         if upstream.slots is not None:  # where it has a place is the fleet manager's to find
@@ -333,6 +337,8 @@ def _errors(application: FastAPI) -> None:
         StaleVersion: (409, "version_conflict"),
         NoRollout: (404, "rollout_not_found"),
         adapters.UpstreamUnreachable: (502, "upstream_unreachable"),
+        artifacts.NotFetched: (502, "not_fetched"),
+        TargetError: (502, "not_fetched"),
         StateError: (503, "state_unavailable"),
         GraduandError: (500, "failed"),
     }

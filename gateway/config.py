@@ -18,10 +18,24 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from gateway import adapter
 from gateway.errors import AdapterError, ConfigError, GraduandError, did_you_mean
+from gateway.fleet.sections import AdaptersSection
 from gateway.logs import places
 from gateway.logs.policy import DEFAULT, RecordPolicy, RecordSection, policy_of
 from gateway.monitor.settings import MonitorsSection
-from gateway.routes import Budget, Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Tracing, Unit, Upstream
+from gateway.routes import (
+    Artifacts,
+    Budget,
+    Limits,
+    Replica,
+    Route,
+    Settings,
+    Student,
+    Teacher,
+    Timeouts,
+    Tracing,
+    Unit,
+    Upstream,
+)
 from gateway.state import redis_client
 from gateway.telemetry.sections import Dollars, PriceSection, TracingSection
 from monitoring.gates import written as gates
@@ -117,6 +131,12 @@ class LimitsSection(_Section):
     tokens_per_minute: int = Field(0, ge=0)
 
 
+class FetchingSection(AdaptersSection):
+    """With the hub's token, which is only ever named here."""
+
+    hub_token: Secret | None = None
+
+
 class ConfigFile(_Section):
     """The whole file."""
 
@@ -131,6 +151,7 @@ class ConfigFile(_Section):
     client_limits: LimitsSection = LimitsSection()
     prices: dict[str, PriceSection] = Field(default_factory=dict)
     tracing: TracingSection | None = None
+    adapters: FetchingSection = FetchingSection()
     upstreams: Annotated[dict[str, UpstreamSection], Field(min_length=1)]
     routes: Annotated[dict[str, RouteSection], Field(min_length=1)]
 
@@ -202,7 +223,7 @@ def _sentence(error: Any) -> str:
     place = ".".join(str(part) for part in error["loc"])
     given = error.get("input")
     # What stands where a secret should be named may be the secret itself.
-    secret = not {"api_key", "client_keys", "state_password"}.isdisjoint(error["loc"])
+    secret = not {"api_key", "client_keys", "state_password", "hub_token"}.isdisjoint(error["loc"])
     shown = "" if secret or isinstance(given, dict | list) or error["type"] == "missing" else f" (it is {given!r})"
     return f"{place}: {error['msg'].removeprefix('Value error, ')}{shown}"
 
@@ -236,6 +257,7 @@ class _Builder:
             routes=routes,
             prices={model: section.price() for model, section in file.prices.items()},
             tracing=self._tracing(file.tracing),
+            artifacts=self._artifacts(file.adapters),
         )
         self._priced_twice(settings)
         if settings.limits != Limits() and client_keys is None:
@@ -250,6 +272,10 @@ class _Builder:
             return None
         self.problems += section.problems()
         return section.tracing()
+
+    def _artifacts(self, section: FetchingSection) -> Artifacts:
+        cache = "" if section.cache is None else str(section.cache)
+        return Artifacts(cache, tuple(section.hub_allow), self._secret(section.hub_token, "adapters.hub_token"))
 
     def _priced_twice(self, settings: Settings) -> None:
         for route in settings.routes.values():
@@ -468,6 +494,15 @@ def budgets_folder(settings: Settings) -> Path:
     if settings.state.startswith("sqlite:"):
         return local_path(settings.state).parent / "budgets"
     return places.spool(settings) / "budgets"
+
+
+def adapters_folder(settings: Settings) -> Path:
+    """Where fetched adapters are kept."""
+    if settings.artifacts.cache:
+        return Path(settings.artifacts.cache).resolve()
+    if settings.state.startswith("sqlite:"):
+        return (local_path(settings.state).parent / "adapters").resolve()
+    return (places.spool(settings) / "adapters").resolve()
 
 
 def local_path(url: str) -> Path:

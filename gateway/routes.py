@@ -165,6 +165,15 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Artifacts:
+    """Where fetched adapters are kept, and what may be fetched from the hub (patterns such as `ours/*`)."""
+
+    cache: str = ""
+    hub_allow: tuple[str, ...] = ()
+    hub_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """A checked configuration."""
 
@@ -181,6 +190,7 @@ class Settings:
     tracing: Tracing | None = None
     state_password: str | None = field(default=None, repr=False)
     record: RecordPolicy = DEFAULT
+    artifacts: Artifacts = Artifacts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +226,7 @@ def settings_from_json(data: dict[str, Any]) -> Settings:
             "prices": {model: Price(**price) for model, price in data["prices"].items()},
             "tracing": None if data["tracing"] is None else Tracing(**data["tracing"]),
             "record": policy_from_json(data["record"]),
+            "artifacts": Artifacts(**{**data["artifacts"], "hub_allow": tuple(data["artifacts"]["hub_allow"])}),
         }
     )
 

@@ -4,24 +4,33 @@ Invariants: no replica gets more adapters than it has slots; an adapter in servi
 is not; every pinned adapter has a place if there are as many slots; once the aim is reached it stays the aim. What is
 there stays there until its slot is needed, so a replica that joins or leaves moves nothing else.
 
-Where adapters do not fit, the least recently used one gives way; ties are decided by rendezvous hashing (Thaler and
-Ravishankar, 1998), by which the data plane prefers replicas too.
+Where adapters do not fit, the least recently used one gives way, and being asked often counts as being asked later (LRFU,
+Lee et al. 2001). Ties are decided by rendezvous hashing (Thaler and Ravishankar, 1998), by which the data plane prefers
+replicas too.
 """
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import mmh3
 
 # A replica serves its share of the traffic at this part of its load at most before a further copy is wanted.
 FULL = 0.5
+# Of fewer requests than this nobody's share can be told, nor does any replica suffer from them.
+FEW = 1000.0
+# Being asked twice as often counts as being asked so much later.
+HALF_LIFE_S = 600.0
+# Who is there counts as asked so much later than it was: adapters of one rank do not take turns.
+STAY_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """An adapter that should be somewhere. `pinned`: a route or a rollout asks it. `used_at`: when it was last asked, in
-    seconds. `copies`: on how many replicas its traffic wants it; more are a use for slots that are free."""
+    seconds, later by HALF_LIFE_S for each doubling of how often. `copies`: on how many replicas its traffic wants it; more
+    are a use for slots that are free."""
 
     name: str
     pinned: bool = False
@@ -38,13 +47,13 @@ class Host:
     resident: frozenset[str] = frozenset()
 
 
-def copies_for(share: float, hosts: int) -> int:
-    """On how many of `hosts` an adapter belongs that has this share of all the upstream's requests.
+def copies_for(weight: float, total: float, hosts: int) -> int:
+    """On how many of `hosts` an adapter belongs that had `weight` of `total` requests lately.
 
-    >>> copies_for(0.0, 10), copies_for(0.1, 10), copies_for(0.9, 10)
-    (1, 2, 10)
+    >>> copies_for(0, 1e6, 10), copies_for(1e5, 1e6, 10), copies_for(9e5, 1e6, 10), copies_for(1, 1, 10)
+    (1, 2, 10, 1)
     """
-    return max(1, min(hosts, math.ceil(share * hosts / FULL)))
+    return max(1, min(hosts, math.ceil(weight / (total + FEW) * hosts / FULL)))
 
 
 def preference(host: str, name: str) -> int:
@@ -83,23 +92,23 @@ class _Board:
 
     def claims(self) -> list[str]:
         """An adapter's name for each copy that gets a slot, the most important first."""
-        slots = sum(self.slots.values())
-        return list(self._claims())[:slots]
-
-    def _claims(self) -> Iterator[str]:
-        there = {name: sum(name in self.there[one.name] for one in self.hosts) for name in self.wanted}
+        there = Counter(name for held in self.there.values() for name in held)
+        room, found = sum(self.slots.values()), list[str]()
         for pinned in (True, False):
-            group = sorted((one for one in self.wanted.values() if one.pinned is pinned), key=_recency)
-            for turn in range(min(len(self.hosts), max((one.copies for one in group), default=0))):
-                # Beyond the first copy, who has it keeps it: else the order of use, which always changes, would move it.
-                if turn:
-                    group = sorted(group, key=lambda one: (there[one.name] <= turn, *_recency(one)))
-                yield from (one.name for one in group if one.copies > turn)
+            group = [one for one in self.wanted.values() if one.pinned is pinned]
+            # As long as each has its one place, a second copy is nobody's; then it has to be worth more than a first.
+            first = len(group) <= room - len(found)
+            copies = [
+                ((first and turn > 0, -_worth(one, turn, there[one.name] > turn), one.name, turn), one.name)
+                for one in group
+                for turn in range(min(one.copies, len(self.slots)))
+            ]
+            found += [name for _, name in sorted(copies)][: room - len(found)]
+        return found
 
     def keep(self, claims: list[str]) -> None:
         """Claims are met where the adapter is already."""
-        granted = {name: claims.count(name) for name in dict.fromkeys(claims)}
-        for name, count in granted.items():
+        for name, count in Counter(claims).items():
             there = [one for one in self.hosts if name in self.there[one.name]]
             for host in sorted(there, key=lambda one: preference(one.name, name)):
                 if self.copies[name] < count and self._free(host):
@@ -155,3 +164,8 @@ class _Board:
 
 def _recency(one: Wanted) -> tuple[float, str]:
     return -one.used_at, one.name
+
+
+def _worth(one: Wanted, turn: int, there: bool) -> float:
+    """Of one more copy besides `turn` others, in seconds of use: they share what is asked."""
+    return one.used_at - HALF_LIFE_S * math.log2(turn + 1) + (STAY_S if there else 0.0)

@@ -34,8 +34,13 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s fleet: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell of every look at a replica
     stopping, woken = threading.Event(), threading.Event()
+
+    def stop(*_: object) -> None:
+        stopping.set()
+        woken.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: (stopping.set(), woken.set()))
+        signal.signal(number, stop)
     settings = settings_from_json(json.loads(sys.stdin.readline()))
     folder = Path(json.loads(sys.argv[1])["run_folder"])
     holder = f"{os.uname().nodename}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
@@ -44,8 +49,7 @@ def main() -> None:
     def follow() -> None:
         for line in sys.stdin:
             manager.settings = settings_from_json(json.loads(line))
-        stopping.set()  # the supervisor has died
-        woken.set()
+        stop()  # the supervisor has died
 
     threading.Thread(target=follow, name="settings", daemon=True).start()
     try:

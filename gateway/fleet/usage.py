@@ -3,15 +3,15 @@
 What could not be asked because it was not ready counts too: that is what brings it back where adapters take turns.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateway.fleet.placement import HALF_LIFE_S
 from gateway.fleet.places import Adapter
 from gateway.routes import Route
 from monitoring import metrics as m
-from monitoring.metrics import Key
-
-HALF_LIFE_S = 600.0
+from monitoring.series import Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,11 @@ class Use:
 
     def decayed(self, now: float) -> float:
         """The weight now."""
-        return self.weight * 0.5 ** (max(0.0, now - self.at) / HALF_LIFE_S)
+        return self.weight * math.exp2(-max(0.0, now - self.at) / HALF_LIFE_S)
+
+    def used_at(self) -> float:
+        """When it was last asked, later the more often: two adapters keep their order until one is asked again."""
+        return self.at + HALF_LIFE_S * math.log2(max(self.weight, 1.0))
 
 
 @dataclass(slots=True)

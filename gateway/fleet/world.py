@@ -39,8 +39,8 @@ class Wishes:
             Wanted(
                 name,
                 (upstream.name, name) in self.pinned,
-                max(one.added_at, uses[upstream.name, name].at) if name in weights else one.added_at,
-                copies_for(weights.get(name, 0.0) / total if total else 0.0, len(upstream.replicas)),
+                max(one.added_at, uses[upstream.name, name].used_at()) if name in weights else one.added_at,
+                copies_for(weights.get(name, 0.0), total, len(upstream.replicas)),
             )
             for name, one in mine.items()
         ]

@@ -11,6 +11,7 @@ from gateway.control.documents import documents_in
 from gateway.fleet import places
 from gateway.fleet.lease import LEASE_S, Lease
 from gateway.fleet.manager import Manager
+from gateway.fleet.placement import HALF_LIFE_S
 from gateway.fleet.usage import Usage, Use
 from gateway.routes import Route, Settings, Student, Teacher
 from gateway.state.sqlite import SqliteStore
@@ -46,7 +47,8 @@ class Fleet:
         self.store.found()
         self.totals = Totals(folder)
         self.manager = Manager(self.settings, "me", Metrics(SeriesFile(folder / "fleet.series")), self.totals)
-        monkeypatch.setattr(self.manager._state, "now", lambda: self.now)
+        for store in (self.store, self.manager._state):
+            monkeypatch.setattr(store, "now", lambda: self.now)
         monkeypatch.setattr(self.manager._state, "all_serve", lambda *_: True)
 
     def add(self, *names: str) -> None:
@@ -193,7 +195,7 @@ def test_slots_are_kept_and_the_pinned_stay(make: Make, engines: list[Engine]) -
     fleet.look(3)
     assert sorted(len(one.adapters) for one in engines) == [1, 1]
     assert {name for one in engines for name in one.adapters} == {A, B}
-    fleet.now += 100
+    fleet.now += 1000
     fleet.add(C)
     fleet.look(8)
     assert {name for one in engines for name in one.adapters} == {A, C}
@@ -276,6 +278,7 @@ def test_use_is_the_difference_of_counters_and_fades() -> None:
     assert usage.look(routes, counted, 120.0) == {("gpu", A)}
     assert usage.uses["gpu", A] == Use(120.0, 3.0)
     assert usage.uses["gpu", A].decayed(720.0) == 1.5
+    assert Use(120.0, 4.0).used_at() == 120.0 + 2 * HALF_LIFE_S
 
 
 def _fields(settings: Settings) -> dict[str, Any]:
