@@ -72,7 +72,7 @@ def plot(outcomes: Sequence[Outcome], path: Path) -> None:
             colours = [OURS if one.policy == "ours" else THEIRS for one in rows]
             panel.barh([one.policy for one in rows], values, color=colours)
             for at, value in enumerate(values):
-                panel.text(value, at, f" {value:,.4g}", va="center", fontsize=8)
+                panel.text(value, at, f" {value:,.0f}" if key == "loads" else f" {value:.2f}", va="center", fontsize=8)
             panel.set_xlim(0, max(values) * 1.2)
             panel.set_title(f"{scenario.partition(':')[0]}: {title}", fontsize=9)
             panel.spines[["top", "right"]].set_visible(False)

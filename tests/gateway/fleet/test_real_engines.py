@@ -59,6 +59,7 @@ def engines(tiny_base: Path, tmp_path: Path) -> Iterator[list[Engine]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_killed_under_load(start: Start, upstream: Upstream, engines: list[Engine], trained: Path) -> None:
     name = f"letters@{adapter.digest(trained)}"
     teacher = upstream.place("teacher-of-engines")
