@@ -17,6 +17,7 @@ import httpx
 from gateway import adapter
 from gateway.admission import ADMISSION_FILE
 from gateway.errors import AdapterError, ConfigError, GraduandError
+from gateway.logs import places
 from gateway.logs.target import Target
 from gateway.routes import Artifacts
 
@@ -88,6 +89,12 @@ def _check(folder: Path, digest: str, source: str) -> str:
 
 
 def _from_bucket(source: str) -> Callable[[str, Path], bool]:
+    if places.problem(source) or places.is_local(source):
+        shown = source.rpartition("@")[2].partition("?")[0]  # the rest may be a secret
+        raise ConfigError(
+            f"{shown!r} is no place that adapters come from; give a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or "
+            "hub:OWNER/NAME"
+        )
     target = Target(source, timeout_s=TIMEOUT_S)
 
     def fetch(name: str, to: Path) -> bool:

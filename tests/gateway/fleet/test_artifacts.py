@@ -80,8 +80,10 @@ def test_a_bucket_without_it(bucket: S3, files: Path, tmp_path: Path) -> None:
         local("s3://no-such-bucket/x", "abcdef", NOTHING, tmp_path)
     with pytest.raises(AdapterError, match="give its digest"):
         local(source, "", NOTHING, tmp_path)
-    with pytest.raises(ConfigError, match="not supported"):
-        local("ftp://x/y", "abcdef", NOTHING, tmp_path)
+    for odd in ("ftp://x/y", f"file://{tmp_path}/new", "s3://user:secret@bucket/x"):
+        with pytest.raises(ConfigError, match="no place that adapters come from"):
+            local(odd, "abcdef", NOTHING, tmp_path)
+    assert not (tmp_path / "new").exists()
 
 
 def test_what_was_damaged_in_the_cache_is_refused(bucket: S3, files: Path, tmp_path: Path) -> None:
