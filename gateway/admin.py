@@ -205,8 +205,10 @@ def app(configuration: Configuration) -> FastAPI:
                     409, f"route {route.name!r} uses {name} in mode {route.mode}; set its mode to teacher first",
                     code="adapter_in_use",
                 )  # fmt: skip
+        managed = places.read(documents_in(state))
         for one in found:
-            adapters.unload(_upstream(one.upstream, configuration.settings), name)
+            if (one.upstream, name) not in managed:  # else the fleet manager drains it first
+                adapters.unload(_upstream(one.upstream, configuration.settings), name)
             state.remove_adapter(name, one.upstream, who=who)
         return {"removed": name}
 

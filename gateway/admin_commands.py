@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import httpx
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from gateway import config
 from gateway.errors import ConfigError, GraduandError
@@ -177,7 +177,8 @@ def _adapters_list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(data, indent=2))
         return 0
-    table = Table("adapter", "upstream", "replica", "state", "path")
+    # Folded, never cut: names are there to be copied.
+    table = Table(*(Column(name, overflow="fold") for name in ("adapter", "upstream", "replica", "state", "path")))
     for one in data["adapters"]:
         for place in one["replicas"] or [{"replica": "-", "state": "no place"}]:
             problem = f": {place['problem']}" if "problem" in place else ""

@@ -127,6 +127,19 @@ def test_without_any_replica_ready_the_teacher_answers(start: Start, upstream: U
 
 
 @pytest.mark.slow
+def test_removed_while_managed_it_is_drained(start: Start, upstream: Upstream, engines: list[Engine]) -> None:
+    gateway = serving(start, upstream, engines[:1])
+    assert gateway.admin.delete(f"/v1/adapters/{NAME}").status_code == 409  # the route asks it
+    assert gateway.change("r", mode="teacher").status_code == 200
+    engines[0].busy = [NAME]
+    assert gateway.admin.delete(f"/v1/adapters/{NAME}").status_code == 200
+    time.sleep(2.5)  # two looks
+    assert NAME in engines[0].adapters
+    engines[0].busy = []
+    eventually(lambda: NAME not in engines[0].adapters, "it is unloaded")
+
+
+@pytest.mark.slow
 def test_a_dead_manager_changes_nothing(start: Start, upstream: Upstream, engines: list[Engine]) -> None:
     gateway = serving(start, upstream, engines)
     [manager] = gateway.process_ids("gateway.fleet.process")
