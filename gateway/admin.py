@@ -168,9 +168,10 @@ def app(configuration: Configuration) -> FastAPI:
             new.path, digest, configuration.settings.artifacts, adapters_folder(configuration.settings)
         )  # fmt: skip
         name = adapters.resolve_name(new.name, path)
-        admission.require(adapter.read(path))
+        files = adapter.read(path)
+        admission.require(files)
         if upstream.slots is not None:  # where it has a place is the fleet manager's to find
-            state.add_adapter(name, new.upstream, str(path.resolve()), who=who)
+            state.add_adapter(name, new.upstream, str(path.resolve()), who=who, base=files.base_model)
             return {"name": name, "upstream": new.upstream, "replicas": []}
         adapters.load(upstream, name, path)
         verdicts = adapters.verify(upstream, name)
@@ -178,7 +179,7 @@ def app(configuration: Configuration) -> FastAPI:
         if failed:
             adapters.unload(upstream, name)
             raise AdapterError(f"{name} was unloaded again: on {failed[0].replica}, {failed[0].problem}")
-        state.add_adapter(name, new.upstream, str(path.resolve()), who=who)
+        state.add_adapter(name, new.upstream, str(path.resolve()), who=who, base=files.base_model)
         return {"name": name, "upstream": new.upstream, "replicas": [_shown(verdict) for verdict in verdicts]}
 
     @application.get("/v1/adapters/{name}/verify")

@@ -3,6 +3,7 @@
 Plain frozen data with a JSON form, because the supervisor hands it to the workers. No I/O.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -199,11 +200,13 @@ class RouteTable:
 
     `ready`: by upstream and adapter, the replicas that may be asked for it (gateway.fleet); who is not there, may be asked
     anywhere.
+    `bases` are the base models of registered adapters, by the adapter's name.
     """
 
     version: int
     routes: dict[str, Route]
     ready: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    bases: Mapping[str, str] = field(default_factory=dict)
 
 
 def settings_to_json(settings: Settings) -> dict[str, Any]:

@@ -19,7 +19,8 @@ class Target:
     """One arm of one route: whom to ask, for which model, and how to read what comes back.
 
     `fallback_behind`: another arm answers if this one does not. `model_json` is the model's name as JSON. `price` is the
-    one by tokens, if there is one. `replicas` are those of the upstream that have the model ready.
+    one by tokens, if there is one. `replicas` are those of the upstream that have the model ready; `base` is the model below
+    an adapter, where that is known.
     """
 
     arm: str
@@ -31,6 +32,7 @@ class Target:
     fallback_behind: bool
     replicas: list[ReplicaState]
     price: Price | None = None
+    base: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,4 +98,5 @@ def _target(
     return Target(
         arm, state, upstream, model, orjson.dumps(model), state.upstream.kind == "lorax", fallback_behind,
         state.with_ready(table.ready.get((upstream, model))), price_of(prices, model),
+        table.bases.get(model) if arm == STUDENT else None,
     )  # fmt: skip
