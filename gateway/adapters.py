@@ -61,22 +61,41 @@ def resolve_name(name: str, path: Path) -> str:
 def load(upstream: Upstream, name: str, path: Path) -> None:
     """Load the adapter on every replica; raise with the replica's own reason if one refuses."""
     for replica in upstream.replicas:
-        body = {"lora_name": name, "lora_path": str(path.resolve())}
-        answer = call(upstream, replica, "POST", "/load_lora_adapter", body)
-        if answer.status_code == 404:
-            raise AdapterError(
-                f"{replica.url} cannot load adapters at run time; start vLLM with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
-            )
-        if answer.status_code >= 400 and name not in listed(upstream, replica):
-            raise AdapterError(f"{replica.url} refused the adapter {name}: {reason(answer)}")
+        load_on(upstream, replica, name, path)
+
+
+def load_on(upstream: Upstream, replica: Replica, name: str, path: Path) -> None:
+    """Load the adapter on one replica; that it is there already is no error."""
+    body = {"lora_name": name, "lora_path": str(path.resolve())}
+    answer = call(upstream, replica, "POST", "/load_lora_adapter", body)
+    if answer.status_code >= 400 and name in listed(upstream, replica):
+        return
+    if answer.status_code == 404 and "Not Found" in reason(answer):
+        raise AdapterError(
+            f"{replica.url} cannot load adapters at run time; start vLLM with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+        )
+    if answer.status_code >= 400:
+        raise AdapterError(f"{replica.url} refused the adapter {name}: {reason(answer)}")
 
 
 def unload(upstream: Upstream, name: str) -> None:
     """Unload the adapter from every replica; that it was not there is no error."""
     for replica in upstream.replicas:
-        answer = call(upstream, replica, "POST", "/unload_lora_adapter", {"lora_name": name})
-        if answer.status_code >= 400 and answer.status_code != 404:
-            raise AdapterError(f"{replica.url} did not unload {name}: {reason(answer)}")
+        unload_from(upstream, replica, name)
+
+
+def unload_from(upstream: Upstream, replica: Replica, name: str) -> None:
+    """Unload the adapter from one replica; that it was not there is no error."""
+    answer = call(upstream, replica, "POST", "/unload_lora_adapter", {"lora_name": name})
+    if answer.status_code >= 400 and answer.status_code != 404:
+        raise AdapterError(f"{replica.url} did not unload {name}: {reason(answer)}")
+
+
+def warm(upstream: Upstream, replica: Replica, name: str) -> None:
+    """Have the adapter generate a few tokens, so that no client waits for what an engine does at the first ones."""
+    answer = call(upstream, replica, "POST", "/completions", {"model": name, "prompt": PROBES[0], "max_tokens": 4})
+    if answer.status_code != 200:
+        raise AdapterError(f"{replica.url} did not answer for {name}: {reason(answer)}")
 
 
 def listed(upstream: Upstream, replica: Replica, timeout_s: float = LOAD_TIMEOUT_S) -> dict[str, dict[str, Any]]:
@@ -92,10 +111,11 @@ def listed(upstream: Upstream, replica: Replica, timeout_s: float = LOAD_TIMEOUT
 
 def verify(upstream: Upstream, name: str) -> list[Verdict]:
     """Compare adapter and base on every replica."""
-    return [_verdict(upstream, replica, name) for replica in upstream.replicas]
+    return [verify_on(upstream, replica, name) for replica in upstream.replicas]
 
 
-def _verdict(upstream: Upstream, replica: Replica, name: str) -> Verdict:
+def verify_on(upstream: Upstream, replica: Replica, name: str) -> Verdict:
+    """Compare adapter and base on one replica."""
     try:
         models = listed(upstream, replica)
         if name not in models:

@@ -4,8 +4,7 @@ FastAPI, because nothing here is on a request's path. Errors have OpenAI's shape
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Request, Response
@@ -15,18 +14,21 @@ from starlette.exceptions import HTTPException
 
 from gateway import __version__, adapter, adapters, admission
 from gateway.adapter import check_name
-from gateway.config import basis_points, budgets_folder
+from gateway.config import adapters_folder, basis_points, budgets_folder
 from gateway.control import allowance, api, moves, pages, verdicts
 from gateway.control.documents import documents_in
 from gateway.control.requests import NewRollout, Plan, Simulation, Verb
 from gateway.control.rollouts import NoRollout, rollouts_in
 from gateway.errors import AdapterError, ConfigError, GraduandError, RequestError, did_you_mean
+from gateway.fleet import artifacts, places
+from gateway.fleet.plan import Cell
 from gateway.logs import feedback
+from gateway.logs.target import TargetError
 from gateway.monitor import api as monitors
 from gateway.openai import error_body
-from gateway.routes import MODES, Route, Settings, Upstream
+from gateway.routes import MODES, Replica, Route, Settings, Upstream
 from gateway.state import api as state_api
-from gateway.state.store import Conflict, StateError, StateStore, open_state
+from gateway.state.store import Conflict, Registered, StateError, StateStore, open_state
 from monitoring import verdict
 from monitoring.gates import written
 from monitoring.metrics import Metrics, Totals, exposition
@@ -51,11 +53,12 @@ class RouteChange(_Body):
 
 
 class NewAdapter(_Body):
-    """An adapter to load: a folder that every replica of the upstream can read."""
+    """An adapter to load: a folder that every replica of the upstream can read, or where to fetch it from."""
 
     name: str
-    path: str
+    path: str = Field(description="a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or hub:OWNER/NAME[@REVISION]")
     upstream: str
+    digest: str = Field("", description="the beginning of its digest; needed for what is fetched, here or in its name")
 
 
 class Problem(BaseModel):
@@ -150,15 +153,26 @@ def app(configuration: Configuration) -> FastAPI:
 
     @application.get("/v1/adapters")
     def list_adapters(state: store_here) -> dict[str, Any]:
-        return {"adapters": [_placed(one, configuration.settings) for one in state.adapters()]}
+        managed = places.read(documents_in(state))
+        return {
+            "adapters": [
+                _placed(one, configuration.settings, managed.get((one.upstream, one.name))) for one in state.adapters()
+            ]
+        }
 
     @application.post("/v1/adapters", status_code=201)
     def add_adapter(new: NewAdapter, state: store_here, who: who_here = "api") -> dict[str, Any]:
         upstream = _upstream(new.upstream, configuration.settings)
-        path = Path(new.path)
+        digest = new.digest or new.name.partition("@")[2]
+        path = artifacts.local(
+            new.path, digest, configuration.settings.artifacts, adapters_folder(configuration.settings)
+        )  # fmt: skip
         name = adapters.resolve_name(new.name, path)
         files = adapter.read(path)
         admission.require(files)
+        if upstream.slots is not None:  # where it has a place is the fleet manager's to find
+            state.add_adapter(name, new.upstream, str(path.resolve()), who=who, base=files.base_model)
+            return {"name": name, "upstream": new.upstream, "replicas": []}
         adapters.load(upstream, name, path)
         verdicts = adapters.verify(upstream, name)
         failed = [verdict for verdict in verdicts if not verdict.applied]
@@ -192,8 +206,10 @@ def app(configuration: Configuration) -> FastAPI:
                     409, f"route {route.name!r} uses {name} in mode {route.mode}; set its mode to teacher first",
                     code="adapter_in_use",
                 )  # fmt: skip
+        managed = places.read(documents_in(state))
         for one in found:
-            adapters.unload(_upstream(one.upstream, configuration.settings), name)
+            if (one.upstream, name) not in managed:  # else the fleet manager drains it first
+                adapters.unload(_upstream(one.upstream, configuration.settings), name)
             state.remove_adapter(name, one.upstream, who=who)
         return {"removed": name}
 
@@ -277,16 +293,28 @@ def _no_adapter(name: str, state: StateStore) -> RequestError:
     return RequestError(404, f"there is no adapter {name!r}.{hint}", param="name", code="adapter_not_found")
 
 
-def _placed(one: Any, settings: Settings) -> dict[str, Any]:
+def _placed(one: Registered, settings: Settings, cells: Mapping[str, Cell] | None) -> dict[str, Any]:
+    """An adapter and where it stands: as the fleet manager says, or, where it has none, as the replicas list it."""
     upstream = settings.upstreams.get(one.upstream)
-    places = []
-    for replica in upstream.replicas if upstream is not None else ():
-        try:
-            there = one.name in adapters.listed(upstream, replica) if upstream is not None else False
-            places.append({"replica": replica.url, "listed": there})
-        except GraduandError as error:
-            places.append({"replica": replica.url, "listed": False, "problem": str(error)})
-    return {"name": one.name, "upstream": one.upstream, "path": one.path, "replicas": places}
+    shown = {"name": one.name, "upstream": one.upstream, "path": one.path, "managed": cells is not None}
+    if upstream is None:
+        return {**shown, "replicas": []}
+    if cells is None:
+        return {**shown, "replicas": [_listing(upstream, replica, one.name) for replica in upstream.replicas]}
+    found = [
+        {"replica": url, "state": cell.state, "since": cell.since, "listed": cell.state in ("ready", "draining")}
+        | ({"problem": cell.reason} if cell.reason else {})
+        for url, cell in cells.items()
+    ]
+    return {**shown, "replicas": found}
+
+
+def _listing(upstream: Upstream, replica: Replica, name: str) -> dict[str, Any]:
+    try:
+        there = name in adapters.listed(upstream, replica)
+    except GraduandError as error:
+        return {"replica": replica.url, "listed": False, "state": "away", "problem": str(error)}
+    return {"replica": replica.url, "listed": there, "state": "listed" if there else "missing"}
 
 
 def _shown(verdict: adapters.Verdict) -> dict[str, Any]:
@@ -312,6 +340,8 @@ def _errors(application: FastAPI) -> None:
         StaleVersion: (409, "version_conflict"),
         NoRollout: (404, "rollout_not_found"),
         adapters.UpstreamUnreachable: (502, "upstream_unreachable"),
+        artifacts.NotFetched: (502, "not_fetched"),
+        TargetError: (502, "not_fetched"),
         StateError: (503, "state_unavailable"),
         GraduandError: (500, "failed"),
     }

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import httpx
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from gateway import config
 from gateway.errors import ConfigError, GraduandError
@@ -82,7 +82,11 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     listing = leaf_of(of_adapters, "list", "list the adapters and where they are", _adapters_list)
     listing.add_argument("--json", action="store_true", help="print JSON")
     add = leaf_of(of_adapters, "add", "load an adapter on every replica and verify it", _adapters_add)
-    add.add_argument("adapter", metavar="NAME=DIR", help="its name and the folder it is in")
+    add.add_argument(
+        "adapter", metavar="NAME=SOURCE",
+        help="its name, and the folder it is in, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or hub:OWNER/NAME[@REVISION]",
+    )  # fmt: skip
+    add.add_argument("--digest", default="", help="what its digest begins with; needed for what is not a folder")
     add.add_argument("--upstream", required=True, help="the upstream to load it on")
     add.add_argument("--json", action="store_true", help="print JSON")
     for name, text, run in (
@@ -173,23 +177,31 @@ def _adapters_list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(data, indent=2))
         return 0
-    table = Table("adapter", "upstream", "replica", "there", "path")
+    # Folded, never cut: names are there to be copied.
+    table = Table(*(Column(name, overflow="fold") for name in ("adapter", "upstream", "replica", "state", "path")))
     for one in data["adapters"]:
-        for place in one["replicas"]:
-            there = "yes" if place["listed"] else place.get("problem", "no")
-            table.add_row(one["name"], one["upstream"], place["replica"], there, one["path"])
+        for place in one["replicas"] or [{"replica": "-", "state": "no place"}]:
+            problem = f": {place['problem']}" if "problem" in place else ""
+            table.add_row(one["name"], one["upstream"], place["replica"], place["state"] + problem, one["path"])
     Console().print(table)
     return 0
 
 
 def _adapters_add(arguments: argparse.Namespace) -> int:
+    from gateway.fleet.artifacts import is_remote  # brings what talks to buckets, which no other command needs
+
     name, equals, folder = arguments.adapter.partition("=")
     if not equals or not name or not folder:
-        raise ConfigError(f"{arguments.adapter!r} is not NAME=DIR, such as support-triage=./adapters/support-triage")
-    body = {"name": name, "path": str(Path(folder).resolve()), "upstream": arguments.upstream}
+        raise ConfigError(f"{arguments.adapter!r} is not NAME=SOURCE, such as support-triage=./adapters/support-triage")
+    path = folder if is_remote(folder) else str(Path(folder).resolve())
+    body = {"name": name, "path": path, "upstream": arguments.upstream, "digest": arguments.digest}
     added = admin_of(arguments).call("POST", "/v1/adapters", body)
     if arguments.json:
         print(json.dumps(added, indent=2))
+    elif not added["replicas"]:
+        print(
+            f"{added['name']} is registered; where it gets a place on {added['upstream']}, graduand adapters list says"
+        )
     else:
         print(f"{added['name']} is loaded and applied on {len(added['replicas'])} replica(s) of {added['upstream']}")
     return 0

@@ -21,8 +21,21 @@ from gateway.errors import AdapterError, ConfigError, GraduandError, did_you_mea
 from gateway.logs import places
 from gateway.logs.policy import DEFAULT, RecordPolicy, RecordSection, policy_of
 from gateway.monitor.settings import MonitorsSection
-from gateway.routes import Budget, Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Tracing, Unit, Upstream
-from gateway.sections import ConfigFile, RouteSection, Secret, UpstreamSection
+from gateway.routes import (
+    Artifacts,
+    Budget,
+    Limits,
+    Replica,
+    Route,
+    Settings,
+    Student,
+    Teacher,
+    Timeouts,
+    Tracing,
+    Unit,
+    Upstream,
+)
+from gateway.sections import AdaptersSection, ConfigFile, RouteSection, Secret, UpstreamSection
 from gateway.state import redis_client
 from gateway.telemetry.sections import TracingSection
 from monitoring.gates import written as gates
@@ -102,7 +115,7 @@ def _sentence(error: Any) -> str:
     place = ".".join(str(part) for part in error["loc"])
     given = error.get("input")
     # What stands where a secret should be named may be the secret itself.
-    secret = not {"api_key", "client_keys", "state_password"}.isdisjoint(error["loc"])
+    secret = not {"api_key", "client_keys", "state_password", "hub_token"}.isdisjoint(error["loc"])
     shown = "" if secret or isinstance(given, dict | list) or error["type"] == "missing" else f" (it is {given!r})"
     return f"{place}: {error['msg'].removeprefix('Value error, ')}{shown}"
 
@@ -136,6 +149,7 @@ class _Builder:
             routes=routes,
             prices={model: section.price() for model, section in file.prices.items()},
             tracing=self._tracing(file.tracing),
+            artifacts=self._artifacts(file.adapters),
         )
         self._priced_twice(settings)
         if settings.limits != Limits() and client_keys is None:
@@ -150,6 +164,10 @@ class _Builder:
             return None
         self.problems += section.problems()
         return section.tracing()
+
+    def _artifacts(self, section: AdaptersSection) -> Artifacts:
+        cache = "" if section.cache is None else str(section.cache)
+        return Artifacts(cache, tuple(section.hub_allow), self._secret(section.hub_token, "adapters.hub_token"))
 
     def _priced_twice(self, settings: Settings) -> None:
         for route in settings.routes.values():
@@ -231,6 +249,8 @@ class _Builder:
             self.problems.append(f"{at}.ca_file: there is no file {section.ca_file}")
         elif section.ca_file is not None and not _holds_certificates(section.ca_file):
             self.problems.append(f"{at}.ca_file: {section.ca_file} holds no certificates in PEM form")
+        if section.slots is not None and section.kind != "vllm":
+            self.problems.append(f"{at}.slots: adapters are placed on upstreams of kind vllm only, not {section.kind}")
         return Upstream(
             name=name,
             kind=section.kind,
@@ -238,6 +258,7 @@ class _Builder:
             api_key=self._secret(section.api_key, f"{at}.api_key"),
             ca_file=None if section.ca_file is None else str(section.ca_file),
             gpu_hour=section.gpu_hour,
+            slots=section.slots,
         )
 
     def _replica(self, url: str, at: str) -> Replica:
@@ -365,6 +386,15 @@ def budgets_folder(settings: Settings) -> Path:
     if settings.state.startswith("sqlite:"):
         return local_path(settings.state).parent / "budgets"
     return places.spool(settings) / "budgets"
+
+
+def adapters_folder(settings: Settings) -> Path:
+    """Where fetched adapters are kept."""
+    if settings.artifacts.cache:
+        return Path(settings.artifacts.cache).resolve()
+    if settings.state.startswith("sqlite:"):
+        return (local_path(settings.state).parent / "adapters").resolve()
+    return (places.spool(settings) / "adapters").resolve()
 
 
 def local_path(url: str) -> Path:

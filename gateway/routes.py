@@ -33,7 +33,7 @@ class Replica:
 class Upstream:
     """A set of replicas that serve the same models. `api_key` never leaves the process but towards them.
 
-    `gpu_hour` is what one replica costs an hour, in dollars.
+    `gpu_hour` is what one replica costs an hour, in dollars. `slots` is how many adapters a replica may hold; None: all.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Upstream:
     api_key: str | None = field(default=None, repr=False)
     ca_file: str | None = None
     gpu_hour: float | None = None
+    slots: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,15 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Artifacts:
+    """Where fetched adapters are kept, and what may be fetched from the hub (patterns such as `ours/*`)."""
+
+    cache: str = ""
+    hub_allow: tuple[str, ...] = ()
+    hub_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """A checked configuration."""
 
@@ -181,17 +191,21 @@ class Settings:
     tracing: Tracing | None = None
     state_password: str | None = field(default=None, repr=False)
     record: RecordPolicy = DEFAULT
+    artifacts: Artifacts = Artifacts()
 
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
     """What the data plane serves by: swapped whole, never edited.
 
+    `ready`: by upstream and adapter, the replicas that may be asked for it (gateway.fleet); who is not there, may be asked
+    anywhere.
     `bases` are the base models of registered adapters, by the adapter's name.
     """
 
     version: int
     routes: dict[str, Route]
+    ready: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     bases: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -215,6 +229,7 @@ def settings_from_json(data: dict[str, Any]) -> Settings:
             "prices": {model: Price(**price) for model, price in data["prices"].items()},
             "tracing": None if data["tracing"] is None else Tracing(**data["tracing"]),
             "record": policy_from_json(data["record"]),
+            "artifacts": Artifacts(**{**data["artifacts"], "hub_allow": tuple(data["artifacts"]["hub_allow"])}),
         }
     )
 

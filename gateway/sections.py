@@ -55,6 +55,12 @@ class UpstreamSection(_Section):
     gpu_hour: Dollars | None = Field(
         None, description="dollars an hour for each of `base_urls`; not together with a price by tokens"
     )
+    slots: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="adapters that each of `base_urls` may hold ([fleet](fleet.md)); without it, all that are registered",
+    )
 
 
 class TeacherSection(_Section):
@@ -139,6 +145,20 @@ class LimitsSection(_Section):
     tokens_per_minute: int = Field(0, ge=0, description="tokens a minute, of prompts and answers")
 
 
+class AdaptersSection(_Section):
+    """Where `graduand adapters add` may fetch adapters from, and where they are kept ([fleet](fleet.md))."""
+
+    cache: Path | None = Field(
+        None,
+        description="the folder of fetched adapters, which engines must be able to read under the same path; by default "
+        "`adapters` beside the state or the log",
+    )
+    hub_allow: list[str] = Field(
+        [], description="what may come from the hub: `OWNER/NAME`, or patterns such as `OWNER/*`"
+    )
+    hub_token: Secret | None = Field(None, description="the hub's token, sent to the hub and nowhere else")
+
+
 class ConfigFile(_Section):
     """The whole file."""
 
@@ -167,6 +187,7 @@ class ConfigFile(_Section):
         description="by model name, or adapter name without its digest ([costs](observability.md))",
     )
     tracing: TracingSection | None = Field(None, description="OpenTelemetry; needs `pip install 'graduand[otel]'`")
+    adapters: AdaptersSection = Field(AdaptersSection(), description="where adapters may be fetched from")
     upstreams: Annotated[dict[str, UpstreamSection], Field(min_length=1)] = Field(description="services, by name")
     routes: Annotated[dict[str, RouteSection], Field(min_length=1)] = Field(
         description="by the model name that clients ask for"

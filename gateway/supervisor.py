@@ -79,6 +79,7 @@ class Supervisor:
         self.admin_url = _url(admin.getsockname()[:2])
         self._children = [self._child("gateway.admin_process", "admin", admin)]
         self._children += [self._beside("gateway.control.process", "controller")]
+        self._children += [self._beside("gateway.fleet.process", "fleet")]
         self._children += [self._beside("gateway.monitor.process", "monitor")]
         self._children += [self._beside("gateway.logs.process", "shipper")]
         if self._settings.tracing is not None:

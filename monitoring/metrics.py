@@ -202,6 +202,19 @@ ADAPTER_RESIDENT = Family(
     "graduand_adapter_resident", "gauge", "Replicas that list an adapter which should be loaded.",
     ("adapter", "upstream"),
 )  # fmt: skip
+ADAPTER_READY = Family(
+    "graduand_adapter_ready",
+    "gauge",
+    "Replicas on which a managed adapter is proven and asked.",
+    ("adapter", "upstream"),
+)
+FLEET_PLACES = Family(
+    "graduand_fleet_places", "gauge", "Places of adapters on replicas, by how they stand.", ("upstream", "outcome")
+)
+FLEET_ACTIONS = Family(
+    "graduand_fleet_actions", "counter", "What the fleet manager did with adapters: loaded, failed, unloaded, lost.",
+    ("upstream", "outcome"),
+)  # fmt: skip
 ENGINE_REPLICAS = Family("graduand_engine_replicas", "gauge", "Replicas configured.", ("upstream",))
 ENGINE_UP = Family("graduand_engine_up", "gauge", "Replicas whose metrics could be read.", ("upstream",))
 ENGINE_RUNNING = Family("graduand_engine_requests_running", "gauge", "Requests in the engines' batches.", ("upstream",))
@@ -242,7 +255,8 @@ FAMILIES = (
     MONITOR_LAG, MONITOR_SHED, VERDICT_ACTIONS,
     ERRORS, PER_TOKEN, COST, AVOIDED, SAVED, GPU_DOLLARS, GPU_USED,
     SHARE, AGREEMENT, AGREEMENT_LOWER, AGREEMENT_UPPER, ROLLOUT_PHASE, ROLLOUT_EVIDENCE, ROLLOUT_THRESHOLD,
-    ROLLOUT_STEP_AGE, ADAPTER_WANTED, ADAPTER_RESIDENT, ENGINE_REPLICAS, ENGINE_UP, ENGINE_RUNNING, ENGINE_WAITING,
+    ROLLOUT_STEP_AGE, ADAPTER_WANTED, ADAPTER_RESIDENT, ADAPTER_READY, FLEET_PLACES, FLEET_ACTIONS,
+    ENGINE_REPLICAS, ENGINE_UP, ENGINE_RUNNING, ENGINE_WAITING,
     ENGINE_CACHE, ENGINE_ADAPTERS, ENGINE_ADAPTERS_BUSY, ENGINE_ADAPTER_SLOTS, ENGINE_TOKENS, ENGINE_FIRST_TOKEN,
     ENGINE_PER_TOKEN, TRACES,
     LOG_LAG, LOG_PARTS, LOG_WAITING, REDACTIONS, FEEDBACK, DRIFT_RECORDS,

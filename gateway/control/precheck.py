@@ -4,8 +4,11 @@ import httpx
 
 from gateway import adapters
 from gateway.control import incumbents
+from gateway.control.documents import documents_in
 from gateway.errors import GraduandError
+from gateway.fleet import places
 from gateway.routes import Replica, Route, Settings, Upstream
+from gateway.state.store import open_state
 from rollout.spec import Spec
 
 TIMEOUT_S = 5.0
@@ -19,10 +22,36 @@ def problems(spec: Spec, settings: Settings, served: Route | None) -> tuple[str,
     if route.student is None:
         return (f"route {spec.route!r} has no student: section, so it names no upstream for {spec.student}",)
     upstream = settings.upstreams[route.student.upstream]
-    found = [_replica(upstream, replica, spec.student) for replica in upstream.replicas]
+    found = _managed(settings, upstream, spec.student)
+    if found is None:
+        found = [_replica(upstream, replica, spec.student) for replica in upstream.replicas]
     if served is not None:
         found.append(incumbents.problem(spec, served))
     return tuple(problem for problem in found if problem)
+
+
+def _managed(settings: Settings, upstream: Upstream, student: str) -> list[str] | None:
+    """What is in the way of an adapter that the fleet manager places; None if it does not."""
+    store = open_state(settings)
+    try:
+        cells = places.read(documents_in(store)).get((upstream.name, student))
+    finally:
+        store.close()
+    if cells is None:
+        return None
+    homes = places.belongs(cells)
+    if not homes:
+        return [
+            f"{student} has no place on {upstream.name}: its slots are taken by adapters in service; see docs/fleet.md"
+        ]
+    return [
+        f"{url} does not have {student} ready: {cells[url].reason or cells[url].state}"
+        if cells[url].state != "ready"
+        else _replica(upstream, replica, student)
+        for replica in upstream.replicas
+        for url in [replica.url]
+        if url in homes
+    ]
 
 
 def _replica(upstream: Upstream, replica: Replica, student: str) -> str:

@@ -78,7 +78,9 @@ class Asker:
         retries = 0
         while True:
             now = self._clock()
-            replica = upstream.choose(target.model, now, tried)
+            replica = upstream.choose(target.model, now, tried, target.replicas)
+            if replica is None and not target.replicas:
+                raise UpstreamFailed(failures.NOT_LOADED)
             if replica is None:
                 raise UpstreamFailed(failures.BREAKER_OPEN)
             try:
@@ -90,7 +92,7 @@ class Asker:
                     raise
                 now = self._clock()
                 tried.add(replica)
-                other = any(one.breaker.allows(now) for one in upstream.replicas if one not in tried)
+                other = any(one.breaker.allows(now) for one in target.replicas if one not in tried)
                 delay_s = _delay_s(failure, retries, other=other, fallback_behind=target.fallback_behind)
                 if delay_s is None or now + delay_s >= question.stop_at or not upstream.budget.take(now):
                     raise

@@ -60,6 +60,10 @@ BREAKER_OPEN = Failure(
     "unavailable", "the upstream has been failing and is given a rest; try again shortly", 503, retry=False, sick=False,
     retry_after_s=1.0,
 )  # fmt: skip
+NOT_LOADED = Failure(
+    "not_loaded", "no replica has the adapter ready yet; try again shortly", 503, retry=False, sick=False,
+    retry_after_s=1.0,
+)  # fmt: skip
 
 
 def from_answer(status: int, headers: dict[bytes, bytes], body: bytes, now: float) -> Failure:

@@ -1,9 +1,10 @@
 """The upstreams as one worker knows them: their replicas' connections, load and health, and the choice among them.
 
 The choice: among replicas whose breaker lets requests through, the one with the fewest requests under way; among equals,
-the one that the adapter's hash prefers, so that an adapter stays where it is warm. A replica that said it lacks an
-adapter is passed over for a while. One whose rest is over gets the next request that can still be asked elsewhere, or it
-would stay out of use until the load on the others is higher than its own.
+the one that the adapter's hash prefers, so that an adapter stays where it is warm. A managed adapter (gateway.fleet) is
+asked only where it is ready, and a replica that said it lacks one is passed over for a while. A replica whose rest is over
+gets the next request that can still be asked elsewhere, or it would stay out of use until the load on the others is higher
+than its own.
 """
 
 import asyncio
@@ -116,9 +117,14 @@ class UpstreamState:
             for replica in upstream.replicas
         ]
 
-    def choose(self, model: str, now: float, tried: set[ReplicaState]) -> ReplicaState | None:
-        """The replica to ask for `model`, not one of `tried` if another is left; None while all are resting."""
-        replicas = self.replicas
+    def with_ready(self, ready: frozenset[str] | None) -> list[ReplicaState]:
+        """The replicas that may be asked, by their addresses; None: all."""
+        return [one for one in self.replicas if ready is None or one.url in ready]
+
+    def choose(
+        self, model: str, now: float, tried: set[ReplicaState], replicas: list[ReplicaState]
+    ) -> ReplicaState | None:  # fmt: skip
+        """The one of `replicas` to ask for `model`, not one of `tried` if another is left; None while all are resting."""
         if len(replicas) == 1:
             return replicas[0] if replicas[0].breaker.allows(now) else None
         allowed = [replica for replica in replicas if replica.breaker.allows(now)]

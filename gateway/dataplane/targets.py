@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from gateway.dataplane.fleet import Fleet, UpstreamState
+from gateway.dataplane.fleet import Fleet, ReplicaState, UpstreamState
 from gateway.routes import Route, RouteTable
 from gateway.routing import STUDENT, TEACHER, Decision
 from monitoring.gates import written
@@ -19,7 +19,8 @@ class Target:
     """One arm of one route: whom to ask, for which model, and how to read what comes back.
 
     `fallback_behind`: another arm answers if this one does not. `model_json` is the model's name as JSON. `price` is the
-    one by tokens, if there is one. `base` is the model below an adapter, where that is known.
+    one by tokens, if there is one. `replicas` are those of the upstream that have the model ready; `base` is the model below
+    an adapter, where that is known.
     """
 
     arm: str
@@ -29,6 +30,7 @@ class Target:
     model_json: bytes
     lorax: bool
     fallback_behind: bool
+    replicas: list[ReplicaState]
     price: Price | None = None
     base: str | None = None
 
@@ -72,19 +74,15 @@ def resolve(table: RouteTable, fleet: Fleet, prices: Mapping[str, Price]) -> dic
         incumbent = route.incumbent if student is not None else None
         resolved[name] = RouteTargets(
             route,
-            _target(TEACHER, fleet, route.teacher.upstream, route.teacher.model, prices, {}, fallback_behind=False),
+            _target(TEACHER, table, fleet, route.teacher.upstream, route.teacher.model, prices, fallback_behind=False),
             None
             if student is None
-            else _target(
-                STUDENT, fleet, student.upstream, student.adapter, prices, table.bases, fallback_behind=fallback
-            ),
+            else _target(STUDENT, table, fleet, student.upstream, student.adapter, prices, fallback_behind=fallback),
             scorer_from_dict(route.threshold) if route.mode == "hybrid" and route.threshold is not None else None,
             Gates(written.of_route(route.gates, route.task)),
             None
             if incumbent is None or student is None
-            else _target(
-                STUDENT, fleet, student.upstream, incumbent.adapter, prices, table.bases, fallback_behind=fallback
-            ),
+            else _target(STUDENT, table, fleet, student.upstream, incumbent.adapter, prices, fallback_behind=fallback),
             scorer_from_dict(incumbent.threshold)
             if incumbent is not None and incumbent.mode == "hybrid" and incumbent.threshold is not None
             else None,
@@ -93,10 +91,12 @@ def resolve(table: RouteTable, fleet: Fleet, prices: Mapping[str, Price]) -> dic
 
 
 def _target(
-    arm: str, fleet: Fleet, upstream: str, model: str, prices: Mapping[str, Price], bases: Mapping[str, str], *,
+    arm: str, table: RouteTable, fleet: Fleet, upstream: str, model: str, prices: Mapping[str, Price], *,
     fallback_behind: bool,
 ) -> Target:  # fmt: skip
     state = fleet[upstream]
-    lorax = state.upstream.kind == "lorax"
-    price, base = price_of(prices, model), bases.get(model)
-    return Target(arm, state, upstream, model, orjson.dumps(model), lorax, fallback_behind, price, base)
+    return Target(
+        arm, state, upstream, model, orjson.dumps(model), state.upstream.kind == "lorax", fallback_behind,
+        state.with_ready(table.ready.get((upstream, model))), price_of(prices, model),
+        table.bases.get(model) if arm == STUDENT else None,
+    )  # fmt: skip

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from gateway.errors import GraduandError
+from gateway.fleet.places import with_places
 from gateway.routes import RouteTable, Settings
 from gateway.state.store import StateError, StateStore, open_state
 
@@ -57,7 +58,7 @@ class TableWatcher:
             mark = store.mark()
             if self._worker:
                 store.serves(self._worker, -1)  # before it reads: whoever waits for all workers waits for this one too
-            table = store.table(self._routes)
+            table = with_places(store.table(self._routes), store)
             store.keep()
             self._seen = mark
         except StateError as error:
@@ -112,7 +113,7 @@ class TableWatcher:
         mark = store.mark()
         if mark != self._seen:
             routes = self._routes
-            table = store.table(routes)
+            table = with_places(store.table(routes), store)
             store.keep()
             if table.version < self._served:
                 logger.warning("the state store went back from version %d to %d", self._served, table.version)

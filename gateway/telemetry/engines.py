@@ -17,7 +17,9 @@ from typing import Any
 import httpx
 
 from gateway import adapters
+from gateway.control.documents import documents_in
 from gateway.errors import GraduandError
+from gateway.fleet import places
 from gateway.routes import Replica, Settings, Upstream
 from gateway.state.store import open_state
 from monitoring import engines
@@ -76,7 +78,7 @@ class Engines:
             looks = list(pool.map(lambda pair: look_at(*pair), pairs))
         for look in looks:
             self._count(look)
-        for family, values in gauges(polled, looks, wanted(settings)).items():
+        for family, values in gauges(polled, looks, *wanted(settings)).items():
             self._metrics.keep(family, values)
 
     def _bill(self, settings: Settings, now: float) -> None:
@@ -135,8 +137,9 @@ def _page(client: httpx.Client, url: str, key: str | None) -> str:
     return b"".join(parts).decode("utf-8", "replace")
 
 
-def wanted(settings: Settings) -> set[tuple[str, str]]:
-    """Adapters that should be loaded, with their upstream: what was added, and the students that routes ask."""
+def wanted(settings: Settings) -> tuple[set[tuple[str, str]], dict[tuple[str, str], int]]:
+    """Adapters that should be loaded, with their upstream: what was added, and the students that routes ask; and on how many
+    replicas, where the fleet manager has a say in it."""
     store = open_state(settings)
     try:
         routes = store.table(settings.routes).routes.values()
@@ -150,13 +153,16 @@ def wanted(settings: Settings) -> set[tuple[str, str]]:
             for route in routes
             if route.student is not None and route.incumbent is not None
         }
-        return students | incumbents | {(one.name, one.upstream) for one in store.adapters()}
+        managed = places.read(documents_in(store))
+        homes = {(name, upstream): len(places.belongs(cells)) for (upstream, name), cells in managed.items()}
+        return students | incumbents | {(one.name, one.upstream) for one in store.adapters()}, homes
     finally:
         store.close()
 
 
 def gauges(
-    polled: Iterable[Upstream], looks: Iterable[Look], wanted: Iterable[tuple[str, str]]
+    polled: Iterable[Upstream], looks: Iterable[Look], wanted: Iterable[tuple[str, str]],
+    homes: Mapping[tuple[str, str], int],
 ) -> Mapping[Family, Values]:  # fmt: skip
     """All gauges of this module. LoRAX lists nothing and loads just in time, so nothing is missed there."""
     values: dict[Family, Values] = {
@@ -177,7 +183,7 @@ def gauges(
                 values[family][one.name,] = value
         if one.kind == "vllm":
             for name in (name for name, upstream in wanted if upstream == one.name):
-                values[m.ADAPTER_WANTED][name, one.name] = len(one.replicas)
+                values[m.ADAPTER_WANTED][name, one.name] = homes.get((name, one.name), len(one.replicas))
                 values[m.ADAPTER_RESIDENT][name, one.name] = sum(name in (look.listed or ()) for look in of_one)
     return values
 

@@ -14,4 +14,4 @@ def target(model: str, kind: str = "vllm") -> Target:
         state = UpstreamState(Upstream("gpu", kind, (Replica("http", "127.0.0.1", 1, "/v1"),)), loop)
     finally:
         loop.close()
-    return Target("student", state, "gpu", model, f'"{model}"'.encode(), kind == "lorax", False)
+    return Target("student", state, "gpu", model, f'"{model}"'.encode(), kind == "lorax", False, state.replicas)

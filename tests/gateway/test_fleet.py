@@ -16,7 +16,7 @@ def state() -> UpstreamState:
 
 
 def chosen(state: UpstreamState, now: float, tried: set[ReplicaState] | None = None) -> ReplicaState:
-    replica = state.choose("m", now, tried or set())
+    replica = state.choose("m", now, tried or set(), state.replicas)
     assert replica is not None
     return replica
 
@@ -62,7 +62,7 @@ def test_a_replica_that_lacks_the_adapter_is_not_probed_with_it(state: UpstreamS
     sick.end(failures.from_answer(404, {}, b"", 0), 0, "m")
     trip(sick, 0)
     assert chosen(state, 1) is favourite
-    assert state.choose("other", 1, set()) is sick
+    assert state.choose("other", 1, set(), state.replicas) is sick
 
 
 @pytest.mark.parametrize(
