@@ -5,7 +5,7 @@ HOT := $(wildcard gateway/dataplane/*.py monitoring/gates/*.py) gateway/record.p
 ARGS ?=
 JIGSAW ?= jigsaw
 
-.PHONY: setup demo observe prometheus test check bench e2e kills replicas soak pure baselines jigsaw fit-speed
+.PHONY: setup demo observe prometheus test check bench e2e e2e-vllm kills replicas soak pure baselines jigsaw fit-speed
 
 setup: $(VENV)/installed $(VENV)/compiled
 
@@ -46,6 +46,11 @@ test: setup prometheus
 # Minutes long: real clients through the real gateway to the real engine. lorax-client pins old packages: its own place.
 e2e: setup prometheus .venv-lorax/installed
 	$(PYTHON) -m pytest -m slow tests $(ARGS)
+
+# The whole road in front of a real vLLM on the processor, in an environment of its own; says why where that cannot be.
+e2e-vllm: setup
+	$(PYTHON) -m tests.vllm.environment
+	$(PYTHON) -m pytest -m vllm tests/vllm $(ARGS)
 
 .venv-lorax/installed:
 	python3 -m venv .venv-lorax

@@ -63,7 +63,7 @@ def load(upstream: Upstream, name: str, path: Path) -> None:
     for replica in upstream.replicas:
         body = {"lora_name": name, "lora_path": str(path.resolve())}
         answer = call(upstream, replica, "POST", "/load_lora_adapter", body)
-        if answer.status_code == 404:
+        if answer.status_code == 404 and "Not Found" in reason(answer):  # and not that the folder is not found
             raise AdapterError(
                 f"{replica.url} cannot load adapters at run time; start vLLM with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
             )
