@@ -1,7 +1,7 @@
 """A real vLLM on a port of its own, on the processor: started, stopped, started again; it is small, not fast."""
 
+import contextlib
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -75,11 +75,8 @@ class VLLM:
     def kill(self) -> None:
         """End all of its processes at once, as a lost node does."""
         if self._process is not None:
-            with_children = self._process.pid  # a session of its own, so a process group of its own
-            try:
-                os.killpg(with_children, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # a session of its own, so a group of its own
             self._process.wait(30)
             self._process = None
 
@@ -89,7 +86,13 @@ class VLLM:
 
     def tokens_a_second(self, model: str, tokens: int = 32) -> float:
         """Of one request alone, its prompt included."""
-        body = {"model": model, "prompt": "Once upon a time", "max_tokens": tokens, "ignore_eos": True, "temperature": 0}
+        body = {
+            "model": model,
+            "prompt": "Once upon a time",
+            "max_tokens": tokens,
+            "ignore_eos": True,
+            "temperature": 0,
+        }
         began = time.monotonic()
         answer = httpx.post(f"{self.url}/completions", json=body, timeout=300, trust_env=False)
         assert answer.json()["usage"]["completion_tokens"] == tokens, answer.text
@@ -98,8 +101,3 @@ class VLLM:
     def version(self) -> str:
         """As it says itself."""
         return str(httpx.get(f"{self.root}/version", timeout=60, trust_env=False).json()["version"])
-
-    def engine_start_s(self) -> str:
-        """What its log says of the model's warm-up; empty if it says nothing."""
-        found = re.search(r"init engine .* took ([\d.]+) s", self.output.read_text("utf-8", "replace"))
-        return found[1] if found else ""
