@@ -5,10 +5,10 @@ to do. Never repairs or drops a row in silence.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import orjson
 
@@ -22,6 +22,17 @@ SAMPLE_KEYS = (*KEYS, "gold", "answers", "user", "conversation", "source", "note
 
 class DataError(GraduandError, ValueError):
     """Training data cannot be used as it is."""
+
+
+class Named(Protocol):
+    """What is read from a line and has an id of its own."""
+
+    @property
+    def id(self) -> str:
+        """Once in a file."""
+
+
+T = TypeVar("T", bound=Named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +49,25 @@ class Row:
 
 def read_rows(path: Path) -> list[Row]:
     """All rows of a JSON-lines file; raises DataError at the first bad one."""
-    rows: list[Row] = []
+    return read_all(path, parse_row, "rows", "'messages' and 'completion'")
+
+
+def read_all(path: Path, parse: Callable[[Any, str], T], what: str, keys: str) -> list[T]:
+    """All that a JSON-lines file holds, each parsed with a name for one that has none; raises DataError at the first bad."""
+    found: list[T] = []
     seen: dict[str, int] = {}
     for number, value in json_lines(path):
         try:
-            row = parse_row(value, f"line-{number}")
+            one = parse(value, f"line-{number}")
         except DataError as error:
             raise DataError(f"{path}, line {number}: {error}") from None
-        if row.id in seen:
-            raise DataError(f"{path}, line {number}: id {row.id!r} was used on line {seen[row.id]}; give each its own")
-        seen[row.id] = number
-        rows.append(row)
-    if not rows:
-        raise DataError(f"{path} holds no rows; write one JSON object a line, with 'messages' and 'completion'")
-    return rows
+        if one.id in seen:
+            raise DataError(f"{path}, line {number}: id {one.id!r} was used on line {seen[one.id]}; give each its own")
+        seen[one.id] = number
+        found.append(one)
+    if not found:
+        raise DataError(f"{path} holds no {what}; write one JSON object a line, with {keys}")
+    return found
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -71,22 +87,28 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
 
 def parse_row(value: Any, default_id: str) -> Row:
     """One decoded row, checked; `default_id` names it when it has no `id`."""
+    identity = check_prompted(value, "row", default_id)
+    completion, user, weight = _text(value, "completion"), value.get("user"), weight_of(value)
+    if user is not None and not isinstance(user, str):
+        raise DataError(f"'user' must be a text; it is {user!r}")
+    if "prompt" in value:
+        return Row(identity, completion, prompt=_text(value, "prompt"), user=user, weight=weight)
+    return Row(identity, completion, messages=chat(value["messages"]), user=user, weight=weight)
+
+
+def check_prompted(value: Any, what: str, default_id: str) -> str:
+    """The id of a decoded object that has known keys only, and a chat or else a text; raises DataError."""
     if not isinstance(value, dict):
-        raise DataError(f"a row is a JSON object, not {type(value).__name__}")
+        raise DataError(f"a {what} is a JSON object, not {type(value).__name__}")
     for key in value:
         if key not in SAMPLE_KEYS:
             raise DataError(f"unknown key {key!r}; known are {', '.join(SAMPLE_KEYS)}.{did_you_mean(key, SAMPLE_KEYS)}")
     if ("messages" in value) == ("prompt" in value):
         raise DataError("give either 'messages' (a chat) or 'prompt' (a text)")
     identity = value.get("id", default_id)
-    if not isinstance(identity, str | int):
+    if not isinstance(identity, str | int) or isinstance(identity, bool):
         raise DataError("'id' must be a string or a whole number")
-    completion, user, weight = _text(value, "completion"), value.get("user"), weight_of(value)
-    if user is not None and not isinstance(user, str):
-        raise DataError(f"'user' must be a text; it is {user!r}")
-    if "prompt" in value:
-        return Row(str(identity), completion, prompt=_text(value, "prompt"), user=user, weight=weight)
-    return Row(str(identity), completion, messages=chat(value["messages"]), user=user, weight=weight)
+    return str(identity)
 
 
 def weight_of(value: dict[str, Any]) -> float:

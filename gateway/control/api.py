@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
@@ -11,7 +11,7 @@ from gateway.config import budgets_folder
 from gateway.control import allowance, incumbents, moves, planning, verdicts, views
 from gateway.control.documents import documents_in
 from gateway.control.requests import NewRollout, Plan, Simulation, Verb, advice, check_incumbent, startable
-from gateway.control.rollouts import Rollouts, open_rollouts
+from gateway.control.rollouts import Rollouts, for_each_call
 from gateway.control.rows import Row
 from gateway.errors import RequestError, did_you_mean
 from gateway.logs import places
@@ -33,14 +33,7 @@ def router(settings: Callable[[], Settings]) -> APIRouter:
     """The routes below /v1/rollouts."""
     rollouts = APIRouter(prefix="/v1/rollouts", tags=["rollouts"])
 
-    def store() -> Iterator[Rollouts]:
-        opened = open_rollouts(settings())
-        try:
-            yield opened
-        finally:
-            opened.close()
-
-    store_here = Annotated[Rollouts, Depends(store)]
+    store_here = Annotated[Rollouts, Depends(for_each_call(settings))]
     who_here = Annotated[str, Header(alias="x-graduand-who")]
 
     @rollouts.get("")

@@ -6,7 +6,7 @@ as a whole. Methods that write say so by their name and are called inside a tran
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -267,6 +267,19 @@ class Rollouts(ABC):
 def open_rollouts(settings: Settings) -> Rollouts:
     """The rollouts in the store that the configuration names."""
     return rollouts_in(open_state(settings))
+
+
+def for_each_call(settings: Callable[[], Settings]) -> Callable[[], Iterator[Rollouts]]:
+    """A FastAPI dependency: the rollouts that the configuration names, closed when the call has been answered."""
+
+    def opened() -> Iterator[Rollouts]:
+        rollouts = open_rollouts(settings())
+        try:
+            yield rollouts
+        finally:
+            rollouts.close()
+
+    return opened
 
 
 def rollouts_in(state: StateStore) -> Rollouts:

@@ -1,7 +1,7 @@
 """The admin plane's monitors: where every detector stands, which verdicts stand, and a person's release."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.control import verdicts
 from gateway.control.documents import documents_in
-from gateway.control.rollouts import Rollouts, open_rollouts
+from gateway.control.rollouts import Rollouts, for_each_call
 from gateway.errors import RequestError
 from gateway.routes import Settings
 from monitoring.verdict import Verdict, sentence
@@ -29,14 +29,7 @@ def router(settings: Callable[[], Settings]) -> APIRouter:
     """The routes below /v1/monitors."""
     monitors = APIRouter(prefix="/v1/monitors", tags=["monitors"])
 
-    def store() -> Iterator[Rollouts]:
-        opened = open_rollouts(settings())
-        try:
-            yield opened
-        finally:
-            opened.close()
-
-    store_here = Annotated[Rollouts, Depends(store)]
+    store_here = Annotated[Rollouts, Depends(for_each_call(settings))]
 
     @monitors.get("")
     def listing(state: store_here) -> Json:

@@ -14,8 +14,7 @@ from typing import Any
 
 import orjson
 
-from gateway.errors import did_you_mean
-from training.rows import SAMPLE_KEYS, DataError, chat, json_lines, weight_of
+from training.rows import DataError, chat, check_prompted, read_all, weight_of
 
 TEXTS = ("completion", "gold", "user", "conversation", "source")
 MAPPINGS = ("answers", "notes")
@@ -65,43 +64,19 @@ def of_text(identity: str, text: str, **known: Any) -> Sample:
 
 def read_samples(path: Path) -> list[Sample]:
     """All samples of a file, or of `rows.jsonl` in a stage's folder; raises DataError at the first bad one."""
-    path = path / "rows.jsonl" if path.is_dir() else path
-    samples: list[Sample] = []
-    seen: dict[str, int] = {}
-    for number, value in json_lines(path):
-        try:
-            sample = parse_sample(value, f"line-{number}")
-        except DataError as error:
-            raise DataError(f"{path}, line {number}: {error}") from None
-        if sample.id in seen:
-            first = seen[sample.id]
-            raise DataError(f"{path}, line {number}: id {sample.id!r} was used on line {first}; give each its own")
-        seen[sample.id] = number
-        samples.append(sample)
-    if not samples:
-        raise DataError(f"{path} holds no samples; write one JSON object a line, with 'messages' or 'prompt'")
-    return samples
+    return read_all(path / "rows.jsonl" if path.is_dir() else path, parse_sample, "samples", "'messages' or 'prompt'")
 
 
 def parse_sample(value: Any, default_id: str) -> Sample:
     """One decoded sample, checked."""
-    if not isinstance(value, dict):
-        raise DataError(f"a sample is a JSON object, not {type(value).__name__}")
-    for key in value:
-        if key not in SAMPLE_KEYS:
-            raise DataError(f"unknown key {key!r}; known are {', '.join(SAMPLE_KEYS)}.{did_you_mean(key, SAMPLE_KEYS)}")
-    if ("messages" in value) == ("prompt" in value):
-        raise DataError("give either 'messages' (a chat) or 'prompt' (a text)")
-    identity = value.get("id", default_id)
-    if not isinstance(identity, str | int) or isinstance(identity, bool):
-        raise DataError("'id' must be a string or a whole number")
+    identity = check_prompted(value, "sample", default_id)
     prompt = value.get("prompt")
     if "prompt" in value and (not isinstance(prompt, str) or not prompt):
         raise DataError(f"'prompt' must be a text that is not empty; it is {prompt!r}")
     messages = chat(value["messages"]) if "messages" in value else None
     known: dict[str, Any] = {name: _text(value, name) for name in TEXTS}
     known |= {name: _texts(value, name) for name in MAPPINGS}
-    return Sample(str(identity), messages, prompt, weight=weight_of(value), **known)
+    return Sample(identity, messages, prompt, weight=weight_of(value), **known)
 
 
 def _text(value: dict[str, Any], key: str) -> str | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from gateway.control.rows import Row
 from tests.gateway.running import ROOT, Gateway, until
 from tests.gateway.speaking import Client
 
@@ -274,3 +275,17 @@ def kill(process: int | None) -> bool:
     except ProcessLookupError:
         return False
     return process is not None
+
+
+def check_pairs(row: Row, records: list[Json]) -> int:
+    """Each pair that the log has was counted once; how many there are."""
+    mine = [one for one in records if one["rollout"] == row.id and one["route_version"] >= row.attempt_version]
+    served = {
+        one["id"]
+        for one in mine
+        if one["role"] == "served" and one["copy_wanted"] and one["completed"] and one["arm"] == one["assigned_arm"]
+    }
+    pairs = [one for one in mine if one["role"] in ("shadow", "audit") and one["parent_id"] in served]
+    counted = sum(count for what, count in row.counts.items() if what.startswith(("copies", "unscored", "pairs of")))
+    assert row.ledger.pairs + counted == len(pairs)
+    return len(pairs)

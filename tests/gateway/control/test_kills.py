@@ -16,7 +16,7 @@ from gateway.control.store import RolloutStore
 from rollout.state import Phase, draft
 from rollout.transitions import replay
 from tests.gateway.control.conftest import Live
-from tests.gateway.control.live import GOOD, Reply, Users, controller_id, kill
+from tests.gateway.control.live import GOOD, Reply, Users, check_pairs, controller_id, kill
 from tests.gateway.running import until
 
 KILLS = int(os.environ.get("GRADUAND_KILLS", "8"))
@@ -90,16 +90,8 @@ def _spreading(at: float, moves: list[float]) -> bool:
 
 def _check_evidence(live: Live, row: Any, killed: list[float], replies: list[Reply]) -> None:
     records = live.gateway.records()
-    mine = [one for one in records if one["rollout"] == row.id and one["route_version"] >= row.attempt_version]
-    served = {
-        one["id"]
-        for one in mine
-        if one["role"] == "served" and one["copy_wanted"] and one["completed"] and one["arm"] == one["assigned_arm"]
-    }
-    pairs = [one for one in mine if one["role"] in ("shadow", "audit") and one["parent_id"] in served]
-    counted = sum(count for what, count in row.counts.items() if what.startswith(("copies", "unscored", "pairs of")))
-    assert row.ledger.pairs + counted == len(pairs)  # each pair that the log has, once
+    pairs = check_pairs(row, records)
     written = {one["id"] for one in records}
     lost = [reply for reply in replies if reply.number not in written]
     assert not lost
-    print(f"{len(killed)} kills, {len(replies)} answers, {len(pairs)} pairs all counted, no record lost")
+    print(f"{len(killed)} kills, {len(replies)} answers, {pairs} pairs all counted, no record lost")

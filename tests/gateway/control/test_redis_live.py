@@ -17,11 +17,10 @@ from typing import Any
 import pytest
 
 from gateway.control.rollouts import Rollouts, open_rollouts
-from gateway.control.rows import Row
 from gateway.routes import Limits, Settings
 from rollout.state import Phase, draft
 from rollout.transitions import replay
-from tests.gateway.control.live import GOOD, TASK, TEACHER, Recorded, Users, controller_id, kill
+from tests.gateway.control.live import GOOD, TASK, TEACHER, Recorded, Users, check_pairs, controller_id, kill
 from tests.gateway.control.live import Rollouts as Api
 from tests.gateway.redises import RedisServer
 from tests.gateway.running import Gateway, route, until, upstream
@@ -124,21 +123,8 @@ def _check_rollout(store: Rollouts, name: str, records: list[Json]) -> None:
     assert replay(start, [event for _, _, event in events]) == row.state
     tokens = store.tokens(name)
     assert tokens == sorted(tokens)
-    print(f"\nevents {dict(kinds)}, tokens {tokens}, pairs {_check_evidence(row, records)}")
-
-
-def _check_evidence(row: Row, records: list[Json]) -> int:
-    mine = [one for one in records if one["rollout"] == row.id and one["route_version"] >= row.attempt_version]
-    served = {
-        one["id"]
-        for one in mine
-        if one["role"] == "served" and one["copy_wanted"] and one["completed"] and one["arm"] == one["assigned_arm"]
-    }
-    pairs = [one for one in mine if one["role"] in ("shadow", "audit") and one["parent_id"] in served]
-    counted = sum(count for what, count in row.counts.items() if what.startswith(("copies", "unscored", "pairs of")))
-    assert row.ledger.pairs + counted == len(pairs)  # each pair that the logs have, once
     assert row.counts.get("seen before", 0) == 0
-    return len(pairs)
+    print(f"\nevents {dict(kinds)}, tokens {tokens}, pairs {check_pairs(row, records)}")
 
 
 def _changes(store: Rollouts) -> list[Json]:
