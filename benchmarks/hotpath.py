@@ -175,10 +175,10 @@ def _parsed(kind: Any, data: bytes) -> None:
 def _record(number: str, decision: Any, data: dict[str, Any]) -> dict[str, Any]:
     return record.record(
         id=number, parent_id=None, role="served", route="triage", endpoint="/chat/completions", decision=decision,
-        arm="teacher", reason="teacher", adapter=None, teacher_model="gpt-4o", served_model="gpt-4o", status=200,
-        request_body=BODY, request=data, response_json=ANSWER.decode(), stream=False, completed=True,
+        arm="teacher", reason="teacher", adapter=None, base_model=None, teacher_model="gpt-4o", served_model="gpt-4o",
+        status=200, request_body=BODY, request=data, response_json=ANSWER.decode(), stream=False, completed=True,
         client_disconnected=False, bytes_released=len(ANSWER),
-        timings={"overhead_ms": 0.1, "ttft_ms": 1.0, "total_ms": 1.0},
+        timings={"queue_ms": None, "overhead_ms": 0.1, "ttft_ms": 1.0, "total_ms": 1.0},
         usage={"prompt_tokens": 57, "completion_tokens": 2, "kind": "exact"},
         attempts=[{"upstream": "openai", "replica": "http://127.0.0.1:1/v1", "outcome": "ok", "ms": 1.0}], error=None,
         client=0, verdicts=[],

@@ -38,6 +38,12 @@ class AdapterFiles:
         """The immutable name, `base@digest`."""
         return f"{base}@{self.digest}"
 
+    @property
+    def base_model(self) -> str | None:
+        """The model that it was trained on, by the name or the path that its configuration has; None without one."""
+        named = self.config.get("base_model_name_or_path")
+        return named if isinstance(named, str) and named else None
+
 
 def check_name(name: str) -> str:
     """Return `name` if it is a safe adapter name; raise AdapterError otherwise (no paths, no blanks)."""

@@ -157,14 +157,15 @@ def app(configuration: Configuration) -> FastAPI:
         upstream = _upstream(new.upstream, configuration.settings)
         path = Path(new.path)
         name = adapters.resolve_name(new.name, path)
-        admission.require(adapter.read(path))
+        files = adapter.read(path)
+        admission.require(files)
         adapters.load(upstream, name, path)
         verdicts = adapters.verify(upstream, name)
         failed = [verdict for verdict in verdicts if not verdict.applied]
         if failed:
             adapters.unload(upstream, name)
             raise AdapterError(f"{name} was unloaded again: on {failed[0].replica}, {failed[0].problem}")
-        state.add_adapter(name, new.upstream, str(path.resolve()), who=who)
+        state.add_adapter(name, new.upstream, str(path.resolve()), who=who, base=files.base_model)
         return {"name": name, "upstream": new.upstream, "replicas": [_shown(verdict) for verdict in verdicts]}
 
     @application.get("/v1/adapters/{name}/verify")

@@ -61,10 +61,10 @@ def usage_of(usage: Any, pieces: int, request_bytes: int, *, completed: bool) ->
 
 def record(
     *, id: str, parent_id: str | None, role: str, route: str, endpoint: str, decision: Decision, arm: str, reason: str,
-    adapter: str | None, teacher_model: str, served_model: str | None, status: int, request_body: bytes | None,
-    request: dict[str, Any], response_json: str | None, stream: bool, completed: bool, client_disconnected: bool,
-    bytes_released: int, timings: dict[str, float | None], usage: dict[str, Any], attempts: list[dict[str, Any]],
-    error: str | None, client: int, verdicts: list[dict[str, Any]], record_bp: int = BUCKETS,
+    adapter: str | None, base_model: str | None, teacher_model: str, served_model: str | None, status: int,
+    request_body: bytes | None, request: dict[str, Any], response_json: str | None, stream: bool, completed: bool,
+    client_disconnected: bool, bytes_released: int, timings: dict[str, float | None], usage: dict[str, Any],
+    attempts: list[dict[str, Any]], error: str | None, client: int, verdicts: list[dict[str, Any]], record_bp: int = BUCKETS,
     cost: float | None = None, trace: Trace | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Assemble one record; times in `timings` are milliseconds, `cost` is dollars (None: unknown).
@@ -95,7 +95,7 @@ def record(
         "fallback_reason": reason[9:] if reason.startswith("fallback:") else None,
         "adapter": adapter,
         "adapter_digest": adapter.partition("@")[2] or None if adapter else None,
-        "base_model": None,
+        "base_model": base_model,
         "teacher_model": teacher_model,
         "served_model": served_model,
         "status": status,

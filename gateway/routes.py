@@ -3,6 +3,7 @@
 Plain frozen data with a JSON form, because the supervisor hands it to the workers. No I/O.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -184,10 +185,14 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
-    """What the data plane serves by: swapped whole, never edited."""
+    """What the data plane serves by: swapped whole, never edited.
+
+    `bases` are the base models of registered adapters, by the adapter's name.
+    """
 
     version: int
     routes: dict[str, Route]
+    bases: Mapping[str, str] = field(default_factory=dict)
 
 
 def settings_to_json(settings: Settings) -> dict[str, Any]:

@@ -173,14 +173,16 @@ class Supervisor:
         # What connects from now on is refused at once instead of waiting for a worker that will not come.
         for listener in self._sockets[1:]:
             listener.close()
-        # The admin plane goes last, so that metrics can be read while workers drain; the tracer sees what they wrote, and
-        # the shipper ships it.
+        # The admin plane goes last, so that metrics can be read while workers drain; monitor and tracer see what they
+        # wrote, and the shipper ships it. A monitor that gets no time on a busy machine loses nothing by being killed.
         late = {
-            name: [child for child in self._children if child.name == name] for name in ("tracer", "shipper", "admin")
+            name: [child for child in self._children if child.name == name]
+            for name in ("monitor", "tracer", "shipper", "admin")
         }
         others = [child for child in self._children if child.name not in late]
         longest_s = max(route.timeouts.total_s for route in self._settings.routes.values())
         _terminate(others, longest_s + GRACE_S)
+        _terminate(late["monitor"], GRACE_S)
         _terminate(late["tracer"], GRACE_S)
         _terminate(late["shipper"], SHIP_WITHIN_S)
         _terminate(late["admin"], GRACE_S)

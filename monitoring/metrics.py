@@ -120,6 +120,10 @@ MONITOR_LAG = Family(
 MONITOR_SHED = Family(
     "graduand_monitor_shed", "counter", "Records that detectors did not see because the monitor was behind.", ("route",)
 )
+DRIFT_RECORDS = Family(
+    "graduand_drift_records", "counter", "What the novelty detector said of requests, for the log: written, lost.",
+    ("outcome",),
+)  # fmt: skip
 VERDICT_ACTIONS = Family(
     "graduand_verdict_actions", "counter", "What alarms brought about.", ("route", "monitor", "outcome")
 )
@@ -241,7 +245,7 @@ FAMILIES = (
     ROLLOUT_STEP_AGE, ADAPTER_WANTED, ADAPTER_RESIDENT, ENGINE_REPLICAS, ENGINE_UP, ENGINE_RUNNING, ENGINE_WAITING,
     ENGINE_CACHE, ENGINE_ADAPTERS, ENGINE_ADAPTERS_BUSY, ENGINE_ADAPTER_SLOTS, ENGINE_TOKENS, ENGINE_FIRST_TOKEN,
     ENGINE_PER_TOKEN, TRACES,
-    LOG_LAG, LOG_PARTS, LOG_WAITING, REDACTIONS, FEEDBACK,
+    LOG_LAG, LOG_PARTS, LOG_WAITING, REDACTIONS, FEEDBACK, DRIFT_RECORDS,
 )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from training.rows import DataError, chat
 Reason = Literal["corrected", "disagreed", "disliked", "novel", "sampled"]
 ORDER: tuple[Reason, ...] = ("corrected", "disagreed", "disliked", "novel", "sampled")
 NOVEL = 0.5  # an input is novel if no known one has a cosine above 1 - NOVEL
+NOVEL_P = 0.01  # or if the monitor found at most so many of the usual texts as far from the adapter's training data
 MOST_WEIGHT = 20.0
 ALIKE = 0.8
 
@@ -39,6 +40,7 @@ class Observed:
     disagreed: bool | None  # None: there are not two answers to compare
     disliked: bool
     probability: float  # with which it came to be seen with this answer
+    novelty_p: float | None = None  # what the drift monitor said of it, if one watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,9 @@ def observe(record: Mapping[str, Any], task: Task | None, audit: float) -> Obser
     both = teacher is not None and student is not None and task is not None
     found = compare(task, teacher or "", student or "") if both and task is not None else None
     return Observed(
-        sample, found.agreed is False if found else None, _disliked(feedback), _probability(record, by_arm, audit)
-    )
+        sample, found.agreed is False if found else None, _disliked(feedback), _probability(record, by_arm, audit),
+        (record.get("drift") or {}).get("novelty_p"),
+    )  # fmt: skip
 
 
 def _sample(record: Mapping[str, Any], completion: str | None, corrected: bool, by_arm: Mapping[str, str]) -> Sample:
@@ -220,7 +223,9 @@ def reason_of(each: Observed, new: float) -> Reason:
         return "disagreed"
     if each.disliked:
         return "disliked"
-    return "novel" if new >= NOVEL else "sampled"
+    # The adapter that was watched may be an older one: what a known row is nearly the same as has been learned since.
+    strange = each.novelty_p is not None and each.novelty_p <= NOVEL_P and new > 1 - ALIKE
+    return "novel" if new >= NOVEL or strange else "sampled"
 
 
 def _rank(each: Observed, new: float, seed: int) -> tuple[int, float, bytes]:

@@ -60,6 +60,7 @@ class Exchange:
         "_id",
         "_pieces",
         "_plane",
+        "_queue_ms",
         "_reason",
         "_released",
         "_request",
@@ -98,6 +99,7 @@ class Exchange:
         self._verdicts: list[Verdict] = []
         self._held_back: Failure | None = None
         self._first_at: float | None = None
+        self._queue_ms: float | None = None
         self._answer: str | None = None
         self._served_model: str | None = None
         self._usage: Any = None
@@ -226,6 +228,8 @@ class Exchange:
     async def _relay_whole(self, call: Call) -> None:
         question = self.asked[-1]
         released, data = answers.whole(await call.body(), question.target)
+        if question.target.lorax:
+            self._queue_ms = lorax.queued_ms(call.headers)
         self._answer = released.decode("utf-8", "replace")
         self._usage = data.get("usage")
         model = data.get("model")
@@ -359,7 +363,7 @@ class Exchange:
         """Give an answer that the client will not see a record of its own, and forget it."""
         self._plane.log.append(self._unseen_record(question, role, reason))
         self._charged = len(self.asked)
-        self._answer = self._served_model = self._first_at = self._unchecked = None
+        self._answer = self._served_model = self._first_at = self._queue_ms = self._unchecked = None
         self._usage, self._pieces = None, 0
         self._verdicts = []
 
@@ -432,6 +436,10 @@ class Exchange:
     def _adapter(self) -> str | None:
         return self.asked[-1].target.model if self._arm == STUDENT and self.asked else None
 
+    @property
+    def _base_model(self) -> str | None:
+        return self.asked[-1].target.base if self._arm == STUDENT and self.asked else None
+
     def _headers(self) -> bytes:
         number = self._id.encode()
         return b"x-graduand-id: %b\r\nx-request-id: %b\r\n%b" % (
@@ -468,7 +476,10 @@ class Exchange:
             plane.costs.avoided(targets, usage)
         if self._reason.startswith("fallback:"):
             plane.metrics.add(m.FALLBACKS, (self._route_name, self._reason[9:]))
-        timings = {"overhead_ms": _ms(sent_at, began), "ttft_ms": _ms(first_at, began), "total_ms": _ms(now, began)}
+        timings = {
+            "queue_ms": self._queue_ms, "overhead_ms": _ms(sent_at, began), "ttft_ms": _ms(first_at, began),
+            "total_ms": _ms(now, began),
+        }  # fmt: skip
         plane.log.append(self._record(usage, timings, cost))
         decision = self._decision
         # After a fallback the other arm has been asked already, and failed. What an incumbent deferred or had held back is
@@ -479,14 +490,14 @@ class Exchange:
             body, data = self._request.body, self._data
             for target in targets.copied_to(decision, self._arm):
                 plane.shadower.offer(
-                    Copy(targets, target, self._endpoint, body, data, self._id, decision, self._client, self._span)
+                    Copy(targets, target, self._endpoint, body, data, self._id, decision, self._client, now, self._span)
                 )
 
     def _record(self, usage: dict[str, Any], timings: dict[str, float | None], cost: float | None) -> dict[str, Any]:
         targets = self._targets
         return record.record(
             id=self._id, parent_id=None, role="served", route=self._route_name, endpoint=self._endpoint.path,
-            decision=self._decision, arm=self._arm, reason=self._reason, adapter=self._adapter,
+            decision=self._decision, arm=self._arm, reason=self._reason, adapter=self._adapter, base_model=self._base_model,
             teacher_model=targets.route.teacher.model if targets is not None else "", served_model=self._served_model,
             status=self._status, request_body=None if self._status in UNLOGGED else self._request.body,
             request=self._data, response_json=self._answer, stream=self._stream, completed=self._whole,
@@ -505,11 +516,12 @@ class Exchange:
         return record.record(
             id=record.new_id(), parent_id=self._id, role=role, route=self._route_name,
             endpoint=self._endpoint.path, decision=self._decision, arm=STUDENT, reason=reason,
-            adapter=question.target.model, teacher_model=targets.route.teacher.model if targets is not None else "",
-            served_model=self._served_model, status=200, request_body=self._request.body, request=self._data,
+            adapter=question.target.model, base_model=question.target.base,
+            teacher_model=targets.route.teacher.model if targets is not None else "", served_model=self._served_model,
+            status=200, request_body=self._request.body, request=self._data,
             response_json=self._answer, stream=self._stream, completed=True, client_disconnected=False,
             bytes_released=0,
-            timings={"overhead_ms": None, "ttft_ms": None, "total_ms": _ms(now, self._began)},
+            timings={"queue_ms": self._queue_ms, "overhead_ms": None, "ttft_ms": None, "total_ms": _ms(now, self._began)},
             usage=usage, attempts=list(question.attempts), error=None, client=self._client, cost=cost,
             trace=None if self._span is None else self._span.child(), verdicts=judging.logged(self._verdicts),
             record_bp=10_000 if targets is None else targets.route.record_bp,

@@ -152,3 +152,9 @@ def _details(choice: Json, usage: Any) -> Json:
         "generated_tokens": used.get("completion_tokens") or 0,
         "seed": None,
     }
+
+
+def queued_ms(headers: dict[bytes, bytes]) -> float | None:
+    """How long a request waited for its batch: LoRAX says so of whole answers, in milliseconds (`x-queue-time`)."""
+    told = headers.get(b"x-queue-time", b"")
+    return float(told) if told.isdigit() and len(told) < 12 else None

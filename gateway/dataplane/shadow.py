@@ -47,6 +47,7 @@ class Copy:
     parent_id: str
     decision: Decision
     client: int
+    offered_at: float  # by the event loop's clock
     trace: Trace | None = None  # of the served request
 
     @property
@@ -176,10 +177,12 @@ class _Shadow:
         return record.record(
             id=record.new_id(), parent_id=copy.parent_id, role=role, route=route.name, endpoint=copy.endpoint.path,
             decision=copy.decision, arm=arm, reason=role, adapter=question.target.model if arm == STUDENT else None,
-            teacher_model=route.teacher.model, served_model=self._served_model, status=200 if error is None else 502,
-            request_body=copy.body, request=copy.data, response_json=self._answer, stream=question.stream,
-            completed=error is None, client_disconnected=False, bytes_released=0,
+            base_model=question.target.base, teacher_model=route.teacher.model, served_model=self._served_model,
+            status=200 if error is None else 502, request_body=copy.body, request=copy.data,
+            response_json=self._answer, stream=question.stream, completed=error is None,
+            client_disconnected=False, bytes_released=0,
             timings={
+                "queue_ms": round((began - copy.offered_at) * 1000, 3),
                 "overhead_ms": None,
                 "ttft_ms": None if self._first_at is None else round((self._first_at - began) * 1000, 3),
                 "total_ms": round((self._plane.clock() - began) * 1000, 3),

@@ -19,7 +19,7 @@ class Target:
     """One arm of one route: whom to ask, for which model, and how to read what comes back.
 
     `fallback_behind`: another arm answers if this one does not. `model_json` is the model's name as JSON. `price` is the
-    one by tokens, if there is one.
+    one by tokens, if there is one. `base` is the model below an adapter, where that is known.
     """
 
     arm: str
@@ -30,6 +30,7 @@ class Target:
     lorax: bool
     fallback_behind: bool
     price: Price | None = None
+    base: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,15 +72,19 @@ def resolve(table: RouteTable, fleet: Fleet, prices: Mapping[str, Price]) -> dic
         incumbent = route.incumbent if student is not None else None
         resolved[name] = RouteTargets(
             route,
-            _target(TEACHER, fleet, route.teacher.upstream, route.teacher.model, prices, fallback_behind=False),
+            _target(TEACHER, fleet, route.teacher.upstream, route.teacher.model, prices, {}, fallback_behind=False),
             None
             if student is None
-            else _target(STUDENT, fleet, student.upstream, student.adapter, prices, fallback_behind=fallback),
+            else _target(
+                STUDENT, fleet, student.upstream, student.adapter, prices, table.bases, fallback_behind=fallback
+            ),
             scorer_from_dict(route.threshold) if route.mode == "hybrid" and route.threshold is not None else None,
             Gates(written.of_route(route.gates, route.task)),
             None
             if incumbent is None or student is None
-            else _target(STUDENT, fleet, student.upstream, incumbent.adapter, prices, fallback_behind=fallback),
+            else _target(
+                STUDENT, fleet, student.upstream, incumbent.adapter, prices, table.bases, fallback_behind=fallback
+            ),
             scorer_from_dict(incumbent.threshold)
             if incumbent is not None and incumbent.mode == "hybrid" and incumbent.threshold is not None
             else None,
@@ -88,8 +93,10 @@ def resolve(table: RouteTable, fleet: Fleet, prices: Mapping[str, Price]) -> dic
 
 
 def _target(
-    arm: str, fleet: Fleet, upstream: str, model: str, prices: Mapping[str, Price], *, fallback_behind: bool
+    arm: str, fleet: Fleet, upstream: str, model: str, prices: Mapping[str, Price], bases: Mapping[str, str], *,
+    fallback_behind: bool,
 ) -> Target:  # fmt: skip
     state = fleet[upstream]
     lorax = state.upstream.kind == "lorax"
-    return Target(arm, state, upstream, model, orjson.dumps(model), lorax, fallback_behind, price_of(prices, model))
+    price, base = price_of(prices, model), bases.get(model)
+    return Target(arm, state, upstream, model, orjson.dumps(model), lorax, fallback_behind, price, base)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.routes import Settings
 
 SCHEMES = ("file", "s3", "gs")
-SEGMENTS, FEEDBACK = "segments", "feedback"
+SEGMENTS, FEEDBACK, DRIFT = "segments", "feedback", "drift"
 MEMORY = Path("/dev/shm")
 
 

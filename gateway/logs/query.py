@@ -1,4 +1,4 @@
-"""SQL over a log: DuckDB with the views `log` and `feedback` over Parquet parts and segments together, each record once.
+"""SQL over a log: DuckDB with the views `log`, `feedback` and `drift` over Parquet parts and segments together, each record once.
 
 Read-only: one SELECT (or DESCRIBE, EXPLAIN) at a time. `dt` and `hour` are columns made from the parts' folders: a
 condition on them, or on `route`, keeps parts from being opened at all.
@@ -12,9 +12,21 @@ import duckdb
 
 from gateway.errors import ConfigError, GraduandError
 from gateway.logs import places, schema, seal
-from gateway.logs.reading import LogDamaged, Reader, Source, part_keys
+from gateway.logs.reading import KEYS, LogDamaged, Reader, Source, part_keys
 
-KEYS = {"log": "id", "feedback": "feedback_id"}
+# What was said twice counts once: of feedback the first, of drift the last, which the monitor's state goes by. The same id
+# has the same hour; grouped by it as well, a condition on `dt` reaches the parts of `drift` through the join, and a query
+# that does not name the column does not read them at all.
+VIEWS = (
+    "CREATE VIEW feedback AS SELECT DISTINCT ON (feedback_id) * FROM feedback_rows ORDER BY feedback_id, time",
+    f"""CREATE VIEW drift AS SELECT said.*, dt, hour FROM (
+        SELECT dt, hour, id, arg_max({{{", ".join(f"'{name}': {name}" for name in schema.DRIFT.names)}}}, evaluated_at) AS said
+        FROM drift_rows GROUP BY dt, hour, id)""",
+    """CREATE VIEW log AS SELECT record.* REPLACE (coalesce(record.drift, last.drift) AS drift) FROM log_rows record LEFT JOIN (
+        SELECT dt, hour, id, arg_max({'novelty_p': novelty_p, 'e_value': e_value}, evaluated_at) AS drift
+        FROM drift_rows GROUP BY dt, hour, id
+    ) last ON last.id = record.id AND last.dt = record.dt AND last.hour = record.hour""",
+)
 EXPLAINED = re.compile(r"\s*explain\s+(analyze\s+)?(\([^)]*\)\s*)?(select|with|from|describe)\b", re.IGNORECASE)
 
 
@@ -30,7 +42,9 @@ class Log:
         # Otherwise a name that is no table could be one of this program's own variables.
         self.db = duckdb.connect(config={"python_enable_replacements": False})
         for table in schema.TABLES:
-            self._make_view(table)
+            self._make_rows(table)
+        for view in VIEWS:
+            self.db.execute(view)
 
     def __enter__(self) -> "Log":
         return self
@@ -49,14 +63,17 @@ class Log:
                 raise ConfigError(f"a query is one SELECT; this is {found}. The log is only read here")
             return self.db.execute(statements[0], parameters or [])
         except duckdb.Error as error:
-            raise QueryFailed(f"{error}\nThe tables are log and feedback; `DESCRIBE log` lists the columns") from error
+            raise QueryFailed(
+                f"{error}\nThe tables are log, feedback and drift; `DESCRIBE log` lists the columns"
+            ) from error
 
-    def _make_view(self, table: str) -> None:
+    def _make_rows(self, table: str) -> None:
+        """The view `TABLE_rows`: what is in parts and in segments."""
         # First the segments, then the parts: what is shipped in between is in both, and counted once.
         rows = _segment_rows(self._source, table)
-        self.db.register(f"{table}_rows", rows)
-        self.db.execute(f"CREATE TABLE {table}_waiting AS SELECT * FROM {table}_rows")
-        self.db.unregister(f"{table}_rows")
+        self.db.register("found", rows)
+        self.db.execute(f"CREATE TABLE {table}_waiting AS SELECT * FROM found")
+        self.db.unregister("found")
         places_of = [self._address(key) for key in part_keys(self._source, table)]
         whole = f"SELECT * FROM {table}_waiting"
         if places_of:
@@ -70,9 +87,7 @@ class Log:
                 f"hive_types = {kinds}, union_by_name = true) part WHERE NOT EXISTS "
                 f"(SELECT 1 FROM {table}_waiting waits WHERE waits.{key} = part.{key})"
             )
-        if table == "feedback":  # said twice, it counts once
-            whole = f"SELECT DISTINCT ON (feedback_id) * FROM ({whole}) ORDER BY feedback_id, time"
-        self.db.execute(f"CREATE VIEW {table} AS {whole}")
+        self.db.execute(f"CREATE VIEW {table}_rows AS {whole}")
 
     def _address(self, key: str) -> str:
         if places.is_local(self._source.url):
@@ -98,7 +113,7 @@ def _segment_rows(source: Source, table: str) -> Any:
     records = list(Reader(source, table).waiting())
     rows = schema.table(records, schema.TABLES[table])
     try:
-        folders = [seal.folder_of(record, table).removeprefix("feedback/").split("/") for record in records]
+        folders = [seal.folder_of(record, table).removeprefix(f"{table}/").split("/") for record in records]
     except (LookupError, TypeError) as error:
         raise LogDamaged(f"a record in {source.spool} has no time or route ({error}); move its segment away") from error
     days = pa.array([folder[0].removeprefix("dt=") for folder in folders], pa.string())

@@ -18,6 +18,8 @@ from gateway.logs import places
 
 Json = dict[str, Any]
 BATCH_ROWS = 1024
+# What a row of each table is known by. Rows of `drift` with the same id say the same request again: the last one counts.
+KEYS = {"log": "id", "feedback": "feedback_id", "drift": "id"}
 
 
 class LogDamaged(GraduandError, ValueError):
@@ -116,8 +118,8 @@ def segment_paths(source: Source, table: str) -> list[Path]:
         return []
     if table != "log":
         return sorted((source.spool / table).rglob("*.jsonl"))
-    others = source.spool / places.FEEDBACK
-    return [path for path in sorted(source.spool.rglob("*.jsonl")) if others not in path.parents]
+    others = {source.spool / name for name in (places.FEEDBACK, places.DRIFT)}
+    return [path for path in sorted(source.spool.rglob("*.jsonl")) if others.isdisjoint(path.parents)]
 
 
 def part_keys(source: Source, table: str) -> list[str]:
@@ -131,4 +133,4 @@ def part_keys(source: Source, table: str) -> list[str]:
 
 
 def _key(record: Json, table: str) -> Any:
-    return record.get("id" if table == "log" else "feedback_id")
+    return record.get(KEYS[table])

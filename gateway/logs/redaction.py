@@ -26,9 +26,11 @@ OWN_FIELDS = frozenset(
         "adapter_digest", "base_model", "teacher_model", "status", "prompt_sha256", "request_json", "response_json",
         "stream", "completed", "client_disconnected", "bytes_released_before_verdict", "timings", "usage", "cost",
         "client", "sampling_prob", "redaction", "drift", "trace_id", "span_id",
+        "parent_span_id", "trace_sampled", "upstream", "replica", "model",
     }
 )  # fmt: skip
 MAX_SPANS = 200
+PRESIDIO_MODELS = ("en_core_web_lg", "en_core_web_md", "en_core_web_sm")
 # A replacement may bring what stands beside it to look like something else; that ends soon.
 MAX_ROUNDS = 8
 Found = Counter[tuple[str, str]]  # (kind, where)
@@ -65,7 +67,7 @@ class Redactor:
         request = self._payload(record, "request_json", found)
         self._payload(record, "response_json", found)
         for name in record.keys() - OWN_FIELDS:
-            record[name] = self._value(record[name], name, found)
+            record[name] = self._said(record[name], name, found)
         if "prompt_sha256" in record:
             # The hash of a short prompt can be guessed: only what may be read may be hashed.
             record["prompt_sha256"] = prompt_sha256(request) if isinstance(request, dict) else None
@@ -93,11 +95,24 @@ class Redactor:
             return None
         return data
 
+    def _said(self, value: Any, where: str, found: Found) -> Any:
+        """What the gateway itself says of a request: its words may quote what came in, its numbers are its own."""
+        if isinstance(value, list):
+            return [self._said(one, f"{where}[{index}]", found) for index, one in enumerate(value)]
+        if isinstance(value, dict):
+            return {
+                key: one if key in OWN_FIELDS else self._said(one, f"{where}.{key}", found)
+                for key, one in value.items()
+            }
+        return self._text(value, where, found) if isinstance(value, str) else value
+
     def _value(self, value: Any, where: str, found: Found) -> Any:
         if isinstance(value, str):
             return self._nested(value, where, found)
         if isinstance(value, bool) or value is None:
             return value
+        if isinstance(value, float) and not value.is_integer():
+            return value  # the digits of one logarithm in twenty add up as a card's do
         if isinstance(value, int | float):
             text = str(value)
             redacted = self._text(text, where, found)
@@ -226,14 +241,25 @@ def _without_alternatives(before: list[Any], after: list[Any], tops: list[Any]) 
 
 
 def _presidio() -> Kind:
-    """Presidio's analyzer for English with its default model."""
+    """Presidio's analyzer for English with the largest model that is installed.
+
+    Left to itself Presidio would download one, in every process: nothing is downloaded here.
+    """
     try:
         from presidio_analyzer import AnalyzerEngine
+        from presidio_analyzer.nlp_engine import NlpEngineProvider
+        from spacy.util import is_package
     except ImportError as error:
         raise ConfigError(
             "presidio: it is not installed; install graduand[presidio] and a language model for it, or remove presidio"
         ) from error
-    engine = AnalyzerEngine()
+    model = next((name for name in PRESIDIO_MODELS if is_package(name)), None)
+    if model is None:
+        raise ConfigError(
+            "presidio: it has no language model; run python -m spacy download en_core_web_lg, or remove presidio"
+        )
+    chosen = {"nlp_engine_name": "spacy", "models": [{"lang_code": "en", "model_name": model}]}
+    engine = AnalyzerEngine(nlp_engine=NlpEngineProvider(nlp_configuration=chosen).create_engine())
 
     def find(text: str) -> Iterator[tuple[int, int]]:
         return ((one.start, one.end) for one in engine.analyze(text, language="en"))

@@ -51,7 +51,14 @@ FEEDBACK = pa.schema(
     }
 )  # fmt: skip
 
-TABLES = {"log": LOG, "feedback": FEEDBACK}
+DRIFT = pa.schema(
+    {
+        "schema_version": WHOLE, "id": TEXT, "time": REAL, "route": TEXT, "adapter": TEXT, "novelty_p": REAL,
+        "e_value": REAL, "evaluated_at": REAL, "extra": TEXT,
+    }
+)  # fmt: skip
+
+TABLES = {"log": LOG, "feedback": FEEDBACK, "drift": DRIFT}
 
 
 def table(records: Sequence[Json], schema: pa.Schema) -> pa.Table:

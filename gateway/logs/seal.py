@@ -50,7 +50,7 @@ class Sealed:
 
 
 def seal(segment: Path, table: str) -> Sealed:
-    """Cut a closed segment of `table` (log or feedback) into parts, in the order of their keys."""
+    """Cut a closed segment of `table` (log, feedback or drift) into parts, in the order of their keys."""
     sealed = Sealed()
     groups: dict[str, list[bytes]] = defaultdict(list)
     begins: dict[str, float] = {}
@@ -72,7 +72,7 @@ def seal(segment: Path, table: str) -> Sealed:
 
 
 def folder_of(record: dict[str, Any], table: str) -> str:
-    """The folder of a record's part: `dt=YYYY-MM-DD/hour=HH/route=NAME`, in UTC; feedback has no route."""
+    """The folder of a record's part: `dt=YYYY-MM-DD/hour=HH/route=NAME`, in UTC; other tables have no route."""
     hour = time.strftime("dt=%Y-%m-%d/hour=%H", time.gmtime(record["time"]))
     return f"{hour}/route={quote(record['route'], safe=':')}" if table == "log" else f"{table}/{hour}"
 

@@ -216,13 +216,14 @@ class LogWriter:
         if self._policy.spool_mb is None or now - self._weighed_at < WEIGH_EVERY_S:
             return
         self._weighed_at = now
-        crowded = _size_of(self._folder) > self._policy.spool_mb << 20
+        crowded = size_of(self._folder) > self._policy.spool_mb << 20
         if crowded != self._crowded:
             logger.error("the spool is %s", "full" if crowded else "no longer full")
         self._crowded = crowded
 
 
-def _size_of(folder: Path) -> int:
+def size_of(folder: Path) -> int:
+    """Bytes of a folder's files."""
     total = 0
     with os.scandir(folder) as entries:
         for entry in entries:

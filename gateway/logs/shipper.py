@@ -84,7 +84,8 @@ class Shipper:
 
     def _tables(self) -> Iterator[tuple[Path, str]]:
         yield self._spool / places.SEGMENTS, "log"
-        yield self._spool / places.FEEDBACK / places.SEGMENTS, "feedback"
+        for table in (places.FEEDBACK, places.DRIFT):
+            yield self._spool / table / places.SEGMENTS, table
 
     # What a killed worker left.
 
@@ -228,8 +229,10 @@ def _began(segment: Path) -> float:
     """When a segment's first record was written, from the record itself; now if there is none."""
     try:
         with segment.open("rb") as file:
-            return float(orjson.loads(file.readline())["time"])
-    except (OSError, ValueError, LookupError, TypeError):  # half a line so far
+            first = orjson.loads(file.readline())
+        # What is said of a request may be said long after it: that is the monitor's lag, not the log's.
+        return float(first.get("evaluated_at", first["time"]))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # half a line so far
         return time.time()
 
 

@@ -7,7 +7,7 @@ for it: when it falls behind it looks at every second record, then every fourth,
 import logging
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from gateway.control import tail, verdicts
 from gateway.control.documents import documents_in, key_of
 from gateway.control.tail import Batch, Line
 from gateway.logs import places
+from gateway.logs.drift import DriftLog
 from gateway.monitor import settings as monitors
 from gateway.monitor.panel import Panel
 from gateway.monitor.store import MonitorStore
@@ -58,6 +59,7 @@ class Monitor:
         self._metrics = metrics
         self._folder = places.spool(settings)
         self._store = MonitorStore(self._folder, holder, clock())
+        self._drift = DriftLog(self._folder, settings.record, metrics, clock)
         self._state = open_state(settings)
         self._documents = documents_in(self._state)
         self._embedders: dict[str, Embedder] = {}
@@ -68,7 +70,8 @@ class Monitor:
         self._told_at = self._tidied_at = self._followed_at = 0.0
 
     def close(self) -> None:
-        """Let go of both files."""
+        """Let go of its files."""
+        self._drift.close()
         self._store.close()
         self._state.close()
 
@@ -82,6 +85,7 @@ class Monitor:
         except BaseException:
             self._offsets, self._seen, self._watched = None, (-1, None), {}  # as stored, next time
             raise
+        self._drift.tidy()
         self._tell(now, fresh=bool(batch.lines))
         return batch.more
 
@@ -168,6 +172,10 @@ class Monitor:
         if batch.offsets or touched:
             alarms = {one.id: one.to_json() for watched in touched.values() for one in watched.panel.take_alarms()}
             states = {key: watched.panel.state() for key, watched in touched.items()}
+            # Before the commit: killed in between, it is said again, which readers count once; after it, never.
+            self._drift.append(
+                [asdict(one) for watched in touched.values() for one in watched.panel.take_evaluations()]
+            )
             self._store.commit(batch.offsets, states, alarms, self._gone(now))
             self._offsets |= batch.offsets
         self._keep_up(now - last if batch.more and last else 0.0, more=batch.more)

@@ -17,6 +17,7 @@ from monitoring.drift.gate_failures import GateFailures
 from monitoring.drift.mix import MixShift
 from monitoring.drift.neighbours import scores
 from monitoring.drift.novelty import Novelty
+from monitoring.drift.prompts import Prompt
 from monitoring.drift.reference import Reference
 from monitoring.embedding import Embedder
 from monitoring.verdict import Alarm
@@ -49,6 +50,21 @@ class Reading:
     alarms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What novelty made of one request: its p-value, and the evidence after it (`Novelty.p` and `.value`).
+
+    `time` is the request's own.
+    """
+
+    id: str
+    time: float
+    route: str
+    adapter: str
+    novelty_p: float
+    e_value: float
+
+
 class Panel:
     """`reference` and its `embedder` may be missing: then inputs are not watched, only answers."""
 
@@ -63,6 +79,7 @@ class Panel:
         self._detectors = _detectors(self._promises, reference)
         self._alarms = dict.fromkeys(self._promises, 0)
         self._raised: list[Alarm] = []
+        self._evaluated: list[Evaluation] = []
 
     def same(self, monitors: Monitors) -> bool:
         """Whether these settings would make the same detectors."""
@@ -73,7 +90,7 @@ class Panel:
         at = float(record["time"])
         prompt = observed.prompt(record) if self._reference is not None else None
         if prompt is not None:
-            self._input(prompt.text, prompt.system, at)
+            self._input(prompt, record, at)
         output = observed.output(record, self.adapter)
         if output is not None and "outputs.failed" in self._detectors:
             self._output(output, at)
@@ -86,21 +103,22 @@ class Panel:
         ):
             self._raise(failures, "gate_failures", at, "the student's answers fail their gates more than the teacher's")
 
-    def _input(self, text: str, system: str, at: float) -> None:
+    def _input(self, prompt: Prompt, record: Json, at: float) -> None:
         novelty, mix = self._detectors.get("novelty"), self._detectors.get("mix")
         if novelty is not None or mix is not None:
             assert self._embedder is not None
             assert self._reference is not None
             assert self._near is not None
-            point = self._embedder.embed(text)
-            if isinstance(novelty, Novelty) and novelty.update(
-                scores(self._near, self._reference.usual, point, len(text))
-            ):
-                self._raise(novelty, "novelty", at, f"requests are unlike what {self.adapter} was trained on")
+            point = self._embedder.embed(prompt.text)
+            if isinstance(novelty, Novelty):
+                alarm = novelty.update(scores(self._near, self._reference.usual, point, len(prompt.text)))
+                self._evaluated.append(Evaluation(record["id"], at, self.route, self.adapter, novelty.p, novelty.value))
+                if alarm:
+                    self._raise(novelty, "novelty", at, f"requests are unlike what {self.adapter} was trained on")
             if isinstance(mix, MixShift) and mix.update(point):
                 self._raise(mix, "mix", at, f"topics come in another mix than in the training data of {self.adapter}")
         described = self._detectors.get("descriptors")
-        if isinstance(described, Descriptors) and described.update(describe(text, system)):
+        if isinstance(described, Descriptors) and described.update(describe(prompt.text, prompt.system)):
             self._raise(described, "descriptors", at, f"the {described.culprit} of requests is spread differently")
 
     def _output(self, output: observed.Output, at: float) -> None:
@@ -127,6 +145,11 @@ class Panel:
         """Alarms since the last call."""
         raised, self._raised = self._raised, []
         return raised
+
+    def take_evaluations(self) -> list[Evaluation]:
+        """Of the requests since the last call, in their order."""
+        evaluated, self._evaluated = self._evaluated, []
+        return evaluated
 
     def reading(self, monitor: str) -> Reading:
         """Where a monitor stands; of several detectors the one that is nearest to an alarm."""

@@ -206,7 +206,7 @@ class RedisStore(StateStore):
 
     def put_adapter(self, one: Registered) -> None:
         """Write an adapter."""
-        row = json.dumps([one.name, one.upstream, one.path, one.added_at])
+        row = json.dumps([one.name, one.upstream, one.path, one.added_at, one.base])
         self.hashes.set("adapters", f"{one.name} {one.upstream}", row)
 
     def drop_adapter(self, name: str, upstream: str) -> None:

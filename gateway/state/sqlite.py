@@ -24,7 +24,8 @@ CREATE TABLE IF NOT EXISTS routes (
 );
 CREATE TABLE IF NOT EXISTS served (worker TEXT PRIMARY KEY, version INTEGER NOT NULL, time REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS adapters (
-    name TEXT NOT NULL, upstream TEXT NOT NULL, path TEXT NOT NULL, added_at REAL NOT NULL, PRIMARY KEY (name, upstream)
+    name TEXT NOT NULL, upstream TEXT NOT NULL, path TEXT NOT NULL, added_at REAL NOT NULL, base TEXT,
+    PRIMARY KEY (name, upstream)
 );
 CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, subject TEXT NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL
@@ -36,8 +37,11 @@ BUSY_S = 5.0
 COLUMNS = "name, version, mode, weight_bp, adapter, rollout, salt, audit_bp, logprobs, threshold, incumbent, limit_bp"
 # Columns that files written before they existed have not.
 LATER_COLUMNS = {
-    "rollout": "TEXT", "salt": "TEXT", "audit_bp": "INTEGER", "logprobs": "INTEGER", "threshold": "TEXT",
-    "incumbent": "TEXT", "limit_bp": "INTEGER",
+    "routes": {
+        "rollout": "TEXT", "salt": "TEXT", "audit_bp": "INTEGER", "logprobs": "INTEGER", "threshold": "TEXT",
+        "incumbent": "TEXT", "limit_bp": "INTEGER",
+    },
+    "adapters": {"base": "TEXT"},
 }  # fmt: skip
 
 
@@ -71,11 +75,12 @@ class SqliteStore(StateStore):
         self._add_later_columns()
 
     def _add_later_columns(self) -> None:
-        there = {row[1] for row in self._db.execute("PRAGMA table_info(routes)")}
-        for name in LATER_COLUMNS.keys() - there:
-            # Another process may be adding it in this very moment.
-            with contextlib.suppress(sqlite3.OperationalError):
-                self._db.execute(f"ALTER TABLE routes ADD COLUMN {name} {LATER_COLUMNS[name]}")
+        for table, columns in LATER_COLUMNS.items():
+            there = {row[1] for row in self._db.execute(f"PRAGMA table_info({table})")}
+            for name in columns.keys() - there:
+                # Another process may be adding it in this very moment.
+                with contextlib.suppress(sqlite3.OperationalError):
+                    self._db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {columns[name]}")
 
     @property
     def db(self) -> sqlite3.Connection:
@@ -142,13 +147,14 @@ class SqliteStore(StateStore):
 
     def adapters(self) -> list[Registered]:
         """The registered adapters."""
-        rows = self._db.execute("SELECT name, upstream, path, added_at FROM adapters ORDER BY name, upstream")
+        rows = self._db.execute("SELECT name, upstream, path, added_at, base FROM adapters ORDER BY name, upstream")
         return [Registered(*row) for row in rows]
 
     def put_adapter(self, one: Registered) -> None:
         """Write an adapter; only inside a transaction."""
-        row = (one.name, one.upstream, one.path, one.added_at)
-        self._db.execute("INSERT OR REPLACE INTO adapters VALUES (?, ?, ?, ?)", row)
+        row = (one.name, one.upstream, one.path, one.added_at, one.base)
+        insert = "INSERT OR REPLACE INTO adapters (name, upstream, path, added_at, base) VALUES (?, ?, ?, ?, ?)"
+        self._db.execute(insert, row)
 
     def drop_adapter(self, name: str, upstream: str) -> None:
         """Forget an adapter; only inside a transaction."""

@@ -91,12 +91,16 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """An adapter that was put on an upstream by `adapters add`."""
+    """An adapter that was put on an upstream by `adapters add`.
+
+    `base` is the model that it was trained on, as its own configuration names it; None if that is not known.
+    """
 
     name: str
     upstream: str
     path: str
     added_at: float
+    base: str | None = None
 
 
 def table_of(version: int, overrides: Mapping[str, Override], routes: Mapping[str, Route]) -> RouteTable:
@@ -200,7 +204,9 @@ class StateStore(ABC):
 
     def table(self, routes: Mapping[str, Route]) -> RouteTable:
         """The configured `routes` with what was changed at run time applied."""
-        return table_of(*self.snapshot(), routes)
+        table = table_of(*self.snapshot(), routes)
+        # A name says exactly which bytes it stands for, so wherever it is served it has the same base.
+        return replace(table, bases={one.name: one.base for one in self.adapters() if one.base is not None})
 
     def table_inside(self, routes: Mapping[str, Route]) -> dict[str, Route]:
         """The routes as they are served, for a caller that is in a transaction already."""
@@ -246,10 +252,10 @@ class StateStore(ABC):
             self.changed(f"route/{route.name}", who, {key: value for key, value in what.items() if value is not None})
         return new.version
 
-    def add_adapter(self, name: str, upstream: str, path: str, *, who: str) -> None:
+    def add_adapter(self, name: str, upstream: str, path: str, *, who: str, base: str | None = None) -> None:
         """Register an adapter; again is no error."""
         with self.transaction():
-            self.put_adapter(Registered(name, upstream, path, self.now()))
+            self.put_adapter(Registered(name, upstream, path, self.now(), base))
             self.changed(f"adapter/{name}", who, {"add": path, "upstream": upstream})
 
     def remove_adapter(self, name: str, upstream: str, *, who: str) -> None:

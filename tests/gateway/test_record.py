@@ -78,8 +78,9 @@ def test_usage_is_always_numbers(usage: Any) -> None:
 def made(**changes: Any) -> dict[str, Any]:
     given: dict[str, Any] = {
         "id": "1", "parent_id": None, "role": "served", "route": "r", "endpoint": "/e", "decision": DECISION,
-        "arm": "teacher", "reason": "fallback:http_503", "adapter": "a@3f9c1a", "teacher_model": "t",
-        "served_model": "m", "status": 200, "request_body": b"{}", "request": {}, "response_json": None, "stream": False,
+        "arm": "teacher", "reason": "fallback:http_503", "adapter": "a@3f9c1a", "base_model": "b",
+        "teacher_model": "t", "served_model": "m", "status": 200, "request_body": b"{}", "request": {},
+        "response_json": None, "stream": False,
         "completed": True, "client_disconnected": False, "bytes_released": 0, "timings": {}, "usage": {}, "attempts": [],
         "error": None, "client": 0, "verdicts": [],
     }  # fmt: skip
@@ -94,7 +95,7 @@ def test_derived_fields() -> None:
         0.1,
         7,
     )
-    assert (one["fallback_reason"], one["adapter_digest"]) == ("http_503", "3f9c1a")
+    assert (one["fallback_reason"], one["adapter_digest"], one["base_model"]) == ("http_503", "3f9c1a", "b")
     two = made(reason="canary", adapter="plain")
     assert (two["fallback_reason"], two["adapter_digest"]) == (None, None)
     assert made(adapter=None)["adapter_digest"] is None

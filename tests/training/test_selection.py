@@ -20,6 +20,7 @@ from training.selection import (
     effective_rows,
     novelty,
     observe,
+    reason_of,
     select,
     weights,
 )
@@ -68,6 +69,20 @@ def test_a_students_answer_is_never_learned() -> None:
     assert audited.probability == pytest.approx(0.1 * 0.05)
     cut = observed(response_json=answer("a", finish="length"))
     assert cut.sample.completion is None
+
+
+@pytest.mark.parametrize(
+    ("drift", "new", "reason"),
+    [
+        ({"novelty_p": 0.004, "e_value": 9.0}, 0.3, "novel"),
+        ({"novelty_p": 0.004, "e_value": 9.0}, 0.1, "sampled"),  # learned since
+        ({"novelty_p": 0.5, "e_value": 9.0}, 0.3, "sampled"),
+        ({"novelty_p": None, "e_value": None}, 0.3, "sampled"),
+        (None, 0.3, "sampled"), (None, 0.5, "novel"),
+    ],
+)  # fmt: skip
+def test_what_the_monitor_found_strange_is_novel(drift: Any, new: float, reason: str) -> None:
+    assert reason_of(observed(drift=drift), new) == reason
 
 
 def test_feedback_is_joined() -> None:

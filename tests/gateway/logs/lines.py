@@ -18,10 +18,11 @@ def made(number: int, at: float | None = None, **changes: Any) -> dict[str, Any]
     answer = {"choices": [{"message": {"role": "assistant", "content": f"answer {number}"}, "finish_reason": "stop"}]}
     given: dict[str, Any] = {
         "id": str(uuid.UUID(int=number)), "parent_id": None, "role": "served", "route": "tickets", "endpoint": "/e",
-        "decision": DECISION, "arm": "teacher", "reason": "teacher", "adapter": None, "teacher_model": "gpt-4o",
-        "served_model": "gpt-4o", "status": 200, "request_body": json.dumps(body).encode(), "request": body,
+        "decision": DECISION, "arm": "teacher", "reason": "teacher", "adapter": None, "base_model": None,
+        "teacher_model": "gpt-4o", "served_model": "gpt-4o", "status": 200, "request_body": json.dumps(body).encode(),
+        "request": body,
         "response_json": json.dumps(answer), "stream": False, "completed": True, "client_disconnected": False,
-        "bytes_released": 10, "timings": {"overhead_ms": 0.5, "ttft_ms": None, "total_ms": 12.0},
+        "bytes_released": 10, "timings": {"queue_ms": None, "overhead_ms": 0.5, "ttft_ms": None, "total_ms": 12.0},
         "usage": {"prompt_tokens": 3, "completion_tokens": 2, "kind": "exact"},
         "attempts": [{"upstream": "u", "arm": "teacher", "replica": "http://h", "outcome": "ok", "ms": 1.5, "model": "gpt",
                       "span_id": None, "ended_at": 1.5}],

@@ -12,7 +12,7 @@ from gateway.errors import ConfigError
 from gateway.logs.export import ExportFailed, Selection, export, moment
 from gateway.logs.query import Log, QueryFailed
 from tests.gateway.logs.lines import MORNING, made, write
-from tests.gateway.logs.test_shipping import World
+from tests.gateway.logs.test_shipping import World, drift_segment, said_of
 from training.rows import read_rows
 
 
@@ -50,6 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"feedback_id": "3", "id": made(2)["id"], "time": MORNING + 1, "score": 1.0},
         {"feedback_id": "4", "id": made(7)["id"], "time": MORNING + 1, "correction": "whole"},
     ]
+    drift_segment(world, "d", [said_of(made(1), 2.5, MORNING + 2)])
     (world.spool / "feedback" / "segments").mkdir(parents=True)
     (world.spool / "feedback" / "segments" / "f.jsonl").write_text("".join(json.dumps(one) + "\n" for one in said))
     return world.spool
@@ -98,6 +99,8 @@ def test_whole_records_with_their_copies_and_feedback(log: Log, tmp_path: Path) 
     assert [(copy["role"], copy["arm"]) for copy in served["copies"]] == [("audit", "teacher")]
     assert served["usage"] == made(2)["usage"]
     assert by_id[made(1)["id"]]["feedback"] == {"score": -1.0, "correction": "better"}
+    assert by_id[made(1)["id"]]["drift"] == {"novelty_p": 0.25, "e_value": 2.5}
+    assert served["drift"] is None
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from gateway.logs.query import Log, QueryFailed
 from gateway.logs.reading import LogDamaged, Reader, Source
 from tests.gateway.logs.lines import MORNING, made, write
 from tests.gateway.logs.store import S3, URL
-from tests.gateway.logs.test_shipping import World
+from tests.gateway.logs.test_shipping import World, drift_segment, said_of
 
 # A column may be added at the end of a list, never changed: people's queries are written against these.
 LOG_COLUMNS = """schema_version int64, id string, parent_id string, role string, time double, route string,
@@ -34,6 +35,8 @@ client int64, sampling_prob double, trace_id string, span_id string, parent_span
 extra string"""
 FEEDBACK_COLUMNS = """schema_version int64, feedback_id string, id string, time double, score double, label string,
 correction string, comment string, who string, extra string"""
+DRIFT_COLUMNS = """schema_version int64, id string, time double, route string, adapter string, novelty_p double,
+e_value double, evaluated_at double, extra string"""
 
 
 def test_the_columns() -> None:
@@ -42,6 +45,7 @@ def test_the_columns() -> None:
 
     assert shown("log") == " ".join(LOG_COLUMNS.split())
     assert shown("feedback") == " ".join(FEEDBACK_COLUMNS.split())
+    assert shown("drift") == " ".join(DRIFT_COLUMNS.split())
 
 
 def test_a_record_has_exactly_these_columns() -> None:
@@ -98,18 +102,21 @@ def test_days_and_routes_keep_parts_closed(world: World) -> None:
 
 
 def test_over_a_bucket(tmp_path: Path, s3: S3) -> None:
-    world = filled(World(tmp_path, URL))
+    world = World(tmp_path, URL)
+    drift_segment(world, "d", [said_of(made(0, at=MORNING), 2.0, MORNING)])
+    world = filled(world)
     assert rows(world, "SELECT count(*), count(DISTINCT id) FROM log") == [(11, 11)]
     with Log(Source.of(URL)) as log:
         assert log.query("SELECT count(*) FROM log WHERE route = 'r/1'").fetchall() == [(4,)]
+        assert log.query("SELECT count(drift), max(drift.e_value) FROM log").fetchall() == [(1, 2.0)]
 
 
 def test_an_empty_log(tmp_path: Path) -> None:
     for one in (Source.of(str(tmp_path)), Source(f"file://{tmp_path}/nothing", tmp_path / "nothing")):
         with Log(one) as log:
-            assert log.query("SELECT (SELECT count(*) FROM log), (SELECT count(*) FROM feedback)").fetchall() == [
-                (0, 0)
-            ]
+            assert log.query(
+                "SELECT (SELECT count(*) FROM log), (SELECT count(*) FROM feedback), (SELECT count(*) FROM drift)"
+            ).fetchall() == [(0, 0, 0)]
 
 
 REFUSED = [
@@ -126,7 +133,7 @@ def test_the_log_is_only_read(world: World, sql: str) -> None:
 
 @pytest.mark.parametrize("sql", ["SELEC", "SELECT nothing FROM log", "SELECT * FROM logs", "SELECT 1 / 'a'"])
 def test_mistakes_in_a_query(world: World, sql: str) -> None:
-    with pytest.raises(QueryFailed, match="The tables are log and feedback"):
+    with pytest.raises(QueryFailed, match="The tables are log, feedback and drift"):
         rows(world, sql)
 
 
@@ -154,6 +161,44 @@ def test_feedback_counts_once(tmp_path: Path) -> None:
     other = {**said, "feedback_id": "f2", "score": 0.0}
     (folder / "two.jsonl").write_text(json.dumps(later) + "\n" + json.dumps(other) + "\n")
     assert rows(world, "SELECT feedback_id, score FROM feedback ORDER BY ALL") == [("f1", 1.0), ("f2", 0.0)]
+
+
+def test_what_the_detector_said_stands_in_the_log(tmp_path: Path) -> None:
+    """Said twice, the last word counts, whether it is in a part or waits; a record without one has null."""
+    world = World(tmp_path)
+    records = [made(n, at=MORNING + n * 1800) for n in range(6)]
+    write(world.spool, "one", records[:4])
+    drift_segment(world, "a", [said_of(one, 1.0, MORNING + 1) for one in records[:4]])
+    drift_segment(world, "b", [said_of(records[1], 2.0, MORNING + 2)])
+    world.look(3)
+    assert not list((world.spool / "drift" / "segments").iterdir())
+    write(world.spool, "two", records[4:])
+    drift_segment(world, "c", [said_of(records[2], 3.0, MORNING + 3), said_of(records[4], 4.0, MORNING + 4)])
+    wanted = [1.0, 2.0, 3.0, 1.0, 4.0, None]
+    assert rows(world, "SELECT drift.e_value FROM log ORDER BY time") == [(one,) for one in wanted]
+    assert rows(world, "SELECT drift FROM log ORDER BY time LIMIT 1") == [({"novelty_p": 0.25, "e_value": 1.0},)]
+    assert rows(world, "SELECT id, e_value, adapter, dt, hour FROM drift ORDER BY time LIMIT 2") == [
+        (records[0]["id"], 1.0, "a@1", "2026-11-22", "00"), (records[1]["id"], 2.0, "a@1", "2026-11-22", "00"),
+    ]  # fmt: skip
+    assert rows(world, "SELECT count(*), count(DISTINCT id) FROM drift") == [(5, 5)]
+    assert rows(world, "SELECT count(*) FROM log") == [(6,)]
+
+
+def test_a_query_reads_no_more_of_the_drift_than_it_asks_for(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    records = [made(n, at=MORNING + n * 86400) for n in range(4)]
+    write(world.spool, "one", records)
+    drift_segment(world, "a", [said_of(one, 1.0, MORNING + 1) for one in records])
+    world.look(3)
+
+    def read(sql: str) -> list[str]:
+        [(_, plan)] = rows(world, f"EXPLAIN ANALYZE {sql}")
+        return re.findall(r"Total Files Read: (\d+)", plan)
+
+    assert read("SELECT count(*) FROM log WHERE completed") == ["4"]
+    assert read("SELECT avg(drift.e_value) FROM log") == ["4", "4"]
+    assert read("SELECT avg(drift.e_value) FROM log WHERE dt = '2026-11-23'") == ["1", "1"]
+    assert read("SELECT avg(e_value) FROM drift WHERE dt = '2026-11-23'") == ["1"]
 
 
 def test_commands(world: World, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import orjson
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.errors import ConfigError
 from gateway.logs.patterns import KINDS, own
 from gateway.logs.policy import RecordPolicy, RecordSection, policy_of
-from gateway.logs.redaction import Redactor
+from gateway.logs.redaction import PRESIDIO_MODELS, Redactor
 from gateway.logs.segment import LogWriter
 from tests.gateway.logs.lines import made
 
@@ -134,6 +135,38 @@ def test_other_fields_are_looked_at_too() -> None:
     assert (one["error"], one["attempts"]) == ("no route to [redacted:ip]", [{"outcome": "[redacted:email]"}])
 
 
+def test_what_the_gateway_counts_is_left_alone() -> None:
+    """A number can look like a card's or a telephone's: the columns would lose it."""
+    attempt = {
+        "upstream": "u", "arm": "teacher", "replica": "http://10.0.0.7:8000/v1", "outcome": "ok", "ms": 4111.111111111111,
+        "model": "m", "span_id": "4111111111111111", "ended_at": 1795439964.2441125,
+    }  # fmt: skip
+    verdict = {"name": "label", "version": "1", "score": 0.4111111111111111, "label": "pass",
+               "latency_ms": 9.4111111111111111, "action": "none"}  # fmt: skip
+    own = {"attempts": [attempt], "verdicts": [verdict], "parent_span_id": "4111111111111111", "trace_sampled": True}
+    one = redacted(made(1, **json.loads(json.dumps(own))))
+    assert {name: one[name] for name in own} == own
+    assert (
+        redacted(made(1, verdicts=[{**verdict, "label": "ann@example.com"}]))["verdicts"][0]["label"]
+        == "[redacted:email]"
+    )
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False).filter(lambda one: not one.is_integer()))
+def test_fractions_are_no_cards(number: float) -> None:
+    """Log probabilities and embeddings: an answer whose numbers are gone teaches no threshold."""
+    answer = {
+        "choices": [{"logprobs": {"content": [{"token": "a", "logprob": number}]}}],
+        "data": [{"embedding": [number]}],
+    }
+    assert redacted(made(1, response_json=json.dumps(answer)))["response_json"] == orjson.dumps(answer).decode()
+
+
+def test_a_card_among_numbers_is_found() -> None:
+    answer = redacted(made(1, response_json='{"a":[4111111111111111,4111111111111111.0]}'))["response_json"]
+    assert answer == '{"a":["[redacted:card]","[redacted:card].0"]}'
+
+
 SECRETS = st.one_of(
     st.from_regex(r"[a-z]{3,8}\.[a-z]{3,8}@[a-z]{3,9}\.(com|org)", fullmatch=True),
     st.from_regex(r"sk-[A-Za-z0-9]{20,40}", fullmatch=True),
@@ -234,6 +267,32 @@ def test_policies_that_are_refused(section: dict[str, Any], words: str, monkeypa
     monkeypatch.setitem(sys.modules, "presidio_analyzer", None)
     with pytest.raises(ConfigError, match=words):
         policy_of(RecordSection.model_validate(section))
+
+
+def test_presidio_finds_what_has_no_form() -> None:
+    spacy = pytest.importorskip("spacy", reason="Presidio is not installed (graduand[presidio])")
+    if not any(spacy.util.is_package(name) for name in PRESIDIO_MODELS):
+        pytest.skip("Presidio has no English model here")
+    redactor = Redactor(RecordPolicy(presidio=True))
+    assert "David" not in redactor.text("My name is David Johnson and I live in Boston.")
+    assert redactor.text("the printer is out of paper") == "the printer is out of paper"
+
+
+def test_presidio_without_a_model_downloads_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("presidio_analyzer", "presidio_analyzer.nlp_engine", "spacy", "spacy.util"):
+        monkeypatch.setitem(sys.modules, name, _Library(name))
+    with pytest.raises(ConfigError, match=r"record.presidio: it has no language model; run python -m spacy download"):
+        policy_of(RecordSection(presidio=True))
+
+
+class _Library(ModuleType):
+    """Presidio and spaCy without any model: whoever makes an engine all the same would go to the network."""
+
+    AnalyzerEngine = NlpEngineProvider = None
+
+    @staticmethod
+    def is_package(name: str) -> bool:
+        return False
 
 
 def test_no_pattern_takes_for_ever() -> None:

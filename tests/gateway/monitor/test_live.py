@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
+from gateway.logs.query import Log
+from gateway.logs.reading import Source
 from gateway.monitor.store import FILE, MonitorStore
 from monitoring.drift import files
 from monitoring.drift.reference import build, calibration_report
@@ -162,6 +164,10 @@ def test_a_killed_monitor_goes_on_where_it_stopped(world: World) -> None:
         killed.add(process)
     world.until(lambda: world.novelty("shown")["n"] >= 300, "all requests were looked at")
     assert world.novelty("shown")["n"] == 300  # none was counted twice
+    sql = """SELECT count(*), count(drift), min(drift.novelty_p) > 0, max(drift.novelty_p) <= 1, min(drift.e_value) > 0,
+        (SELECT count(*) FROM drift WHERE route = 'shown' AND adapter = ?) FROM log WHERE route = 'shown' AND role = 'served'"""
+    with Log(Source.of(str(world.gateway.folder / "logs"))) as log:  # what the detector said of each is there, once
+        assert log.query(sql, [STUDENT]).fetchall() == [(300, 300, True, True, True, 300)]
     # What it knows is what one that was never killed knows.
     [process] = world.gateway.process_ids("gateway.monitor.process")
     os.kill(process, signal.SIGSTOP)

@@ -13,7 +13,7 @@ from gateway.state.redis_client import connect
 from gateway.state.redis_store import RedisStore
 from gateway.state.replica import Replica
 from gateway.state.sqlite import SqliteStore
-from gateway.state.store import Conflict, StateError, StateStore
+from gateway.state.store import Conflict, Registered, StateError, StateStore
 from tests.gateway.redises import RedisServer
 
 ROUTE = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", "triage@3f9c1a"), mode="teacher", weight_bp=0)
@@ -130,6 +130,33 @@ def test_adapters(store: StateStore) -> None:
     assert [(one.name, one.upstream) for one in store.adapters()] == [("a@111111", "cpu"), ("a@111111", "gpu")]
     store.remove_adapter("a@111111", "gpu", who="ann")
     assert [one.upstream for one in store.adapters()] == ["cpu"]
+
+
+def test_the_base_of_an_adapter(store: StateStore) -> None:
+    """It is known by the adapter's name, on whatever upstream it is."""
+    store.add_adapter("a@111111", "gpu", "/a", who="ann", base="HuggingFaceTB/SmolLM2-135M")
+    store.add_adapter("b@222222", "gpu", "/b", who="ann")
+    assert {one.name: one.base for one in store.adapters()} == {
+        "a@111111": "HuggingFaceTB/SmolLM2-135M", "b@222222": None,
+    }  # fmt: skip
+    assert store.table(ROUTES).bases == {"a@111111": "HuggingFaceTB/SmolLM2-135M"}
+    store.remove_adapter("a@111111", "gpu", who="ann")
+    assert store.table(ROUTES).bases == {}
+
+
+def test_adapters_of_a_file_from_before_bases_were_kept(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    old = sqlite3.connect(path, isolation_level=None)
+    old.execute(
+        "CREATE TABLE adapters (name TEXT NOT NULL, upstream TEXT NOT NULL, path TEXT NOT NULL, added_at REAL NOT NULL, "
+        "PRIMARY KEY (name, upstream))"
+    )
+    old.execute("INSERT INTO adapters VALUES ('a@111111', 'gpu', '/a', 1.5)")
+    old.close()
+    store = SqliteStore(path)
+    assert store.adapters() == [Registered("a@111111", "gpu", "/a", 1.5, None)]
+    store.add_adapter("a@111111", "gpu", "/a", who="ann", base="base")
+    assert [one.base for one in SqliteStore(path).adapters()] == ["base"]
 
 
 def test_a_file_that_cannot_be_used(tmp_path: Path) -> None:

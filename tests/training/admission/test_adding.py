@@ -12,6 +12,7 @@ from gateway.admin import Configuration, app
 from gateway.admission import ADMISSION_FILE
 from gateway.cli import main
 from gateway.routes import Limits, Replica, Settings, Upstream
+from gateway.state.sqlite import SqliteStore
 from monitoring.metrics import Totals
 
 NOWHERE = ("127.0.0.1", 0)
@@ -28,7 +29,7 @@ def admin(engine: str, tmp_path: Path) -> TestClient:
 
 
 def test_added_only_after_admission(
-    admin: TestClient, engine: str, copied: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+    admin: TestClient, engine: str, copied: Callable[[str], Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     folder = copied("letters")
     (folder / ADMISSION_FILE).unlink(missing_ok=True)
@@ -40,6 +41,8 @@ def test_added_only_after_admission(
     assert "is admitted" in capsys.readouterr().out
     added = admin.post("/v1/adapters", json=wanted)
     assert added.status_code == 201, added.text
+    [kept] = SqliteStore(tmp_path / "state.db").adapters()
+    assert kept.base == json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
     assert admin.delete(f"/v1/adapters/{added.json()['name']}").status_code == 200
 
 
