@@ -35,6 +35,7 @@ class Road:
 
     folder: Path
     vllm: VLLM
+    ready_s: float
     gateway: Gateway
     adapter: str
     path: Path
@@ -99,8 +100,7 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
     vllm = VLLM(folder)
     teacher = Server(folder, "teacher", "recorded-teacher", "--answers", str(folder / "answers.jsonl"))
     try:
-        seconds = vllm.start()
-        print(f"\n  vLLM {vllm.version()} was ready after {seconds:.0f} s", flush=True)
+        ready_s = vllm.start()
         routes = {
             "tickets": _route(path.name),
             "students": _route(path.name, mode="student", on_student_failure="error"),
@@ -110,7 +110,7 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
         upstreams = {"openai": upstream(teacher.url), "gpu": upstream(vllm.url, kind="vllm")}
         gateway = Gateway(folder, upstreams, routes)
         try:
-            yield Road(folder, vllm, gateway, path.name, path, folder / "good.jsonl")
+            yield Road(folder, vllm, ready_s, gateway, path.name, path, folder / "good.jsonl")
         finally:
             gateway.stop(240)
         assert "Traceback" not in gateway.errors, gateway.errors

@@ -42,7 +42,8 @@ def gauge(road: Road, name: str, *labels: str) -> float:
 # Loading and proof.
 
 
-def test_an_adapter_that_was_not_admitted_is_refused(road: Road) -> None:
+def test_an_adapter_that_was_not_admitted_is_refused(road: Road, say: Say) -> None:
+    say(f"vLLM {road.vllm.version()} was ready after {road.ready_s:.0f} s")
     done = road.place()
     assert (done.returncode, "train admit" in done.stderr) == (1, True), done.stderr
     assert set(adapters.listed(*_where(road))) == {BASE}
