@@ -34,7 +34,8 @@ pure:
 demo: setup
 	$(PYTHON) -m examples.demo $(ARGS)
 
-# Traffic, a rollout and a real Prometheus beside them, until Ctrl-C or for ARGS='--for 120' seconds.
+# The demo with a real Prometheus scraping it and traffic afterwards, until Ctrl-C. ARGS=--check asks every query of the
+# dashboards and ends; ARGS=--small is a small world with faults in it, up within seconds.
 observe: setup prometheus
 	$(PYTHON) -m examples.observe $(ARGS)
 

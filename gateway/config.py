@@ -391,11 +391,11 @@ class _Builder:
         )
 
     def _monitors(self, section: MonitorsSection, at: str) -> dict[str, Any]:
-        if section.reference is not None:
+        if isinstance(section.reference, str):
             from monitoring.drift import files  # brings numpy and scipy, which workers have no use for
 
             try:
-                files.read(section.reference)
+                files.read(Path(section.reference))
             except GraduandError as error:
                 self.problems.append(f"{at}.reference: {error}")
         # What was turned off must stay off, so a monitor that is None is written as it was: false.

@@ -1,81 +1,23 @@
 """The whole graduation on one machine: log the teacher, train two students, and roll them out on evidence.
 
 `make demo` runs it; `make demo ARGS=--once` ends by itself. Everything is real but the teacher, which replays recorded
-answers: it stands where a user puts OpenAI. Each step is a `graduand` command that is printed, so it can be repeated.
+answers: it stands where a user puts OpenAI. `make observe` runs the same with a Prometheus that looks on.
 """
 
 import argparse
 import json
-import os
-import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-from examples.demo import report, tickets
-from examples.demo.rollouts import Json, Rollout, Stopped, follow, newest, phase, write_spec
-from examples.demo.servers import DidNotStart, Servers, free_port
-from examples.demo.tickets import TASKS, Task, Ticket
-from examples.demo.traffic import Customers, Reply, ask_all
-
-SEED = 7
-TRAIN_ROWS = 320
-HELD_OUT = 100
-BEFORE_ROWS = 24
-PROMISED_AGREEMENT = 0.9
-SAY_EVERY_S = 15.0
-BASE = "smollm2-135m"
-LIVE_ROWS = 300
-CANARY_SHADOW = 5
-WITHIN_S = 300.0
-# Within this time a decision has reached every worker.
-SETTLED_S = 1.0
-# Customers stay on for a while after the promotion.
-AFTER_S = 4.0
-
-console = Console()
-
-
-class Failed(RuntimeError):
-    """A step of the demo failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where the demo's parts are."""
-
-    folder: Path
-    gateway: str
-    admin: str
-    teacher: str
-    engine: str
-
-    @property
-    def logs(self) -> Path:
-        return self.folder / "logs"
-
-    @property
-    def config(self) -> Path:
-        return self.folder / "gateway.yaml"
-
-    @property
-    def base_url(self) -> str:
-        return f"http://{self.gateway}/v1"
-
-    @property
-    def admin_url(self) -> str:
-        return f"http://{self.admin}"
+from examples.demo.graduation import SEED, Failed, console, graduate
+from examples.demo.places import Places
+from examples.demo.rollouts import Stopped
+from examples.demo.servers import DidNotStart, Servers
+from examples.demo.tickets import QUEUE, corpus
 
 
 def main() -> int:
@@ -89,10 +31,10 @@ def main() -> int:
     began = time.monotonic()
     shutil.rmtree(options.folder, ignore_errors=True)
     options.folder.mkdir(parents=True)
-    places = Places(options.folder.resolve(), *(f"127.0.0.1:{free_port(port)}" for port in (8080, 8081, 8090, 8000)))
+    places = Places.free(options.folder)
     try:
         with Servers(options.folder) as servers:
-            kept = _graduate(places, servers)
+            kept = graduate(places, servers)
             console.print(f"\nAll of it took {(time.monotonic() - began) / 60:.1f} minutes.")
             _what_next(places)
             if not options.once:
@@ -107,257 +49,8 @@ def main() -> int:
         return 1
 
 
-def _graduate(places: Places, servers: Servers) -> bool:
-    corpus = tickets.corpus(SEED, TRAIN_ROWS + HELD_OUT + LIVE_ROWS)
-    training, rest = corpus[:TRAIN_ROWS], corpus[TRAIN_ROWS:]
-    held_out, live = rest[:HELD_OUT], rest[HELD_OUT:]
-
-    _title("1. The teacher")
-    console.print(
-        "[yellow]The teacher here replays recorded answers to synthetic tickets: it stands where you put OpenAI.[/yellow]"
-    )
-    tickets.write_answers(places.folder / "answers.jsonl", corpus)
-    gateway = _start(places, servers)
-
-    _title("2. Log the teacher's traffic through the gateway")
-    replies = _ask(places, [(task, ticket) for ticket in training for task in TASKS], "asking the teacher")
-    console.print(report.step_table("logged", replies))
-
-    _title("3. Before training: a rollout of the base model, which is no good, stops by itself")
-    before = _stopped(places, held_out)
-
-    _title("4. Train two students on the logged answers")
-    adapters = _train(places)
-
-    _title("5. Load them into the engine: each is tried there first, against its base and against what was trained")
-    for task, folder in adapters.items():
-        _command(places, "train", "admit", "--adapter", str(folder), "--engine", f"http://{places.engine}/v1")
-        _command(
-            places, "adapters", "add", f"{task.name}={folder}", "--upstream", "engine", "--admin", places.admin_url
-        )
-
-    _title("6. A rollout each: shadow, canary 1%, 10%, 50%, everything, on evidence alone")
-    after = _rolled_out(places, gateway, {task: adapters[task].name for task in TASKS}, before, held_out, live)
-
-    _title("7. The books")
-    written, different, counted = report.books(places.logs, places.admin_url)
-    console.print(f"requests in the log: {written}, different ids: {different}, requests by the metrics: {counted}")
-    if not written == different == counted:
-        raise Failed("the log and the metrics disagree")
-    kept = all(share >= PROMISED_AGREEMENT for share in after.values())
-    console.print(
-        "[green]Both students agree with the teacher on at least 90% of the held-out tickets.[/green]"
-        if kept
-        else "[red]A student agrees with the teacher on less than 90% of the held-out tickets.[/red]"
-    )
-    return kept
-
-
-def _start(places: Places, servers: Servers) -> "subprocess.Popen[bytes]":
-    answers = str(places.folder / "answers.jsonl")
-    teacher = ("recorded-teacher", "--answers", answers, "--listen", places.teacher)
-    servers.start("teacher", *teacher, ready=f"http://{places.teacher}/health")
-    console.print("loading the base model into the engine (the first time it is converted, which takes a minute)")
-    servers.start(
-        "engine", "engine", "--model", BASE, "--listen", places.engine, ready=f"http://{places.engine}/health"
-    )
-    _write_configuration(places, shadow_sample=100)
-    gateway = servers.start("gateway", "serve", "--config", str(places.config), ready=f"http://{places.gateway}/readyz")
-    console.print(
-        f"teacher {places.teacher}, engine {places.engine}, gateway {places.gateway}, admin plane {places.admin}"
-    )
-    return gateway
-
-
-def _write_configuration(places: Places, shadow_sample: int) -> None:
-    places.config.write_text(yaml.safe_dump(_configuration(places, shadow_sample), sort_keys=False))
-
-
-def _configuration(places: Places, shadow_sample: int) -> dict[str, object]:
-    route = {
-        "teacher": {"upstream": "teacher", "model": "gpt-4o-recorded"},
-        "student": {"upstream": "engine", "adapter": BASE},
-        "mode": "teacher",
-        "unit": "user",
-        "shadow_sample": shadow_sample,
-        "timeouts": {"first_token_s": 60, "idle_s": 60},
-    }
-    return {
-        "listen": places.gateway,
-        "admin": places.admin,
-        "state": f"sqlite:///{places.folder / 'state.db'}",
-        "logs": f"file://{places.logs}",
-        "upstreams": {
-            "teacher": {"kind": "openai", "base_urls": [f"http://{places.teacher}/v1"]},
-            "engine": {"kind": "vllm", "base_urls": [f"http://{places.engine}/v1"]},
-        },
-        "routes": {task.name: route for task in TASKS},
-    }
-
-
-def _train(places: Places) -> dict[Task, Path]:
-    """Train both students side by side: a core each is quicker than both cores for one after the other."""
-    adapters, runs = places.folder / "adapters", {}
-    for task in TASKS:
-        rows = str(places.folder / f"{task.name}.jsonl")
-        _command(places, "train", "data", "logs", "--from", str(places.logs), "--route", task.name, "--out", rows,
-                 "--limit", str(TRAIN_ROWS))  # fmt: skip
-        runs[task] = ["train", "fit", "--data", rows, "--out", str(adapters), "--name", task.name, "--seed", str(SEED),
-                      "--threads", "1"]  # fmt: skip
-    running = {task: _start_fit(places, task, run) for task, run in runs.items()}
-    with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
-        bars = {task: progress.add_task(f"{task.name}: starting") for task in TASKS}
-        said_at = time.monotonic()
-        while any(fit.poll() is None for fit in running.values()):
-            for task, bar in bars.items():
-                progress.update(bar, description=f"{task.name}: {_last_line(places, task)}")
-            if not console.is_terminal and time.monotonic() > said_at + SAY_EVERY_S:
-                said_at = time.monotonic()
-                for task in TASKS:
-                    console.print(f"{task.name}: {_last_line(places, task)}", highlight=False)
-            time.sleep(0.5)
-    for task, fit in running.items():
-        if fit.returncode != 0:
-            raise Failed(f"training {task.name} failed; {places.folder / f'fit-{task.name}.log'} says why")
-        console.print(f"{task.name}: {_last_line(places, task)}", highlight=False)
-    return {task: next(adapters.glob(f"{task.name}@*")) for task in TASKS}
-
-
-def _start_fit(places: Places, task: Task, run: list[str]) -> "subprocess.Popen[bytes]":
-    _print_command(places, run)
-    with (places.folder / f"fit-{task.name}.log").open("wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "gateway", *run], stdout=output, stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )  # fmt: skip
-
-
-def _last_line(places: Places, task: Task) -> str:
-    lines = (places.folder / f"fit-{task.name}.log").read_text("utf-8", "replace").splitlines()
-    return next((line.strip() for line in reversed(lines) if line.strip()), "starting")
-
-
-def _stopped(places: Places, asked: list[Ticket]) -> dict[Task, float]:
-    """The base model put forward as the student: how often it agrees with the teacher, and that nobody ever saw it."""
-    rollouts = _started(places, dict.fromkeys(TASKS, BASE), "demo: a student that was never trained")
-    replies: list[Reply] = []
-    # Two dozen tickets are enough as a rule; a base that is right by luck takes some more.
-    for begin in range(0, len(asked), BEFORE_ROWS):
-        batch = [(task, ticket) for ticket in asked[begin : begin + BEFORE_ROWS] for task in TASKS]
-        replies += _ask(places, batch, "asking the teacher")
-        for rollout in rollouts:
-            report.shadow_pairs(places.logs, rollout.id)
-        time.sleep(SETTLED_S)
-        if all(phase(places.admin_url, rollout) == "rolled_back" for rollout in rollouts):
-            break
-    _follow(places, rollouts, lambda rollout: rollout.phase == "rolled_back")
-    if any(reply.arm != "teacher" for reply in replies):
-        raise Failed("a customer was answered by a student that had proved nothing")
-    return _agreement(places, rollouts)
-
-
-def _rolled_out(
-    places: Places, gateway: "subprocess.Popen[bytes]", adapters: dict[Task, str], before: dict[Task, float],
-    held_out: list[Ticket], live: list[Ticket],
-) -> dict[Task, float]:  # fmt: skip
-    """Both students from the shadow to their promotion; how often each agreed with the teacher on held-out tickets."""
-    rollouts = _started(places, adapters, "demo: trained students")
-    _ask(places, [(task, ticket) for ticket in held_out for task in TASKS], "held-out tickets, in the shadow")
-    _follow(places, rollouts, lambda rollout: rollout.phase not in ("precheck", "shadow", "hold"))
-    after = _agreement(places, rollouts)
-    for task in TASKS:
-        console.print(
-            f"{task.name}: agreement with the teacher on held-out tickets "
-            f"[bold]{before[task]:.1%}[/bold] before training, [bold]{after[task]:.1%}[/bold] after"
-        )
-    # Every teacher answer copied to a student on a CPU would keep its real requests waiting.
-    console.print(
-        f"from here on {CANARY_SHADOW}% of the teacher's answers are copied (configuration reloaded by SIGHUP)"
-    )
-    _write_configuration(places, CANARY_SHADOW)
-    gateway.send_signal(signal.SIGHUP)
-    with Customers(places.base_url, live, TASKS) as customers:
-        _follow(places, rollouts, lambda rollout: rollout.phase == "promoted", customers)
-        time.sleep(AFTER_S)
-    _check_replies(customers.replies)
-    promoted_at = {rollout.task: rollout.events[-1]["at"] for rollout in rollouts}
-    since = [reply for reply in customers.replies if reply.at > promoted_at[reply.task] + SETTLED_S]
-    console.print(report.step_table("since the promotion", since))
-    if any(reply.arm != "student" for reply in since):
-        raise Failed("a request was answered by the teacher although its student was promoted")
-    return after
-
-
-def _started(places: Places, adapters: Mapping[Task, str], why: str) -> list[Rollout]:
-    for number, (task, adapter) in enumerate(adapters.items()):
-        spec = write_spec(places.folder, task, adapter)
-        if number == 0:
-            console.print(escape(spec.read_text().rstrip()), style="cyan", highlight=False, soft_wrap=True)
-            _command(places, "rollout", "plan", str(spec), "--admin", places.admin_url)
-        _command(places, "rollout", "start", str(spec), "--why", why, "--admin", places.admin_url)
-    return [newest(places.admin_url, task) for task in adapters]
-
-
-def _follow(
-    places: Places, rollouts: list[Rollout], done: Callable[[Rollout], bool], customers: Customers | None = None
-) -> None:
-    """Until all are `done`: each decision is printed, and what customers saw in the step that it ends."""
-
-    def told(rollout: Rollout, event: Json) -> None:
-        what = f"[bold]{rollout.id}: {event['event']}[/bold], {event['phase']}"
-        console.print(f"{what}: {escape(event['reason'])}", highlight=False, soft_wrap=True)
-        if customers is not None and event["event"] == "advance":
-            name, begun, ended = rollout.left(event)
-            seen = customers.between(rollout.task, begun, ended)
-            console.print(report.step_table(f"{rollout.task.name}: {name}", seen))
-
-    follow(console, places.admin_url, rollouts, done, WITHIN_S, told)
-
-
-def _agreement(places: Places, rollouts: list[Rollout]) -> dict[Task, float]:
-    """By the log: how often the student agreed in the shadow."""
-    shares = {}
-    for rollout in rollouts:
-        pairs = report.shadow_pairs(places.logs, rollout.id)
-        share = shares[rollout.task] = report.share_of(pairs)
-        student = rollout.status["student"]
-        console.print(f"{rollout.task.name}: {student} agrees with the teacher on {share:.1%} of {len(pairs)}")
-    return shares
-
-
-def _ask(places: Places, pairs: list[tuple[Task, Ticket]], label: str) -> list[Reply]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        replies = ask_all(places.base_url, pairs, label, progress)
-    _check_replies(replies)
-    return replies
-
-
-def _check_replies(replies: list[Reply]) -> None:
-    errors = [reply.error for reply in replies if reply.error is not None]
-    if errors:
-        raise Failed(f"{len(errors)} of {len(replies)} requests failed, the first with: {errors[0]}")
-
-
-def _print_command(places: Places, arguments: Sequence[str]) -> str:
-    shown = shlex.join(["graduand", *arguments]).replace(str(places.folder), "$DEMO")
-    console.print(f"[dim]$ {shown}[/dim]", highlight=False, soft_wrap=True)
-    return shown
-
-
-def _command(places: Places, *arguments: str) -> None:
-    shown = _print_command(places, arguments)
-    if subprocess.run([sys.executable, "-m", "gateway", *arguments], check=False).returncode != 0:
-        raise Failed(f"the command above failed: {shown}")
-
-
-def _title(text: str) -> None:
-    console.rule(f"[bold]{text}", align="left")
-
-
 def _what_next(places: Places) -> None:
-    asked = tickets.QUEUE.messages(tickets.corpus(SEED, 1)[0])
-    chat = json.dumps({"model": tickets.QUEUE.name, "messages": asked})
+    chat = json.dumps({"model": QUEUE.name, "messages": QUEUE.messages(corpus(SEED, 1)[0])})
     console.print(
         f"""
 [bold]Try next[/bold] (while the demo runs)
@@ -366,11 +59,13 @@ def _what_next(places: Places) -> None:
   .venv/bin/graduand rollout explain ticket-queue --admin {places.admin_url}
   .venv/bin/graduand rollout rollback ticket-queue --why "to see it" --admin {places.admin_url}
   .venv/bin/graduand adapters list --admin {places.admin_url}
+  .venv/bin/graduand monitors list --admin {places.admin_url}
+  .venv/bin/graduand logs query "SELECT route, arm, count(*) FROM log GROUP BY ALL" --from {places.logs}
 [bold]Look at[/bold]
   {places.admin_url}/rollouts  the rollouts: agreement, evidence, decisions, disagreements
   {places.admin_url}/docs     the admin plane's API
-  {places.admin_url}/metrics  what Prometheus would scrape
-  {places.logs}  every request and answer, as JSON lines
+  {places.admin_url}/metrics  what Prometheus scrapes: `make observe` is this demo with one beside it
+  {places.logs}  every request and answer: Parquet parts, and JSON lines of the last minute (segments/)
   {places.config}  the gateway's configuration""",
         highlight=False,
         soft_wrap=True,

@@ -12,6 +12,7 @@ from types import TracebackType
 import httpx
 
 READY_WITHIN_S = 120.0
+ENDED_WITHIN_S = 30.0
 
 
 class DidNotStart(RuntimeError):
@@ -31,13 +32,14 @@ class Servers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in reversed(self._running):
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        # A second Ctrl-C must not leave servers behind: they have sessions of their own, so nobody else would end them.
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            for process in reversed(self._running):
+                _end(process)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def start(self, name: str, *arguments: str, ready: str) -> "subprocess.Popen[bytes]":
         """Start `graduand ARGUMENTS` and wait until the URL `ready` answers."""
@@ -56,6 +58,15 @@ class Servers:
                 raise DidNotStart(f"{name} did not start; {output} says:\n{tail}")
             time.sleep(0.1)
         return process
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(ENDED_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def free_port(preferred: int) -> int:

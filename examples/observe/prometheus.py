@@ -39,6 +39,7 @@ class Prometheus:
 
     def __init__(self, folder: Path, targets: list[str], port: int, every_s: int = 1) -> None:
         self.url = f"http://127.0.0.1:{port}"
+        self.every_s = every_s
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "prometheus.yml"

@@ -1,13 +1,13 @@
 """A small world in which everything happens that a dashboard shows: the demo's tickets, asked by users who never stop.
 
 Real are the gateway, its rollout and the engine (if there is one); teacher and students replay recorded answers, and one
-student fails on purpose. Nothing is trained, so it is up in seconds; `make demo` is the whole road.
+student fails on purpose. Nothing is trained, so it is up in seconds: `make observe ARGS=--small`, and the tests.
 """
 
 import json
 import random
-import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,13 @@ import yaml
 from examples.demo.servers import Servers, free_port
 from examples.demo.tickets import QUEUE, TASKS, URGENCY, Task, Ticket, corpus
 from examples.observe.flaky import FlakyStudent
+from examples.observe.users import Users
 
 SEED = 11
 TICKETS = 400
 TEACHER, STUDENT = "gpt-4o-recorded", "tickets@3f9c1a0b22de"
 WRONG = 0.02  # share of tickets on which the student differs from the teacher
 BASE = "smollm2-135m"
-USERS = 5000
-ASKERS = 4
 PAUSE_S = 0.04
 
 Json = dict[str, Any]
@@ -41,9 +40,8 @@ class World:
         self._gateway, self.admin, self._teacher, self._engine, flaky = (f"127.0.0.1:{port}" for port in ports)
         self._flaky = FlakyStudent(ports[4])
         self._flaky_url = f"http://{flaky}/v1"
-        self._stopping = threading.Event()
-        self._askers: list[threading.Thread] = []
-        self.asked = 0
+        self._open = ExitStack()
+        self._open.callback(self._flaky.close)
 
     @property
     def base_url(self) -> str:
@@ -73,17 +71,12 @@ class World:
         file.write_text(yaml.safe_dump({**self._configuration(), **more}, sort_keys=False))
         self._servers.start("gateway", "serve", "--config", str(file), ready=f"http://{self._gateway}/readyz")
         self._begin_rollout()
-        for number in range(ASKERS):
-            thread = threading.Thread(target=self._ask, args=(number, tickets), daemon=True)
-            thread.start()
-            self._askers.append(thread)
+        names = [*[QUEUE.name] * 6, "ticket-flaky", "ticket-strict", URGENCY.name, URGENCY.name]
+        self._open.enter_context(Users(self.base_url, names, tickets, PAUSE_S))
 
     def close(self) -> None:
         """Stop asking."""
-        self._stopping.set()
-        for thread in self._askers:
-            thread.join(30)
-        self._flaky.close()
+        self._open.close()
 
     def _configuration(self) -> Json:
         recorded = {"kind": "openai", "base_urls": [f"http://{self._teacher}/v1"]}
@@ -126,29 +119,6 @@ class World:
         }  # fmt: skip
         body = {"spec": spec, "why": "to see one"}
         httpx.post(f"{self.admin_url}/v1/rollouts", json=body, timeout=30, trust_env=False).raise_for_status()
-
-    def _ask(self, number: int, tickets: list[Ticket]) -> None:
-        source = random.Random(number)
-        names = [*[QUEUE.name] * 6, "ticket-flaky", "ticket-strict", URGENCY.name, URGENCY.name]
-        with httpx.Client(base_url=self.base_url, timeout=60, trust_env=False) as client:
-            while not self._stopping.wait(PAUSE_S):
-                name, ticket = source.choice(names), source.choice(tickets)
-                if source.random() < 0.01:
-                    name = "ticket-qeue"  # somebody mistypes a model's name
-                task = next((one for one in TASKS if one.name == name), QUEUE)
-                body: Json = {
-                    "model": name,
-                    "messages": task.messages(ticket),
-                    "max_tokens": 8,
-                    "stream": source.random() < 0.5,
-                }
-                if source.random() < 0.95:
-                    body["user"] = f"user-{source.randrange(USERS)}"
-                try:
-                    client.post("/chat/completions", json=body)
-                    self.asked += 1
-                except httpx.HTTPError:
-                    self._stopping.wait(0.5)  # the gateway is being stopped, or a stream was cut as it should
 
 
 def _recorded(tickets: list[Ticket]) -> list[Json]:

@@ -18,6 +18,7 @@ from gateway.control.documents import documents_in, key_of
 from gateway.control.tail import Batch, Line
 from gateway.logs import places
 from gateway.logs.drift import DriftLog
+from gateway.monitor import gathering
 from gateway.monitor import settings as monitors
 from gateway.monitor.panel import Panel
 from gateway.monitor.store import MonitorStore
@@ -25,6 +26,7 @@ from gateway.routes import Route, Settings
 from gateway.state.store import open_state
 from monitoring import metrics as m
 from monitoring.drift import DriftError, files
+from monitoring.drift.prompts import Prompt
 from monitoring.drift.reference import Reference
 from monitoring.embedding import Embedder, load
 from monitoring.metrics import Metrics
@@ -48,6 +50,7 @@ class Watched:
     problem: str
     told: dict[str, int]  # by monitor, observations and alarms that the metrics have already
     alarms: dict[str, int]
+    gathers: int = 0  # so many of the teacher's answers are wanted for a reference set
 
 
 class Monitor:
@@ -113,12 +116,16 @@ class Monitor:
         wanted = monitors.read(route.monitors)
         adapter = NO_ADAPTER if route.student is None else route.student.adapter
         folder = wanted.reference or paths.get(adapter)
-        if not wanted.on or (route.student is None and folder is None):
+        if not wanted.on or (route.student is None and folder is None and not wanted.from_log):
             return None
         reference, problem = _reference(folder, adapter)
+        gathers = 0
+        if reference is None and wanted.from_log:
+            reference, problem, gathers = gathering.look(self._folder, self._store, route.name, wanted)
         digest = "" if reference is None else reference.digest
         key = orjson.dumps([route.name, adapter, digest]).decode()
         if known is not None and known.key == key and known.panel.same(wanted):
+            known.problem, known.gathers = problem, gathers
             return known
         embedder: Embedder | None = None
         if reference is not None:
@@ -131,10 +138,10 @@ class Monitor:
         if stored is not None:
             panel.restore(stored)
         readings = panel.readings()
-        if problem and (known is None or known.problem != problem):
+        if problem and not gathers and (known is None or known.problem != problem):
             logger.warning("inputs of route %s are not watched: %s", route.name, problem)
         return Watched(key, panel, problem, {one.monitor: one.n for one in readings},
-                       {one.monitor: one.alarms for one in readings})  # fmt: skip
+                       {one.monitor: one.alarms for one in readings}, gathers)  # fmt: skip
 
     def _embedder(self, reference: Reference) -> Embedder | None:
         name = reference.embedder
@@ -151,6 +158,7 @@ class Monitor:
     def _take(self, batch: Batch, now: float) -> None:
         assert self._offsets is not None
         touched: dict[str, Watched] = {}
+        gathered: list[tuple[str, str, Prompt]] = []
         last = 0.0
         for line in batch.lines:
             record = _parsed(line)
@@ -158,6 +166,8 @@ class Monitor:
             if record is None or watched is None:
                 continue
             last = max(last, float(record["time"]))
+            if watched.gathers and (prompt := gathering.wanted(record)) is not None:
+                gathered.append((record["id"], record["route"], prompt))
             if self._shed and zlib.crc32(record["id"].encode()) % (1 << self._shed):
                 self._metrics.add(m.MONITOR_SHED, (record["route"],))
                 continue
@@ -176,8 +186,11 @@ class Monitor:
             self._drift.append(
                 [asdict(one) for watched in touched.values() for one in watched.panel.take_evaluations()]
             )
-            self._store.commit(batch.offsets, states, alarms, self._gone(now))
+            self._store.commit(batch.offsets, states, alarms, self._gone(now), gathered)
             self._offsets |= batch.offsets
+            wanting = {one.panel.route: one.gathers for one in touched.values() if one.gathers}
+            if any(self._store.count_gathered(route) >= enough for route, enough in wanting.items()):
+                self._seen = (-1, None)  # the next look makes the set
         self._keep_up(now - last if batch.more and last else 0.0, more=batch.more)
 
     def _keep_up(self, lag_s: float, *, more: bool) -> None:
@@ -235,18 +248,24 @@ class Monitor:
             self._documents.drop(verdicts.DRIFT, key)
 
     def _measure(self) -> None:
+        """The gauges are of what is watched now: those of a route or an adapter that went are not exported any more."""
         stands = {(one.route, one.adapter, one.monitor) for one in verdicts.standing(self._documents)}
+        gauges: dict[m.Family, dict[tuple[str, ...], float]] = {
+            family: {} for family in (m.DRIFT_MISSING, m.DRIFT_VALUE, m.DRIFT_THRESHOLD, m.DRIFT_ACTIVE)
+        }
         for watched in self._watched.values():
             panel = watched.panel
-            self._metrics.set(m.DRIFT_MISSING, (panel.route,), float(bool(watched.problem)))
+            gauges[m.DRIFT_MISSING][panel.route,] = float(bool(watched.problem))
             for one in panel.readings():
                 labels = (panel.route, panel.adapter, one.monitor)
-                self._metrics.set(m.DRIFT_VALUE, labels, one.value)
-                self._metrics.set(m.DRIFT_THRESHOLD, labels, one.threshold)
-                self._metrics.set(m.DRIFT_ACTIVE, labels, float(labels in stands))
+                gauges[m.DRIFT_VALUE][labels] = one.value
+                gauges[m.DRIFT_THRESHOLD][labels] = one.threshold
+                gauges[m.DRIFT_ACTIVE][labels] = float(labels in stands)
                 self._metrics.add(m.DRIFT_EVALUATED, labels, max(one.n - watched.told[one.monitor], 0))
                 self._metrics.add(m.DRIFT_ALARMS, labels, max(one.alarms - watched.alarms[one.monitor], 0))
                 watched.told[one.monitor], watched.alarms[one.monitor] = one.n, one.alarms
+        for family, values in gauges.items():
+            self._metrics.keep(family, values)
 
 
 def _reference(folder: Path | None, adapter: str) -> tuple[Reference | None, str]:

@@ -47,10 +47,16 @@ def _off(value: object) -> object:
 Switched = Annotated[MonitorSection | None, BeforeValidator(_off)]
 
 
+class FromLogSection(_Section):
+    """A reference set made of the route's own log. So many rows it takes at least, and no more are looked at."""
+
+    from_log: int = Field(ge=64, le=12_000, description="answers of the teacher")
+
+
 class MonitorsSection(_Section):
     """All monitors of a route."""
 
-    reference: Path | None = None
+    reference: FromLogSection | str | None = None  # or a folder; a union with Path has unreadable errors
     novelty: Switched = MonitorSection()
     mix: Switched = MonitorSection()
     descriptors: Switched = MonitorSection()
@@ -73,10 +79,12 @@ class Monitor:
 
 @dataclass(frozen=True, slots=True)
 class Monitors:
-    """What watches a route; `reference` is a folder given by hand."""
+    """What watches a route; `reference` is a folder given by hand, `from_log` how many of the log's prompts make one (0:
+    none) if the adapter brings none."""
 
     on: dict[str, Monitor]
     reference: Path | None
+    from_log: int = 0
 
 
 def read(data: Mapping[str, Any] | None) -> Monitors:
@@ -90,7 +98,10 @@ def read(data: Mapping[str, Any] | None) -> Monitors:
                 name, one.false_alarm_every, one.action, _limit(one), one.resume == "auto", one.clean_requests,
                 one.min_time_s,
             )  # fmt: skip
-    return Monitors(found, section.reference)
+    given = section.reference
+    if isinstance(given, FromLogSection):
+        return Monitors(found, None, given.from_log)
+    return Monitors(found, None if given is None else Path(given))
 
 
 def _limit(one: MonitorSection) -> int | None:
@@ -117,4 +128,6 @@ def explain(data: Mapping[str, Any] | None) -> str:
         if monitors.reference
         else "the adapter's own reference set, if it has one"
     )
+    if monitors.from_log:
+        by += f", else one of the first {monitors.from_log:,} answers of the teacher"
     return f"monitors by {by}: " + "; ".join(parts)

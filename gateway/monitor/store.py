@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import GraduandError
+from monitoring.drift.prompts import Prompt
 
 FILE = "monitor.db"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (holder TEXT NOT NULL, since REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS tail (file TEXT PRIMARY KEY, read_to INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS panels (key TEXT PRIMARY KEY, state TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS gathered (id TEXT PRIMARY KEY, route TEXT NOT NULL, text TEXT NOT NULL, system TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS untold (id TEXT PRIMARY KEY, alarm TEXT NOT NULL);
 """
 BUSY_S = 5.0
@@ -64,7 +66,7 @@ class MonitorStore:
 
     def commit(
         self, offsets: Mapping[str, int], panels: Mapping[str, Mapping[str, Any]],
-        alarms: Mapping[str, Mapping[str, Any]], gone: Iterable[str] = (),
+        alarms: Mapping[str, Mapping[str, Any]], gone: Iterable[str] = (), gathered: Iterable[tuple[str, str, Prompt]] = (),
     ) -> None:  # fmt: skip
         """All of what one look has taught, or nothing; raise Replaced if another monitor has taken over."""
         self._db.execute("BEGIN IMMEDIATE")
@@ -77,10 +79,25 @@ class MonitorStore:
             self._db.executemany("INSERT OR REPLACE INTO panels VALUES (?, ?)", states)
             told = [(key, json.dumps(alarm)) for key, alarm in alarms.items()]
             self._db.executemany("INSERT OR IGNORE INTO untold VALUES (?, ?)", told)
+            rows = [(key, route, prompt.text, prompt.system) for key, route, prompt in gathered]
+            self._db.executemany("INSERT OR IGNORE INTO gathered VALUES (?, ?, ?, ?)", rows)
         except BaseException:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+    def gathered(self, route: str, most: int) -> list[Prompt]:
+        """The first prompts gathered for a reference set, `most` of them."""
+        rows = "SELECT text, system FROM gathered WHERE route = ? ORDER BY rowid LIMIT ?"
+        return [Prompt(text, system) for text, system in self._db.execute(rows, (route, most))]
+
+    def count_gathered(self, route: str) -> int:
+        """How many there are."""
+        return int(self._db.execute("SELECT count(*) FROM gathered WHERE route = ?", (route,)).fetchone()[0])
+
+    def forget_gathered(self, route: str) -> None:
+        """The reference set is made: no text is kept."""
+        self._db.execute("DELETE FROM gathered WHERE route = ?", (route,))
 
     def told(self, ids: Iterable[str]) -> None:
         """The controller knows of these."""

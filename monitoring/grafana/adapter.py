@@ -1,6 +1,6 @@
 """Where is this adapter loaded, what does it do, how good is it, and what does it cost?"""
 
-from monitoring.grafana.panels import ADAPTERS, ROUTES, Board, Panel, Query, failing, rate
+from monitoring.grafana.panels import ADAPTERS, ROUTES, Board, Panel, Query, drift, failing, rate
 
 A = 'adapter=~"$adapter"'
 AR = 'adapter=~"$adapter", route=~"$route"'
@@ -37,8 +37,8 @@ QUALITY = (
                "{{monitor}}: {{adapter}}"),), "percentunit", runbooks=("GraduandGateFailures",),
     ),
     Panel(
-        "Drift against its training data", "Each detector's value as a share of the threshold at which it alarms.",
-        (Query(f"graduand_drift_value{{{AR}}} / graduand_drift_threshold{{{AR}}}", "{{monitor}}: {{adapter}}"),),
+        "Drift against its training data", "Each detector's value as a share of the threshold at which it alarms, up to 200%.",
+        (Query(drift(AR), "{{monitor}}: {{adapter}}"),),
         "percentunit", limits=(0.5, 1), runbooks=("GraduandDriftAlarm",),
     ),
 )  # fmt: skip

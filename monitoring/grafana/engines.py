@@ -12,7 +12,9 @@ STATE = (
           (Query(rate("graduand_upstream_attempts", "upstream, outcome", U), "{{upstream}}: {{outcome}}"),), "reqps", span=8,
           runbooks=("GraduandBreakerOpen",)),
     Panel("Breakers open", "Replicas given a rest, summed over workers.",
-          (Query(f"graduand_breaker_open{{{U}}}", "{{upstream}}"),), "short", span=8, runbooks=("GraduandBreakerOpen",)),
+          (Query(f"sum by (upstream) (graduand_breaker_open{{{U}}})"
+                f" or 0 * {rate('graduand_upstream_attempts', 'upstream', U)}", "{{upstream}}"),),
+          "short", span=8, runbooks=("GraduandBreakerOpen",)),
 )  # fmt: skip
 LOAD = (
     Panel("Running and waiting", "Requests in the engines' batches, and those that wait for room.",

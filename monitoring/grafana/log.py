@@ -1,6 +1,6 @@
 """Does every record reach its place, and do the state store and the traces?"""
 
-from monitoring.grafana.panels import Board, Panel, Query, rate
+from monitoring.grafana.panels import Board, Panel, Query, counted, rate
 
 # A line at zero where there is nothing to count: no data would look like a panel that is broken.
 REQUESTS = rate("graduand_requests", "route", "")
@@ -14,7 +14,7 @@ RECORDS = (
           (Query("max(graduand_log_lag_seconds) or vector(0)", "lag"),), "s", span=8, limits=(300, 900),
           runbooks=("GraduandLogLag",)),
     Panel("Parts", "Parts of the log sealed, uploaded, failed and deleted.",
-          (Query(f"{rate('graduand_log_parts', 'outcome', '')} or vector(0)", "{{outcome}}"),), "ops", span=8,
+          (Query(counted("graduand_log_parts", "outcome", ""), "{{outcome}}"),), "ops", span=8,
           runbooks=("GraduandLogUploadsFailing",)),
     Panel("Waiting on disk", "Bytes of log that wait for their upload.",
           (Query("max(graduand_log_waiting_bytes) or vector(0)", "waiting"),), "bytes", span=8,
@@ -31,7 +31,7 @@ BESIDE = (
           (Query("max(graduand_state_age_seconds)", "age"),), "s", span=8, limits=(10, 60),
           runbooks=("GraduandStateStoreAway",)),
     Panel("Traces", "Records made spans and exported, failed at the receiver, or dropped because the tracer was behind.",
-          (Query(rate("graduand_traces", "outcome", ""), "{{outcome}}"),), "ops", span=8),
+          (Query(counted("graduand_traces", "outcome", ""), "{{outcome}}"),), "ops", span=8),
 )  # fmt: skip
 
 BOARD = Board("graduand-log", "Graduand: log", __doc__, (), (("Records", RECORDS), ("Beside it", BESIDE)))

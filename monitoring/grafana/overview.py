@@ -1,6 +1,6 @@
 """Is anything wrong, how much does the student carry, and what does it save?"""
 
-from monitoring.grafana.panels import ROUTES, Board, Panel, Query, quantile, rate
+from monitoring.grafana.panels import ROUTES, Board, Panel, Query, counted, quantile, rate
 
 R = 'route=~"$route"'
 ERRORS = 'route=~"$route", outcome=~"error|broken"'
@@ -50,13 +50,13 @@ TRAFFIC = (
     ),
     Panel(
         "Errors by cause", "Requests without a whole answer, and those refused before any model was asked.",
-        (Query(rate("graduand_request_errors", "arm, outcome", R), "{{arm}}: {{outcome}}"),
-         Query("sum by (outcome) (rate(graduand_rejected_requests_total[$__rate_interval]))", "refused: {{outcome}}")),
+        (Query(counted("graduand_request_errors", "arm, outcome", R), "{{arm}}: {{outcome}}"),
+         Query(counted("graduand_rejected_requests", "outcome", ""), "refused: {{outcome}}")),
         "reqps", runbooks=("GraduandErrorsFastBurn", "GraduandErrorsMediumBurn"),
     ),
     Panel(
         "Fallbacks by cause", "The student failed and the teacher answered; the client saw nothing but the time.",
-        (Query(rate("graduand_fallbacks", "route, outcome", R), "{{route}}: {{outcome}}"),), "reqps",
+        (Query(counted("graduand_fallbacks", "route, outcome", R), "{{route}}: {{outcome}}"),), "reqps",
         runbooks=("GraduandFallbacksHigh",),
     ),
 )  # fmt: skip
@@ -90,7 +90,7 @@ SPEED = (
     Panel(
         "Under way", "Requests being answered, copies waiting or under way, and replicas that are given a rest.",
         (Query("graduand_in_flight_requests", "requests"), Query("graduand_shadow_queue", "copies"),
-         Query("sum(graduand_breaker_open)", "breakers open")), "short", span=8, runbooks=("GraduandBreakerOpen",),
+         Query("sum(graduand_breaker_open) or vector(0)", "breakers open")), "short", span=8, runbooks=("GraduandBreakerOpen",),
     ),
 )  # fmt: skip
 

@@ -6,7 +6,9 @@ at any zoom; sums over the shown time are over $__range.
 
 from dataclasses import dataclass, field
 
-RUNBOOKS = "https://github.com/graduand/graduand/blob/main/docs/runbooks"
+from monitoring import runbooks
+
+RUNBOOKS = runbooks.address(runbooks.ALERTS.read_text("utf-8"))
 # Good, then from where on it is to be looked at, then from where on it is bad.
 Limits = tuple[float, float]
 
@@ -78,6 +80,17 @@ def quantile(share: float, metric: str, by: str, where: str) -> str:
 def rate(metric: str, by: str, where: str) -> str:
     """A counter's rate a second, summed by some labels."""
     return f"sum by ({by}) (rate({metric}_total{{{where}}}[$__rate_interval]))"
+
+
+def counted(metric: str, by: str, where: str) -> str:
+    """A counter's rate; a line at 0 named `none` while nothing was counted: no data would look like a broken panel."""
+    nothing = f'label_replace(vector(0), "{by.partition(",")[0]}", "none", "", "")'
+    return f"{rate(metric, by, where)} or on () {nothing}"
+
+
+def drift(where: str) -> str:
+    """A detector's value as a share of its threshold, up to 2: evidence may grow a billionfold, and then nothing else is seen."""
+    return f"clamp_max(graduand_drift_value{{{where}}} / graduand_drift_threshold{{{where}}}, 2)"
 
 
 def failing(by: str, where: str) -> str:

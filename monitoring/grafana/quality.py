@@ -1,6 +1,6 @@
 """Do the inputs still look like the training data, and do the answers pass their gates?"""
 
-from monitoring.grafana.panels import ROUTES, Board, Panel, Query, failing, quantile, rate
+from monitoring.grafana.panels import ROUTES, Board, Panel, Query, drift, failing, quantile, rate
 
 R = 'route=~"$route"'
 
@@ -16,8 +16,8 @@ INPUTS = (
     Panel("Verdicts that acted", "Holds, lowered shares and returns to the teacher, over the time shown.",
           (Query(f"sum(increase(graduand_verdict_actions_total{{{R}}}[$__range])) or vector(0)"),), "short", "stat", 6, 4),
     Panel(
-        "Drift", "Each detector's value as a share of the threshold at which it alarms.",
-        (Query(f"graduand_drift_value{{{R}}} / graduand_drift_threshold{{{R}}}", "{{route}} {{monitor}}"),),
+        "Drift", "Each detector's value as a share of the threshold at which it alarms, drawn up to 200%.",
+        (Query(drift(R), "{{route}} {{monitor}}"),),
         "percentunit", limits=(0.5, 1), runbooks=("GraduandDriftAlarm",),
     ),
     Panel("Alarms", "Alarms raised over the time shown, by detector.",

@@ -1,10 +1,9 @@
 """Where does this route's rollout stand, what does it wait for, and is the student any worse?"""
 
-from monitoring.grafana.panels import ROUTE, Board, Panel, Query, quantile, rate
+from monitoring.grafana.panels import ROUTE, Board, Panel, Query, counted, quantile
 
 R = 'route="$route"'
-# A line at zero where there is nothing to count: no data would look like a panel that is broken.
-NONE = f'label_replace(0 * sum(rate(graduand_requests_total{{{R}}}[$__rate_interval])), "outcome", "none", "", "")'
+ENDED = f'sum by (arm) (rate(graduand_requests_total{{{R}, outcome=~"ok|error|broken"}}[$__rate_interval]))'
 
 STANDS = (
     Panel(
@@ -46,8 +45,8 @@ EVIDENCE = (
 SIDE_BY_SIDE = (
     Panel(
         "Errors by arm", "Share of requests that ended in an error or broke off.",
-        (Query(f'(sum by (arm) (rate(graduand_requests_total{{{R}, outcome=~"error|broken"}}[$__rate_interval])))'
-               f' / sum by (arm) (rate(graduand_requests_total{{{R}, outcome=~"ok|error|broken"}}[$__rate_interval]))',
+        (Query(f'(sum by (arm) (rate(graduand_requests_total{{{R}, outcome=~"error|broken"}}[$__rate_interval]))'
+               f" or 0 * {ENDED}) / {ENDED}",
                "{{arm}}"),), "percentunit", span=8,
     ),
     Panel(
@@ -56,21 +55,21 @@ SIDE_BY_SIDE = (
     ),
     Panel(
         "Fallbacks by cause", "The student failed and the teacher answered.",
-        (Query(f"{rate('graduand_fallbacks', 'outcome', R)} or {NONE}", "{{outcome}}"),), "reqps", span=8,
+        (Query(counted("graduand_fallbacks", "outcome", R), "{{outcome}}"),), "reqps", span=8,
         runbooks=("GraduandFallbacksHigh",),
     ),
     Panel(
         "Copies by outcome", "Requests copied to the other arm to compare; dropped and over_budget were not sent.",
-        (Query(rate("graduand_shadow_requests", "outcome", R), "{{outcome}}"),), "reqps", span=8,
+        (Query(counted("graduand_shadow_requests", "outcome", R), "{{outcome}}"),), "reqps", span=8,
         runbooks=("GraduandShadowDrops",),
     ),
     Panel(
         "Judged", "What a judge said of the student's answers, where a judge compares.",
-        (Query(f"{rate('graduand_judge_requests', 'outcome', R)} or {NONE}", "{{outcome}}"),), "reqps", span=8,
+        (Query(counted("graduand_judge_requests", "outcome", R), "{{outcome}}"),), "reqps", span=8,
     ),
     Panel(
         "Requests without their unit", "Users that cannot stick to an arm, because the request does not name them.",
-        (Query(rate("graduand_unit_missing", "route", R), "{{route}}"),), "reqps", span=8,
+        (Query(counted("graduand_unit_missing", "route", R), "{{route}}"),), "reqps", span=8,
     ),
 )  # fmt: skip
 

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import yaml
 
+from examples.observe.dashboards import boards, panels, queries, substituted, variables
+from monitoring import runbooks
 from monitoring.metrics import FAMILIES
-from tests.monitoring.substituting import boards, families, panels, queries, substituted, variables
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "monitoring" / "prometheus" / "rules"
+NAME = re.compile(r"\bgraduand_[a-z0-9_]+")
 LABELS = {"route", "arm", "adapter", "upstream", "outcome", "monitor", "le"}
 
 
@@ -22,6 +24,11 @@ def rules() -> list[dict[str, Any]]:
 
 def alerts() -> list[dict[str, Any]]:
     return [rule for rule in rules() if "alert" in rule]
+
+
+def families(expr: str) -> set[str]:
+    """The metrics that a query names, without the endings that Prometheus' formats add, and without recording rules."""
+    return {re.sub(r"_(total|bucket|count|sum)$", "", name) for name in NAME.findall(re.sub(r"[\w]+:[\w:]+", "", expr))}
 
 
 def test_the_committed_json_is_what_the_code_makes() -> None:
@@ -90,7 +97,7 @@ def test_runbooks() -> None:
     assert pages.keys() == {rule["alert"] for rule in alerts()}
     for rule in alerts():
         name = rule["alert"]
-        assert rule["annotations"]["runbook_url"].endswith(f"/docs/runbooks/{name}.md")
+        assert rule["annotations"]["runbook_url"].endswith(f"/{name}.md")
         assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
         assert rule["labels"]["severity"] in ("page", "ticket")
         assert pages[name].startswith(f"# {name}\n")
@@ -98,6 +105,16 @@ def test_runbooks() -> None:
     links = [link["url"] for board in boards().values() for panel in panels(board) for link in panel.get("links", ())]
     assert links
     assert {re.sub(r".*/(\w+)\.md", r"\1", url) for url in links} <= pages.keys()
+
+
+def test_the_runbooks_are_at_one_address_and_can_be_moved() -> None:
+    there = runbooks.address(runbooks.ALERTS.read_text())
+    for path in (runbooks.ALERTS, *runbooks.OTHERS):
+        text = path.read_text()
+        elsewhere = runbooks.moved(text, "https://elsewhere.invalid/pages/")
+        assert elsewhere != text, path
+        assert runbooks.address(elsewhere) == "https://elsewhere.invalid/pages"
+        assert runbooks.moved(elsewhere, there) == text
 
 
 def test_queries_name_metrics_that_there_are() -> None:

@@ -120,6 +120,55 @@ def test_drift_becomes_an_alarm_with_a_reason(tmp_path: Path, reference: Referen
     assert world.metric(m.DRIFT_THRESHOLD, *labels) == 2000
 
 
+def of_teacher(world: World, texts: list[str]) -> list[Json]:
+    return world.asks(texts, arm="teacher", assigned_arm="teacher", reason="teacher", adapter=None)
+
+
+def test_a_reference_set_is_made_of_the_log_where_there_is_none(tmp_path: Path) -> None:
+    """The first N answers of the teacher, whoever is killed meanwhile; the student's answers and what failed are none."""
+    world = World(tmp_path, None, reference={"from_log": 300}, novelty={"false_alarm_every": 1000}, outputs=False)
+    world.look()
+    world.log(of_teacher(world, USUAL[:200]) + world.asks(FOREIGN[:50]))
+    world.log(world.asks(FOREIGN[50:100], arm="teacher", completed=False, error="timeout"))
+    world.look()
+    world.start()  # another monitor goes on
+    world.look()
+    assert "200 of 300 answers of the teacher" in world.reading("inputs")["problem"]
+    assert world.metric(m.DRIFT_MISSING, "triage") == 1
+    world.log(of_teacher(world, USUAL[200:350]))
+    world.look()
+    world.look()
+    assert world.metric(m.DRIFT_MISSING, "triage") == 0
+    place = tmp_path / "logs" / "references" / "triage"
+    made = files.read(place)
+    again = build(prompts(USUAL[:300]), STATIC)
+    assert (made.rows, made.points.tolist(), made.scores.tolist()) == (
+        300,
+        again.points.tolist(),
+        again.scores.tolist(),
+    )
+    assert world.start()._store.count_gathered("triage") == 0
+    digest = made.digest
+    world.log(of_teacher(world, USUAL[350:800]))
+    world.look()
+    assert not world.documents(verdicts.ALARM)
+    world.log(world.asks(FOREIGN[:60]))
+    world.look()
+    assert "novelty" in {one["monitor"] for one in world.documents(verdicts.ALARM).values()}
+    assert files.read(place).digest == digest, "made once"
+
+
+def test_an_adapters_own_reference_set_goes_before_the_log(tmp_path: Path, reference: Reference) -> None:
+    world = World(tmp_path, None, reference={"from_log": 64})
+    files.write(reference, tmp_path, calibration_report(reference, 1000))
+    world.monitor._state.add_adapter(ADAPTER, "u", str(tmp_path), who="test")
+    world.log(of_teacher(world, USUAL[:100]))
+    world.look()
+    world.look()
+    assert world.reading("novelty")["n"] == 100
+    assert not (tmp_path / "logs" / "references").exists()
+
+
 def test_killed_anywhere_it_has_seen_every_record_once(
     tmp_path: Path, reference: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +263,23 @@ def test_another_reference_set_begins_anew(tmp_path: Path, reference: Reference)
     world.log(world.asks(USUAL[510:513]))
     world.look()
     assert world.reading("novelty")["n"] == 3
+
+
+def test_gauges_of_an_adapter_that_went_are_not_exported(tmp_path: Path, reference: Reference) -> None:
+    """An alarm about the student before would stay active for ever."""
+    world = World(tmp_path, reference, novelty={"false_alarm_every": 1000})
+    world.log(world.asks(FOREIGN[:60]))
+    world.look()
+    before = ("triage", ADAPTER, "novelty")
+    assert world.metric(m.DRIFT_VALUE, *before) > 0
+    route = replace(world.settings.routes["triage"], student=Student("u", "triage@000000000001"))
+    world.monitor.settings = replace(world.settings, routes={"triage": route})
+    world.look()
+    known = Totals(tmp_path).sums()
+    gauges = (m.DRIFT_VALUE, m.DRIFT_THRESHOLD, m.DRIFT_ACTIVE)
+    assert not [family.name for family in gauges if (family.name, before) in known]
+    assert (m.DRIFT_VALUE.name, ("triage", "triage@000000000001", "novelty")) in known
+    assert world.metric(m.DRIFT_EVALUATED, *before) == 60, "what was counted stays"
 
 
 def test_rubbish_in_the_log_is_passed_over(tmp_path: Path, reference: Reference) -> None:

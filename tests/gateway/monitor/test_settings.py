@@ -47,6 +47,8 @@ def test_everything_is_on_and_only_shown() -> None:
         ({"mix": {"action": "lower", "share": 100}}, "routes.triage.monitors.mix.share"),
         ({"novelty": {"false_alarm_every": 5}}, "routes.triage.monitors.novelty.false_alarm_every"),
         ({"novelty": True}, "routes.triage.monitors.novelty"),
+        ({"reference": {"from_log": 5}}, "routes.triage.monitors.reference"),
+        ({"reference": {"from_lgo": 500}}, "Did you mean 'from_log'?"),
         ({"reference": "/nowhere"}, "there is no reference set at /nowhere"),
     ],
 )

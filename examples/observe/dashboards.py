@@ -1,4 +1,4 @@
-"""Grafana's part in a query: variables and intervals put in as Grafana does it, on a dashboard's own JSON."""
+"""The committed dashboards, and Grafana's part in their queries: variables and intervals put in as Grafana does it."""
 
 import json
 import re
@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 DASHBOARDS = Path(__file__).parents[2] / "monitoring" / "grafana" / "dashboards"
-NAME = re.compile(r"\bgraduand_[a-z0-9_]+")
 LABEL_VALUES = re.compile(r"label_values\((?:(?P<selector>.+), *)?(?P<label>\w+)\)")
-BUILT_IN = re.compile(r"\$(?:__\w+|\{__\w+\})")
 
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Asked:
     """One query of one panel (or of a variable, or an annotation), as it stands in the JSON."""
 
@@ -58,8 +56,8 @@ def substituted(expr: str, values: dict[str, str], *, scrape_s: int, step_s: int
     }  # fmt: skip
     for name, value in sorted({**values, **built_in}.items(), key=lambda pair: -len(pair[0])):
         expr = expr.replace(f"${{{name}}}", value).replace(f"${name}", value)
-    left = re.findall(r"\$\w+|\$\{\w+\}", expr)
-    assert not left, f"{left} is left in {expr}"
+    if left := re.findall(r"\$\w+|\$\{\w+\}", expr):
+        raise ValueError(f"{left} is left in {expr}")
     return expr
 
 
@@ -67,8 +65,3 @@ def one_of(values: list[str]) -> str:
     """How a multi-valued variable with these chosen values is put into a regular expression."""
     escaped = [re.sub(r"([\\^$.|?*+()\[\]{}])", r"\\\\\1", value) for value in values]
     return escaped[0] if len(escaped) == 1 else f"({'|'.join(escaped)})"
-
-
-def families(expr: str) -> set[str]:
-    """The metrics that a query names, without the endings that Prometheus' formats add; recording rules are not among them."""
-    return {re.sub(r"_(total|bucket|count|sum)$", "", name) for name in NAME.findall(re.sub(r"[\w]+:[\w:]+", "", expr))}

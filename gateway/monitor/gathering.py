@@ -1,0 +1,74 @@
+"""A route's reference set made of its own log: the prompts of the first answers that its teacher gave.
+
+For routes whose adapter brings none (`monitors: {reference: {from_log: N}}`). Made once and kept beside the log's segments;
+only the prompts still being gathered are texts, and these go when it is made. Never replaces a set that is there.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from gateway.monitor import observed
+from gateway.monitor.settings import Monitors
+from gateway.monitor.store import MonitorStore
+from gateway.routing import TEACHER
+from monitoring.drift import DriftError, files
+from monitoring.drift.prompts import Prompt
+from monitoring.drift.reference import Reference, build, calibration_report
+from monitoring.embedding import load
+
+FOLDER = "references"
+EMBEDDER = "static"
+
+logger = logging.getLogger("graduand")
+
+
+def look(spool: Path, store: MonitorStore, route: str, monitors: Monitors) -> tuple[Reference | None, str, int]:
+    """The route's set, made as soon as there is enough of the log; else why there is none, and of how many to make it."""
+    enough = monitors.from_log
+    try:
+        found, count = there(spool, route), store.count_gathered(route)
+        if found is None and count < enough:
+            return None, f"a reference set is being gathered: {count:,} of {enough:,} answers of the teacher", enough
+        if found is None:
+            promise = max(one.false_alarm_every for one in monitors.on.values())
+            found = make(spool, route, store.gathered(route, enough), promise)
+    except DriftError as error:
+        return None, str(error), 0
+    store.forget_gathered(route)
+    return found, "", 0
+
+
+def place(spool: Path, route: str) -> Path:
+    """Where a route's set is; deleting it has another one made."""
+    return spool / FOLDER / quote(route, safe="")
+
+
+def there(spool: Path, route: str) -> Reference | None:
+    """The route's set, once it is made; raises DriftError if it cannot be read."""
+    folder = place(spool, route)
+    return files.read(folder) if (folder / files.FOLDER).exists() else None
+
+
+def wanted(record: Mapping[str, Any]) -> Prompt | None:
+    """The prompt of an answer that the teacher gave a client whole; None of everything else."""
+    if record.get("arm") != TEACHER or not record.get("completed") or record.get("error"):
+        return None
+    return observed.prompt(record)
+
+
+def make(spool: Path, route: str, prompts: Sequence[Prompt], false_alarm_every: float) -> Reference:
+    """Make the route's set of these prompts, in their order; raise DriftError if it cannot be written."""
+    made = build(prompts, load(EMBEDDER))
+    folder = place(spool, route)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DriftError(f"cannot make {folder} for a reference set: {error}") from error
+    written = files.write(made, folder, calibration_report(made, false_alarm_every))
+    logger.info(
+        "the reference set of route %s was made of its first %d answers of the teacher: %s", route, made.rows, written
+    )
+    return files.read(folder)
