@@ -92,7 +92,7 @@ baselines: setup
 		--task examples/jigsaw/task.yaml --labels-from completion,gold \
 		--about "Decide whether a comment is toxic: rude, insulting, threatening or obscene. 1 if it is, else 0." $(ARGS)
 
-# Students on all of the article's sets, hours long; the same command again goes on: make jigsaw JIGSAW=their-folder
+# Students on all of the article's sets, two hours on one core; the same command again goes on: make jigsaw JIGSAW=their-folder
 jigsaw: setup
 	$(PYTHON) -m examples.jigsaw --from $(JIGSAW) $(ARGS)
 

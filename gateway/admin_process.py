@@ -24,6 +24,7 @@ from monitoring.series import SeriesFile
 def main() -> None:
     """Entry point; the one argument is JSON: listener (a file descriptor) and run_folder."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s admin: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell of every look at an engine
     arguments = json.loads(sys.argv[1])
     settings = settings_from_json(json.loads(sys.stdin.readline()))
     folder = Path(arguments["run_folder"])

@@ -1,4 +1,4 @@
-"""The configuration file: pydantic at the edge, frozen dataclasses inside.
+"""The configuration file: pydantic at the edge (gateway.sections), frozen dataclasses inside.
 
 `load(path)` reads YAML, refuses unknown keys with the nearest known one, reads secrets from the environment or from
 files, and returns `Settings`. It changes nothing and starts nothing. The keys are those of design.md.
@@ -10,11 +10,11 @@ import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from gateway import adapter
 from gateway.errors import AdapterError, ConfigError, GraduandError, did_you_mean
@@ -22,8 +22,9 @@ from gateway.logs import places
 from gateway.logs.policy import DEFAULT, RecordPolicy, RecordSection, policy_of
 from gateway.monitor.settings import MonitorsSection
 from gateway.routes import Budget, Limits, Replica, Route, Settings, Student, Teacher, Timeouts, Tracing, Unit, Upstream
+from gateway.sections import ConfigFile, RouteSection, Secret, UpstreamSection
 from gateway.state import redis_client
-from gateway.telemetry.sections import Dollars, PriceSection, TracingSection
+from gateway.telemetry.sections import TracingSection
 from monitoring.gates import written as gates
 from monitoring.prices import price_of
 from rollout import tasks
@@ -32,106 +33,6 @@ UPSTREAM_KINDS = ("openai", "vllm", "lorax")
 ROUTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 BASE_URL = re.compile(r"[!\"$->A-~]+")  # no blanks, query or fragment: it becomes part of a request line
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-
-
-class _Section(BaseModel):
-    """Strict: unknown keys are refused by `_refuse_unknown` with a suggestion, wrong types by pydantic."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Secret(_Section):
-    """Where a secret is read from: exactly one of an environment variable and a file."""
-
-    env: str | None = None
-    file: Path | None = None
-
-
-class TimeoutsSection(_Section):
-    connect_s: float = Field(2, gt=0, le=3600)
-    first_token_s: float = Field(10, gt=0, le=3600)
-    idle_s: float = Field(10, gt=0, le=3600)
-    total_s: float = Field(120, gt=0, le=86400)
-
-
-class UpstreamSection(_Section):
-    kind: Literal["openai", "vllm", "lorax"]
-    base_urls: Annotated[list[str], Field(min_length=1)]
-    api_key: Secret | None = None
-    ca_file: Path | None = None
-    gpu_hour: Dollars | None = None  # dollars an hour for each of base_urls
-
-
-class TeacherSection(_Section):
-    upstream: str
-    model: str = Field(min_length=1)
-
-
-class StudentSection(_Section):
-    upstream: str
-    adapter: str = Field(min_length=1)
-
-
-def _plain_number(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("must be a number of percent, 0 to 100")
-    return value
-
-
-Percent = Annotated[float, BeforeValidator(_plain_number), Field(ge=0, le=100)]
-
-
-class BudgetSection(_Section):
-    """What copies may use in a day of UTC; 0 is no limit."""
-
-    requests_per_day: int = Field(0, ge=0)
-    tokens_per_day: int = Field(0, ge=0)
-
-
-class RouteSection(_Section):
-    teacher: TeacherSection
-    student: StudentSection | None = None
-    mode: Literal["teacher", "shadow", "canary", "hybrid", "student"] = "teacher"
-    weight: Percent = 0
-    unit: str = "request"
-    shadow_sample: Percent = 100
-    on_student_failure: Literal["teacher", "error"] = "teacher"
-    release: Literal["observe", "window", "block"] = "observe"
-    release_window: int = Field(20, ge=1, le=1000)  # pieces of a stream that `window` holds back
-    gates: list[Any] | None = None  # checks of the answers: monitoring.gates; without it, the task's
-    timeouts: TimeoutsSection = TimeoutsSection()
-    retries: int = Field(2, ge=0, le=10)
-    task: dict[str, Any] | None = None  # what the answers are, for rollouts: rollout.tasks
-    audit_sample: Percent = 0  # percent of student-answered requests also sent to the teacher
-    record_sample: Percent = 100  # percent of requests whose payloads are kept in the log
-    shadow_budget: BudgetSection = BudgetSection()  # of the copies to the student
-    audit_budget: BudgetSection = BudgetSection()  # of the copies to the teacher
-    monitors: MonitorsSection | None = None
-
-
-class LimitsSection(_Section):
-    """What one client key may use in any minute; 0 is no limit."""
-
-    requests_per_minute: int = Field(0, ge=0)
-    tokens_per_minute: int = Field(0, ge=0)
-
-
-class ConfigFile(_Section):
-    """The whole file."""
-
-    listen: str = "127.0.0.1:8080"
-    admin: str = "127.0.0.1:8081"
-    workers: int = Field(1, ge=1, le=256)
-    state: str = "sqlite:///./graduand-data/state.db"
-    state_password: Secret | None = None
-    logs: str = "file:///./graduand-data/logs"
-    record: RecordSection = RecordSection()
-    client_keys: Secret | None = None
-    client_limits: LimitsSection = LimitsSection()
-    prices: dict[str, PriceSection] = Field(default_factory=dict)
-    tracing: TracingSection | None = None
-    upstreams: Annotated[dict[str, UpstreamSection], Field(min_length=1)]
-    routes: Annotated[dict[str, RouteSection], Field(min_length=1)]
 
 
 class _KeysOnce(yaml.SafeLoader):

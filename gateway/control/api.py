@@ -25,7 +25,6 @@ from rollout.transitions import VERBS
 
 Json = dict[str, Any]
 # What people may ask for; starting is a call of its own, and superseding follows from it.
-PLAIN = Verb()  # a call without a body
 ASKED = sorted(VERBS - {"start", "supersede"})
 
 
@@ -104,7 +103,7 @@ def router(settings: Callable[[], Settings]) -> APIRouter:
 
     @rollouts.post("/{name}/{verb}")
     def act(
-        name: str, verb: str, state: store_here, wanted: Verb = PLAIN, who: who_here = "api",
+        name: str, verb: str, state: store_here, wanted: Verb, who: who_here = "api",
         key: Annotated[str, Header(alias="idempotency-key")] = "",
     ) -> Json:  # fmt: skip
         if verb not in ASKED:

@@ -72,7 +72,7 @@ def _spec_actions(actions: "Subparsers[argparse.ArgumentParser]") -> None:
     simulate.add_argument("--error-ratio", type=float, default=1.0, help="the student's rate over it (default: 1)")
     simulate.add_argument("--requests-per-s", type=float, default=1.0, help="traffic (default: 1)")
     simulate.add_argument("--runs", type=int, default=10, help="rollouts to play (default: 10)")
-    simulate.add_argument("--seed", type=int, default=7)
+    simulate.add_argument("--seed", type=int, default=7, help="of what is drawn (default: 7)")
 
 
 def _curve_action(actions: "Subparsers[argparse.ArgumentParser]") -> None:

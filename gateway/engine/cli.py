@@ -32,8 +32,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--threads",
         type=int,
-        default=max(1, (os.cpu_count() or 1) // 2),
-        help="threads of the model; more than the cores that are really free is far slower; default: %(default)s",
+        help="threads of the model; more than the cores that are really free is far slower; default: half the cores",
     )
     parser.set_defaults(run=run)
 
@@ -55,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"the engine needs more packages ({error}): pip install 'graduand[engine]'") from error
     listener = listen(host, port)
     with listener:
-        torch.set_num_threads(arguments.threads)
+        torch.set_num_threads(arguments.threads or max(1, (os.cpu_count() or 1) // 2))
         engine = Engine(
             arguments.model,
             name=arguments.served_model_name,

@@ -16,22 +16,29 @@ class PatternSection(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")
-    pattern: str = Field(min_length=1, max_length=2000)
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,30}$", description="small letters, digits and `_`")
+    pattern: str = Field(min_length=1, max_length=2000, description="such as `'ORD-\\d+'`; no look-around")
 
 
 class RecordSection(BaseModel):
-    """`record:` as it is written."""
+    """What is recorded, what is taken out before, and what happens when there is no room."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    redact: list[str | PatternSection] = []
-    presidio: bool = False
-    on_full: Literal["drop", "block"] = "drop"
-    spool: str | None = None
-    spool_mb: int | None = Field(None, ge=1)
-    seal_s: float = Field(60, gt=0, le=86400)
-    keep_days: int | None = Field(None, ge=1)
+    redact: list[str | PatternSection] = Field(
+        [],
+        description="taken out before a record is written: `email`, `phone`, `card`, `iban`, `ip`, `secret`, patterns",
+    )
+    presidio: bool = Field(False, description="also what Presidio finds; needs `pip install 'graduand[presidio]'`")
+    on_full: Literal["drop", "block"] = Field(
+        "drop", description="with no room: records are dropped and counted, or requests refused with 503"
+    )
+    spool: str | None = Field(
+        None, description="the folder of what is not shipped yet; without it that of `logs`, or beside the state file"
+    )
+    spool_mb: int | None = Field(None, ge=1, description="mebibytes that the spool may take; without it the whole disk")
+    seal_s: float = Field(60, gt=0, le=86400, description="seconds after which a segment is shipped, or at 32 MiB")
+    keep_days: int | None = Field(None, ge=1, description="days that parts are kept; without it for ever")
 
 
 @dataclass(frozen=True, slots=True)

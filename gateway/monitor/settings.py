@@ -22,12 +22,20 @@ class _Section(BaseModel):
 class MonitorSection(_Section):
     """One monitor: what it promises and what its alarm does."""
 
-    false_alarm_every: float = Field(10_000, ge=100, le=1e9, description="requests between false alarms")
-    action: Literal["flag", "hold", "lower", "teacher"] = "flag"
-    share: Annotated[float, Field(gt=0, lt=100)] | None = None  # percent, for `lower`
-    resume: Literal["person", "auto"] = "person"
-    clean_requests: int = Field(2_000, ge=1)
-    min_time_s: float = Field(600, ge=0)
+    false_alarm_every: float = Field(
+        10_000, ge=100, le=1e9, description="requests between false alarms, at least, on average"
+    )
+    action: Literal["flag", "hold", "lower", "teacher"] = Field(
+        "flag",
+        description="what an alarm does: it is shown; holds the running rollout; also lowers the student to `share`; gives "
+        "the route to the teacher",
+    )
+    share: Annotated[float, Field(gt=0, lt=100)] | None = Field(
+        None, description="percent that the student keeps; for `lower`, and needed by it"
+    )
+    resume: Literal["person", "auto"] = Field("person", description="who ends it: a person, or clean requests")
+    clean_requests: int = Field(2_000, ge=1, description="for `auto`: observations without an alarm")
+    min_time_s: float = Field(600, ge=0, description="for `auto`: and so many seconds")
 
     @model_validator(mode="after")
     def _fits(self) -> "MonitorSection":
@@ -54,14 +62,16 @@ class FromLogSection(_Section):
 
 
 class MonitorsSection(_Section):
-    """All monitors of a route."""
+    """All monitors of a route. `false` turns one off."""
 
-    reference: FromLogSection | str | None = None  # or a folder; a union with Path has unreadable errors
-    novelty: Switched = MonitorSection()
-    mix: Switched = MonitorSection()
-    descriptors: Switched = MonitorSection()
-    gate_failures: Switched = MonitorSection()
-    outputs: Switched = MonitorSection()
+    reference: FromLogSection | str | None = Field(  # a union with Path has unreadable errors
+        None, description="a folder with a reference set, or how to make one; without it the adapter's own"
+    )
+    novelty: Switched = Field(MonitorSection(), description="requests unlike the training data")
+    mix: Switched = Field(MonitorSection(), description="known topics in another proportion")
+    descriptors: Switched = Field(MonitorSection(), description="another spread of length, digits, language, template")
+    gate_failures: Switched = Field(MonitorSection(), description="failed output gates, against the teacher's")
+    outputs: Switched = Field(MonitorSection(), description="failures, cut answers, another length than before")
 
 
 @dataclass(frozen=True, slots=True)

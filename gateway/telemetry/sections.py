@@ -26,9 +26,11 @@ def _exporter_installed() -> bool:
 class PriceSection(_Section):
     """Dollars for a million tokens of one model."""
 
-    input: Dollars
-    output: Dollars
-    cached_input: Dollars | None = None
+    input: Dollars = Field(description="dollars for a million tokens of prompts")
+    output: Dollars = Field(description="dollars for a million tokens of answers")
+    cached_input: Dollars | None = Field(
+        None, description="dollars for a million tokens that the provider had cached; without it as `input`"
+    )
 
     def price(self) -> Price:
         """As the data plane wants it."""
@@ -36,10 +38,10 @@ class PriceSection(_Section):
 
 
 class TracingSection(_Section):
-    """Where spans go: an OTLP/HTTP receiver, such as http://127.0.0.1:4318; `sample` is percent of traces."""
+    """Where spans go."""
 
-    endpoint: str
-    sample: float = Field(100, gt=0, le=100)
+    endpoint: str = Field(description="an OTLP/HTTP receiver, such as `http://127.0.0.1:4318`")
+    sample: float = Field(100, gt=0, le=100, description="percent of new traces; a client's own decision stands")
 
     def problems(self) -> list[str]:
         """What keeps it from working, in words."""

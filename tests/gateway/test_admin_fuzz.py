@@ -194,6 +194,20 @@ def test_an_operation_answers_as_described(world: World, method: str, path: str)
     check()
 
 
+POSTS = [path.replace("{verb}", "rollback") for method, path in operations() if method == "post"]
+
+
+@pytest.mark.parametrize("path", POSTS)
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None])
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"why": "x"}'])
+def test_another_sites_page_can_change_nothing(world: World, path: str, kind: str | None, body: bytes) -> None:
+    """What a browser sends to another site without asking it first has one of these types, or none."""
+    headers = {} if kind is None else {"content-type": kind}
+    answer = world.client.post(path.replace("{name}", "triage-1"), content=body, headers=headers)
+    assert answer.status_code == 422
+    assert world.client.get("/v1/rollouts/triage-1").json()["phase"] not in ("rolling_back", "rolled_back")
+
+
 def test_errors_are_described_in_their_own_shape(world: World) -> None:
     assert "HTTPValidationError" not in json.dumps(world.document["paths"])
     assert set(world.document["components"]["schemas"]["Problem"]["properties"]) == {"message", "type", "param", "code"}

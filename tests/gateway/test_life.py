@@ -399,6 +399,15 @@ def test_a_worker_that_is_starting_drains_as_well(start: Start, upstream: Upstre
     assert "Traceback" not in gateway.errors
 
 
+def test_a_monitor_that_gets_no_time_does_not_hold_the_end_up(start: Start, upstream: Upstream) -> None:
+    """It gives way to everybody, so on a busy machine it may never hear SIGTERM; workers may take `total_s`, it may not."""
+    gateway = start({"t": configured(upstream.place("starved").url)}, {"triage": route("t")})
+    [monitor] = gateway.process_ids("gateway.monitor.process")
+    os.kill(monitor, signal.SIGSTOP)
+    assert gateway.stop(within_s=40) == 0
+    assert not _running(str(monitor))
+
+
 def test_a_gateway_that_is_told_to_end_while_it_starts_ends_in_order(tmp_path: Path) -> None:
     pipe, left = tmp_path / "gateway.yaml", tmp_path / "left"
     os.mkfifo(pipe)

@@ -22,6 +22,11 @@ def add_teacher(parser: argparse.ArgumentParser, *, required: bool = True) -> No
     )
     who.add_argument("--use", type=options.words, metavar="A,B", help="only these, in this order")
     who.add_argument("--about", default="", metavar="TEXT", help="what the labels mean, for the prompt")
+    add_purse(who)
+
+
+def add_purse(who: "argparse._ArgumentGroup") -> None:
+    """What may be spent, how quickly, and where answers are kept."""
     who.add_argument(
         "--budget-dollars", type=float, metavar="D", help="most that the ledger may cost, all runs together"
     )
@@ -38,7 +43,20 @@ def teachers_of(arguments: argparse.Namespace) -> "list[Teacher]":
     """The teachers that the command line names."""
     from training.teacher.config import read_teachers
 
-    found = read_teachers(arguments.teachers, arguments.use)
+    return _priced(read_teachers(arguments.teachers, arguments.use), arguments)
+
+
+def judge_of(arguments: argparse.Namespace) -> "Teacher":
+    """The judge that the command line names."""
+    from training.teacher.config import read_teachers
+
+    if arguments.teachers is None:
+        raise ConfigError("--judge needs --teachers, the file that says where the judge is asked")
+    return _priced(read_teachers(arguments.teachers, [arguments.judge]), arguments)[0]
+
+
+def _priced(found: "list[Teacher]", arguments: argparse.Namespace) -> "list[Teacher]":
+    """`found`, each with a price if dollars are limited."""
     unpriced = [teacher.name for teacher in found if teacher.price is None]
     if arguments.budget_dollars is not None and unpriced:
         raise ConfigError(

@@ -53,7 +53,7 @@ def _run_logs(arguments: argparse.Namespace) -> int:
 
 def _add_table(sources: Commands, kind: str) -> None:
     table = sources.add_parser(kind, help=f"samples from {'a CSV file' if kind == 'csv' else 'JSON lines'}")
-    table.add_argument("--from", dest="file", type=Path, required=True, metavar="FILE")
+    table.add_argument("--from", dest="file", type=Path, required=True, metavar="FILE", help="the file to read")
     table.add_argument("--text", required=True, metavar="COLUMN", help="what the user said")
     table.add_argument("--system", metavar="TEXT", help="a text that every chat begins with")
     for name, what in (
@@ -129,7 +129,14 @@ def _counts_line(figures: dict[str, Any]) -> str:
 
 def _add_jigsaw(sources: Commands) -> None:
     jigsaw = sources.add_parser("jigsaw", help="the article's data, as Kaggle's CSV files or with recorded answers")
-    jigsaw.add_argument("--from", dest="folder", type=Path, required=True, metavar="DIR")
+    jigsaw.add_argument(
+        "--from",
+        dest="folder",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="the folder with the article's files or Kaggle's",
+    )
     options.add_stage(jigsaw, "jigsaw")
     jigsaw.set_defaults(run=_run_jigsaw)
 

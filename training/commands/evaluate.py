@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import ConfigError
-from training.commands import options
+from training.commands import asking, options
 from training.commands.options import Commands
 
 if TYPE_CHECKING:
     from training.evaluation.evaluate_stage import Ask, Perplexity
+    from training.evaluation.judging import Judge
 
 MOST_TOKENS = 256
 
@@ -29,10 +30,19 @@ def add_parser(steps: Commands) -> None:
     parser.add_argument("--train", type=Path, metavar="ROWS.jsonl", help="rows to show beside mistakes")
     parser.add_argument("--against", type=Path, metavar="DIR", help="an earlier evaluation, for the paired test")
     parser.add_argument("--most-tokens", type=options.count, default=MOST_TOKENS, help="of an answer (%(default)s)")
-    parser.add_argument("--concurrency", type=options.count, default=8, help="requests at once (%(default)s)")
     parser.add_argument("--threads", type=options.counted, default=0, help="CPU threads; 0: all cores")
+    _add_judge(parser)
     options.add_stage(parser, "evaluate")
     parser.set_defaults(run=_run)
+
+
+def _add_judge(parser: argparse.ArgumentParser) -> None:
+    judge = parser.add_argument_group("judge", "compares free text with what was wanted, in both orders")
+    judge.add_argument("--judge", metavar="NAME", help="one of --teachers; not of the teacher's own family")
+    judge.add_argument(
+        "--teachers", type=Path, metavar="FILE.yaml", help="where the judge is asked: base_url, model, …"
+    )
+    asking.add_purse(judge)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -43,6 +53,7 @@ def _run(arguments: argparse.Namespace) -> int:
         browser,
         endpoint,
         evaluate_stage,
+        judging,
         local,
         neighbours,
         paired,
@@ -54,15 +65,19 @@ def _run(arguments: argparse.Namespace) -> int:
 
     task = labels.read_any_task(arguments.task)
     what, facts, ask, perplexity = _student(arguments, task)
-    settings = evaluate_stage.Settings(task, what, arguments.validation, arguments.train, arguments.against)
+    judge = _judge(arguments, task)
+    settings = evaluate_stage.Settings(task, what, arguments.validation, arguments.train, arguments.against, judge)
     named = {name: getattr(arguments, name) for name in ("adapter", "validation", "train", "against")}
     inputs = {"tests": arguments.tests} | {name: path for name, path in named.items() if path is not None}
     parameters = {"task": labels.decoded(arguments.task), "most_tokens": arguments.most_tokens, **facts}
+    if judge:
+        parameters["judge"] = judge.model.as_json()
     code = (
         evaluate_stage,
         answers,
         browser,
         endpoint,
+        judging,
         local,
         neighbours,
         paired,
@@ -79,6 +94,16 @@ def _run(arguments: argparse.Namespace) -> int:
             plan, arguments.out, evaluate_stage.work(arguments.tests, settings, ask, perplexity, facts), progress
         )
     return options.tell(made, arguments, [_line(row) for row in made.figures["rows"]])
+
+
+def _judge(arguments: argparse.Namespace, task: Any) -> "Judge | None":
+    from training.evaluation.judging import Judge
+
+    if arguments.judge is None:
+        return None
+    if task.kind != "text":
+        raise ConfigError(f"--judge compares free text, and this task's kind is {task.kind}; leave --judge out")
+    return Judge(asking.judge_of(arguments), asking.purse_of(arguments))
 
 
 def _weights_only(inputs: dict[str, Path]) -> dict[str, Path]:
@@ -134,4 +159,5 @@ def _remote(arguments: argparse.Namespace) -> "tuple[str, dict[str, Any], Ask, N
 def _line(row: dict[str, Any]) -> str:
     if "accuracy" in row:
         return f"{row['accuracy']:.4f} [{row['low']:.3f}, {row['high']:.3f}] {row['test_set']:14} {row['what']}"
-    return f"ROUGE-L {row['rougeL']:.4f} {row['test_set']:14} {row['what']}"
+    judged = f"  as good {row['as_good']:.4f}" if row.get("as_good") is not None else ""
+    return f"ROUGE-L {row['rougeL']:.4f}{judged} {row['test_set']:14} {row['what']}"

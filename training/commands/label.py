@@ -12,7 +12,7 @@ from training.commands.options import Commands
 def add_parser(steps: Commands) -> None:
     """Register `train label`."""
     parser = steps.add_parser("label", help="let a teacher answer rows; resumable, within a budget")
-    parser.add_argument("--data", type=Path, required=True, metavar="ROWS.jsonl")
+    parser.add_argument("--data", type=Path, required=True, metavar="ROWS.jsonl", help="the rows")
     options.add_task(parser, required=False)
     parser.add_argument(
         "--prompt", default="simple", metavar="NAME", help="simple, cot (reasons first) or as-is (%(default)s)"

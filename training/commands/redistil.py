@@ -34,7 +34,7 @@ def add_parser(steps: Commands) -> None:
     parser.add_argument("--most", type=options.count, default=MOST, metavar="N", help="new rows (%(default)s)")
     parser.add_argument("--sampled", type=options.share, default=SAMPLED, help="share drawn at random (%(default)s)")
     parser.add_argument("--audit", type=float, default=0.0, metavar="P", help="share of students' answers audited")
-    parser.add_argument("--seed", type=options.counted, default=0)
+    parser.add_argument("--seed", type=options.counted, default=0, help="of what is drawn (%(default)s)")
     parser.add_argument("--fit", type=Path, required=True, metavar="RUN.yaml", help="settings of `train fit`")
     parser.add_argument("--because", default="", metavar="TEXT", help="what set it off, such as a drift alarm")
     asking.add_teacher(parser, required=False)

@@ -14,7 +14,7 @@ MOST = 200
 def add_parser(steps: Commands) -> None:
     """Register `train review`."""
     parser = steps.add_parser("review", help="disagreements and doubtful labels out, corrections back in")
-    parser.add_argument("--data", type=Path, required=True, metavar="ROWS.jsonl")
+    parser.add_argument("--data", type=Path, required=True, metavar="ROWS.jsonl", help="the rows")
     options.add_task(parser)
     parser.add_argument("--evaluation", type=Path, metavar="DIR", help="what a student said to these rows")
     parser.add_argument("--doubts", type=Path, metavar="DOUBTS.jsonl", help="doubtful labels from `train curate`")

@@ -11,7 +11,7 @@ from training.commands.options import Commands
 def add_parser(steps: Commands) -> None:
     """Register `train split`."""
     parser = steps.add_parser("split", help="frozen test sets and the rest; no group in two parts")
-    parser.add_argument("--data", type=Path, required=True, metavar="ROWS.jsonl")
+    parser.add_argument("--data", type=Path, required=True, metavar="ROWS.jsonl", help="the rows")
     options.add_task(parser)
     parser.add_argument("--labels-from", default="gold", metavar="SOURCE", help="gold, completion, or a teacher's name")
     parser.add_argument(
@@ -31,7 +31,7 @@ def add_parser(steps: Commands) -> None:
         help="what is never split",
     )
     parser.add_argument("--keep", type=Path, metavar="DIR", help="test sets frozen earlier: only the rest is made anew")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn (%(default)s)")
     options.add_threshold(parser)
     options.add_stage(parser, "split")
     parser.set_defaults(run=_run)

@@ -21,7 +21,7 @@ def add_parser(steps: Commands) -> None:
         metavar="R",
         help="ROUGE-L from which a text is not new (%(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn (%(default)s)")
     options.add_task(parser, required=False)
     asking.add_teacher(parser)
     options.add_stage(parser, "synth")

@@ -18,8 +18,9 @@ from training.baselines import table
 from training.data.frozen import read_frozen
 from training.data.leaks import refuse_leaks
 from training.data.samples import Sample, read_samples
-from training.evaluation import browser, paired, slices, texts, threshold
+from training.evaluation import browser, judging, paired, slices, texts, threshold
 from training.evaluation.answers import Answer
+from training.evaluation.judging import Judge
 from training.evaluation.neighbours import nearest
 from training.progress import Progress
 from training.rows import json_lines
@@ -34,13 +35,15 @@ Perplexity = Callable[[Sequence[Sample], Sequence[str]], float]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is measured by. `validation` rows teach the threshold, `train` rows are shown beside mistakes."""
+    """What is measured by. `validation` rows teach the threshold, `train` rows are shown beside mistakes; `judge` compares
+    free text."""
 
     task: Task
     what: str
     validation: Path | None = None
     train: Path | None = None
     against: Path | None = None
+    judge: Judge | None = None
     leak_threshold: float = 0.8
 
 
@@ -213,7 +216,8 @@ def _of_texts(
     tests: Mapping[str, Sequence[Sample]], settings: Settings, ask: Ask, perplexity: Perplexity | None,
     facts: Mapping[str, Any], folder: Path, progress: Progress,
 ) -> Outcome:  # fmt: skip
-    """Objects and free text: adherence and fields, or ROUGE; perplexity of what was wanted where it can be had."""
+    """Objects and free text: adherence and fields, ROUGE, a judge's verdicts; perplexity of what was wanted where it can be
+    had."""
     rows: list[dict[str, Any]] = []
     for name, samples in tests.items():
         kept = [sample for sample in samples if sample.gold or sample.completion]
@@ -224,13 +228,23 @@ def _of_texts(
         said = [answer.text for answer in found]
         of_task = texts.of_objects(settings.task, wanted, said) if settings.task.kind == "json" else {}
         row = {"what": settings.what, "test_set": name, **texts.of_texts(wanted, said), **of_task}
+        lines: list[dict[str, Any]] = [
+            {"test_set": name, "id": sample.id, "gold": gold, "said": text}
+            for sample, gold, text in zip(kept, wanted, said, strict=True)
+        ]
+        if settings.judge:
+            judged = settings.judge.judged(settings.task, kept, wanted, said, progress)
+            row |= judging.figures(judged)
+            lines = [
+                line | {"judge": one.score, "unscored": one.unscored} for line, one in zip(lines, judged, strict=True)
+            ]
         rows.append(row | ({"perplexity": perplexity(kept, wanted)} if perplexity else {}))
         with (folder / ANSWERS).open("ab" if len(rows) > 1 else "wb") as file:
-            for sample, gold, text in zip(kept, wanted, said, strict=True):
-                line = {"test_set": name, "id": sample.id, "gold": gold, "said": text}
-                file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+            file.writelines(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
     names = [key for key in rows[0] if key != "fields"]
     report = [f"# {settings.what}", markdown.table(names, [[row.get(name) for name in names] for row in rows])]
+    if settings.judge:
+        report.append(settings.judge.remark())
     fields = [(row["test_set"], field, share) for row in rows for field, share in row.get("fields", {}).items()]
     if fields:
         report += ["## Fields", markdown.table(("test set", "field", "right"), fields)]

@@ -224,3 +224,10 @@ def test_commands(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["logs", "query", "SELECT 1", "--from", "/nowhere"]) == 2
     assert main(["logs", "query", "DELETE FROM log", "--from", str(world.spool)]) == 2
     assert main(["logs", "query", "SELECT x FROM log", "--from", str(world.spool)]) == 1
+
+
+def test_times_with_a_zone_are_shown(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["logs", "query", "SELECT to_timestamp(min(time)) AS first FROM log", "--from", world.url, "--json"]) == 0
+    )
+    assert "2026-11-22" in capsys.readouterr().out
