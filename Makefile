@@ -4,8 +4,10 @@ PYTHON := $(VENV)/bin/python
 HOT := $(wildcard gateway/dataplane/*.py monitoring/gates/*.py) gateway/record.py gateway/routing.py rollout/assignment.py
 ARGS ?=
 JIGSAW ?= jigsaw
+LORAX_URL ?=
+LORAX_ADAPTER ?=
 
-.PHONY: setup demo observe prometheus test check bench e2e kills replicas soak pure baselines jigsaw fit-speed
+.PHONY: setup demo observe prometheus test check bench e2e e2e-vllm e2e-lorax kills replicas soak pure baselines jigsaw fit-speed
 
 setup: $(VENV)/installed $(VENV)/compiled
 
@@ -47,6 +49,17 @@ test: setup prometheus
 # Minutes long: real clients through the real gateway to the real engine. lorax-client pins old packages: its own place.
 e2e: setup prometheus .venv-lorax/installed
 	$(PYTHON) -m pytest -m slow tests $(ARGS)
+
+# The whole road in front of a real vLLM on the processor, in an environment of its own; says why where that cannot be.
+e2e-vllm: setup
+	$(PYTHON) -m tests.vllm.environment
+	$(PYTHON) -m pytest -m vllm tests/vllm $(ARGS)
+
+# The same tests of LoRAX's dialect that `make e2e` puts to the embedded engine, put to a real LoRAX; LORAX_ADAPTER names an
+# adapter that it may load, without one its base answers.
+e2e-lorax: setup .venv-lorax/installed
+	@test -n "$(LORAX_URL)" || { echo "say where a LoRAX server is: make e2e-lorax LORAX_URL=http://127.0.0.1:3000" >&2; exit 2; }
+	LORAX_URL="$(LORAX_URL)" LORAX_ADAPTER="$(LORAX_ADAPTER)" $(PYTHON) -m pytest -m slow tests/e2e/test_lorax.py $(ARGS)
 
 .venv-lorax/installed:
 	python3 -m venv .venv-lorax

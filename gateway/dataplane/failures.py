@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from gateway.errors import GraduandError
+from gateway.openai import error_body
 
 CONTEXT_CODES = ("context_length_exceeded", "context_length")
 FILTER_CODES = ("content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation")
@@ -83,13 +84,13 @@ def from_answer(status: int, headers: dict[bytes, bytes], body: bytes, now: floa
     if code in FILTER_CODES:
         return Failure("content_filter", message, status, retry=False, fall_back=False, sick=False, body=body)
     if code in CONTEXT_CODES or "context length" in message or "maximum model length" in message:
-        return Failure("context_length", message, status, retry=False, sick=False, body=body)
+        return Failure("context_length", message, status, retry=False, sick=False, body=_shaped(body, message, code))
     if status == 404:
         return Failure("model_missing", message or "the upstream does not know the model", 502, retry=False, sick=False)
     if status < 400:
         return Failure("malformed", f"the upstream answered {status}, which this API does not use", retry=False)
     cause = "bad_request" if status in (400, 413, 415, 422) else f"http_{status}"
-    return Failure(cause, message, status, retry=False, sick=False, body=body if message else None)
+    return Failure(cause, message, status, retry=False, sick=False, body=_shaped(body, message, code))
 
 
 def from_error_event(data: Any) -> Failure | None:
@@ -152,6 +153,15 @@ def _error_of(body: bytes) -> tuple[str, str]:
         code for code in (error.get("code"), inner_code, error.get("type")) if code in CONTEXT_CODES + FILTER_CODES
     ]
     return str(error.get("message") or ""), str(known[0] if known else error.get("code") or "")
+
+
+def _shaped(body: bytes, message: str, code: str) -> bytes | None:
+    """The upstream's own error for the client: as it came if it has OpenAI's shape; LoRAX's and older vLLM's are given it."""
+    if not message:
+        return None
+    if type(orjson.loads(body).get("error")) is dict:
+        return body
+    return error_body(message, "invalid_request_error", code=code or None)
 
 
 def _own_words(message: str, code: str) -> bytes:

@@ -340,7 +340,7 @@ FAULTS = (
         then=refuses(400, FILTERED_TEXT, code="content_filter"),
     ),
     Fault(
-        "422 validation, LoRAX's words", error(422, None, 1), fallback("bad_request", 1),
+        "422 validation, LoRAX's words", error(422, "validation", 1), fallback("bad_request", 1),
         then=says(422, {"error": "Input validation error: `top_p` must be > 0.0", "error_type": "validation"}),
         passes="top_p",
     ),

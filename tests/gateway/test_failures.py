@@ -82,7 +82,9 @@ def test_from_answer(status: int, body: Any, cause: str, shown: int, retry: bool
     assert failure.retry_after_s == (3.0 if status == 429 or status >= 500 or status == 408 else None)
     assert "sk-abc" not in failure.message + str(failure.body)
     own_words = cause in ("context_length", "content_filter") or (status in (400, 422, 424) and body)
-    assert (failure.body == data) is bool(own_words)
+    assert (failure.body is not None and status != 429) is bool(own_words)
+    if own_words and isinstance(body.get("error"), dict):
+        assert failure.body == data
     if status < 400 or status >= 500:
         assert failure.body is None
 
@@ -122,6 +124,21 @@ EVENTS = [
     (5, "malformed"),
     (None, "malformed"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (424, {"error": "Request failed during generation: no such adapter", "error_type": "generation"}, "generation"),
+        (422, {"error": "Input validation error: `top_p`", "error_type": "validation"}, "validation"),
+        (400, OLD_VLLM, "400"),
+    ],
+)
+def test_other_shapes_are_given_openais(status: int, body: dict[str, Any], code: str) -> None:
+    shown = from_answer(status, {}, orjson.dumps(body), NOW).body
+    assert shown is not None
+    message = body.get("message", body.get("error"))
+    assert orjson.loads(shown) == error(message, type="invalid_request_error", param=None, code=code)
 
 
 @pytest.mark.parametrize(("event", "cause"), EVENTS)

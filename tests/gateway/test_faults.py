@@ -101,8 +101,7 @@ def check_answer(case: Case, answer: Answer) -> None:
         assert answer.whole
         if expect.code is not None:
             assert answer.error["code"] == expect.code
-        if "error_type" not in answer.data:  # LoRAX's own shape, passed on
-            assert {"message", "type"} <= answer.error.keys()
+        assert {"message", "type"} <= answer.error.keys()
         if case.fault.passes is not None:
             assert case.fault.passes in answer.body.decode()
     else:

@@ -1,5 +1,7 @@
 """Engines' pages as they are: vLLM's packed labels, LoRAX's names, restarts, and rubbish."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,6 +58,17 @@ def test_vllm() -> None:
     assert {bound: count for bound, count in counts.items() if count} == {0.001: 1, 0.06: 2, "inf": 1}
     assert reading.first_token.total_s == 12.5
     assert reading.per_token is None
+
+
+def test_a_page_of_a_real_vllm() -> None:
+    """Taken from vLLM 0.32.0 after some requests, one of them broken off (tests/vllm)."""
+    reading = read((Path(__file__).parent / "vllm-0.32.0.prom").read_text())
+    assert (reading.running, reading.waiting, reading.cache_usage, reading.tokens) == (0, 0, 0, 202)
+    # The adapter stays on the page as running and as waiting, under an older time than the set that is empty.
+    assert (reading.busy_adapters, reading.adapter_slots) == (set(), 2)
+    assert reading.first_token is not None
+    assert reading.per_token is not None
+    assert (sum(reading.first_token.counts), sum(reading.per_token.counts)) == (74, 128)
 
 
 def test_lorax() -> None:
