@@ -5,7 +5,6 @@ vLLM runs on a processor here, so nothing is timed but what is printed; its wire
 
 import json
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -27,8 +26,6 @@ from training.admission.serving import engine_at
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(3600)]
 
 [TICKET, *_] = tickets(1)
-# With a fleet manager nobody has to load an adapter again.
-MANAGED = find_spec("gateway.fleet") is not None
 
 
 def reading(road: Road) -> Reading:
@@ -275,11 +272,8 @@ def test_when_vllm_is_stopped_nobody_notices(road: Road, say: Say) -> None:
 
 
 def test_after_a_restart_the_adapter_comes_back(road: Road, say: Say) -> None:
-    """vLLM keeps loaded adapters in memory only; until this one is loaded again, the teacher answers."""
+    """vLLM keeps loaded adapters in memory only; until the fleet manager has loaded this one again, the teacher answers."""
     say(f"restarted within {road.vllm.start():.0f} s")
-    if not MANAGED:
-        _is_gone_and_said_to_be(road, say)
-        assert road.place().returncode == 0
     text, queue = TICKET
     reasons: list[str] = []
 
@@ -292,21 +286,6 @@ def test_after_a_restart_the_adapter_comes_back(road: Road, say: Say) -> None:
     until(back, 600, "the student is asked again")
     assert all(reason.startswith("fallback:") for reason in reasons[:-1])
     until(lambda: gauge(road, "adapter_resident", "gpu", road.adapter) == 1, 60, "the adapter is seen")
-
-
-def _is_gone_and_said_to_be(road: Road, say: Say) -> None:
-    assert set(adapters.listed(*_where(road))) == {BASE}
-
-    def reason() -> str:
-        return road.ask("tickets", TICKET[0]).headers["x-graduand-reason"]
-
-    until(lambda: reason() == "fallback:model_missing", 60, "the breaker's rest is over")
-    until(lambda: gauge(road, "engine_up", "gpu") == 1, 60, "the gateway's metrics say that it is back")
-    places = [gauge(road, name, "gpu", road.adapter) for name in ("adapter_wanted", "adapter_resident")]
-    assert places == [1, 0]
-    verified = road.graduand("adapters", "verify", road.adapter)
-    assert (verified.returncode, "run adapters add again" in verified.stdout) == (1, True)
-    say(verified.stdout.strip())
 
 
 def test_an_adapter_in_use_cannot_be_removed_and_one_out_of_use_can(road: Road) -> None:
