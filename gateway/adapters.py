@@ -119,7 +119,7 @@ def verify_on(upstream: Upstream, replica: Replica, name: str) -> Verdict:
     try:
         models = listed(upstream, replica)
         if name not in models:
-            return Verdict(replica.url, False, None, "the replica does not list it; run adapters add again")
+            return Verdict(replica.url, False, None, "the replica does not list it; see graduand adapters list")
         base = models[name].get("parent") or next(key for key, entry in models.items() if not entry.get("parent"))
         distances = [_distance(upstream, replica, base, name, prompt) for prompt in PROBES]
     except (GraduandError, KeyError, StopIteration) as error:

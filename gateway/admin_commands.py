@@ -219,7 +219,8 @@ def _adapters_verify(arguments: argparse.Namespace) -> int:
         print(json.dumps(data, indent=2))
     for replica in [] if arguments.json else data["replicas"]:
         text = "applied" if replica["applied"] else replica["problem"]
+        apart = replica["largest_logprob_difference"]
         print(
-            f"{replica['replica']}: {text} (largest log-probability difference {replica['largest_logprob_difference']})"
+            f"{replica['replica']}: {text}" + ("" if apart is None else f" (log probabilities differ by {apart:.3g})")
         )
     return 0 if data["applied"] else 1

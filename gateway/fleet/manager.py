@@ -93,7 +93,8 @@ class Manager:
         self._collect(cells, now)
         if now >= self._look_at or now < self._look_at - LOOK_EVERY_S:
             self._look_at = now + LOOK_EVERY_S
-            self._lookout.look(self.settings.upstreams)
+            concerned = {upstream for upstream, _ in wanted.registered.keys() | cells.keys()}
+            self._lookout.look([one for one in self.settings.upstreams.values() if one.name in concerned])
         self._adopt(cells, wanted, now)
         asked = [
             (upstream, step) for upstream in self._managed() for step in self._steps(upstream, cells, wanted, now)

@@ -52,7 +52,7 @@ def bring(upstream: Upstream, replica: Replica, name: str, path: Path, *, there:
         raise AdapterError(verdict.problem or "it is not applied")
     adapters.warm(upstream, replica, name)
     logger.info(
-        "%s on %s: proven and warm after %.1f s (largest log-probability difference %.3g)",
+        "%s on %s: proven and warm after %.1f s (log probabilities differ by %.3g)",
         name, replica.url, time.monotonic() - began, verdict.distance,
     )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """What the manager goes by: which adapters are registered on which upstream, who is asked, and what replicas are seen to hold."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -72,9 +72,9 @@ class Lookout:
     seen: dict[Address, frozenset[str] | None] = field(default_factory=dict)
     _slow: dict[Address, int] = field(default_factory=dict)
 
-    def look(self, upstreams: Mapping[str, Upstream]) -> None:
-        """Ask every replica of the managed upstreams."""
-        pairs = [(one, replica) for one in upstreams.values() if one.kind in MANAGED for replica in one.replicas]
+    def look(self, upstreams: Iterable[Upstream]) -> None:
+        """Ask every replica of those that are managed."""
+        pairs = [(one, replica) for one in upstreams if one.kind in MANAGED for replica in one.replicas]
         found = list(self.pool.map(lambda pair: self._one(*pair), pairs))
         self.seen = {(one.name, replica.url): held for (one, replica), held in zip(pairs, found, strict=True)}
 
