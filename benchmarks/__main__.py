@@ -20,7 +20,7 @@ from benchmarks.fleet import Fleet
 from benchmarks.load import Figures, LoadError
 from benchmarks.machine import machine
 from benchmarks.peers import DIRECT, NGINX, PEERS, Peer
-from benchmarks.process import Server
+from benchmarks.process import Server, wait_idle
 from benchmarks.results import Results, targets
 from benchmarks.scenarios import BODIES, SCENARIOS, Load, Scenario
 from gateway.errors import ConfigError, GraduandError
@@ -108,7 +108,7 @@ def phase(results: Results, given: argparse.Namespace, streamed: bool, fleet: Fl
         note(results, fleet, PEERS)
         for number in range(given.rounds):
             for scenario in chosen:
-                # There and back again: a server's work on its log goes on for a moment while the next row is measured.
+                # There and back again, should one row still have an effect on the next.
                 for row in scenario.rows if number % 2 == 0 else reversed(scenario.rows):
                     if row in wanted:
                         measure(results, fleet, scenario, row, number, given)
@@ -142,6 +142,7 @@ def measure(
     try:
         if ended := server.ended():
             raise LoadError(ended)
+        wait_idle(fleet.gateway_core)  # what a server still does for its log is not the next one's burden
         figures = measured(fleet, scenario, row, server, given)
         told = f"{figures[scenario.headline]:,.2f} {scenario.unit}"
     except (LoadError, Unavailable) as error:

@@ -40,7 +40,7 @@ def environment(name: str, requirements: tuple[str, ...]) -> Path:
     """The `bin` folder of a virtual environment that holds exactly `requirements` and what they need."""
     folder = BENCH / name
     stamp = folder / "installed.txt"
-    wanted = "\n".join(requirements)
+    wanted = "\n".join((str(folder), *requirements))  # an environment that was moved does not run
     if stamp.is_file() and stamp.read_text() == wanted:
         return folder / "bin"
     print(f"installing {' '.join(requirements)} …", flush=True)

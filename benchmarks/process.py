@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,6 +40,24 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def wait_idle(core: int, most_s: float = 30.0) -> None:
+    """Wait until a core has little to do; at most so long."""
+    end, before = time.monotonic() + most_s, _core_ticks(core)
+    while time.monotonic() < end:
+        time.sleep(0.5)
+        now = _core_ticks(core)
+        if now[0] - before[0] < 0.1 * (now[1] - before[1]):
+            return
+        before = now
+
+
+def _core_ticks(core: int) -> tuple[int, int]:
+    """Busy and all ticks of a core since the system began (proc_stat(5))."""
+    line = next(one for one in Path("/proc/stat").read_text().splitlines() if one.startswith(f"cpu{core} "))
+    ticks = [int(number) for number in line.split()[1:9]]
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)  # idle and waiting for a disk
 
 
 def die_with_parent() -> None:

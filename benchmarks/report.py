@@ -37,9 +37,9 @@ def _preamble(results: Results) -> str:
     return (
         f"Made by `make bench`. {told}.\n\n"
         "Every gateway is kept to one core, the load and the upstream together to another. All gateways are up at the "
-        "same time and measured in turn, round after round; figures are medians over the rounds, with the smallest and "
-        "the largest in brackets; ratios are medians of the rounds' own ratios. Compare ratios, not absolute figures: "
-        "another machine has others."
+        "same time and measured in turn, round after round, each once the core is idle; figures are medians over the "
+        "rounds, with the smallest and the largest in brackets; ratios are medians of the rounds' own ratios. Compare "
+        "ratios, not absolute figures: another machine has others."
     )
 
 

@@ -37,7 +37,7 @@ def test_totals_are_the_logs(start: Start, upstream: Upstream) -> None:
             body = chat(name, f"ann{number}@example.com", stream=number % 2 == 0)
             assert client.ask(body if number % 10 else chat("nothing", "x")).status in (200, 404)
             if number == 60:
-                until(lambda: any(gateway.folder.glob("logs/dt=*/*/*/*.parquet")), 10, "something is shipped")
+                until(lambda: any(gateway.folder.glob("logs/dt=*/*/*/*.parquet")), 60, "something is shipped")
     written = "SELECT count(*) FROM log"
     until(lambda: gateway.total("graduand_shadow_requests_total") == query(gateway, f"{written} WHERE role = 'shadow'")[0][0],
           10, "the copies are there")  # fmt: skip
@@ -126,7 +126,7 @@ def test_a_full_disk(start: Start, upstream: Upstream, small_disk: Path, on_full
 
     with gateway.client() as client:
         ask(20)
-        until(lambda: any(small_disk.glob("logs/dt=*/*/*/*.parquet")), 10, "something is shipped")
+        until(lambda: any(small_disk.glob("logs/dt=*/*/*/*.parquet")), 60, "something is shipped")
         ballast = fill(small_disk)
         ask(1)
         time.sleep(0.2)
@@ -135,7 +135,7 @@ def test_a_full_disk(start: Start, upstream: Upstream, small_disk: Path, on_full
         assert gateway.total("graduand_rejected_requests_total", "log_full") == refused
         assert gateway.total("graduand_log_pending_bytes") > 0
         ballast.unlink()
-        until(lambda: gateway.total("graduand_log_pending_bytes") == 0, 20, "what waited is written")
+        until(lambda: gateway.total("graduand_log_pending_bytes") == 0, 60, "what waited is written")
         before = refused
         ask(20)
         assert refused == before
@@ -145,7 +145,7 @@ def test_a_full_disk(start: Start, upstream: Upstream, small_disk: Path, on_full
         with Log(source) as log:
             return [number for (number,) in log.query("SELECT id FROM log").fetchall()]
 
-    until(lambda: len(landed()) >= len(answered), 20, "all is there")
+    until(lambda: len(landed()) >= len(answered), 60, "all is there")
     assert sorted(map(str, landed())) == sorted(answered)
     assert gateway.total("graduand_log_records_total", "lost") == 0
     assert "cannot be written" in gateway.errors

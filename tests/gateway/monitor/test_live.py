@@ -100,7 +100,7 @@ class World:
             time.sleep(0.02)
             return condition()
 
-        soon(slowly, 30, f"{what}; {self.gateway.admin.get('/v1/monitors').json()}; {self.gateway.errors[-2000:]}")
+        soon(slowly, 90, f"{what}; {self.gateway.admin.get('/v1/monitors').json()}; {self.gateway.errors[-2000:]}")
 
 
 @pytest.fixture(scope="module")
