@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,15 +19,6 @@ from tests.gateway.upstream import Upstream
 
 NAME = "small@3f9c1a0b22de"
 PATIENCE_S = 60  # of a machine that is busy with other things
-
-
-@pytest.fixture
-def engines() -> Iterator[list[Engine]]:
-    started = [Engine(), Engine()]
-    yield started
-    for one in started:
-        one.gate.set()
-        one.stop()
 
 
 def serving(start: Start, upstream: Upstream, engines: list[Engine], **more: object) -> Gateway:

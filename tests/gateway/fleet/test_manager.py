@@ -74,15 +74,6 @@ Make = Callable[..., Fleet]
 
 
 @pytest.fixture
-def engines() -> Iterator[list[Engine]]:
-    started = [Engine(), Engine()]
-    yield started
-    for one in started:
-        one.gate.set()
-        one.stop()
-
-
-@pytest.fixture
 def make(tmp_path: Path, engines: list[Engine], monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     made: list[Fleet] = []
 
