@@ -126,7 +126,7 @@ def _asked_twice(
     with books.opened(purse.ledger) as ledger:
         budget = purse.budget(ledger)
         first, second = (
-            of_teacher(chosen, settings.teacher, how, ledger, budget, purse.concurrency, progress, repeat).entries
+            of_teacher(chosen, settings.teacher, how, ledger, budget, purse, progress, repeat).entries
             for repeat in (0, 1)
         )
     pairs = [(first[sample.id], second[sample.id]) for sample in chosen]

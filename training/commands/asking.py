@@ -8,6 +8,7 @@ from gateway.errors import ConfigError
 from training.commands import options
 
 if TYPE_CHECKING:
+    from training.engines.engine import Engine
     from training.teacher.config import Teacher
     from training.teacher.labelling import Purse
 
@@ -65,9 +66,10 @@ def _priced(found: "list[Teacher]", arguments: argparse.Namespace) -> "list[Teac
     return found
 
 
-def purse_of(arguments: argparse.Namespace) -> "Purse":
-    """What may be spent, and where it is written down."""
+def purse_of(arguments: argparse.Namespace, engine: "Engine | None" = None) -> "Purse":
+    """What may be spent, where it is written down, and who asks (None: this process)."""
+    from training.engines.engine import LOCAL
     from training.teacher.labelling import Purse
 
     ledger = arguments.ledger or arguments.out / "teacher.ledger.jsonl"
-    return Purse(ledger, arguments.budget_dollars, arguments.budget_tokens, arguments.concurrency)
+    return Purse(ledger, arguments.budget_dollars, arguments.budget_tokens, arguments.concurrency, engine or LOCAL)

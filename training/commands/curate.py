@@ -22,6 +22,7 @@ def add_parser(steps: Commands) -> None:
         action="store_true",
         help="train the TF-IDF baseline after every step and say what it reaches on --tests",
     )
+    options.add_engine(parser)
     options.add_stage(parser, "curate")
     parser.set_defaults(run=_run)
 
@@ -29,19 +30,19 @@ def add_parser(steps: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from training import labels, scores, stage
     from training.baselines import tfidf
-    from training.curation import doubt, pipeline, steps
-    from training.data import leaks, near, samples
+    from training.curation import doubt, facts, pipeline, rules, steps
+    from training.data import arrow, leaks, near, samples
     from training.progress import shown
 
     if arguments.effect and arguments.tests is None:
         raise ConfigError("--effect needs --tests, a folder with frozen test sets")
     curation = pipeline.read_curation(arguments.config)
     inputs = {"data": arguments.data} | ({"tests": arguments.tests} if arguments.tests else {})
-    code = (pipeline, steps, doubt, tfidf, near, leaks, samples, labels, scores)
+    code = (pipeline, steps, facts, rules, doubt, tfidf, near, leaks, arrow, samples, labels, scores)
     parameters = {**curation.as_json(), "effect": arguments.effect}
     plan = stage.Plan(arguments.name, inputs, parameters, code, (*tfidf.PACKAGES, "datasketch"))
-    work = pipeline.work(arguments.data, curation, arguments.tests, arguments.effect)
-    with shown() as progress:
+    with shown() as progress, options.engine_of(arguments, plan) as engine:
+        work = pipeline.work(arguments.data, curation, arguments.tests, arguments.effect, engine)
         made = stage.run(plan, arguments.out, work, progress)
     return options.tell(made, arguments, [_line(step) for step in made.figures["steps"]])
 

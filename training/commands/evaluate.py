@@ -9,8 +9,16 @@ from training.commands import asking, options
 from training.commands.options import Commands
 
 if TYPE_CHECKING:
-    from training.evaluation.evaluate_stage import Ask, Perplexity
-    from training.evaluation.judging import Judge
+    from collections.abc import Callable, Sequence
+
+    from training.data.samples import Sample
+    from training.engines.engine import Engine
+    from training.evaluation.answers import Answer
+    from training.evaluation.evaluate_stage import Ask, Losses
+    from training.progress import Progress
+    from training.teacher.config import Teacher
+
+    AskingBy = Callable[[Engine], tuple[Ask, Losses | None]]
 
 MOST_TOKENS = 256
 
@@ -30,8 +38,11 @@ def add_parser(steps: Commands) -> None:
     parser.add_argument("--train", type=Path, metavar="ROWS.jsonl", help="rows to show beside mistakes")
     parser.add_argument("--against", type=Path, metavar="DIR", help="an earlier evaluation, for the paired test")
     parser.add_argument("--most-tokens", type=options.count, default=MOST_TOKENS, help="of an answer (%(default)s)")
-    parser.add_argument("--threads", type=options.counted, default=0, help="CPU threads; 0: all cores")
+    parser.add_argument(
+        "--threads", type=options.counted, default=0, help="CPU threads; 0: all cores, of a worker of Ray one"
+    )
     _add_judge(parser)
+    options.add_engine(parser)
     options.add_stage(parser, "evaluate")
     parser.set_defaults(run=_run)
 
@@ -48,6 +59,7 @@ def _add_judge(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from training import labels, scores, stage
     from training.baselines import table
+    from training.data import arrow
     from training.evaluation import (
         answers,
         browser,
@@ -64,14 +76,13 @@ def _run(arguments: argparse.Namespace) -> int:
     from training.progress import shown
 
     task = labels.read_any_task(arguments.task)
-    what, facts, ask, perplexity = _student(arguments, task)
+    what, facts, asking_by = _student(arguments, task)
     judge = _judge(arguments, task)
-    settings = evaluate_stage.Settings(task, what, arguments.validation, arguments.train, arguments.against, judge)
     named = {name: getattr(arguments, name) for name in ("adapter", "validation", "train", "against")}
     inputs = {"tests": arguments.tests} | {name: path for name, path in named.items() if path is not None}
     parameters = {"task": labels.decoded(arguments.task), "most_tokens": arguments.most_tokens, **facts}
     if judge:
-        parameters["judge"] = judge.model.as_json()
+        parameters["judge"] = judge.as_json()
     code = (
         evaluate_stage,
         answers,
@@ -87,23 +98,24 @@ def _run(arguments: argparse.Namespace) -> int:
         table,
         scores,
         labels,
+        arrow,
     )
     plan = stage.Plan(arguments.name, _weights_only(inputs), parameters, code, ("transformers", "torch"))
-    with shown() as progress:
-        made = stage.run(
-            plan, arguments.out, evaluate_stage.work(arguments.tests, settings, ask, perplexity, facts), progress
-        )
+    with shown() as progress, options.engine_of(arguments, plan, max(1, arguments.threads)) as engine:
+        judged_by = judging.Judge(judge, asking.purse_of(arguments, engine)) if judge else None
+        paths = arguments.validation, arguments.train, arguments.against
+        settings = evaluate_stage.Settings(task, what, *paths, judged_by)
+        work = evaluate_stage.work(arguments.tests, settings, *asking_by(engine), facts)
+        made = stage.run(plan, arguments.out, work, progress)
     return options.tell(made, arguments, [_line(row) for row in made.figures["rows"]])
 
 
-def _judge(arguments: argparse.Namespace, task: Any) -> "Judge | None":
-    from training.evaluation.judging import Judge
-
+def _judge(arguments: argparse.Namespace, task: Any) -> "Teacher | None":
     if arguments.judge is None:
         return None
     if task.kind != "text":
         raise ConfigError(f"--judge compares free text, and this task's kind is {task.kind}; leave --judge out")
-    return Judge(asking.judge_of(arguments), asking.purse_of(arguments))
+    return asking.judge_of(arguments)
 
 
 def _weights_only(inputs: dict[str, Path]) -> dict[str, Path]:
@@ -113,34 +125,37 @@ def _weights_only(inputs: dict[str, Path]) -> dict[str, Path]:
     return {name: path / WEIGHTS_FILE if name == "adapter" else path for name, path in inputs.items()}
 
 
-def _student(arguments: argparse.Namespace, task: Any) -> "tuple[str, dict[str, Any], Ask, Perplexity | None]":
+def _student(arguments: argparse.Namespace, task: Any) -> "tuple[str, dict[str, Any], AskingBy]":
+    """What it is called, what fixes its answers, and how an engine asks it."""
     if arguments.endpoint:
         return _remote(arguments)
     from gateway import adapter
     from training.admission.admit import run_of
-    from training.evaluation.local import Student
+    from training.evaluation import respondent
 
     files = adapter.read(arguments.adapter)
     base = arguments.base or (run_of(files) or {}).get("config", {}).get("base")
     if base is None:
         raise ConfigError(f"{arguments.adapter} does not say which base it was trained on; give --base")
-    loaded: list[Student] = []
+    # A worker of Ray has one processor unless it is told otherwise.
+    threads = arguments.threads or int(arguments.engine == "ray")
+    student = respondent.Respondent(base, arguments.adapter, files.digest, threads, task, arguments.most_tokens)
 
-    def student() -> Student:
-        if not loaded:
-            loaded.append(Student(base, arguments.adapter, arguments.threads))
-        return loaded[0]
+    def asking_by(engine: "Engine") -> "tuple[Ask, Losses]":
+        def ask(samples: "Sequence[Sample]", _: Path, progress: "Progress") -> "list[Answer]":
+            return respondent.answers(student, task, samples, engine, progress)
 
-    def ask(samples: Any, _: Path, progress: Any) -> Any:
-        if task.kind == "label":
-            return student().label_answers(task, samples, progress)
-        return student().text_answers(samples, arguments.most_tokens, progress)
+        def losses(
+            samples: "Sequence[Sample]", wanted: "Sequence[str]", progress: "Progress"
+        ) -> list[tuple[float, int]]:
+            return respondent.losses(student, samples, wanted, engine, progress)
 
-    facts = {"digest": files.digest}
-    return arguments.adapter.resolve().name, facts, ask, lambda samples, wanted: student().perplexity(samples, wanted)
+        return ask, losses
+
+    return arguments.adapter.resolve().name, {"digest": files.digest}, asking_by
 
 
-def _remote(arguments: argparse.Namespace) -> "tuple[str, dict[str, Any], Ask, None]":
+def _remote(arguments: argparse.Namespace) -> "tuple[str, dict[str, Any], AskingBy]":
     from training.evaluation import endpoint
     from training.teacher.config import KeyIn, Teacher
 
@@ -150,10 +165,13 @@ def _remote(arguments: argparse.Namespace) -> "tuple[str, dict[str, Any], Ask, N
     parameters = {"temperature": 0, "max_tokens": arguments.most_tokens}
     student = Teacher(arguments.model, arguments.endpoint, arguments.model, key, None, parameters)
 
-    def ask(samples: Any, folder: Path, progress: Any) -> Any:
-        return endpoint.answers(samples, student, folder, arguments.concurrency, progress)
+    def asking_by(engine: "Engine") -> "tuple[Ask, None]":
+        def ask(samples: "Sequence[Sample]", folder: Path, progress: "Progress") -> "list[Answer]":
+            return endpoint.answers(samples, student, folder, arguments.concurrency, progress, engine)
 
-    return arguments.model, {"endpoint": arguments.endpoint, "model": arguments.model}, ask, None
+        return ask, None
+
+    return arguments.model, {"endpoint": arguments.endpoint, "model": arguments.model}, asking_by
 
 
 def _line(row: dict[str, Any]) -> str:

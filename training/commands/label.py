@@ -27,6 +27,7 @@ def add_parser(steps: Commands) -> None:
     )
     parser.add_argument("--limit", type=options.count, metavar="N", help="only the first N rows")
     asking.add_teacher(parser)
+    options.add_engine(parser)
     options.add_stage(parser, "label")
     parser.set_defaults(run=_run)
 
@@ -45,8 +46,8 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = labelling.Settings(task, tuple(teachers), how, arguments.combine, arguments.agree, arguments.limit)
     code = (labelling, ledger, prompts, vote, labels, samples)
     plan = stage.Plan(arguments.name, {"data": arguments.data}, settings.as_json(), code)
-    work = labelling.work(arguments.data, settings, asking.purse_of(arguments))
-    with shown() as progress:
+    with shown() as progress, options.engine_of(arguments, plan) as engine:
+        work = labelling.work(arguments.data, settings, asking.purse_of(arguments, engine))
         made = stage.run(plan, arguments.out, work, progress)
     return options.tell(made, arguments, _lines(made.figures))
 

@@ -1,13 +1,17 @@
 """What every stage's command has in common: `--out`, `--name`, `--json`, and how a finished stage is told."""
 
 import argparse
+import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.errors import ConfigError, did_you_mean
-from training.stage import Made
+from training.stage import Made, Plan
+
+if TYPE_CHECKING:
+    from training.engines.engine import Engine
 
 Commands = Any  # argparse's type of a group of sub-commands is private
 THRESHOLD = 0.8
@@ -33,6 +37,40 @@ def add_task(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     parser.add_argument(
         "--task", required=required, metavar="FILE.yaml", help="the task's labels, or YAML such as '{labels: [a, b]}'"
     )
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Where the work on rows runs; it decides nothing about what comes out."""
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="where rows are worked on: this process, or workers of Ray; the same bytes come out (%(default)s)",
+    )
+    parser.add_argument(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="with --engine ray: auto or HOST:PORT of a cluster (default: a Ray of this machine's own, for this run)",
+    )
+
+
+@contextlib.contextmanager
+def engine_of(arguments: argparse.Namespace, plan: Plan, cpus: int = 1) -> "Iterator[Engine]":
+    """The engine that the command line names; its workers have `cpus` processors and all that `plan` is a function of."""
+    from training.engines.engine import LOCAL
+
+    if arguments.engine == "local":
+        if arguments.ray_address:
+            raise ConfigError("--ray-address is for --engine ray; add that, or leave the address out")
+        yield LOCAL
+        return
+    from training.engines.ray_data import Kin, RayData
+
+    engine = RayData(arguments.ray_address, cpus, Kin.here(plan.code, plan.packages))
+    try:
+        yield engine
+    finally:
+        engine.close()
 
 
 def add_threshold(parser: argparse.ArgumentParser) -> None:

@@ -20,10 +20,14 @@ from rollout.strict import Strict, checked, entry
 from rollout.tasks import Task
 from training import labels, markdown, scores
 from training.baselines import tfidf
-from training.curation.steps import LISTED, STEPS, Drops, Rows
+from training.curation.facts import BATCH_ROWS, Fact, Look, facts
+from training.curation.rules import Rules
+from training.curation.steps import LISTED, STEPS, Drops, Near, Rows
+from training.data import arrow
 from training.data.frozen import read_frozen
 from training.data.leaks import refuse_leaks
 from training.data.samples import Sample, read_samples, write_samples
+from training.engines.engine import LOCAL, Engine, cut, in_order
 from training.progress import Progress
 from training.rows import DataError
 from training.stage import Outcome, Work
@@ -48,6 +52,13 @@ class Curation:
     task: Task
     seed: int
     steps: tuple[tuple[str, Strict], ...]
+
+    @property
+    def look(self) -> Look:
+        """What the steps need to know of each row by itself."""
+        steps = [step for _, step in self.steps]
+        rules = tuple(step for step in steps if isinstance(step, Rules))
+        return Look(self.task, rules, any(isinstance(step, Near) for step in steps))
 
     def as_json(self) -> dict[str, Any]:
         """The stage's parameters."""
@@ -88,63 +99,68 @@ def read_curation(path: Path) -> Curation:
     return Curation(labels.task_of(written.task), written.seed, tuple(steps))
 
 
-def work(data: Path, curation: Curation, tests: Path | None, effect: bool) -> Work:
+def looked(look: Look, samples: Sequence[Sample], engine: Engine, progress: Progress) -> list[Fact]:
+    """Each sample's facts, found by the engine."""
+    batches = [arrow.table(part) for part in cut(samples, BATCH_ROWS)]
+    return [fact for outcome in in_order(engine, look, batches, progress, "rows looked at") for fact in facts(outcome)]
+
+
+def work(data: Path, curation: Curation, tests: Path | None, effect: bool, engine: Engine = LOCAL) -> Work:
     """The stage's work; `tests` is a folder with frozen test sets."""
 
     def run(folder: Path, progress: Progress) -> Outcome:
         frozen = read_frozen(tests) if tests else {}
         samples = read_samples(data)
         ledger, dropped, doubts, seconds = [], [], [], []
-        kept = samples
+        began_s = time.monotonic()
+        look = curation.look
+        rows = Rows(samples, looked(look, samples, engine, progress), look.rules, curation.seed)
         for name, step in (("readable", None), *curation.steps):
-            began_s = time.monotonic()
-            drops, rows = _drops(name, step, kept, curation)
+            drops = _drops(name, step, rows)
             listed = {place: why for place, why in drops.items() if why.startswith(LISTED)}
             gone = {place: why for place, why in drops.items() if place not in listed}
+            kept = rows.samples
             doubts += [_noted(kept[place], "doubt", why.removeprefix(LISTED)) for place, why in listed.items()]
             dropped += [_noted(kept[place], "dropped", f"{name}: {why}") for place, why in gone.items()]
-            left = [sample for place, sample in enumerate(kept) if place not in gone]
-            if not left:
+            left = rows.without(gone)
+            if not left.samples:
                 raise DataError(f"step {name!r} leaves no row of {len(kept)}; loosen it")
-            line = _line(name, kept, rows, gone, listed, curation.task, left)
-            line.effect = _effect(curation.task, left, frozen) if effect else None
-            progress.say(f"{name}: {len(kept)} -> {len(left)} rows")
+            line = _line(name, rows, gone, listed, left)
+            line.effect = _effect(curation.task, left.samples, frozen) if effect else None
+            progress.say(f"{name}: {len(kept)} -> {len(left.samples)} rows")
             ledger.append(line)
             seconds.append(round(time.monotonic() - began_s, 2))
-            kept = left
-        refuse_leaks(kept, frozen, LEAK_THRESHOLD)
-        write_samples(folder / "rows.jsonl", kept)
+            began_s = time.monotonic()
+            rows = left
+        refuse_leaks(rows.samples, frozen, LEAK_THRESHOLD)
+        write_samples(folder / "rows.jsonl", rows.samples)
         write_samples(folder / "dropped.jsonl", dropped)
         write_samples(folder / "doubts.jsonl", doubts)
-        figures = {"rows_in": len(samples), "rows": len(kept), "steps": [line.as_json() for line in ledger]}
+        figures = {"rows_in": len(samples), "rows": len(rows.samples), "steps": [line.as_json() for line in ledger]}
         return Outcome(figures | {"seconds": seconds}, _report(ledger, len(samples)))
 
     return run
 
 
-def _drops(name: str, step: Strict | None, kept: Sequence[Sample], curation: Curation) -> tuple[Drops, Rows]:
-    said = [labels.learned(curation.task, sample) for sample in kept]
+def _drops(name: str, step: Strict | None, rows: Rows) -> Drops:
     if step is None:
-        unread = {place: label.reason for place, label in enumerate(said) if isinstance(label, Unparsed)}
-        return unread, Rows(kept, ["" if isinstance(each, Unparsed) else each.value for each in said], curation.task, 0)
-    rows = Rows(kept, ["" if isinstance(each, Unparsed) else each.value for each in said], curation.task, curation.seed)
-    return STEPS[name][1](rows, step), rows
+        said = (fact.label for fact in rows.facts)
+        return {place: label.reason for place, label in enumerate(said) if isinstance(label, Unparsed)}
+    return STEPS[name][1](rows, step)
 
 
 def _noted(sample: Sample, note: str, text: str) -> Sample:
     return replace(sample, notes={**sample.notes, note: text})
 
 
-def _line(
-    name: str, kept: Sequence[Sample], rows: Rows, gone: Drops, listed: Drops, task: Task, left: Sequence[Sample]
-) -> Done:
-    counts = Counter(label for place, label in enumerate(rows.labels) if place not in gone)
+def _line(name: str, rows: Rows, gone: Drops, listed: Drops, left: Rows) -> Done:
+    counts = Counter(left.labels)
     why = Counter(_kind(reason) for reason in gone.values())
     shown = list((gone or listed).items())[:SHOWN]
+    kept = rows.samples
     examples = [f"{kept[place].id}: {reason.removeprefix(LISTED)}: {kept[place].text[:160]}" for place, reason in shown]
-    return Done(
-        name, len(kept), len(left), dict(sorted(counts.items())), dict(why.most_common(8)), examples, len(listed)
-    )
+    sizes = len(kept), len(left.samples)
+    return Done(name, *sizes, dict(sorted(counts.items())), dict(why.most_common(8)), examples, len(listed))
 
 
 def _kind(reason: str) -> str:

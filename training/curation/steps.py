@@ -17,21 +17,19 @@ Invariant: a step only drops, and each row that goes has its reason.
 
 import hashlib
 import math
-import re
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from rollout.answers import Unparsed
 from rollout.strict import Strict
-from rollout.tasks import Task
-from training import labels
 from training.curation import doubt
-from training.data.near import near_pairs, squeezed
+from training.curation.facts import Fact
+from training.curation.rules import Rules
+from training.data.near import Sketch, sketched_pairs
 from training.data.samples import Sample
 from training.data.split import conversation_of
 from training.rows import DataError
@@ -42,37 +40,39 @@ LISTED = "listed: "  # a reason that begins so names a row for review and does n
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What a step sees: samples, the label that each would teach, and what else decides."""
+    """What a step sees: samples whose labels can be read, what is known of each by itself, and what else decides."""
 
     samples: Sequence[Sample]
-    labels: Sequence[str]
-    task: Task
+    facts: Sequence[Fact]
+    rules: tuple[Rules, ...]  # in the order of each fact's `broken`
     seed: int
+
+    @property
+    def texts(self) -> list[str]:
+        """Of all samples."""
+        return [sample.text for sample in self.samples]
+
+    @property
+    def labels(self) -> list[str]:
+        """The label that each sample would teach; empty where it cannot be read."""
+        return ["" if isinstance(fact.label, Unparsed) else fact.label.value for fact in self.facts]
+
+    def without(self, gone: Collection[int]) -> "Rows":
+        """The rows at the other places."""
+        left = [place for place in range(len(self.samples)) if place not in gone]
+        samples, facts = [self.samples[place] for place in left], [self.facts[place] for place in left]
+        return replace(self, samples=samples, facts=facts)
+
+    def sketch(self, place: int) -> Sketch:
+        """What the row's likes are found by."""
+        sketch = self.facts[place].sketch
+        if sketch is None:
+            raise ValueError("these rows were looked at without regard to likeness")
+        return sketch
 
     def order(self, place: int) -> bytes:
         """The row's place in a random order that does not depend on the other rows."""
         return hashlib.sha256(f"{self.seed}/{self.samples[place].id}".encode()).digest()
-
-
-class Rules(Strict):
-    """Length, script and patterns of the user's text."""
-
-    min_characters: int = Field(0, ge=0)
-    max_characters: int | None = Field(None, ge=1)
-    scripts: list[str] = Field(default_factory=list)
-    script_share: float = Field(0.8, gt=0, le=1)
-    drop: list[str] = Field(default_factory=list)
-    keep: list[str] = Field(default_factory=list)
-
-    @field_validator("drop", "keep")
-    @classmethod
-    def _patterns(cls, patterns: list[str]) -> list[str]:
-        for pattern in patterns:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is no regular expression ({error})") from None
-        return patterns
 
 
 class Exact(Strict):
@@ -120,46 +120,17 @@ class Balance(Strict):
 
 def rules(rows: Rows, step: Rules) -> Drops:
     """Rows that break a rule, with the first one that they break."""
-    drop, keep = [re.compile(each) for each in step.drop], [re.compile(each) for each in step.keep]
-    drops = {}
-    for place, sample in enumerate(rows.samples):
-        why = _broken(sample.text, step, drop, keep)
-        if why:
-            drops[place] = why
-    return drops
-
-
-def _broken(text: str, step: Rules, drop: list[re.Pattern[str]], keep: list[re.Pattern[str]]) -> str:
-    if len(text) < step.min_characters:
-        return f"shorter than {step.min_characters} characters"
-    if step.max_characters is not None and len(text) > step.max_characters:
-        return f"longer than {step.max_characters} characters"
-    if step.scripts and script_share(text, step.scripts) < step.script_share:
-        return f"less than {step.script_share:.0%} of its letters are {', '.join(step.scripts)}"
-    hit = next((pattern for pattern in drop if pattern.search(text)), None)
-    if hit:
-        return f"matches {hit.pattern!r}"
-    miss = next((pattern for pattern in keep if not pattern.search(text)), None)
-    return f"does not match {miss.pattern!r}" if miss else ""
-
-
-def script_share(text: str, scripts: Sequence[str]) -> float:
-    """The share of the letters whose Unicode names begin with one of `scripts`; 1 without letters.
-
-    >>> script_share("Привет!", ["LATIN"]), script_share("Hello?", ["LATIN"]), script_share("123", ["LATIN"])
-    (0.0, 1.0, 1.0)
-    """
-    letters = [char for char in text if char.isalpha()]
-    named = sum(unicodedata.name(char, "").startswith(tuple(scripts)) for char in letters)
-    return named / len(letters) if letters else 1.0
+    place_of_step = rows.rules.index(step)
+    broken = ((place, fact.broken[place_of_step]) for place, fact in enumerate(rows.facts))
+    return {place: why for place, why in broken if why}
 
 
 def exact(rows: Rows, step: Exact) -> Drops:
     """Every row whose text an earlier one has."""
     first: dict[str, int] = {}
     drops = {}
-    for place, sample in enumerate(rows.samples):
-        earlier = first.setdefault(squeezed(sample.text), place)
+    for place, fact in enumerate(rows.facts):
+        earlier = first.setdefault(fact.plain, place)
         if earlier != place:
             drops[place] = f"same text as {rows.samples[earlier].id}{_contradicts(rows, place, earlier)}"
     return drops
@@ -168,7 +139,7 @@ def exact(rows: Rows, step: Exact) -> Drops:
 def near(rows: Rows, step: Near) -> Drops:
     """Every row that is like an earlier one that stays."""
     drops: Drops = {}
-    for pair in near_pairs([sample.text for sample in rows.samples], step.threshold):
+    for pair in sketched_pairs([fact.plain for fact in rows.facts], rows.sketch, step.threshold):
         if pair.one not in drops and pair.other not in drops:
             other = rows.samples[pair.one].id
             drops[pair.other] = f"{pair.similarity:.2f} like {other}{_contradicts(rows, pair.other, pair.one)}"
@@ -176,7 +147,7 @@ def near(rows: Rows, step: Near) -> Drops:
 
 
 def _contradicts(rows: Rows, one: int, other: int) -> str:
-    return "" if rows.labels[one] == rows.labels[other] else ", with another label"
+    return "" if rows.facts[one].label == rows.facts[other].label else ", with another label"
 
 
 def cap(rows: Rows, step: Cap) -> Drops:
@@ -197,8 +168,8 @@ def cap(rows: Rows, step: Cap) -> Drops:
 def gold(rows: Rows, step: Gold) -> Drops:
     """Rows that would teach something else than a person said; rows without gold stay."""
     drops = {}
-    for place, (sample, label) in enumerate(zip(rows.samples, rows.labels, strict=True)):
-        said = labels.gold(rows.task, sample)
+    for place, (sample, fact, label) in enumerate(zip(rows.samples, rows.facts, rows.labels, strict=True)):
+        said = fact.gold
         if sample.gold is not None and isinstance(said, Unparsed):
             drops[place] = f"gold cannot be read: {said.reason}"
         elif not isinstance(said, Unparsed) and said.value != label:
@@ -208,7 +179,7 @@ def gold(rows: Rows, step: Gold) -> Drops:
 
 def doubtful(rows: Rows, step: Doubt) -> Drops:
     """Likely label errors, the likeliest first."""
-    found = doubt.candidates([sample.text for sample in rows.samples], rows.labels, step.folds, rows.seed)
+    found = doubt.candidates(rows.texts, rows.labels, step.folds, rows.seed)
     kept = found[: math.ceil(step.most * len(rows.samples))]
     mark = "" if step.drop else LISTED
     return {
@@ -228,7 +199,7 @@ def rank(rows: Rows, step: Rank) -> Drops:
 
 def _scores(rows: Rows, step: Rank) -> list[float]:
     if step.by == "confidence":
-        return doubt.confidence([sample.text for sample in rows.samples], rows.labels, step.folds, rows.seed)
+        return doubt.confidence(rows.texts, rows.labels, step.folds, rows.seed)
     if step.by == "length":
         return [float(len(sample.text)) for sample in rows.samples]
     scores = []
@@ -244,12 +215,13 @@ def _scores(rows: Rows, step: Rank) -> list[float]:
 
 def balance(rows: Rows, step: Balance) -> Drops:
     """What frequent labels have beyond the ratio."""
-    counts = Counter(rows.labels)
+    said = rows.labels
+    counts = Counter(said)
     most = max(1, int(step.ratio * min(counts.values(), default=0)))
     seen: Counter[str] = Counter()
     drops = {}
     for place in sorted(range(len(rows.samples)), key=rows.order):
-        label = rows.labels[place]
+        label = said[place]
         seen[label] += 1
         if seen[label] > most:
             drops[place] = f"label {label} has more than {step.ratio:g} rows for each of the rarest"

@@ -6,7 +6,7 @@ threshold (texts that are equal once case, blanks and punctuation are gone are n
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from gateway.errors import ConfigError
 
 WIDTH = 5  # characters a shingle: short enough for chat messages, long enough that common words do not make pairs
 PERMUTATIONS = 128
+SCHEME = "affine32"  # datasketch's name of how it permutes; hash values of two schemes cannot be compared
 WORD = re.compile(r"\w+")
 
 Shingles = NDArray[np.uint32]
@@ -58,6 +59,30 @@ def jaccard(one: Shingles, other: Shingles) -> float:
     return float(common / (one.size + other.size - common))
 
 
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """What a text's likes are found by: its shingles, and PERMUTATIONS least hashes of them."""
+
+    shingles: Shingles
+    minhash: NDArray[np.uint32]
+
+
+def sketched(text: str) -> Sketch:
+    """The text's sketch."""
+    try:
+        from datasketch import MinHash
+    except ImportError as error:
+        raise _missing() from error
+    found = shingles(text)
+    sketch = MinHash(num_perm=PERMUTATIONS, seed=1, hashfunc=int, scheme=SCHEME)
+    sketch.update_batch(found.tolist())
+    return Sketch(found, sketch.hashvalues)
+
+
+def _missing() -> ConfigError:
+    return ConfigError("near-duplicates need datasketch: pip install 'graduand[training]'")
+
+
 class Index:
     """Texts that can be asked for those similar to another; places are counted from 0."""
 
@@ -65,7 +90,7 @@ class Index:
         try:
             from datasketch import MinHashLSH
         except ImportError as error:
-            raise ConfigError("near-duplicates need datasketch: pip install 'graduand[training]'") from error
+            raise _missing() from error
         self._threshold = threshold
         # Missing a pair is worse than checking one more: every candidate is verified anyway.
         self._lsh = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, weights=(0.1, 0.9))
@@ -76,47 +101,52 @@ class Index:
 
     def add(self, text: str) -> list[Pair]:
         """Put a text in; returns its pairs with those that were there before, the most similar first."""
-        place, found = len(self._sets), shingles(text)
-        sketch = _sketch(found)
-        pairs = self._pairs(place, found, sketch)
-        self._sets.append(found)
-        self._lsh.insert(place, sketch)
+        return self.add_sketch(sketched(text))
+
+    def add_sketch(self, sketch: Sketch) -> list[Pair]:
+        """The same for a text whose sketch is known."""
+        place = len(self._sets)
+        pairs = self._pairs(place, sketch)
+        self._sets.append(sketch.shingles)
+        self._lsh.insert(place, _hashes(sketch))
         return pairs
 
     def similar(self, text: str) -> list[Pair]:
         """Its pairs with the texts that are there; it is not put in, and its own place is -1."""
-        found = shingles(text)
-        return self._pairs(-1, found, _sketch(found))
+        return self._pairs(-1, sketched(text))
 
-    def _pairs(self, place: int, found: Shingles, sketch: Any) -> list[Pair]:
-        pairs = [Pair(other, place, jaccard(self._sets[other], found)) for other in self._lsh.query(sketch)]
+    def _pairs(self, place: int, sketch: Sketch) -> list[Pair]:
+        near = self._lsh.query(_hashes(sketch))
+        pairs = [Pair(other, place, jaccard(self._sets[other], sketch.shingles)) for other in near]
         return sorted(
             (pair for pair in pairs if pair.similarity >= self._threshold),
             key=lambda pair: (-pair.similarity, pair.one),
         )
 
 
-def _sketch(found: Shingles) -> Any:
-    from datasketch import MinHash
+def _hashes(sketch: Sketch) -> Any:
+    from datasketch import LeanMinHash
 
-    sketch = MinHash(num_perm=PERMUTATIONS, seed=1, hashfunc=int)
-    sketch.update_batch(found.tolist())
-    return sketch
+    return LeanMinHash(seed=1, hashvalues=sketch.minhash, scheme=SCHEME)
 
 
 def near_pairs(texts: Sequence[str], threshold: float) -> Iterator[Pair]:
     """Enough pairs of similar texts that groups can be joined from them: equal texts are paired with the first only."""
+    return sketched_pairs([squeezed(text) for text in texts], lambda place: sketched(texts[place]), threshold)
+
+
+def sketched_pairs(plain: Sequence[str], sketch: Callable[[int], Sketch], threshold: float) -> Iterator[Pair]:
+    """`near_pairs` of texts that were squeezed and, unless an earlier one is equal, sketched elsewhere."""
     first: dict[str, int] = {}
     places: list[int] = []
     index = Index(threshold)
-    for place, text in enumerate(texts):
-        plain = squeezed(text)
-        if plain in first:
-            yield Pair(first[plain], place, 1.0)
+    for place, text in enumerate(plain):
+        if text in first:
+            yield Pair(first[text], place, 1.0)
             continue
-        first[plain] = place
+        first[text] = place
         places.append(place)
-        for pair in index.add(text):
+        for pair in index.add_sketch(sketch(place)):
             yield Pair(places[pair.one], place, pair.similarity)
 
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training.data.samples import Sample
+from training.engines.engine import Engine
 from training.evaluation.answers import Answer
 from training.progress import Progress
-from training.teacher import asking, prompts
+from training.teacher import asking, prompts, rounds
 from training.teacher.config import Teacher
 from training.teacher.ledger import opened
 from training.teacher.limits import Budget
@@ -15,13 +16,13 @@ LEDGER = ".answers.ledger.jsonl"
 
 
 def answers(
-    samples: Sequence[Sample], student: Teacher, folder: Path, concurrency: int, progress: Progress
+    samples: Sequence[Sample], student: Teacher, folder: Path, concurrency: int, progress: Progress, engine: Engine
 ) -> list[Answer]:
     """What `student` says to the samples' own messages; raises TeacherError if it did not answer all."""
     how = prompts.Prompt(prompts.AS_IS)
     with opened(folder / LEDGER) as ledger:
         asked = asking.questions(samples, student, how)
-        tally = asking.ask(asked, student, ledger, Budget(), concurrency, progress)
+        tally = rounds.ask(asked, student, ledger, Budget(), concurrency, progress, engine)
         if tally.open:
             name, why = next(iter(tally.open.items()))
             raise asking.TeacherError(f"{len(tally.open)} rows have no answer, such as {name}: {why}; run it again")

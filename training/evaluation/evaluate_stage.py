@@ -4,6 +4,7 @@ Invariant: every test row is asked and scored; one whose answer cannot be read i
 from rows that are in no test set, which is checked.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +29,9 @@ from training.stage import Outcome, Work
 
 ANSWERS, ERRORS = "answers.jsonl", "errors.html"
 NEAR = 3
-# Answers to samples; `perplexity` is None where the student cannot be looked into.
+# Answers to samples. Of wanted answers, the sum of the tokens' cross-entropies and their number.
 Ask = Callable[[Sequence[Sample], Path, Progress], list[Answer]]
-Perplexity = Callable[[Sequence[Sample], Sequence[str]], float]
+Losses = Callable[[Sequence[Sample], Sequence[str], Progress], list[tuple[float, int]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,14 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """Samples whose label is known, and the labels."""
+
+    samples: list[Sample]
+    labels: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Scored:
     """One test set's samples with gold, what was said, and whether it was right."""
 
@@ -62,15 +71,23 @@ class Scored:
         return [one == other for one, other in zip(self.gold, self.said, strict=True)]
 
 
-def work(tests: Path, settings: Settings, ask: Ask, perplexity: Perplexity | None, facts: Mapping[str, Any]) -> Work:
-    """The stage's work. `facts` go into the figures as they are: the adapter's digest, who was asked."""
+def work(tests: Path, settings: Settings, ask: Ask, losses: Losses | None, facts: Mapping[str, Any]) -> Work:
+    """The stage's work. `losses` is None where the student cannot be looked into; `facts` go into the figures as they are:
+    the adapter's digest, who was asked."""
 
     def run(folder: Path, progress: Progress) -> Outcome:
         frozen = read_frozen(tests)
         if settings.task.kind != "label":
-            return _of_texts(frozen, settings, ask, perplexity, facts, folder, progress)
-        cut = _threshold(settings, frozen, ask, folder, progress)
-        found = {name: _scored(settings.task, samples, ask, cut, folder, progress) for name, samples in frozen.items()}
+            return _of_texts(frozen, settings, ask, losses, facts, folder, progress)
+        known = {name: _known(settings.task, samples) for name, samples in frozen.items()}
+        learned = _validation(settings, frozen)
+        # All at once: a worker loads the student once.
+        said = _asked([learned.samples, *(each.samples for each in known.values())], ask, folder, progress)
+        cut = _threshold(settings.task, learned, said[0]) if settings.validation else None
+        found = {
+            name: _scored(settings.task, each, answers, cut)
+            for (name, each), answers in zip(known.items(), said[1:], strict=True)
+        }
         _write_answers(folder, settings.task, found)
         errors = _mistakes(found, settings)
         total = sum(len(each.samples) for each in found.values())
@@ -80,14 +97,21 @@ def work(tests: Path, settings: Settings, ask: Ask, perplexity: Perplexity | Non
     return run
 
 
-def _scored(
-    task: Task, samples: Sequence[Sample], ask: Ask, cut: float | None, folder: Path, progress: Progress
-) -> Scored:
+def _known(task: Task, samples: Sequence[Sample]) -> Known:
     kept, gold, _ = labels.labelled(task, samples, "gold")
     if not kept:
         raise ConfigError("a test set has no gold; evaluate on rows whose gold is known")
-    found = ask(kept, folder, progress)
-    return Scored(kept, gold, found, [said(task, answer, cut) for answer in found])
+    return Known(kept, gold)
+
+
+def _asked(parts: Sequence[Sequence[Sample]], ask: Ask, folder: Path, progress: Progress) -> list[list[Answer]]:
+    """The answers to each part, asked together."""
+    answers = iter(ask([sample for part in parts for sample in part], folder, progress))
+    return [list(itertools.islice(answers, len(part))) for part in parts]
+
+
+def _scored(task: Task, known: Known, answers: list[Answer], cut: float | None) -> Scored:
+    return Scored(known.samples, known.labels, answers, [said(task, answer, cut) for answer in answers])
 
 
 def said(task: Task, answer: Answer, cut: float | None) -> str | None:
@@ -98,21 +122,26 @@ def said(task: Task, answer: Answer, cut: float | None) -> str | None:
     return names[-1] if answer.shares[names[-1]] > cut else names[0]
 
 
-def _threshold(
-    settings: Settings, tests: Mapping[str, Sequence[Sample]], ask: Ask, folder: Path, progress: Progress
-) -> float | None:
+def _validation(settings: Settings, tests: Mapping[str, Sequence[Sample]]) -> Known:
+    """The rows that teach the threshold; none where none is learned."""
     if settings.validation is None:
-        return None
-    names = labels.names(settings.task)
-    if len(names) != 2:
-        raise ConfigError(f"a threshold is for two labels, and this task has {len(names)}; leave --validation out")
+        return Known([], [])
+    count = len(labels.names(settings.task))
+    if count != 2:
+        raise ConfigError(f"a threshold is for two labels, and this task has {count}; leave --validation out")
     rows = read_samples(settings.validation)
     refuse_leaks(rows, tests, settings.leak_threshold)
     kept, wanted, _ = labels.labelled(settings.task, rows, "gold" if any(row.gold for row in rows) else "completion")
-    found = ask(kept, folder, progress)
-    if not all(answer.shares for answer in found):
+    return Known(kept, wanted)
+
+
+def _threshold(task: Task, known: Known, answers: Sequence[Answer]) -> float:
+    if not all(answer.shares for answer in answers):
         raise ConfigError("a threshold needs the labels' probabilities, which an endpoint does not tell; use --adapter")
-    return threshold.learn([answer.shares[names[-1]] for answer in found], [label == names[-1] for label in wanted])
+    positive = labels.names(task)[-1]
+    return threshold.learn(
+        [answer.shares[positive] for answer in answers], [label == positive for label in known.labels]
+    )
 
 
 def _write_answers(folder: Path, task: Task, found: Mapping[str, Scored]) -> None:
@@ -213,18 +242,18 @@ def _slices_table(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
 
 def _of_texts(
-    tests: Mapping[str, Sequence[Sample]], settings: Settings, ask: Ask, perplexity: Perplexity | None,
+    tests: Mapping[str, Sequence[Sample]], settings: Settings, ask: Ask, losses: Losses | None,
     facts: Mapping[str, Any], folder: Path, progress: Progress,
 ) -> Outcome:  # fmt: skip
     """Objects and free text: adherence and fields, ROUGE, a judge's verdicts; perplexity of what was wanted where it can be
     had."""
     rows: list[dict[str, Any]] = []
-    for name, samples in tests.items():
-        kept = [sample for sample in samples if sample.gold or sample.completion]
-        if not kept:
-            raise ConfigError(f"{name} has neither gold nor completions to compare with")
-        wanted = [str(sample.gold or sample.completion) for sample in kept]
-        found = ask(kept, folder, progress)
+    sets = {name: _with_wanted(name, samples) for name, samples in tests.items()}
+    every = [sample for kept in sets.values() for sample in kept]
+    answers = _asked(list(sets.values()), ask, folder, progress)
+    lost = iter(losses(every, [_wanted(sample) for sample in every], progress) if losses else ())
+    for (name, kept), found in zip(sets.items(), answers, strict=True):
+        wanted = [_wanted(sample) for sample in kept]
         said = [answer.text for answer in found]
         of_task = texts.of_objects(settings.task, wanted, said) if settings.task.kind == "json" else {}
         row = {"what": settings.what, "test_set": name, **texts.of_texts(wanted, said), **of_task}
@@ -238,7 +267,7 @@ def _of_texts(
             lines = [
                 line | {"judge": one.score, "unscored": one.unscored} for line, one in zip(lines, judged, strict=True)
             ]
-        rows.append(row | ({"perplexity": perplexity(kept, wanted)} if perplexity else {}))
+        rows.append(row | ({"perplexity": texts.perplexity(list(itertools.islice(lost, len(kept))))} if losses else {}))
         with (folder / ANSWERS).open("ab" if len(rows) > 1 else "wb") as file:
             file.writelines(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
     names = [key for key in rows[0] if key != "fields"]
@@ -249,3 +278,14 @@ def _of_texts(
     if fields:
         report += ["## Fields", markdown.table(("test set", "field", "right"), fields)]
     return Outcome({**facts, "what": settings.what, "rows": rows}, "\n\n".join(report))
+
+
+def _with_wanted(name: str, samples: Sequence[Sample]) -> list[Sample]:
+    kept = [sample for sample in samples if _wanted(sample)]
+    if not kept:
+        raise ConfigError(f"{name} has neither gold nor completions to compare with")
+    return kept
+
+
+def _wanted(sample: Sample) -> str:
+    return str(sample.gold or sample.completion or "")

@@ -18,11 +18,12 @@ from training.data.samples import Sample
 from training.progress import Progress
 from training.scores import wilson
 from training.teacher import prompts
-from training.teacher.asking import Question, TeacherError, ask
+from training.teacher.asking import Question, TeacherError
 from training.teacher.config import Teacher
 from training.teacher.labelling import Purse
 from training.teacher.ledger import Ledger, key_of, opened
 from training.teacher.prompts import Prompt
+from training.teacher.rounds import ask
 
 PROMPT = Prompt("judge", judge.SYSTEM)
 
@@ -52,7 +53,8 @@ class Judge:
         asked = {question.key: question for pair in pairs if isinstance(pair, tuple) for question in pair}
         with opened(self.purse.ledger) as ledger:
             budget = self.purse.budget(ledger)
-            tally = ask(list(asked.values()), self.model, ledger, budget, self.purse.concurrency, progress)
+            purse = self.purse
+            tally = ask(list(asked.values()), self.model, ledger, budget, purse.concurrency, progress, purse.engine)
             if tally.open:
                 name, why = next(iter(tally.open.items()))
                 raise TeacherError(f"{len(tally.open)} rows were not judged, such as {name}: {why}; run it again")

@@ -5,7 +5,6 @@ besides. Other answers are generated greedily. Prompts are those that a server m
 the middle of one longer than MOST_PROMPT_TOKENS gives way, which is counted.
 """
 
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -51,7 +50,7 @@ class Student:
         prompts = [(*self._prompt(sample), *shared) for sample in samples]
         found: dict[int, Answer] = {}
         with torch.inference_mode():
-            for batch in _batches([len(prompt) for prompt in prompts]):
+            for batch in alike([len(prompt) for prompt in prompts], BATCH_TOKENS):
                 logits = self._last_logits([prompts[place] for place in batch])[:, list(tokens)].float().softmax(-1)
                 for place, shares in zip(batch, logits.tolist(), strict=True):
                     by_label = dict(zip(names, shares, strict=True))
@@ -76,20 +75,16 @@ class Student:
             progress.step(done, len(samples), "asked")
         return found
 
-    def perplexity(self, samples: Sequence[Sample], wanted: Sequence[str]) -> float:
-        """Of the wanted answers, by token: exp of the mean cross-entropy."""
+    def loss(self, sample: Sample, wanted: str) -> tuple[float, int]:
+        """Of the wanted answer: the sum of its tokens' cross-entropies, and how many they are."""
         import torch
 
-        total, count = 0.0, 0
+        prompt, completion = self._prompt(sample), [*self._completion(wanted), self._end]
+        ids = torch.tensor([[*prompt, *completion]])
         with torch.inference_mode():
-            for sample, text in zip(samples, wanted, strict=True):
-                prompt, completion = self._prompt(sample), [*self._completion(text), self._end]
-                ids = torch.tensor([[*prompt, *completion]])
-                logits = self._model(input_ids=ids, logits_to_keep=len(completion) + 1, use_cache=False).logits[0, :-1]
-                picked = logits.float().log_softmax(-1)[range(len(completion)), completion]
-                total -= float(picked.sum())
-                count += len(completion)
-        return math.exp(total / count)
+            logits = self._model(input_ids=ids, logits_to_keep=len(completion) + 1, use_cache=False).logits[0, :-1]
+            picked = logits.float().log_softmax(-1)[range(len(completion)), completion]
+            return -float(picked.sum()), len(completion)
 
     def _last_logits(self, prompts: Sequence[Sequence[int]]) -> Any:
         """The next token's logits of each prompt, padded on the left."""
@@ -134,11 +129,15 @@ def parting(completions: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], tu
     return completions[0][:size], after
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Places of similar lengths, about BATCH_TOKENS a batch."""
+def alike(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Places of similar lengths, at most `most` a batch once all are as long as the longest; a longer one is alone.
+
+    >>> list(alike([5, 1, 9, 2], 6))
+    [[1, 3], [0], [2]]
+    """
     batch: list[int] = []
     for place in sorted(range(len(lengths)), key=lambda each: lengths[each]):
-        if batch and (len(batch) + 1) * lengths[place] > BATCH_TOKENS:
+        if batch and (len(batch) + 1) * lengths[place] > most:
             yield batch
             batch = []
         batch.append(place)

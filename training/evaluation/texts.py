@@ -4,6 +4,7 @@ ROUGE by the reference implementation (Lin 2004, package rouge-score); schema ad
 is only judged by a judge: ROUGE says how alike two texts are, not which is better.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,3 +40,12 @@ def of_texts(wanted: Sequence[str], said: Sequence[str]) -> dict[str, Any]:
     found = [scorer.score(gold, answer) for gold, answer in zip(wanted, said, strict=True)]
     means = {kind: sum(each[kind].fmeasure for each in found) / max(1, len(found)) for kind in KINDS}
     return {"rows": len(found), **means}
+
+
+def perplexity(lost: Sequence[tuple[float, int]]) -> float:
+    """Exp of the mean cross-entropy by token; each answer's sum and number of tokens.
+
+    >>> perplexity([(0.0, 1), (math.log(4.0), 1)])
+    2.0
+    """
+    return math.exp(sum(loss for loss, _ in lost) / sum(tokens for _, tokens in lost))

@@ -10,14 +10,14 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.errors import ConfigError, GraduandError
 from training.data.samples import Sample
 from training.progress import Progress
 from training.teacher import prompts
 from training.teacher.config import Teacher
-from training.teacher.ledger import Entry, Ledger, key_of
+from training.teacher.ledger import Entry, key_of
 from training.teacher.limits import LONGEST_RETRY_AFTER_S, Budget, estimated_tokens, retry_after_s, wait_s
 from training.teacher.prompts import Prompt
 
@@ -50,13 +50,24 @@ class Question:
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the questions; `open` maps ids of samples that have no answer to the reason."""
+    """What became of the questions; `open` maps ids of samples that have no answer to the reason. `stopped` says why not
+    all were asked."""
 
     asked: int = 0
     known: int = 0
     retries: int = 0
     open: dict[str, str] = field(default_factory=dict)
     over_budget: bool = False
+    stopped: str = ""
+
+
+class Book(Protocol):
+    """Where answers go: the ledger, or what a worker hands on to it."""
+
+    entries: dict[str, Entry]
+
+    def add(self, entry: Entry) -> None:
+        """Keep one answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,35 +95,49 @@ def questions(samples: Sequence[Sample], teacher: Teacher, how: Prompt, repeats:
 
 
 def ask(
-    asked: Sequence[Question], teacher: Teacher, ledger: Ledger, budget: Budget, concurrency: int, progress: Progress
+    asked: Sequence[Question], teacher: Teacher, ledger: Book, budget: Budget, concurrency: int, progress: Progress
 ) -> Tally:
-    """Ask what the ledger does not know yet, `concurrency` at a time."""
+    """Ask what the ledger does not know yet, `concurrency` at a time, from this process."""
     return asyncio.run(Asker(teacher, ledger, budget, progress).ask(asked, concurrency))
 
 
+def reserve(question: Question, teacher: Teacher, budget: Budget) -> bool:
+    """Set aside what the question costs at its worst; False if it does not fit into the budget."""
+    prompt, completion = estimated_tokens(list(question.messages)), teacher.most_completion_tokens
+    return budget.reserve(question.key, teacher.dollars(prompt, completion) or 0.0, prompt + completion)
+
+
+def figures(teacher: Teacher, budget: Budget, tally: Tally) -> str:
+    """The figures of a step as people read them."""
+    spent = f"  ${budget.dollars:.4f}" if teacher.price else ""
+    return f"{teacher.name}  {budget.tokens:,} tokens{spent}  {tally.retries} retries"
+
+
 class Asker:
-    """One teacher being asked."""
+    """One teacher being asked, by the clock not before `not_before`. It may be asked again, unless it gave up."""
 
     def __init__(
-        self, teacher: Teacher, ledger: Ledger, budget: Budget, progress: Progress, clock: Clock | None = None
-    ) -> None:
+        self, teacher: Teacher, ledger: Book, budget: Budget, progress: Progress, clock: Clock | None = None,
+        not_before: float = 0.0,
+    ) -> None:  # fmt: skip
         self._teacher = teacher
         self._ledger = ledger
         self._budget = budget
         self._progress = progress
         self._clock = clock or Clock()
-        self._tally = Tally()
+        self.tally = Tally()
         self._total = 0
         self._failures_in_a_row = 0
         self._stop = ""
-        self._not_before = 0.0
+        self._not_before = not_before
 
     async def ask(self, asked: Sequence[Question], concurrency: int) -> Tally:
         """Ask all questions whose answers are not in the ledger."""
         waiting = [question for question in asked if question.key not in self._ledger.entries]
-        self._tally.known, self._total = len(asked) - len(waiting), len(waiting)
+        self.tally = Tally()
+        self.tally.known, self._total = len(asked) - len(waiting), len(waiting)
         if not waiting:
-            return self._tally
+            return self.tally
         line = iter(waiting)
         try:
             async with _client(self._teacher) as client, asyncio.TaskGroup() as group:
@@ -122,8 +147,9 @@ class Asker:
             raise several.exceptions[0] from None
         for question in waiting:
             if question.key not in self._ledger.entries:
-                self._tally.open.setdefault(question.sample, self._stop or "not asked")
-        return self._tally
+                self.tally.open.setdefault(question.sample, self._stop or "not asked")
+        self.tally.stopped = self._stop
+        return self.tally
 
     async def _worker(self, client: "AsyncOpenAI", line: Any) -> None:
         for question in line:
@@ -132,9 +158,8 @@ class Asker:
 
     async def _one(self, client: "AsyncOpenAI", question: Question) -> bool:
         """Ask one question; False if no more are to be asked."""
-        worst = estimated_tokens(list(question.messages)), self._teacher.most_completion_tokens
-        if not self._budget.reserve(question.key, self._dollars(*worst) or 0.0, sum(worst)):
-            self._tally.over_budget = True
+        if not reserve(question, self._teacher, self._budget):
+            self.tally.over_budget = True
             self._stop = "the budget is spent"
             return False
         try:
@@ -147,15 +172,15 @@ class Asker:
             raise
         self._budget.settle(question.key, entry.dollars or 0.0, entry.prompt_tokens + entry.completion_tokens)
         self._ledger.add(entry)
-        self._tally.asked += 1
-        self._progress.step(self._tally.asked, self._total, self._figures())
+        self.tally.asked += 1
+        self._progress.step(self.tally.asked, self._total, figures(self._teacher, self._budget, self.tally))
         if entry.refused:
             return self._in_a_row(entry.refused)
         self._failures_in_a_row = 0
         return True
 
     def _failed(self, question: Question, reason: str) -> bool:
-        self._tally.open[question.sample] = reason
+        self.tally.open[question.sample] = reason
         return self._in_a_row(reason)
 
     def _in_a_row(self, reason: str) -> bool:
@@ -176,7 +201,7 @@ class Asker:
                 break
             if told_s is not None and told_s > LONGEST_RETRY_AFTER_S:
                 raise Failed(f"{reason}, and asks to wait {told_s:.0f} s")
-            self._tally.retries += 1
+            self.tally.retries += 1
             pause_s = wait_s(attempt, told_s, self._clock.spread())
             if told_s is not None:  # meant for all who ask with this key, not for this one question
                 self._not_before = max(self._not_before, self._clock.now() + told_s)
@@ -249,16 +274,8 @@ class Asker:
             served_model=served, prompt=question.prompt.name, prompt_version=question.prompt.version,
             parameters=dict(self._teacher.parameters), repeat=question.repeat, raw=raw, finish=finish,
             prompt_tokens=counts[0], completion_tokens=counts[1], tokens_exact=exact,
-            dollars=self._dollars(*counts), seconds=round(now - began, 3), time=now, refused=refused,
+            dollars=self._teacher.dollars(*counts), seconds=round(now - began, 3), time=now, refused=refused,
         )  # fmt: skip
-
-    def _dollars(self, prompt_tokens: int, completion_tokens: int) -> float | None:
-        price = self._teacher.price
-        return None if price is None else price.of(prompt_tokens, completion_tokens)
-
-    def _figures(self) -> str:
-        spent = f"  ${self._budget.dollars:.4f}" if self._teacher.price else ""
-        return f"{self._teacher.name}  {self._budget.tokens:,} tokens{spent}  {self._tally.retries} retries"
 
 
 class _Again(Exception):

@@ -76,6 +76,10 @@ class Teacher:
         limits = (self.parameters.get(name) for name in ("max_tokens", "max_completion_tokens"))
         return next((limit for limit in limits if isinstance(limit, int)), DEFAULT_PARAMETERS["max_tokens"])
 
+    def dollars(self, prompt_tokens: int, completion_tokens: int) -> float | None:
+        """What a request costs; None where no price is known."""
+        return None if self.price is None else self.price.of(prompt_tokens, completion_tokens)
+
     def as_json(self) -> dict[str, Any]:
         """What decides its answers; never the key, and not what asking costs."""
         return {"base_url": self.base_url, "model": self.model, "parameters": dict(self.parameters)}

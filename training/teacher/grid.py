@@ -64,7 +64,7 @@ def work(data: Path, settings: Settings, purse: Purse) -> Work:
             budget = purse.budget(ledger)
             for teacher, how in settings.cells():
                 progress.say(f"{teacher.name}, {how.name}, temperature {teacher.parameters.get('temperature')}")
-                answers = of_teacher(samples, teacher, how, ledger, budget, purse.concurrency, progress)
+                answers = of_teacher(samples, teacher, how, ledger, budget, purse, progress)
                 rows.append(_row(settings.task, samples, gold, how, answers))
         rows.sort(key=lambda row: -row["accuracy"])
         points = [plots.Point(_name(row), row["accuracy"], row["low"], row["high"]) for row in rows]

@@ -15,16 +15,18 @@ from rollout.answers import Label, Unparsed
 from rollout.tasks import Task
 from training import labels, markdown, scores
 from training.data.samples import Sample, read_samples, write_samples
+from training.engines.engine import LOCAL, Engine
 from training.progress import Progress
 from training.rows import DataError
 from training.stage import Outcome, Work
 from training.teacher import ledger as books
 from training.teacher import vote
-from training.teacher.asking import Tally, TeacherError, ask, questions
+from training.teacher.asking import Tally, TeacherError, questions
 from training.teacher.config import Teacher
 from training.teacher.ledger import Entry, Ledger
 from training.teacher.limits import Budget
 from training.teacher.prompts import COT, Prompt
+from training.teacher.rounds import ask
 
 Combine = Literal["vote", "chain"]
 
@@ -60,6 +62,7 @@ class Purse:
     most_dollars: float | None
     most_tokens: int | None
     concurrency: int
+    engine: Engine = LOCAL
 
     def budget(self, ledger: Ledger) -> Budget:
         """What is left: the cap is on all that this ledger has cost, all runs together."""
@@ -106,7 +109,7 @@ def asked(
     for teacher in settings.teachers:
         if not undecided:
             break
-        found.append(of_teacher(undecided, teacher, settings.prompt, ledger, budget, purse.concurrency, progress))
+        found.append(of_teacher(undecided, teacher, settings.prompt, ledger, budget, purse, progress))
         if settings.combine == "chain" and settings.task is not None:
             task = settings.task
             undecided = [
@@ -118,13 +121,13 @@ def asked(
 
 
 def of_teacher(
-    samples: Sequence[Sample], teacher: Teacher, how: Prompt, ledger: Ledger, budget: Budget, concurrency: int,
+    samples: Sequence[Sample], teacher: Teacher, how: Prompt, ledger: Ledger, budget: Budget, purse: Purse,
     progress: Progress, repeat: int = 0,
 ) -> Answers:  # fmt: skip
     """One teacher's answers to all samples; raises TeacherError if some stay open."""
     pairs = [(sample, questions([sample], teacher, how, repeat + 1)[-1]) for sample in samples]
     unique = {question.key: question for _, question in pairs}
-    tally = ask(list(unique.values()), teacher, ledger, budget, concurrency, progress)
+    tally = ask(list(unique.values()), teacher, ledger, budget, purse.concurrency, progress, purse.engine)
     if tally.open:
         reason = next(iter(tally.open.values()))
         raise TeacherError(

@@ -8,6 +8,7 @@ when the ledger is opened again, and asked for anew. Never rewrites an entry.
 import contextlib
 import fcntl
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -113,7 +114,7 @@ class Ledger:
     @property
     def dollars(self) -> float:
         """What all its answers have cost, those without a price left out."""
-        return sum(entry.dollars or 0.0 for entry in self.entries.values())
+        return math.fsum(entry.dollars or 0.0 for entry in self.entries.values())  # whatever their order
 
     @property
     def tokens(self) -> int:

@@ -40,21 +40,25 @@ class Budget:
     dollars: float = 0.0
     tokens: int = 0
     _reserved: dict[str, tuple[float, int]] = field(default_factory=dict)
+    _due_dollars: float = 0.0
+    _due_tokens: int = 0
 
     def reserve(self, key: str, dollars: float, tokens: int) -> bool:
         """Set the worst case of one request aside; False if it does not fit."""
-        due_dollars = self.dollars + dollars + sum(each for each, _ in self._reserved.values())
-        due_tokens = self.tokens + tokens + sum(each for _, each in self._reserved.values())
-        if self.most_dollars is not None and due_dollars > self.most_dollars:
+        due_dollars, due_tokens = self._due_dollars + dollars, self._due_tokens + tokens
+        if self.most_dollars is not None and self.dollars + due_dollars > self.most_dollars:
             return False
-        if self.most_tokens is not None and due_tokens > self.most_tokens:
+        if self.most_tokens is not None and self.tokens + due_tokens > self.most_tokens:
             return False
         self._reserved[key] = (dollars, tokens)
+        self._due_dollars, self._due_tokens = due_dollars, due_tokens
         return True
 
     def settle(self, key: str, dollars: float, tokens: int) -> None:
         """What the request really took, in place of what was set aside; nothing if it failed."""
-        self._reserved.pop(key, None)
+        due_dollars, due_tokens = self._reserved.pop(key, (0.0, 0))
+        self._due_dollars = self._due_dollars - due_dollars if self._reserved else 0.0
+        self._due_tokens -= due_tokens
         self.dollars += dollars
         self.tokens += tokens
 

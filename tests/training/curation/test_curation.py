@@ -12,9 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.cli import main
+from tests.training.quiet import Quiet
 from training import labels
 from training.baselines.tfidf import Crossed
 from training.curation.doubt import confident
+from training.curation.facts import Look
+from training.curation.pipeline import looked
+from training.curation.rules import Rules
 from training.curation.steps import (
     STEPS,
     Balance,
@@ -25,10 +29,10 @@ from training.curation.steps import (
     Near,
     Rank,
     Rows,
-    Rules,
 )
 from training.data.frozen import freeze
 from training.data.samples import Sample, of_text, read_samples, write_samples
+from training.engines.engine import LOCAL
 
 TASK = labels.task_of({"labels": ["a", "b"]})
 ABOUT = {
@@ -45,12 +49,10 @@ def ticket(number: int, label: str | None = None, **known: Any) -> Sample:
     return of_text(f"s{number}", " ".join(words), **{"completion": label, **known})
 
 
-def rows(samples: list[Sample], seed: int = 0) -> Rows:
-    return Rows(samples, [str(sample.completion) for sample in samples], TASK, seed)
-
-
-def run(name: str, samples: list[Sample], step: Any) -> dict[int, str]:
-    return STEPS[name][1](rows(samples), step)
+def run(name: str, samples: list[Sample], step: Any, seed: int = 0) -> dict[int, str]:
+    rules = (step,) if name == "rules" else ()
+    facts = looked(Look(TASK, rules, name == "near"), samples, LOCAL, Quiet())
+    return STEPS[name][1](Rows(samples, facts, rules, seed), step)
 
 
 def said(*texts: str) -> list[Sample]:
@@ -88,7 +90,7 @@ def test_planted_duplicates_go_and_a_contradiction_is_said() -> None:
 def test_of_equal_rows_exactly_one_stays(numbers: list[int], seed: int) -> None:
     samples = [of_text(f"x{at}", ticket(number).text, completion="a") for at, number in enumerate(numbers)]
     for name, step in (("exact", Exact()), ("near", Near())):
-        drops = STEPS[name][1](rows(samples, seed), step)
+        drops = run(name, samples, step, seed)
         left = [number for place, number in enumerate(numbers) if place not in drops]
         assert sorted(left) == sorted(set(numbers))
 

@@ -1,0 +1,29 @@
+"""A real Ray of two workers on this machine, started once."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.training.teacher.fake import Fake, running
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    """A running fake teacher."""
+    with running() as teacher:
+        yield teacher
+
+
+@pytest.fixture(scope="session")
+def two_workers() -> Iterator[None]:
+    """Commands with `--engine ray` in this process use it, and leave it running."""
+    pytest.importorskip("ray", reason="pip install 'graduand[ray]'")
+    from training.engines.ray_data import imported
+
+    ray = imported()
+    own = {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "log_to_driver": False}
+    ray.init(address="local", num_cpus=2, object_store_memory=100_000_000, **own)
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,1 @@
+"""Where work on rows runs: functions over Arrow batches, in this process or by Ray Data on many machines."""
