@@ -13,11 +13,11 @@ COPY monitoring monitoring
 COPY rollout rollout
 COPY training training
 COPY deploy/docker/constraints.txt /constraints.txt
-# Training takes nothing of the compiled hot path.
+# Training takes nothing of the compiled hot path. KubeRay watches a cluster through Ray's dashboard, which ray[default] has.
 ENV GRADUAND_PURE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/graduand \
     && python -m pip wheel --no-deps --wheel-dir /wheels . \
-    && /opt/graduand/bin/python -m pip install --constraint /constraints.txt "$(echo /wheels/*.whl)[training]"
+    && /opt/graduand/bin/python -m pip install --constraint /constraints.txt "$(echo /wheels/*.whl)[ray,training]" 'ray[default]'
 
 FROM python:3.11.14-slim-bookworm
 COPY --from=build /opt/graduand /opt/graduand

@@ -1,7 +1,7 @@
 """Schemas of the custom resources that are used: strict, and no wider than what the manifests need.
 
 Written by hand from the projects' published definitions, since no package carries these offline. Where GRADUAND_CRDS names
-a folder of CustomResourceDefinitions (prometheus-operator, KEDA, Gateway API, Inference Extension, Kubeflow Trainer), those
+a folder of CustomResourceDefinitions (prometheus-operator, KEDA, Gateway API, Inference Extension, Kubeflow Trainer, KubeRay), those
 are used instead.
 """
 
@@ -112,6 +112,19 @@ SPECS: dict[tuple[str, str], Schema] = {
             spec=_fields(replicatedJobs=_list(_fields("name", name=TEXT, template=JOB_PATCH))))))),
     ),
 }  # fmt: skip
+
+NODES: dict[str, Schema] = {"rayStartParams": TEXTS, "template": _fields(
+    "spec", metadata=_fields(labels=TEXTS), spec=ANYTHING)}  # fmt: skip
+SPECS["ray.io/v1", "RayJob"] = _fields(
+    "rayClusterSpec", entrypoint=TEXT, submissionMode=_one_of("K8sJobMode", "HTTPMode", "SidecarMode"), backoffLimit=COUNT,
+    activeDeadlineSeconds=COUNT, shutdownAfterJobFinishes={"type": "boolean"}, ttlSecondsAfterFinished=COUNT,
+    rayClusterSpec=_fields(
+        "headGroupSpec", rayVersion=TEXT, authOptions=_fields(mode=_one_of("disabled", "token")),
+        headGroupSpec=_fields("template", **NODES),
+        workerGroupSpecs=_list(_fields("groupName", "minReplicas", "maxReplicas", "template", groupName=TEXT,
+                                       replicas=COUNT, minReplicas=COUNT, maxReplicas=COUNT, **NODES)),
+    ),
+)  # fmt: skip
 
 
 def schema(api_version: str, kind: str) -> Schema:

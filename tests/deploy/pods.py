@@ -57,6 +57,9 @@ class Pod:
 
 def pods(objects: list[Object]) -> list[Pod]:
     templates = [(one, one["spec"]["template"]) for one in of_kind(objects, *WORKLOADS)]
+    for one in of_kind(objects, "RayJob"):
+        cluster = one["spec"]["rayClusterSpec"]
+        templates += [(one, group["template"]) for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
     return [Pod(one, made["metadata"].get("labels", {}), made["spec"]) for one, made in templates]
 
 

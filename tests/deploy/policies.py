@@ -10,6 +10,7 @@ from tests.deploy.pods import Object, Pod, matches, name, of_kind, pods, replica
 
 Findings = Iterator[str]
 SERVING = ("Deployment", "StatefulSet")
+JOBS = ("Job", "RayJob")  # they use claims of what is served
 # `kubectl apply` remembers an object in an annotation, and annotations have a limit.
 MOST_BYTES = 262_144
 SECRET_NAMES = re.compile(r"KEY|TOKEN|PASSWORD|SECRET", re.IGNORECASE)
@@ -167,7 +168,7 @@ def mounts_exist(objects: list[Object]) -> Findings:
             if "configMap" in volume and volume["configMap"]["name"] not in maps:
                 yield f"{pod.name}: there is no ConfigMap {volume['configMap']['name']}"
             claim = volume.get("persistentVolumeClaim", {}).get("claimName")
-            if claim is not None and claim not in claims and pod.workload["kind"] != "Job":
+            if claim is not None and claim not in claims and pod.workload["kind"] not in JOBS:
                 yield f"{pod.name}: there is no PersistentVolumeClaim {claim}"
         if pod.spec.get("serviceAccountName", "default") not in accounts:
             yield f"{pod.name}: there is no ServiceAccount {pod.spec['serviceAccountName']}"
@@ -205,7 +206,7 @@ def network_is_closed(objects: list[Object]) -> Findings:
         ]
         if not any("Ingress" in one["spec"]["policyTypes"] for one in own):
             yield f"{pod.name}: no NetworkPolicy says who may reach it"
-        admin = {"admin", pod.ports.get("admin")} - {None}
+        admin = {"admin", pod.ports["admin"]} if "admin" in pod.ports else set()
         for rule in [rule for one in own for rule in one["spec"].get("ingress", [])]:
             asked = {port["port"] for port in rule.get("ports", [])}
             allowed = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]

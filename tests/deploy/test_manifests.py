@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,7 @@ TOGETHER = {
     "inference": ("vllm", ("inference-gateway",)),
     "whole": ("redis-ha", ("observability", "autoscaling", "adapters-s3", "inference-gateway")),
 }
-TRAINING = ("job", "trainjob")
+TRAINING = ("job", "trainjob", "rayjob")
 DASHBOARDS = REPOSITORY / "monitoring" / "grafana" / "dashboards"
 
 
@@ -132,6 +133,46 @@ def test_training_writes_what_vllm_serves() -> None:
     [job] = pods(rendered("job"))
     assert set(claims) <= {volume.get("persistentVolumeClaim", {}).get("claimName") for volume in job.spec["volumes"]}
     assert vllm.spec["securityContext"]["fsGroup"] == job.spec["securityContext"]["fsGroup"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_pods_of_a_ray_cluster_are_valid(version: str) -> None:
+    """KubeRay's definition, of which ours is an extract, takes any pod."""
+    found = pods(rendered("rayjob"))
+    assert [pod.labels["app.kubernetes.io/component"] for pod in found] == ["head", "worker"]
+    for pod in found:
+        one = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "labels": dict(pod.labels)}, "spec": pod.spec}
+        assert invalid(one, version) is None
+
+
+def test_a_ray_cluster_runs_what_its_image_has() -> None:
+    [job] = [one for one in rendered("rayjob") if one["kind"] == "RayJob"]
+    constraints = (REPOSITORY / "deploy" / "docker" / "constraints.txt").read_text().splitlines()
+    assert f"ray=={job['spec']['rayClusterSpec']['rayVersion']}" in constraints
+    [plain] = pods(rendered("job"))
+    images = {one["image"] for pod in pods(rendered("rayjob")) for one in pod.containers}
+    assert images == {one["image"] for one in plain.containers}
+
+
+def test_every_command_of_a_ray_job_is_one(tmp_path: Path) -> None:
+    """Each is parsed by the real command line, with the files that the pods mount."""
+    from gateway.cli import parser
+    from training.curation.pipeline import read_curation
+    from training.labels import read_any_task
+    from training.teacher.config import read_teachers
+
+    [data] = [one["data"] for one in of_kind(rendered("rayjob"), "ConfigMap")]
+    for name_of_file, text in data.items():
+        (tmp_path / name_of_file).write_text(text)
+    read_curation(tmp_path / "curate.yaml")
+    assert read_any_task(str(tmp_path / "task.yaml")).labels
+    assert [teacher.name for teacher in read_teachers(tmp_path / "teachers.yaml")] == ["gpt-4o"]
+    lines = data["rows.sh"].replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line)[1:] for line in lines if line.strip().startswith("graduand ")]
+    assert [command[1] for command in commands] == ["data", "label", "curate", "evaluate"]
+    for command in commands:
+        asked = parser().parse_args(command)
+        assert command[1] == "data" or (asked.engine, asked.ray_address) == ("ray", "auto")
 
 
 def test_the_operator_gets_the_rules_that_prometheus_gets() -> None:
