@@ -25,6 +25,7 @@ from training.engines.engine import EngineError, Function
 
 PLACE = "graduand_place"
 RUNS = "run it again to go on"
+ANSWERS_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,8 @@ class RayData:
     def _connect(self) -> None:
         own = {} if self._address else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
         try:
+            _answers(self._address)
+            self._ours = True  # also if Ctrl-C comes now, when Ray has started half
             self._ray.init(self._address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
         except (OSError, RuntimeError, ValueError, ImportError) as error:
             where = f"connect to the Ray at {self._address}" if self._address else "start a Ray on this machine"
@@ -122,6 +125,13 @@ class RayData:
                 f"cannot {where}: {_first_line(error)}; check --ray-address, or use --engine local"
             ) from error
         self._ours = True
+
+
+def _answers(address: str | None) -> None:
+    """OSError if nothing listens there: Ray itself would try for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), ANSWERS_WITHIN_S).close()
 
 
 class _Worker:
@@ -191,7 +201,6 @@ def imported() -> Any:
     # Read when Ray is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
     import ray.data
 
