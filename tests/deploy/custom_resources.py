@@ -1,8 +1,8 @@
 """Schemas of the custom resources that are used: strict, and no wider than what the manifests need.
 
 Written by hand from the projects' published definitions, since no package carries these offline. Where GRADUAND_CRDS names
-a folder of CustomResourceDefinitions (prometheus-operator, KEDA, Gateway API, Inference Extension, Kubeflow Trainer, KubeRay), those
-are used instead.
+a folder of CustomResourceDefinitions (prometheus-operator, KEDA, Gateway API, Inference Extension, Kubeflow Trainer, KubeRay),
+those are used instead.
 """
 
 import os

@@ -141,7 +141,12 @@ def test_pods_of_a_ray_cluster_are_valid(version: str) -> None:
     found = pods(rendered("rayjob"))
     assert [pod.labels["app.kubernetes.io/component"] for pod in found] == ["head", "worker"]
     for pod in found:
-        one = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "labels": dict(pod.labels)}, "spec": pod.spec}
+        one = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "x", "labels": dict(pod.labels)},
+            "spec": pod.spec,
+        }
         assert invalid(one, version) is None
 
 

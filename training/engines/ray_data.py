@@ -90,7 +90,8 @@ class RayData:
                 _Worker, fn_constructor_args=(function, self._kin, [batch.num_rows for batch in batches]),
                 batch_size=None, batch_format="pyarrow", compute=pool, num_cpus=self._cpus,
             )  # fmt: skip
-            for block in made.iter_batches(batch_size=None, batch_format="pyarrow"):
+            # Without looking ahead: an outcome that has come is told at once.
+            for block in made.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 for line in block.to_pylist():
                     yield line["place"], _outcome(line)
         except ray.exceptions.RayError as error:

@@ -1,9 +1,9 @@
 """Questions asked by an engine's workers: in rounds, each of which fits into the budget at its worst.
 
 This process decides what may be asked and writes the ledger; workers only send, each its share of the requests at once and
-of the rate, and hand back what they were told. So cap and rate hold for all workers together, and a run that ends in the
-middle loses no more answers than the requests that may be under way. Invariant: as in asking.py, an answer is in the ledger
-before it counts. Must never carry a key: each worker reads it where it asks.
+of the rate, and hand back what they were told. So cap and rate hold for all workers together, and a run that is killed loses
+what was under way and what had just come: at most twice the requests at once. Invariant: as in asking.py, an answer is in
+the ledger before it counts. Must never carry a key: each worker reads it where it asks.
 """
 
 import asyncio

@@ -3,7 +3,11 @@
 import json
 import os
 import re
+import signal
 import socket
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -23,7 +27,7 @@ from tests.training.teacher.test_labelling import number, setting
 from training import labels, scores, stage
 from training.curation import pipeline
 from training.data.frozen import freeze
-from training.data.samples import of_text, write_samples
+from training.data.samples import of_text, read_samples, write_samples
 from training.engines.engine import EngineError, in_order
 from training.engines.ray_data import Kin, RayData
 
@@ -143,6 +147,28 @@ def test_a_teacher_that_lets_nobody_ask(tmp_path: Path, fake: Fake, capsys: pyte
     assert main(["train", "label", *options]) == 1
     assert "does not let us ask" in capsys.readouterr().err
     assert main(["train", "label", *options]) == 0
+
+
+@SLOW
+def test_killed_in_the_middle_it_goes_on_in_one_process(tmp_path: Path, fake: Fake) -> None:
+    """A Ray of its own, which ends with it."""
+    command = [*setting(tmp_path, fake, rows=60), "--use", "first", "--concurrency", "4"]
+    fake.delay_s, fake.answer = 0.3, lambda body: chat("a")
+    started = [sys.executable, "-m", "gateway", "train", "label", *command, "--engine", "ray"]
+    run = subprocess.Popen(started, env={**os.environ, "PYTHONPATH": "."}, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while len(fake.requests) < 20 and time.monotonic() < until:
+        time.sleep(0.02)
+    run.send_signal(signal.SIGKILL)
+    run.wait(10)
+    kept = (tmp_path / "runs" / "teacher.ledger.jsonl").read_bytes().count(b"\n")
+    time.sleep(1)  # what is under way ends
+    asked = len(fake.requests)
+    assert 0 < kept < asked < 60
+    assert asked - kept <= 2 * 4  # under way, or just come
+    assert main(["train", "label", *command]) == 0
+    assert len(fake.requests) - asked == 60 - kept
+    assert len(read_samples(tmp_path / "runs" / "label")) == 60
 
 
 @pytest.mark.parametrize("task", ["{labels: [A, B]}", pytest.param("{kind: text}", marks=SLOW)])
