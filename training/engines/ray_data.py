@@ -89,6 +89,7 @@ class RayData:
             made = sent.map_batches(
                 _Worker, fn_constructor_args=(function, self._kin, [batch.num_rows for batch in batches]),
                 batch_size=None, batch_format="pyarrow", compute=pool, num_cpus=self._cpus,
+                max_restarts=0,  # by default for ever, also by a batch that kills whoever has it, or asks a teacher anew
             )  # fmt: skip
             # Without looking ahead: an outcome that has come is told at once.
             for block in made.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
