@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -86,11 +87,13 @@ class RayData:
         try:
             sent = ray.data.from_arrow([_placed(place, batch) for place, batch in enumerate(batches)])
             pool = ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers)
-            made = sent.map_batches(
-                _Worker, fn_constructor_args=(function, self._kin, [batch.num_rows for batch in batches]),
-                batch_size=None, batch_format="pyarrow", compute=pool, num_cpus=self._cpus,
-                max_restarts=0,  # by default for ever, also by a batch that kills whoever has it, or asks a teacher anew
-            )  # fmt: skip
+            arguments = function, self._kin, [batch.num_rows for batch in batches]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # ray_remote_args_fn is to go in 2.64; this is the Ray that is pinned
+                made = sent.map_batches(
+                    _Worker, fn_constructor_args=arguments, batch_size=None, batch_format="pyarrow", compute=pool,
+                    num_cpus=self._cpus, ray_remote_args_fn=_once,
+                )  # fmt: skip
             # Without looking ahead: an outcome that has come is told at once.
             for block in made.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 for line in block.to_pylist():
@@ -134,6 +137,12 @@ def _answers(address: str | None) -> None:
     host, _, port = (address or "").rpartition(":")
     if host and port.isdecimal() and "/" not in host:
         socket.create_connection((host, int(port)), ANSWERS_WITHIN_S).close()
+
+
+def _once() -> dict[str, int]:
+    """A worker that dies stays dead: Ray would give its batch to others for ever, also one that kills whoever has it, or
+    one whose questions were paid for."""
+    return {"max_restarts": 0, "max_task_retries": 0}
 
 
 class _Worker:
