@@ -67,7 +67,9 @@ class Gateway:
         self.port = int(words[2].removesuffix("/v1,").rpartition(":")[2])
         self.admin_url = words[5]
         self.url = f"http://127.0.0.1:{self.port}/v1"
-        self.admin = httpx.Client(base_url=self.admin_url, timeout=60, trust_env=False)
+        # None is kept: the admin plane closes idle connections, perhaps as the next request is on its way.
+        once = httpx.Limits(max_keepalive_connections=0)
+        self.admin = httpx.Client(base_url=self.admin_url, timeout=60, trust_env=False, limits=once)
         self._read: dict[Path, int] = {}
         self._records: list[Json] = []
         self._lock = threading.Lock()
