@@ -73,7 +73,7 @@ class World:
     def close(self) -> None:
         self.gateway.stop()
         self.recorded.terminate()
-        self.recorded.wait(10)
+        self.recorded.wait(60)
 
     def ask(self, route: str, texts: list[str]) -> list[tuple[str, str]]:
         """Ask each text once; arms and reasons."""
