@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.conftest import Start
-from tests.gateway.driving import Driver, requests_of, traffic
+from tests.gateway.driving import Driver, Got, requests_of, traffic
 from tests.gateway.running import ROOT, Gateway, route, until
 from tests.gateway.running import upstream as configured
 from tests.gateway.speaking import chat
@@ -176,8 +176,14 @@ def test_a_worker_killed_under_load_is_replaced(two_workers: Gateway) -> None:
         until(lambda: any(path.stat().st_size for path in segments.glob(f"*-w?-{new}-*")), 30, "it serves")
     assert {one.status for one in driver.got} == {200}
     assert len(driver.cut) <= 16
-    answered = {one.number for one in driver.got}
-    until(lambda: answered <= {record["id"] for record in gateway.records()}, 60, "what was answered is logged")
+
+    def lost() -> list[Got]:
+        logged = {record["id"] for record in gateway.records()}
+        return [one for one in driver.got if one.whole and one.number not in logged]
+
+    with contextlib.suppress(AssertionError):
+        until(lambda: not lost(), 60, "what was answered is logged")
+    assert not lost(), (lost(), gateway.errors)
     logged = [record["id"] for record in gateway.records() if record["id"] not in before]
     assert len(logged) == len(set(logged))
     print(f"{len(driver.got)} answered and logged, {len(driver.cut)} requests cut")
@@ -462,7 +468,8 @@ def test_the_supervisor_is_killed_and_leaves_nothing_behind(start: Start, upstre
     gateway = start({"t": configured(upstream.place("orphans").url)}, {"triage": route("t")}, workers=2)
     children = Path(f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children").read_text().split()
     gateway.process.kill()
-    until(lambda: not any(_running(child) for child in children), 30, "the other processes end")
+    # Some are still starting, and give way to everybody.
+    until(lambda: not any(_running(child) for child in children), 120, "the other processes end")
 
 
 def _running(number: str) -> bool:

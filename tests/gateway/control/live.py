@@ -259,7 +259,7 @@ def steps(*canaries: Json, pairs: int = 60) -> list[Json]:
     """Quick steps: from the shadow by these canaries to everything."""
     short = {"dwell": "300ms", "requests": 10}
     middle = [{"canary": {**short, **one}} for one in canaries or ({"weight": 10},)]
-    return [{"shadow": {"pairs": pairs, "t_max": "20s"}}, *middle, {"full": {**short, "requests": 30}}]
+    return [{"shadow": {"pairs": pairs, "t_max": "10m"}}, *middle, {"full": {**short, "requests": 30}}]
 
 
 def controller_id(gateway: Gateway) -> int | None:

@@ -25,7 +25,7 @@ def ask(live: Live, number: int, model: str = "hybrid", **more: Any) -> Answer:
 
 @pytest.fixture(scope="module")
 def rollout(live: Live) -> str:
-    steps = [{"shadow": {"pairs": 60, "t_max": "60s"}}, {"hybrid": {"requests": 50, "dwell": "300ms", "risk": 0.05}}]
+    steps = [{"shadow": {"pairs": 60, "t_max": "10m"}}, {"hybrid": {"requests": 50, "dwell": "300ms", "risk": 0.05}}]
     name = live.rollouts.start(
         "hybrid", UNSURE, steps=steps, gates=["agreement 0.7"], harm=[{"agreement": {"p0": 0.5}}], audit=0.5
     )
