@@ -43,7 +43,7 @@ def test_kills(live: Live) -> None:
         live.rollouts.until(name, "promoted", 60 + KILLS * 6)
     until(
         lambda: len(list((live.gateway.folder / "logs" / "journal").iterdir())) == 2,
-        30,
+        120,  # it gives way to everybody
         "the shipper has recovered all",
     )
     store = RolloutStore(live.gateway.folder / "state.db")
