@@ -225,14 +225,14 @@ class ClientConnection(asyncio.Protocol):
         """Send a piece of the stream."""
         self.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
-    def end_stream(self) -> None:
-        """End the stream as complete."""
-        if self._chunked:
-            self.transport.write(b"0\r\n\r\n")
+    def end_stream(self, last: bytes) -> None:
+        """Send the `last` piece of the stream, and that it is complete."""
+        self.transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last) if self._chunked else last)
         self._finished()
 
-    def break_stream(self) -> None:
-        """End the stream as broken: without the last chunk, so that no reader takes it for complete."""
+    def break_stream(self, last: bytes) -> None:
+        """Send the `last` piece of a broken stream: without the last chunk, so that no reader takes it for complete."""
+        self.write(last)
         self.ongoing = None
         self.transport.close()
 

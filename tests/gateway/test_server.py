@@ -155,7 +155,7 @@ def test_a_client_that_has_only_stopped_writing() -> None:
     talk.loop.turn()
     talk.connection.start_stream(b"")
     talk.connection.write(b"data: x\n\n")
-    talk.connection.end_stream()
+    talk.connection.end_stream(b"data: [DONE]\n\n")
     assert b"connection: close" in talk.transport.written
     assert talk.transport.closed
 
@@ -318,8 +318,8 @@ def test_streams_are_framed() -> None:
     talk.receive(POST)
     talk.connection.start_stream(b"x-a: b\r\n")
     talk.connection.write(b"data: x\n\n")
-    talk.connection.end_stream()
+    talk.connection.end_stream(b"data: [DONE]\n\n")
     head, _, body = talk.transport.written.partition(b"\r\n\r\n")
     assert b"transfer-encoding: chunked" in head
-    assert body == b"9\r\ndata: x\n\n\r\n0\r\n\r\n"
+    assert body == b"9\r\ndata: x\n\n\r\ne\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
     assert not talk.transport.closed
