@@ -14,6 +14,8 @@ from gateway.routes import RouteTable
 from gateway.state.store import StateStore
 
 KIND, USED = "fleet", "fleet-used"
+# The lease of the one manager that does something, where several gateways share a store.
+LEASE, LEASE_S = "fleet", 10.0
 
 Adapter = tuple[str, str]  # its upstream and its name
 Places = dict[Adapter, dict[str, Cell]]  # of an adapter, by replica
