@@ -46,21 +46,9 @@ def _add_judge(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from training import labels, scores, stage
+    from training import evaluation, labels, scores, stage
     from training.baselines import table
-    from training.evaluation import (
-        answers,
-        browser,
-        endpoint,
-        evaluate_stage,
-        judging,
-        local,
-        neighbours,
-        paired,
-        slices,
-        texts,
-        threshold,
-    )
+    from training.evaluation import evaluate_stage
     from training.progress import shown
 
     task = labels.read_any_task(arguments.task)
@@ -72,22 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
     parameters = {"task": labels.decoded(arguments.task), "most_tokens": arguments.most_tokens, **facts}
     if judge:
         parameters["judge"] = judge.model.as_json()
-    code = (
-        evaluate_stage,
-        answers,
-        browser,
-        endpoint,
-        judging,
-        local,
-        neighbours,
-        paired,
-        slices,
-        texts,
-        threshold,
-        table,
-        scores,
-        labels,
-    )
+    code = (evaluation, table, scores, labels)
     plan = stage.Plan(arguments.name, _weights_only(inputs), parameters, code, ("transformers", "torch"))
     with shown() as progress:
         made = stage.run(
