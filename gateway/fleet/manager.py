@@ -289,10 +289,9 @@ class Manager:
                 self._state.changed(f"adapter/{adapter[1]}", WHO, {"upstream": adapter[0], **kept})
 
     def _export(self, cells: Places) -> None:
-        standing: dict[tuple[str, ...], float] = {}
-        for (upstream, _), found in cells.items():
-            for cell in found.values():
-                standing[upstream, cell.state] = standing.get((upstream, cell.state), 0.0) + 1
-        self._metrics.keep(m.FLEET_PLACES, standing)
+        managed = self._managed() if cells else ()
+        slots = {(one.name,): one.slots * len(one.replicas) for one in managed if one.slots is not None}
+        self._metrics.keep(m.FLEET_SLOTS, slots)
+        self._metrics.keep(m.FLEET_PLACES, places.standing(cells))
         ready = places.ready(cells)
         self._metrics.keep(m.ADAPTER_READY, {(name, upstream): len(urls) for (upstream, name), urls in ready.items()})
