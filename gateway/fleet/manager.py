@@ -290,7 +290,9 @@ class Manager:
 
     def _export(self, cells: Places) -> None:
         managed = self._managed() if cells else ()
-        slots = {(one.name,): one.slots * len(one.replicas) for one in managed if one.slots is not None}
+        slots: dict[tuple[str, ...], float] = {
+            (one.name,): one.slots * len(one.replicas) for one in managed if one.slots is not None
+        }
         self._metrics.keep(m.FLEET_SLOTS, slots)
         self._metrics.keep(m.FLEET_PLACES, places.standing(cells))
         ready = places.ready(cells)
