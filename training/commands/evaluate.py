@@ -81,7 +81,7 @@ def _judge(arguments: argparse.Namespace, task: Any) -> "Judge | None":
 
 def _weights_only(inputs: dict[str, Path]) -> dict[str, Path]:
     """An adapter's folder gains an admission and a card later, which are no other student."""
-    from gateway.adapter import WEIGHTS_FILE
+    from gateway.adapters.adapter import WEIGHTS_FILE
 
     return {name: path / WEIGHTS_FILE if name == "adapter" else path for name, path in inputs.items()}
 
@@ -89,7 +89,7 @@ def _weights_only(inputs: dict[str, Path]) -> dict[str, Path]:
 def _student(arguments: argparse.Namespace, task: Any) -> "tuple[str, dict[str, Any], Ask, Perplexity | None]":
     if arguments.endpoint:
         return _remote(arguments)
-    from gateway import adapter
+    from gateway.adapters import adapter
     from training.admission.admit import run_of
     from training.evaluation.local import Student
 

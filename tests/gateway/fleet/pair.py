@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from gateway import adapter, admission
+from gateway.adapters import adapter, admission
 from gateway.fleet.places import LEASE
 from gateway.state.redis_client import connect
 from gateway.state.redis_store import RedisStore

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway import adapter
+from gateway.adapters import adapter
 from gateway.state.sqlite import SqliteStore
 from tests.gateway.conftest import Start
 from tests.gateway.fleet.pair import Pair, story

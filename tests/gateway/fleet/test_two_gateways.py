@@ -4,7 +4,7 @@ import json
 import struct
 from pathlib import Path
 
-from gateway import adapter
+from gateway.adapters import adapter
 from tests.gateway.conftest import Start
 from tests.gateway.fleet.engines import Engine
 from tests.gateway.fleet.pair import Pair, story
