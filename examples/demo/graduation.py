@@ -19,15 +19,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from examples.demo import report, tickets
 from examples.demo.places import Places, write_configuration
-from examples.demo.rollouts import Json, Rollout, follow, newest, phase, write_spec
+from examples.demo.rollouts import Json, Rollout, follow, newest, refresh, write_spec
 from examples.demo.servers import Servers
 from examples.demo.tickets import TASKS, Task, Ticket
 from examples.demo.traffic import Customers, Reply, ask_all
 
 SEED = 7
 TRAIN_ROWS = 320
-HELD_OUT = 100
-BEFORE_ROWS = 24
+# More than the hundred pairs that a rollout's shadow takes.
+HELD_OUT = 150
+# Tickets asked before a look at whether the rollouts have seen enough.
+BATCH = 24
 PROMISED_AGREEMENT = 0.9
 SAY_EVERY_S = 15.0
 BASE = "smollm2-135m"
@@ -167,20 +169,33 @@ def _last_line(places: Places, task: Task) -> str:
 def _stopped(places: Places, asked: list[Ticket]) -> dict[Task, float]:
     """The base model put forward as the student: how often it agrees with the teacher, and that nobody ever saw it."""
     rollouts = _started(places, dict.fromkeys(TASKS, BASE), "demo: a student that was never trained")
+    replies = _shadowed(places, rollouts, asked, lambda rollout: rollout.phase == "rolled_back")
+    if any(reply.arm != "teacher" for reply in replies):
+        raise Failed("a customer was answered by a student that had proved nothing")
+    return _agreement(places, rollouts)
+
+
+def _shadowed(
+    places: Places, rollouts: list[Rollout], asked: list[Ticket], done: Callable[[Rollout], bool]
+) -> list[Reply]:
+    """Ask, and have the answers copied to the students, until the rollouts are `done`.
+
+    In batches, since how many pairs a rollout takes is its own affair: an answer that came before its shadow had begun,
+    or a copy that was dropped, only means some tickets more.
+    """
     replies: list[Reply] = []
-    # Two dozen tickets are enough as a rule; a base that is right by luck takes some more.
-    for begin in range(0, len(asked), BEFORE_ROWS):
-        batch = [(task, ticket) for ticket in asked[begin : begin + BEFORE_ROWS] for task in TASKS]
+    for begin in range(0, len(asked), BATCH):
+        batch = [(task, ticket) for ticket in asked[begin : begin + BATCH] for task in TASKS]
         replies += _ask(places, batch, "asking the teacher")
         for rollout in rollouts:
             report.shadow_pairs(places.logs, rollout.id)
         time.sleep(SETTLED_S)
-        if all(phase(places.admin_url, rollout) == "rolled_back" for rollout in rollouts):
+        for rollout in rollouts:
+            refresh(places.admin_url, rollout)
+        if all(done(rollout) for rollout in rollouts):
             break
-    _follow(places, rollouts, lambda rollout: rollout.phase == "rolled_back")
-    if any(reply.arm != "teacher" for reply in replies):
-        raise Failed("a customer was answered by a student that had proved nothing")
-    return _agreement(places, rollouts)
+    _follow(places, rollouts, done)
+    return replies
 
 
 def _rolled_out(
@@ -189,8 +204,7 @@ def _rolled_out(
 ) -> dict[Task, float]:  # fmt: skip
     """Both students from the shadow to their promotion; how often each agreed with the teacher on held-out tickets."""
     rollouts = _started(places, adapters, "demo: trained students")
-    _ask(places, [(task, ticket) for ticket in held_out for task in TASKS], "held-out tickets, in the shadow")
-    _follow(places, rollouts, lambda rollout: rollout.phase not in ("precheck", "shadow", "hold"))
+    _shadowed(places, rollouts, held_out, lambda rollout: rollout.phase not in ("precheck", "shadow", "hold"))
     after = _agreement(places, rollouts)
     for task in TASKS:
         console.print(
@@ -222,7 +236,9 @@ def _started(places: Places, adapters: Mapping[Task, str], why: str) -> list[Rol
             console.print(escape(spec.read_text().rstrip()), style="cyan", highlight=False, soft_wrap=True)
             _command(places, "rollout", "plan", str(spec), "--admin", places.admin_url)
         _command(places, "rollout", "start", str(spec), "--why", why, "--admin", places.admin_url)
-    return [newest(places.admin_url, task) for task in adapters]
+    rollouts = [newest(places.admin_url, task) for task in adapters]
+    _follow(places, rollouts, lambda rollout: rollout.phase == "shadow")
+    return rollouts
 
 
 def _follow(

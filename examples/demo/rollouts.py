@@ -89,13 +89,13 @@ def follow(
             time.sleep(LOOK_EVERY_S)
 
 
-def phase(admin_url: str, rollout: Rollout) -> str:
-    """Where it is now."""
-    return str(_get(admin_url, f"/v1/rollouts/{rollout.id}")["phase"])
+def refresh(admin_url: str, rollout: Rollout) -> None:
+    """Where it is now; its new events are left for `follow` to tell."""
+    rollout.status = _get(admin_url, f"/v1/rollouts/{rollout.id}")
 
 
 def _look(admin_url: str, rollout: Rollout, told: Callable[[Rollout, Json], None]) -> None:
-    rollout.status = _get(admin_url, f"/v1/rollouts/{rollout.id}")
+    refresh(admin_url, rollout)
     events = _get(admin_url, f"/v1/rollouts/{rollout.id}/history")["events"]
     known, rollout.events = len(rollout.events), events
     for event in events[known:]:

@@ -7,6 +7,7 @@ import argparse
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from gateway.errors import AdapterError, ConfigError
 from training.commands import asking, options
@@ -40,6 +41,10 @@ def add_parser(steps: Commands) -> None:
     asking.add_teacher(parser, required=False)
     live = parser.add_argument_group("its shadow rollout; without --rollout the candidate is admitted and left there")
     live.add_argument("--rollout", type=Path, metavar="SPEC.yaml", help="the rollout; its student is replaced")
+    live.add_argument(
+        "--on-alarm", action="store_true",
+        help="only if an alarm stands on the rollout's route that no rollout has answered yet; its words are the reason",
+    )  # fmt: skip
     live.add_argument("--upstream", help="the upstream that serves the student")
     live.add_argument("--engine", metavar="URL", help="the engine to admit on (default: an embedded one is started)")
     live.add_argument("--key-env", metavar="NAME", help="the environment variable with the engine's key")
@@ -56,6 +61,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     _settings(arguments, arguments.known)  # read before hours are spent, as the rollout's file is
     task, spec, key = labels.read_task(arguments.task), _spec(arguments), key_of(arguments.key_env)
+    if arguments.on_alarm and not _because_of_alarm(arguments, spec):
+        return 0
     with shown() as progress:
         data = _data(arguments, task, progress)
         fitted = _fit(arguments, data, progress)
@@ -83,6 +90,24 @@ def _spec(arguments: argparse.Namespace) -> dict[str, Any] | None:
 
     spec: dict[str, Any] = read_spec(arguments.rollout)
     return spec
+
+
+def _because_of_alarm(arguments: argparse.Namespace, spec: dict[str, Any] | None) -> bool:
+    """Whether an alarm asks for a candidate; if so it is the reason, unless another was given."""
+    if spec is None:
+        raise ConfigError("--on-alarm needs --rollout SPEC.yaml: its route is the one whose alarms are asked for")
+    from gateway.admin_commands import admin_of
+    from training.redistil.alarms import unanswered
+
+    admin, route = admin_of(arguments), str(spec.get("route", ""))
+    listed = admin.call("GET", f"/v1/rollouts?route={quote(route, safe='')}")["rollouts"]
+    found = unanswered(admin.call("GET", "/v1/monitors")["verdicts"], listed, route)
+    if found is None:
+        told = f"no alarm on {route} waits for a candidate: nothing to do"
+        print(json.dumps({"alarm": None}) if arguments.json else told)
+        return False
+    arguments.because = arguments.because or str(found["why"])
+    return True
 
 
 def _data(arguments: argparse.Namespace, task: "Task", progress: "Progress") -> Path:

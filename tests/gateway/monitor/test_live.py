@@ -23,6 +23,7 @@ from tests.gateway.control.live import Rollouts, kill
 from tests.gateway.running import ROOT, Gateway, Json, upstream
 from tests.gateway.running import until as soon
 from tests.monitoring.texts import prompts, recipes, tickets
+from training.redistil.alarms import unanswered
 
 TEACHER, STUDENT = "gpt-4o", "triage@3f9c1a0b22de"
 USUAL, FOREIGN = tickets(1200), recipes(120)
@@ -126,6 +127,11 @@ def test_a_rollout_is_held_and_a_person_lets_it_go_on(world: World) -> None:
     world.until(lambda: world.novelty("held")["n"] >= 360, "all were looked at: no alarm is to come any more")
     assert world.gateway.total("graduand_verdict_actions_total", "held", "novelty", "hold") == 1
     world.until(lambda: world.gateway.total("graduand_drift_alarm_active", "held", "novelty") == 1, "the gauge")
+    listed = world.gateway.admin.get("/v1/monitors").json()["verdicts"]
+    begun = world.gateway.admin.get("/v1/rollouts?route=held").json()["rollouts"]
+    asks = unanswered(listed, begun, "held")  # `train redistil --on-alarm` reads the same
+    assert asks is not None
+    assert "novelty: requests are unlike" in asks["why"]
     answer = world.gateway.admin.post(
         "/v1/monitors/held/novelty/release", json={"why": "a recipe app, wanted"}, headers={"x-graduand-who": "ann"}
     )

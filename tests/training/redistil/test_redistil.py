@@ -13,6 +13,7 @@ import yaml
 from gateway.cli import main
 from tests.training.test_selection import answer
 from training.data.samples import Sample, of_text, read_samples, write_samples
+from training.redistil.alarms import unanswered
 from training.redistil.candidate_stage import merged
 
 TASK = "{labels: [A, B]}"
@@ -52,10 +53,15 @@ def admin() -> Iterator[tuple[str, list[tuple[str, Any]]]]:
     asked: list[tuple[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(200, b'{"verdicts": [], "rollouts": []}')
+
         def do_POST(self) -> None:
             asked.append((self.path, json.loads(self.rfile.read(int(self.headers["content-length"])))))
-            body = b'{"id": "letters-1"}'
-            self.send_response(201)
+            self._answer(201, b'{"id": "letters-1"}')
+
+        def _answer(self, status: int, body: bytes) -> None:
+            self.send_response(status)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -121,6 +127,45 @@ def test_a_rollout_needs_its_upstream_before_anything_is_done(files: Path, capsy
     assert main(command(files, "--rollout", "spec.yaml")) == 2
     assert "--upstream" in capsys.readouterr().err
     assert not (files / "runs").exists()
+
+
+def verdict(since: float, route: str = "letters") -> dict[str, Any]:
+    return {"route": route, "since": since, "why": f"novelty at {since:g}"}
+
+
+def rollout(created_at: float, route: str = "letters") -> dict[str, Any]:
+    return {"route": route, "created_at": created_at}
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "rollouts", "since"),
+    [
+        ([], [], None),
+        ([verdict(5)], [], 5),
+        ([verdict(5)], [rollout(4)], 5),
+        ([verdict(5)], [rollout(6), rollout(4)], None),
+        ([verdict(5)], [rollout(6, "other")], 5),
+        ([verdict(5, "other")], [], None),
+        ([verdict(9), verdict(7), verdict(5)], [rollout(6)], 7),
+    ],
+)
+def test_an_alarm_asks_for_one_candidate(
+    verdicts: list[dict[str, Any]], rollouts: list[dict[str, Any]], since: float | None
+) -> None:
+    found = unanswered(verdicts, rollouts, "letters")
+    assert (None if found is None else found["since"]) == since
+
+
+def test_without_an_alarm_there_is_nothing_to_do(
+    files: Path, admin: tuple[str, list[tuple[str, Any]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (files / "spec.yaml").write_text("route: letters\nstudent: old@0123456789ab\n")
+    live = ["--on-alarm", "--admin", admin[0], "--rollout", str(files / "spec.yaml"), "--upstream", "gpu"]
+    assert main(command(files, *live)) == 0
+    assert json.loads(capsys.readouterr().out) == {"alarm": None}
+    assert not (files / "runs").exists()
+    assert main(command(files, "--on-alarm")) == 2
+    assert "--on-alarm needs --rollout" in capsys.readouterr().err
 
 
 def test_settings_are_read_before_anything_is_done(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
