@@ -186,6 +186,8 @@ def test_slots_are_kept_and_the_pinned_stay(make: Make, engines: list[Engine]) -
     fleet.look(3)
     assert sorted(len(one.adapters) for one in engines) == [1, 1]
     assert {name for one in engines for name in one.adapters} == {A, B}
+    sums = fleet.totals.sums()
+    assert (sums[m.FLEET_SLOTS.name, ("gpu",)], sums[m.FLEET_PLACES.name, ("gpu", "ready")]) == ([2.0], [2.0])
     fleet.now += 1000
     fleet.add(C)
     fleet.look(8)
@@ -254,6 +256,8 @@ def test_a_deposed_manager_changes_nothing(
     assert not engines[1].adapters
     first.look()
     assert not engines[1].adapters  # not its business any more
+    sums = first.totals.sums()
+    assert sums[m.FLEET_PLACES.name, ("gpu", "ready")] == [2.0]  # of the one that manages alone, though both count there
     second.look(2)
     assert list(engines[1].adapters) == [A]
     asked = [len(one.asked) for one in engines]
