@@ -7,6 +7,9 @@ from typing import Any
 from gateway.adapters import adapter
 from gateway.adapters.adapter import AdapterFiles
 
+# So few rows without an end unlearn nothing; that the student does end its answers is then tried (`stops`).
+CUT_LIMIT = 0.01
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -71,10 +74,12 @@ def _record(files: AdapterFiles, run: Mapping[str, Any] | None) -> Check:
 
 def _completions(run: Mapping[str, Any] | None) -> Check:
     data = (run or {}).get("data", {})
-    cut = data.get("cut")
-    if cut is None:
+    cut, rows = data.get("cut"), data.get("rows")
+    if cut is None or not rows:
         return Check("completions", False, "the run's record does not say whether completions were cut off")
-    if cut:
-        text = f"{cut} of {data.get('rows')} completions were cut at max_tokens: it never learned to end them"
+    if not cut:
+        return Check("completions", True, f"all {rows} completions were learned to their end")
+    if cut > CUT_LIMIT * rows:
+        text = f"{cut} of {rows} completions were cut at max_tokens: it never learned to end them"
         return Check("completions", False, text)
-    return Check("completions", True, f"all {data.get('rows')} completions were learned to their end")
+    return Check("completions", True, f"{cut} of {rows} completions were cut at max_tokens, the others have their end")

@@ -14,6 +14,7 @@ from gateway.adapters import adapter, admission
 from gateway.errors import AdapterError, ConfigError, GraduandError
 from tests.training.quiet import Quiet
 from training.admission.admit import Admission, Request, admit
+from training.admission.checks import Base, on_disk
 from training.lora import RUN_FILE
 
 Copied = Callable[[str], Path]
@@ -113,6 +114,15 @@ def test_cut_completions_are_caught(copied: Copied, engine: str) -> None:
     change_run(folder, lambda run: run | {"data": run["data"] | {"cut": 3}})
     found = failed(admit(Request(folder, engine=engine), Quiet()))
     assert found == {"completions": "3 of 40 completions were cut at max_tokens: it never learned to end them"}
+
+
+@pytest.mark.parametrize(("cut", "rows", "passed"), [(0, 40, True), (1, 99, False), (1, 100, True), (50, 4972, False)])
+def test_one_cut_completion_in_a_hundred_is_let_pass(copied: Copied, cut: int, rows: int, passed: bool) -> None:
+    folder = copied(f"cut-{cut}-{rows}")
+    change_run(folder, lambda run: run | {"data": run["data"] | {"cut": cut, "rows": rows}})
+    run = json.loads((folder / "run.json").read_text())
+    checks = on_disk(adapter.read(folder), run, Base("tiny", "none", 2))
+    assert {check.name: check.passed for check in checks}["completions"] == passed
 
 
 def test_a_student_that_never_stops_is_caught(copied: Copied, engine: str) -> None:
