@@ -257,7 +257,9 @@ def test_a_deposed_manager_changes_nothing(
     first.look()
     assert not engines[1].adapters  # not its business any more
     sums = first.totals.sums()
-    assert sums[m.FLEET_PLACES.name, ("gpu", "ready")] == [2.0]  # of the one that manages alone, though both count there
+    assert sums[m.FLEET_PLACES.name, ("gpu", "ready")] == [
+        2.0
+    ]  # of the one that manages alone, though both count there
     second.look(2)
     assert list(engines[1].adapters) == [A]
     asked = [len(one.asked) for one in engines]
