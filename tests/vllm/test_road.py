@@ -224,10 +224,9 @@ def _said(record: students.Json) -> str:
 
 
 def _in_force(road: Road, mode: str) -> None:
-    """Workers look at the table ten times a second."""
     version = next(one for one in road.gateway.admin.get("/v1/routes").json()["routes"] if one["name"] == "tickets")
     assert version["mode"] == mode
-    time.sleep(0.5)
+    road.gateway.settled()
 
 
 def test_a_canary_splits_by_user_and_sticks(road: Road) -> None:

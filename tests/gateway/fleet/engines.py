@@ -105,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.endswith("unload_lora_adapter"):
             known = self.of.adapters.pop(name, None)
             return self._error(404, "cannot be found") if known is None else self._send(200, b"Success")
-        self.of.gate.wait(20)
+        self.of.gate.wait(60)
         if name in self.of.refused:
             return self._error(400, "rank 64 is greater than max_lora_rank 16")
         self.of.adapters[name] = body["lora_path"]

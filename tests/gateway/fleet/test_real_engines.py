@@ -19,8 +19,8 @@ from tests.gateway.running import ROOT, UNTIL_PARENT_ENDS, route
 from tests.gateway.running import upstream as configured
 from tests.gateway.upstream import Upstream
 
-# What a worker may still send by its old table.
-FOLLOW_S = 0.5
+# What a worker may still send by its old table, though it may stand still meanwhile; an engine takes longer to start.
+FOLLOW_S = 5.0
 
 
 class Engine:
