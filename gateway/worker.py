@@ -13,13 +13,13 @@ import os
 import signal
 import socket
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
 from gateway import record
+from gateway.child import first_settings, follow
 from gateway.config import budgets_folder
 from gateway.dataplane.budget import Budgets
 from gateway.dataplane.fleet import Fleet
@@ -28,7 +28,7 @@ from gateway.dataplane.plane import Plane
 from gateway.dataplane.server import ClientConnection
 from gateway.logs import places
 from gateway.logs.segment import LogWriter
-from gateway.routes import Limits, RouteTable, Settings, settings_from_json
+from gateway.routes import Limits, RouteTable, Settings
 from gateway.state.watcher import TableWatcher
 from monitoring import metrics as m
 from monitoring.metrics import Metrics
@@ -79,7 +79,7 @@ class Worker:
             loop.add_signal_handler(number, self._stopping.set)
         # The supervisor starts us with SIGTERM blocked; one that came meanwhile is delivered now.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        threading.Thread(target=self._read_settings, name="settings", daemon=True).start()
+        follow(self._settings_changed, lambda: loop.call_soon_threadsafe(self._stopping.set))
         self._listener.setblocking(False)
         loop.add_reader(self._listener, self._accept)
         # What is alive now lives as long as the process: keep the collector from walking it again and again.
@@ -190,10 +190,8 @@ class Worker:
     def _table_changed(self, table: RouteTable) -> None:
         self._loop.call_soon_threadsafe(self._serve_by, table)
 
-    def _read_settings(self) -> None:
-        for line in sys.stdin:
-            self._loop.call_soon_threadsafe(self._reconfigure, settings_from_json(json.loads(line)))
-        self._loop.call_soon_threadsafe(self._stopping.set)
+    def _settings_changed(self, settings: Settings) -> None:
+        self._loop.call_soon_threadsafe(self._reconfigure, settings)
 
     def _reconfigure(self, settings: Settings) -> None:
         plane = self._plane
@@ -218,8 +216,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s worker %(process)d: %(message)s")
     record.reseed()
     arguments = json.loads(sys.argv[1])
-    settings = settings_from_json(json.loads(sys.stdin.readline()))
-    uvloop.run(_main(arguments, settings))
+    uvloop.run(_main(arguments, first_settings()))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gateway import adapter
+from gateway.adapters import adapter
 from gateway.errors import AdapterError
 from training import lora
 from training.fit import FitError, fit

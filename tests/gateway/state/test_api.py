@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from gateway import cli
 from gateway.admin import Configuration, app
+from gateway.fleet import places
 from gateway.routes import Limits, Route, Settings, Student, Teacher
 from gateway.state.store import open_state
 from monitoring.metrics import Totals
@@ -45,6 +46,8 @@ def address(redis_server: RedisServer, tmp_path: Path) -> Iterator[str]:
     store.found()
     store.change_route(ROUTE, who="ann", weight_bp=300)
     store.serves("0", 2)
+    with store.transaction():
+        store.put_lease(places.LEASE, "a machine/7/0123", 1, store.now() + 600)
     store.snapshot()
     store.keep()
     port = free_port()
@@ -64,6 +67,7 @@ def test_a_redis_that_loses_its_data(
     said = capsys.readouterr().out
     assert redis_server.url in said
     assert "serves by version 2" in said
+    assert "leader of rollouts: none\nmanager of the fleet: a machine/7/0123\n" in said
     assert cli.main(["state", "accept", "--admin", address]) == 1
     assert "nothing to accept" in capsys.readouterr().err
     redis_server.empty()
