@@ -12,8 +12,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from gateway import __version__, adapter, adapters, admission
-from gateway.adapter import check_name
+from gateway import __version__
+from gateway.adapters import adapter, admission, residency
+from gateway.adapters.adapter import check_name
 from gateway.config import adapters_folder, basis_points, budgets_folder
 from gateway.control import allowance, api, moves, pages, verdicts
 from gateway.control.documents import documents_in
@@ -167,17 +168,17 @@ def app(configuration: Configuration) -> FastAPI:
         path = artifacts.local(
             new.path, digest, configuration.settings.artifacts, adapters_folder(configuration.settings)
         )  # fmt: skip
-        name = adapters.resolve_name(new.name, path)
+        name = residency.resolve_name(new.name, path)
         files = adapter.read(path)
         admission.require(files)
         if upstream.slots is not None:  # where it has a place is the fleet manager's to find
             state.add_adapter(name, new.upstream, str(path.resolve()), who=who, base=files.base_model)
             return {"name": name, "upstream": new.upstream, "replicas": []}
-        adapters.load(upstream, name, path)
-        verdicts = adapters.verify(upstream, name)
+        residency.load(upstream, name, path)
+        verdicts = residency.verify(upstream, name)
         failed = [verdict for verdict in verdicts if not verdict.applied]
         if failed:
-            adapters.unload(upstream, name)
+            residency.unload(upstream, name)
             raise AdapterError(f"{name} was unloaded again: on {failed[0].replica}, {failed[0].problem}")
         state.add_adapter(name, new.upstream, str(path.resolve()), who=who, base=files.base_model)
         return {"name": name, "upstream": new.upstream, "replicas": [_shown(verdict) for verdict in verdicts]}
@@ -190,7 +191,7 @@ def app(configuration: Configuration) -> FastAPI:
         verdicts = [
             _shown(verdict)
             for one in found
-            for verdict in adapters.verify(_upstream(one.upstream, configuration.settings), name)
+            for verdict in residency.verify(_upstream(one.upstream, configuration.settings), name)
         ]
         return {"name": name, "applied": all(verdict["applied"] for verdict in verdicts), "replicas": verdicts}
 
@@ -209,7 +210,7 @@ def app(configuration: Configuration) -> FastAPI:
         managed = places.read(documents_in(state))
         for one in found:
             if (one.upstream, name) not in managed:  # else the fleet manager drains it first
-                adapters.unload(_upstream(one.upstream, configuration.settings), name)
+                residency.unload(_upstream(one.upstream, configuration.settings), name)
             state.remove_adapter(name, one.upstream, who=who)
         return {"removed": name}
 
@@ -311,13 +312,13 @@ def _placed(one: Registered, settings: Settings, cells: Mapping[str, Cell] | Non
 
 def _listing(upstream: Upstream, replica: Replica, name: str) -> dict[str, Any]:
     try:
-        there = name in adapters.listed(upstream, replica)
+        there = name in residency.listed(upstream, replica)
     except GraduandError as error:
         return {"replica": replica.url, "listed": False, "state": "away", "problem": str(error)}
     return {"replica": replica.url, "listed": there, "state": "listed" if there else "missing"}
 
 
-def _shown(verdict: adapters.Verdict) -> dict[str, Any]:
+def _shown(verdict: residency.Verdict) -> dict[str, Any]:
     distance = verdict.distance
     finite = None if distance is None or distance == float("inf") else round(distance, 6)
     return {
@@ -339,7 +340,7 @@ def _errors(application: FastAPI) -> None:
         IllegalEvent: (409, "not_possible_now"),
         StaleVersion: (409, "version_conflict"),
         NoRollout: (404, "rollout_not_found"),
-        adapters.UpstreamUnreachable: (502, "upstream_unreachable"),
+        residency.UpstreamUnreachable: (502, "upstream_unreachable"),
         artifacts.NotFetched: (502, "not_fetched"),
         TargetError: (502, "not_fetched"),
         StateError: (503, "state_unavailable"),

@@ -15,7 +15,8 @@ from pathlib import Path
 import uvicorn
 
 from gateway.admin import Configuration, app
-from gateway.routes import settings_from_json
+from gateway.child import first_settings, follow
+from gateway.routes import Settings
 from gateway.telemetry.engines import Engines
 from monitoring.metrics import Metrics, Totals
 from monitoring.series import SeriesFile
@@ -26,18 +27,15 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s admin: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell of every look at an engine
     arguments = json.loads(sys.argv[1])
-    settings = settings_from_json(json.loads(sys.stdin.readline()))
     folder = Path(arguments["run_folder"])
-    configuration = Configuration(settings, Totals(folder), Metrics(SeriesFile(folder / "admin.series")))
+    configuration = Configuration(first_settings(), Totals(folder), Metrics(SeriesFile(folder / "admin.series")))
     # A file of its own, because it counts in a thread of its own.
     engines = Engines(Metrics(SeriesFile(folder / "engines.series")), lambda: configuration.settings)
 
-    def follow() -> None:
-        for line in sys.stdin:
-            configuration.settings = settings_from_json(json.loads(line))
-        os.kill(os.getpid(), signal.SIGTERM)  # the supervisor has died
+    def take(settings: Settings) -> None:
+        configuration.settings = settings
 
-    threading.Thread(target=follow, name="settings", daemon=True).start()
+    follow(take, lambda: os.kill(os.getpid(), signal.SIGTERM))
     threading.Thread(target=engines.run, args=(threading.Event(),), name="engines", daemon=True).start()
     server = uvicorn.Server(
         uvicorn.Config(app(configuration), log_level="warning", access_log=False, timeout_graceful_shutdown=3)

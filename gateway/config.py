@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from gateway import adapter
+from gateway.adapters import adapter
 from gateway.errors import AdapterError, ConfigError, GraduandError, did_you_mean
 from gateway.logs import places
 from gateway.logs.policy import DEFAULT, RecordPolicy, RecordSection, policy_of

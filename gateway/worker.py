@@ -13,13 +13,13 @@ import os
 import signal
 import socket
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
 from gateway import record
+from gateway.child import first_settings, follow
 from gateway.config import budgets_folder
 from gateway.dataplane.budget import Budgets
 from gateway.dataplane.fleet import Fleet
@@ -28,7 +28,7 @@ from gateway.dataplane.plane import Plane
 from gateway.dataplane.server import ClientConnection
 from gateway.logs import places
 from gateway.logs.segment import LogWriter
-from gateway.routes import Limits, RouteTable, Settings, settings_from_json
+from gateway.routes import Limits, RouteTable, Settings
 from gateway.state.watcher import TableWatcher
 from monitoring import metrics as m
 from monitoring.metrics import Metrics
@@ -36,7 +36,9 @@ from monitoring.series import SeriesFile
 
 SWEEP_EVERY_S = 0.05
 TIDY_EVERY_S = 1.0
-ARRIVALS_S = 0.3
+DRAIN_LOOK_EVERY_S = 0.01
+# What a client had sent, or was about to, when the drain began has arrived after so many looks: 0.3 s of a running process.
+ARRIVAL_LOOKS = 30
 REST_S = 0.5
 GC_THRESHOLDS = (20_000, 20, 20)
 
@@ -77,7 +79,7 @@ class Worker:
             loop.add_signal_handler(number, self._stopping.set)
         # The supervisor starts us with SIGTERM blocked; one that came meanwhile is delivered now.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        threading.Thread(target=self._read_settings, name="settings", daemon=True).start()
+        follow(self._settings_changed, lambda: loop.call_soon_threadsafe(self._stopping.set))
         self._listener.setblocking(False)
         loop.add_reader(self._listener, self._accept)
         # What is alive now lives as long as the process: keep the collector from walking it again and again.
@@ -145,10 +147,9 @@ class Worker:
 
     async def _last_arrivals(self) -> None:
         """Answer what is on its way when the drain begins, on kept connections and new ones, as their last request."""
-        until = self._loop.time() + ARRIVALS_S
-        while self._loop.time() < until:
+        for _ in range(ARRIVAL_LOOKS):
             self._announce_the_end()
-            await asyncio.sleep(SWEEP_EVERY_S / 5)
+            await asyncio.sleep(DRAIN_LOOK_EVERY_S)
         # The kernel resets connections that wait on a listening socket when it closes: take them first, and close in the
         # same breath.
         self._loop.remove_reader(self._listener)
@@ -161,13 +162,19 @@ class Worker:
 
     async def _drain(self) -> None:
         until = self._loop.time() + self._longest_s
+        looked_at, late = self._loop.time(), False
         while (
             self._arriving or self._plane.in_flight or self._plane.shadower.size or self._connections
         ) and self._loop.time() < until:
             self._announce_the_end()
-            for connection in list(self._connections):
-                connection.close_if_quiet(self._loop.time(), ARRIVALS_S)
-            await asyncio.sleep(SWEEP_EVERY_S / 5)
+            now = self._loop.time()
+            # This process stood still: what arrived meanwhile is read first. Not twice in a row, or a machine that is
+            # always late would never end.
+            late = not late and now - looked_at > SWEEP_EVERY_S
+            looked_at = now
+            for connection in [] if late else list(self._connections):
+                connection.close_if_quiet(ARRIVAL_LOOKS)
+            await asyncio.sleep(DRAIN_LOOK_EVERY_S)
 
     def _serve_by(self, table: RouteTable) -> None:
         self._plane.serve_by(table)
@@ -183,10 +190,8 @@ class Worker:
     def _table_changed(self, table: RouteTable) -> None:
         self._loop.call_soon_threadsafe(self._serve_by, table)
 
-    def _read_settings(self) -> None:
-        for line in sys.stdin:
-            self._loop.call_soon_threadsafe(self._reconfigure, settings_from_json(json.loads(line)))
-        self._loop.call_soon_threadsafe(self._stopping.set)
+    def _settings_changed(self, settings: Settings) -> None:
+        self._loop.call_soon_threadsafe(self._reconfigure, settings)
 
     def _reconfigure(self, settings: Settings) -> None:
         plane = self._plane
@@ -211,8 +216,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s worker %(process)d: %(message)s")
     record.reseed()
     arguments = json.loads(sys.argv[1])
-    settings = settings_from_json(json.loads(sys.stdin.readline()))
-    uvloop.run(_main(arguments, settings))
+    uvloop.run(_main(arguments, first_settings()))
 
 
 if __name__ == "__main__":

@@ -215,6 +215,12 @@ FLEET_ACTIONS = Family(
     "graduand_fleet_actions", "counter", "What the fleet manager did with adapters: loaded, failed, unloaded, lost.",
     ("upstream", "outcome"),
 )  # fmt: skip
+FLEET_SLOTS = Family(
+    "graduand_fleet_slots",
+    "gauge",
+    "Adapters that all replicas together may hold, where `slots` is set.",
+    ("upstream",),
+)
 ENGINE_REPLICAS = Family("graduand_engine_replicas", "gauge", "Replicas configured.", ("upstream",))
 ENGINE_UP = Family("graduand_engine_up", "gauge", "Replicas whose metrics could be read.", ("upstream",))
 ENGINE_RUNNING = Family("graduand_engine_requests_running", "gauge", "Requests in the engines' batches.", ("upstream",))
@@ -255,7 +261,7 @@ FAMILIES = (
     MONITOR_LAG, MONITOR_SHED, VERDICT_ACTIONS,
     ERRORS, PER_TOKEN, COST, AVOIDED, SAVED, GPU_DOLLARS, GPU_USED,
     SHARE, AGREEMENT, AGREEMENT_LOWER, AGREEMENT_UPPER, ROLLOUT_PHASE, ROLLOUT_EVIDENCE, ROLLOUT_THRESHOLD,
-    ROLLOUT_STEP_AGE, ADAPTER_WANTED, ADAPTER_RESIDENT, ADAPTER_READY, FLEET_PLACES, FLEET_ACTIONS,
+    ROLLOUT_STEP_AGE, ADAPTER_WANTED, ADAPTER_RESIDENT, ADAPTER_READY, FLEET_PLACES, FLEET_SLOTS, FLEET_ACTIONS,
     ENGINE_REPLICAS, ENGINE_UP, ENGINE_RUNNING, ENGINE_WAITING,
     ENGINE_CACHE, ENGINE_ADAPTERS, ENGINE_ADAPTERS_BUSY, ENGINE_ADAPTER_SLOTS, ENGINE_TOKENS, ENGINE_FIRST_TOKEN,
     ENGINE_PER_TOKEN, TRACES,

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
-from gateway.adapter import check_name
+from gateway.adapters.adapter import check_name
 from gateway.errors import AdapterError, ConfigError, did_you_mean
 from rollout import tasks
 from rollout.slices import Slice, SliceIn

@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from gateway import adapter
+from gateway.adapters import adapter
 from gateway.errors import AdapterError
 from training.run_config import FitConfig
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from gateway.adapter import RANKS, check_name
+from gateway.adapters.adapter import RANKS, check_name
 from gateway.errors import AdapterError, ConfigError, did_you_mean
 
 

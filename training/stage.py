@@ -41,7 +41,8 @@ class StageError(GraduandError, RuntimeError):
 class Plan:
     """All that a stage's outcome is a function of. Parameters are JSON values and include the seed, if there is one.
 
-    `code` are the modules whose change makes old outcomes stale; `packages` the distributions whose version does.
+    `code` are the modules whose change makes old outcomes stale (a package: all modules in it); `packages` the
+    distributions whose version does.
     """
 
     name: str
@@ -158,11 +159,21 @@ def _version(package: str) -> str:
 
 
 def code_sha256(modules: tuple[ModuleType, ...]) -> str:
-    """SHA-256 over the modules' names and files."""
+    """SHA-256 over the names and files of modules, and of all modules in packages."""
     total = hashlib.sha256()
-    for name, file in sorted((module.__name__, module.__file__) for module in modules):
-        total.update(f"{name}\0{file_sha256(Path(file or os.devnull))}\0".encode())
+    for name, file in sorted(named for module in modules for named in _sources(module)):
+        total.update(f"{name}\0{file_sha256(file)}\0".encode())
     return total.hexdigest()
+
+
+def _sources(module: ModuleType) -> Iterator[tuple[str, Path]]:
+    if not hasattr(module, "__path__"):
+        yield module.__name__, Path(module.__file__ or os.devnull)
+        return
+    for folder in module.__path__:
+        for file in Path(folder).glob("*.py"):
+            if file.stem != "__init__":  # has no code
+                yield f"{module.__name__}.{file.stem}", file
 
 
 def path_sha256(path: Path) -> str:

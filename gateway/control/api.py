@@ -11,7 +11,7 @@ from gateway.config import budgets_folder
 from gateway.control import allowance, incumbents, moves, planning, verdicts, views
 from gateway.control.documents import documents_in
 from gateway.control.requests import NewRollout, Plan, Simulation, Verb, advice, check_incumbent, startable
-from gateway.control.rollouts import Rollouts, for_each_call
+from gateway.control.rollouts import LEASE, Rollouts, for_each_call
 from gateway.control.rows import Row
 from gateway.errors import RequestError, did_you_mean
 from gateway.logs import places
@@ -131,7 +131,7 @@ def _data(verb: str, wanted: Verb) -> Json:
 
 def _status(state: Rollouts, row: Row, settings: Settings) -> Json:
     now = time.time()
-    _, _, until = state.lease()
+    _, _, until = state.state.lease(LEASE)
     applied, waiting = moves.applied(state, row, settings.workers), state.judging_count(row.id)
     route = settings.routes.get(row.state.spec.route)
     delays = () if route is None else allowance.delays(budgets_folder(settings), route, now)

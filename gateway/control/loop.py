@@ -15,11 +15,12 @@ from gateway.control.course import point
 from gateway.control.documents import documents_in
 from gateway.control.gather import Gatherer
 from gateway.control.judging import Desk
-from gateway.control.rollouts import LEASE_S, LeaseLost, open_rollouts
+from gateway.control.rollouts import LEASE, LEASE_S, open_rollouts
 from gateway.control.rows import Row
 from gateway.control.tail import PAIR_WITHIN_S, Batch, Line
 from gateway.logs import places
 from gateway.routes import Route, Settings
+from gateway.state.lease import Lease, LeaseLost
 from monitoring import metrics as m
 from monitoring.metrics import Metrics
 from monitoring.prices import price_of
@@ -32,7 +33,6 @@ Checks = Callable[[], tuple[str, ...]]
 IDS_KEPT_S = 3600.0
 # Told by an upstream so often that it has no such model, no statistics are needed.
 TRIP_AT = 3
-RENEW_S = 1.0
 
 logger = logging.getLogger("graduand")
 
@@ -50,38 +50,37 @@ class Controller:
         self._store = open_rollouts(settings)
         self._documents = documents_in(self._store.state)
         self._folder = places.spool(settings)
-        self._holder = holder
         self._clock = clock or self._store.state.now
+        self._lease = Lease(self._store.state, LEASE, holder, LEASE_S, self._clock)
         self._checks: dict[tuple[str, int], Future[tuple[str, ...]]] = {}
         self._pool = ThreadPoolExecutor(2, "precheck")
-        self._kept_at = 0.0
-        self.token = 0
+
+    @property
+    def token(self) -> int:
+        """The lease's fencing token, under which it writes."""
+        return self._lease.token
 
     def close(self) -> None:
-        """Let go of the store; the lease ends by itself, or at once if it is held."""
+        """Let go of the store, and of the lease if it is held."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._asker.close()
-        if self._store.lease()[:2] == (self._holder, self.token):
-            with self._store.transaction():
-                self._store.write_lease(self._holder, self._clock(), self._clock())
+        self._lease.release()
         self._store.close()
 
     def look(self) -> bool:
         """One look; whether there is more to do at once. Decides nothing while another controller leads."""
         more = self._store.share(self._folder)
         now = self._clock()
-        holder, _, until = self._store.lease()
-        if holder != self._holder and not self._store.lease_over(until, now):
+        if not self._lease.may_lead():
             return more
         live = self._store.live()
         if not live and not verdicts.waiting(self._documents):  # nothing to lead: an idle gateway writes nothing
             return False
-        renew = holder != self._holder or now - self._kept_at >= RENEW_S
         since = min((row.started_at for row in live), default=None)
         batch = Batch([], {}, more=False) if since is None else self._store.read(self._folder, since)
         try:
             with self._store.transaction():
-                self._lead(now, renew=renew)
+                self._lease.keep()
                 done = verdicts.act(self._store, self._documents, self.settings.routes, now)
                 moved = self._step(batch, now)
         except LeaseLost:
@@ -95,18 +94,10 @@ class Controller:
 
     def standing(self) -> tuple[Mapping[str, Route], list[Row]] | None:
         """The routes as they are served and each one's newest rollout; None while another controller leads."""
-        holder, _, until = self._store.lease()
-        if holder != self._holder and not self._store.lease_over(until, self._clock()):
+        if not self._lease.may_lead():
             return None
         routes = self._store.state.table(self.settings.routes).routes
         return routes, [row for name in routes for row in self._store.rows(route=name, limit=1)]
-
-    def _lead(self, now: float, *, renew: bool) -> None:
-        holder, token, until = self._store.lease()
-        if renew or holder != self._holder or now >= until:
-            self.token, self._kept_at = self._store.write_lease(self._holder, now, now + LEASE_S), now
-        elif token != self.token:
-            raise LeaseLost(f"the lease has token {token}, this controller {self.token}")
 
     def _step(self, batch: Batch, now: float) -> bool:
         store = self._store

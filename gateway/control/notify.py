@@ -12,9 +12,10 @@ import time
 
 import httpx
 
-from gateway.control.rollouts import Rollouts, open_rollouts
+from gateway.control.rollouts import LEASE, LEASE_S, Rollouts, open_rollouts
 from gateway.errors import GraduandError
 from gateway.routes import Settings
+from gateway.state.lease import Lease
 from rollout.spec import Webhook
 from rollout.state import Event
 
@@ -55,8 +56,7 @@ class Notifier:
                 trouble = str(error)
 
     def _turn(self, store: Rollouts) -> bool:
-        holder, _, until = store.lease()
-        return holder == self._holder or store.lease_over(until, store.state.now())
+        return Lease(store.state, LEASE, self._holder, LEASE_S, store.state.now).may_lead()
 
     def _tell_all(self, store: Rollouts) -> None:
         for row in store.rows():

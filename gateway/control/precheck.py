@@ -2,7 +2,7 @@
 
 import httpx
 
-from gateway import adapters
+from gateway.adapters import residency
 from gateway.control import incumbents
 from gateway.control.documents import documents_in
 from gateway.errors import GraduandError
@@ -57,7 +57,7 @@ def _managed(settings: Settings, upstream: Upstream, student: str) -> list[str] 
 def _replica(upstream: Upstream, replica: Replica, student: str) -> str:
     try:
         if upstream.kind == "vllm":
-            there = student in adapters.listed(upstream, replica)
+            there = student in residency.listed(upstream, replica)
             return "" if there else f"{replica.url} does not have the adapter {student}; see graduand adapters add"
         # LoRAX loads an adapter at its first request, and OpenAI lists no deployment's models: only reach them.
         httpx.get(replica.url, timeout=TIMEOUT_S, trust_env=False)

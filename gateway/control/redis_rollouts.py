@@ -33,20 +33,6 @@ class RedisRollouts(RedisJudging):
         super().__init__(state.hashes)
         self._evidence = Evidence(state)
 
-    # The lease.
-
-    def lease(self) -> tuple[str, int, float]:
-        """Who leads, under which token, and until when."""
-        found = self._hashes.get("lease", "controller")
-        if found is None:
-            return "", 0, 0.0
-        holder, token, until = json.loads(found)
-        return holder, token, until
-
-    def put_lease(self, holder: str, token: int, until: float) -> None:
-        """Write the lease."""
-        self._hashes.set("lease", "controller", json.dumps([holder, token, until]))
-
     # Rollouts and their events.
 
     def row(self, rollout_id: str) -> Row | None:

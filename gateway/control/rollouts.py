@@ -1,5 +1,5 @@
-"""What a store of rollouts does, whatever keeps it: their rows, events and evidence, the log's offsets, and the lease of
-the one leader. In SQLite it is gateway.control.store, in Redis gateway.control.redis_rollouts.
+"""What a store of rollouts does, whatever keeps it: their rows, events and evidence, and the log's offsets. In SQLite it
+is gateway.control.store, in Redis gateway.control.redis_rollouts.
 
 Invariant: whatever belongs together is written inside one `transaction`, which a lost lease or a stale version undoes
 as a whole. Methods that write say so by their name and are called inside a transaction only.
@@ -19,14 +19,11 @@ from gateway.routes import Settings
 from gateway.state.store import StateStore, open_state
 from rollout.state import Event
 
-LEASE_S = 3.0
+# The lease of the one controller that decides.
+LEASE, LEASE_S = "controller", 3.0
 DISAGREEMENTS_KEPT = 200
 
 Json = dict[str, Any]
-
-
-class LeaseLost(GraduandError, RuntimeError):
-    """Another controller leads; nothing was changed."""
 
 
 class NoRollout(GraduandError, LookupError):
@@ -47,31 +44,6 @@ class Rollouts(ABC):
         """All or nothing of what is inside."""
         with self.state.transaction():
             yield
-
-    # The lease.
-
-    def write_lease(self, holder: str, now: float, until: float) -> int:
-        """Take or keep the lease; return its fencing token, which grows with every new holder, or raise LeaseLost."""
-        old, token, end = self.lease()
-        if old != holder and not self.lease_over(end, now):
-            raise LeaseLost(f"{old} leads until {end:.3f}")
-        if old != holder:
-            token += 1
-        self.put_lease(holder, token, until)
-        return token
-
-    @staticmethod
-    def lease_over(until: float, now: float) -> bool:
-        """Whether a lease has ended; one that seems to last for ever was taken before the clock was set back."""
-        return not now < until <= now + 10 * LEASE_S
-
-    @abstractmethod
-    def lease(self) -> tuple[str, int, float]:
-        """Who leads, under which token, and until when."""
-
-    @abstractmethod
-    def put_lease(self, holder: str, token: int, until: float) -> None:
-        """Write the lease; `write_lease` decides whether it may be."""
 
     # Rollouts and their events.
 

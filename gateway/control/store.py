@@ -33,17 +33,6 @@ class RolloutStore(Rollouts):
             with contextlib.suppress(sqlite3.OperationalError):
                 self._db.execute("ALTER TABLE rollouts ADD COLUMN incumbent TEXT NOT NULL DEFAULT 'null'")
 
-    # The lease.
-
-    def put_lease(self, holder: str, token: int, until: float) -> None:
-        """Write the lease."""
-        self._db.execute("INSERT OR REPLACE INTO lease VALUES ('controller', ?, ?, ?)", (holder, token, until))
-
-    def lease(self) -> tuple[str, int, float]:
-        """Who leads, under which token, and until when."""
-        found = self._db.execute("SELECT holder, token, until FROM lease WHERE name = 'controller'").fetchone()
-        return found or ("", 0, 0.0)
-
     # Rollouts and their events.
 
     def row(self, rollout_id: str) -> Row | None:

@@ -320,7 +320,10 @@ class Pool:
             task.add_done_callback(_close_unwanted)
             task.cancel()
             raise
-        return task.result()
+        connection = task.result()
+        if connection.transport.is_closing():  # closed by the upstream since, and nothing can be sent on it
+            raise UpstreamFailed(failures.RESET)
+        return connection
 
     def forget_old(self, now: float) -> None:
         """Close connections that have been idle for long; called now and then."""

@@ -35,6 +35,8 @@ FORWARDED_HEADERS = (b"openai-beta", b"tracestate")
 # Bodies of requests without a right to be served are not kept: nobody may fill the disk for free.
 UNLOGGED = (401, 429)
 NOBODY = Decision(TEACHER, "unrouted", 1.0, 0, False, False)
+# How an answer ends: it has yet to; with a body of known length; as a whole stream; as a broken one.
+NO_END, WHOLE_END, STREAM_END, BROKEN_END = 0, 1, 2, 3
 
 
 class Exchange:
@@ -51,6 +53,7 @@ class Exchange:
         "_data",
         "_decision",
         "_deferred",
+        "_end",
         "_endpoint",
         "_error",
         "_fiber",
@@ -58,6 +61,9 @@ class Exchange:
         "_gone",
         "_held_back",
         "_id",
+        "_last",
+        "_last_headers",
+        "_last_status",
         "_pieces",
         "_plane",
         "_queue_ms",
@@ -105,6 +111,9 @@ class Exchange:
         self._usage: Any = None
         self._pieces = 0
         self._whole = False
+        self._end = NO_END
+        self._last = b""  # what ends the answer; with its status and headers if nothing has left yet
+        self._last_status, self._last_headers = 0, b""
         self._call: Call | None = None
         self._scorer: Scorer | None = None
         self._deferred = False
@@ -134,6 +143,9 @@ class Exchange:
         except ClientGone:
             self._status = self._status or 499
             self._error = "client_gone"
+            if self._end != NO_END:  # it was being judged, and never left
+                self._whole, self._end = False, NO_END
+                self._released -= len(self._last)
         except Exception as error:
             self._plane.crashed(error)
             failure = Failure("internal", "the gateway failed to handle this request; its log says why", 500)
@@ -143,7 +155,10 @@ class Exchange:
                 self._fail(failure)
         finally:
             self._plane.in_flight -= 1
-            self._finish()
+            try:
+                self._finish()
+            finally:
+                self._leave()
 
     async def _serve(self) -> None:
         plane, request = self._plane, self._request
@@ -247,7 +262,7 @@ class Exchange:
         question.committed = self._whole = True
         self._status = 200
         self._released = len(released)
-        self._connection.respond(200, JSON + self._headers(), released)
+        self._answer_with(200, JSON + self._headers(), released)
         if not acting:
             await self._judge(question, data, None, acting=False)
 
@@ -301,9 +316,11 @@ class Exchange:
             return
         if judged:
             self._first_at = self._plane.clock()
-        await self._release(question, call, window.rest() + end)
+        await self._release(question, call, window.rest())
+        self._open(question)
+        self._released += len(end)
         self._whole = True
-        self._connection.end_stream()
+        self._end, self._last = STREAM_END, end
         if targets.gates.armed and not acting:
             await self._judge(question, assembly.answer(), None, acting=False)
 
@@ -371,16 +388,20 @@ class Exchange:
         if not data:
             return
         connection = self._connection
-        if not self._released:
-            question.committed = True
-            self._status = 200
-            connection.start_stream(self._headers())
+        self._open(question)
         self._released += len(data)
         connection.write(data)
         while connection.paused:  # a wake may be older than this pause
             call.pause()
             await connection.drained
             call.resume()
+
+    def _open(self, question: Question) -> None:
+        """Begin the stream, if it has not begun."""
+        if not self._released:
+            question.committed = True
+            self._status = 200
+            self._connection.start_stream(self._headers())
 
     def _take_over(self, reader: answers.StreamReader) -> None:
         assembly = reader.assembly
@@ -395,9 +416,8 @@ class Exchange:
         body = error_body(error.message, error.kind, param=error.param, code=error.code)
         if self._endpoint.lorax:
             body = lorax.error(body, error.status)
-        if not self._gone:
-            wait = retry_after(error.retry_after_s)
-            self._connection.respond(error.status, b"%bx-graduand-id: %b\r\n%b" % (JSON, self._id.encode(), wait), body)
+        wait = retry_after(error.retry_after_s)
+        self._answer_with(error.status, b"%bx-graduand-id: %b\r\n%b" % (JSON, self._id.encode(), wait), body)
 
     def _fail(self, failure: Failure) -> None:
         if self._gone or self._whole:
@@ -410,18 +430,33 @@ class Exchange:
             body = lorax.error(body, failure.status)
         self._answer = body.decode("utf-8", "replace")
         headers = JSON + self._headers() + retry_after(failure.retry_after_s)
-        self._connection.respond(failure.status, headers, body)
+        self._answer_with(failure.status, headers, body)
 
     def _break(self, failure: Failure) -> None:
         self._error = failure.cause
         if self._gone or self._whole:
             return
         body = error_body(f"the answer broke off: {failure.message}", "server_error", code=failure.cause)
-        event = lorax.error_event(body) if self._endpoint.lorax else b"data: %b\n\n" % body
-        self._connection.write(event)
-        self._connection.break_stream()
+        self._end = BROKEN_END
+        self._last = lorax.error_event(body) if self._endpoint.lorax else b"data: %b\n\n" % body
 
     # The end.
+
+    def _answer_with(self, status: int, headers: bytes, body: bytes) -> None:
+        self._end, self._last = WHOLE_END, body
+        self._last_status, self._last_headers = status, headers
+
+    def _leave(self) -> None:
+        """Send the answer's end, once its record is in the journal: what a client has read whole is never lost."""
+        end, self._end = self._end, NO_END
+        if self._gone or end == NO_END:
+            return
+        if end == WHOLE_END:
+            self._connection.respond(self._last_status, self._last_headers, self._last)
+        elif end == STREAM_END:
+            self._connection.end_stream(self._last)
+        else:
+            self._connection.break_stream(self._last)
 
     @property
     def _route_name(self) -> str:
@@ -481,6 +516,7 @@ class Exchange:
             "total_ms": _ms(now, began),
         }  # fmt: skip
         plane.log.append(self._record(usage, timings, cost))
+        self._leave()
         decision = self._decision
         # After a fallback the other arm has been asked already, and failed. What an incumbent deferred or had held back is
         # the teacher's, and the new student is to be compared there too.

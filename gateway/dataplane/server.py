@@ -62,7 +62,7 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_arriving", "_body", "_closing", "_connections", "_due", "_handler", "_header_bytes", "_headers", "_loop",
-        "_parser", "_quiet_since", "_refused", "_request", "_streaming",
+        "_parser", "_quiet_looks", "_refused", "_request", "_streaming",
         "_url", "_waiting", "authorized", "deadline", "drained", "ongoing", "paused",
         "transport",
     )  # fmt: skip
@@ -81,8 +81,8 @@ class ClientConnection(asyncio.Protocol):
         self.authorized: tuple[bytes, int] | None = None
         self.paused = False
         self.drained = Signal()
-        self._quiet_since = loop.time()
-        self.deadline = self._quiet_since + READ_TIMEOUT_S
+        self._quiet_looks = 0
+        self.deadline = loop.time() + READ_TIMEOUT_S
         self.transport: asyncio.Transport
         self.on_message_begin()
         self._arriving = False
@@ -225,24 +225,28 @@ class ClientConnection(asyncio.Protocol):
         """Send a piece of the stream."""
         self.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
-    def end_stream(self) -> None:
-        """End the stream as complete."""
-        if self._chunked:
-            self.transport.write(b"0\r\n\r\n")
+    def end_stream(self, last: bytes) -> None:
+        """Send the `last` piece of the stream, and that it is complete."""
+        self.transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last) if self._chunked else last)
         self._finished()
 
-    def break_stream(self) -> None:
-        """End the stream as broken: without the last chunk, so that no reader takes it for complete."""
+    def break_stream(self, last: bytes) -> None:
+        """Send the `last` piece of a broken stream: without the last chunk, so that no reader takes it for complete."""
+        self.write(last)
         self.ongoing = None
         self.transport.close()
 
     def answer_once_more(self) -> None:
-        """Tell the client with the next answer that it was the connection's last."""
+        """Tell the client with the next answer that it was the connection's last; called again and again in a drain."""
         self._closing = True
+        self._quiet_looks = self._quiet_looks + 1 if self._request is None and not self._arriving else 0
 
-    def close_if_quiet(self, now: float, quiet_s: float) -> None:
-        """Close the connection unless something is being answered on it, or may be on its way since `quiet_s`."""
-        if self._request is None and not self._arriving and now - self._quiet_since >= quiet_s:
+    def close_if_quiet(self, looks: int) -> None:
+        """Close the connection if nothing was being answered on it, or arriving, at the last `looks` looks.
+
+        Looks are counted, and not time: while this process gets none, requests arrive that it has yet to see.
+        """
+        if self._quiet_looks >= looks:
             self.transport.close()
 
     def expire(self, now: float) -> None:
@@ -300,8 +304,7 @@ class ClientConnection(asyncio.Protocol):
         self._streaming = False
         keeps_open = self._keeps_open() or (self._closing and bool(self._waiting))
         self._request = None
-        self._quiet_since = self._loop.time()
-        self.deadline = self._quiet_since + IDLE_TIMEOUT_S
+        self.deadline = self._loop.time() + IDLE_TIMEOUT_S
         if not keeps_open:
             self.transport.close()
         elif self._waiting:

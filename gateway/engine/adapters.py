@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gateway import adapter as adapter_files
+from gateway.adapters import adapter as adapter_files
 from gateway.errors import AdapterError
 
 Layout = Mapping[str, tuple[int, int]]

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx
 
-from gateway import adapter
-from gateway.admission import ADMISSION_FILE
+from gateway.adapters import adapter
+from gateway.adapters.admission import ADMISSION_FILE
 from gateway.errors import AdapterError, ConfigError, GraduandError
 from gateway.logs import places
 from gateway.logs.target import Target

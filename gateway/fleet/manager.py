@@ -6,21 +6,22 @@ store and from what the replicas list. It must never be in a request's way: work
 """
 
 import logging
+import math
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.control.documents import documents_in
 from gateway.errors import GraduandError
 from gateway.fleet import places, work
-from gateway.fleet.lease import Lease
 from gateway.fleet.placement import Host, place
 from gateway.fleet.places import Adapter, Places
 from gateway.fleet.plan import Cell, Spot, Step, steps
 from gateway.fleet.usage import Usage, Use
 from gateway.fleet.world import MANAGED, Address, Lookout, Wishes, wishes
 from gateway.routes import Replica, Settings, Upstream
+from gateway.state.lease import Lease
 from gateway.state.store import open_state
 from monitoring import metrics as m
 from monitoring.metrics import Metrics, Totals
@@ -58,12 +59,15 @@ class Manager:
         self._woken = woken
         self._state = open_state(settings)
         self._documents = documents_in(self._state)
-        self._lease = Lease(self._state, holder)
+        self._lease = Lease(self._state, places.LEASE, holder, places.LEASE_S, lambda: self._state.now())
+        # A store that is one machine's own has one gateway: nothing is written there.
+        self._alone = self._state.heartbeat_s == math.inf
+        self._token = -1  # of the lease under which `_stored` was read
         self._usage = Usage()
         self._pool = ThreadPoolExecutor(AT_ONCE, "fleet")
         self._lookout = Lookout(ThreadPoolExecutor(AT_ONCE, "lookout"))
         self._tasks: dict[Address, Task] = {}
-        self._stored: Places | None = None  # what the store has, while this process manages
+        self._stored: Places = {}  # what the store has
         self._cells: Places = {}  # as things stand
         self._drains: dict[tuple[str, Spot], int] = {}  # at which version nobody is sent there any more
         self._look_at = self._use_at = 0.0
@@ -73,7 +77,8 @@ class Manager:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._lookout.pool.shutdown(wait=False, cancel_futures=True)
         try:
-            self._lease.release()
+            if not self._alone:
+                self._lease.release()
         finally:
             self._state.close()
 
@@ -82,13 +87,11 @@ class Manager:
         now = self._state.now()
         wanted = wishes(self._state, self.settings)
         self._note_use(wanted, now)
-        if not self._lease.held(now):
-            self._stored = None
+        if not self._alone and not self._lease.held():
             self._export({})
             return
-        if self._stored is None:
-            self._stored = places.read(self._documents)
-            self._cells = {adapter: dict(found) for adapter, found in self._stored.items()}
+        if self._token != self._lease.token:
+            self._take_over()
         cells = self._cells
         self._collect(cells, now)
         if now >= self._look_at or now < self._look_at - LOOK_EVERY_S:
@@ -106,6 +109,15 @@ class Manager:
             self._ask(upstream, step, cells, wanted, now)
         self._write(self._stored, cells, wanted)
         self._export(cells)
+
+    def _take_over(self) -> None:
+        """Go on where the store says: nothing counts that was known before another one managed."""
+        self._stored = places.read(self._documents)
+        self._cells = {adapter: dict(found) for adapter, found in self._stored.items()}
+        self._tasks.clear()
+        self._drains.clear()
+        self._look_at = 0.0
+        self._token = self._lease.token
 
     def _managed(self) -> list[Upstream]:
         return [
@@ -149,7 +161,7 @@ class Manager:
             if step.do == "unload" and error is None:
                 found.pop(step.replica, None)
             elif before is not None and before.state in ("loading", "draining"):  # else it has gone away meanwhile
-                found[step.replica] = _after(before, error, now)
+                found[step.replica] = before.after(error, now)
             self._count(task.upstream, step, error)
 
     def _count(self, upstream: str, step: Step, error: BaseException | None) -> None:
@@ -252,7 +264,8 @@ class Manager:
         }
         if new != stored:
             with self._state.transaction():
-                self._lease.check()
+                if not self._alone:
+                    self._lease.check()
                 places.write(self._documents, stored, new)
                 self._tell(places.ready(stored), places.ready(new))
         self._stored = new
@@ -276,18 +289,11 @@ class Manager:
                 self._state.changed(f"adapter/{adapter[1]}", WHO, {"upstream": adapter[0], **kept})
 
     def _export(self, cells: Places) -> None:
-        standing: dict[tuple[str, ...], float] = {}
-        for (upstream, _), found in cells.items():
-            for cell in found.values():
-                standing[upstream, cell.state] = standing.get((upstream, cell.state), 0.0) + 1
-        self._metrics.keep(m.FLEET_PLACES, standing)
+        managed = self._managed() if cells else ()
+        slots: dict[tuple[str, ...], float] = {
+            (one.name,): one.slots * len(one.replicas) for one in managed if one.slots is not None
+        }
+        self._metrics.keep(m.FLEET_SLOTS, slots)
+        self._metrics.keep(m.FLEET_PLACES, places.standing(cells))
         ready = places.ready(cells)
         self._metrics.keep(m.ADAPTER_READY, {(name, upstream): len(urls) for (upstream, name), urls in ready.items()})
-
-
-def _after(before: Cell, error: BaseException | None, now: float) -> Cell:
-    if error is None:
-        return Cell("ready", now)
-    if before.state == "draining":  # could not be unloaded: tried again as long as it is not wanted
-        return replace(before, reason=str(error))
-    return Cell("failed", now, str(error) or type(error).__name__, before.attempts + 1)

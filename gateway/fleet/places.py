@@ -5,6 +5,7 @@ that engines were started with. With one they go where the adapter is ready, and
 leaves it as it was.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -14,6 +15,8 @@ from gateway.routes import RouteTable
 from gateway.state.store import StateStore
 
 KIND, USED = "fleet", "fleet-used"
+# The lease of the one manager that does something, where several gateways share a store.
+LEASE, LEASE_S = "fleet", 10.0
 
 Adapter = tuple[str, str]  # its upstream and its name
 Places = dict[Adapter, dict[str, Cell]]  # of an adapter, by replica
@@ -55,6 +58,11 @@ def ready(places: Mapping[Adapter, Mapping[str, Cell]]) -> dict[Adapter, frozens
         adapter: frozenset(url for url, cell in cells.items() if cell.state == "ready")
         for adapter, cells in places.items()
     }
+
+
+def standing(places: Mapping[Adapter, Mapping[str, Cell]]) -> Mapping[tuple[str, ...], int]:
+    """By upstream and state, how many places."""
+    return Counter((upstream, cell.state) for (upstream, _), cells in places.items() for cell in cells.values())
 
 
 def with_places(table: RouteTable, state: StateStore) -> RouteTable:

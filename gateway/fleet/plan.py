@@ -5,7 +5,7 @@ applied, warmed. It is unloaded only after it was drained. Nothing is to be done
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # After so many seconds a failed attempt is repeated; it doubles with each.
 RETRY_S, LONGEST_RETRY_S = 5.0, 300.0
@@ -26,6 +26,14 @@ class Cell:
     since: float
     reason: str = ""
     attempts: int = 0
+
+    def after(self, error: BaseException | None, now: float) -> "Cell":
+        """Once the replica has done what it was asked, or has failed at it."""
+        if error is None:
+            return Cell("ready", now)
+        if self.state == "draining":  # could not be unloaded: tried again as long as it is not wanted
+            return replace(self, reason=str(error))
+        return Cell("failed", now, str(error) or type(error).__name__, self.attempts + 1)
 
     def retry_at(self) -> float:
         """When a failed attempt is repeated."""

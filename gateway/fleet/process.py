@@ -6,21 +6,15 @@ shipper do: it needs a few milliseconds a second, and starved it would not see t
 """
 
 import contextlib
-import json
 import logging
 import os
-import signal
 import sqlite3
-import sys
 import threading
-import uuid
-from pathlib import Path
 
+from gateway.child import Beside
 from gateway.errors import GraduandError
 from gateway.fleet.manager import LOOK_EVERY_S, Manager
-from gateway.routes import settings_from_json
-from monitoring.metrics import Metrics, Totals
-from monitoring.series import SeriesFile
+from monitoring.metrics import Totals
 
 # What replicas have done is looked at this soon, and many of them at once.
 AFTER_DONE_S = 0.05
@@ -31,29 +25,13 @@ logger = logging.getLogger("graduand")
 
 def main() -> None:
     """Entry point; the one argument is JSON: run_folder."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s fleet: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell of every look at a replica
-    stopping, woken = threading.Event(), threading.Event()
-
-    def stop(*_: object) -> None:
-        stopping.set()
-        woken.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    settings = settings_from_json(json.loads(sys.stdin.readline()))
-    folder = Path(json.loads(sys.argv[1])["run_folder"])
-    holder = f"{os.uname().nodename}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
-    manager = Manager(settings, holder, Metrics(SeriesFile(folder / "fleet.series")), Totals(folder), woken.set)
-
-    def follow() -> None:
-        for line in sys.stdin:
-            manager.settings = settings_from_json(json.loads(line))
-        stop()  # the supervisor has died
-
-    threading.Thread(target=follow, name="settings", daemon=True).start()
+    woken = threading.Event()
+    process = Beside("fleet", woken.set)
+    totals = Totals(process.series.parent)
+    manager = Manager(process.settings, process.holder, process.metrics(), totals, woken.set)
+    process.follow(manager)
     try:
-        _run(manager, stopping, woken)
+        _run(manager, process.stopping, woken)
     finally:
         with contextlib.suppress(GraduandError, sqlite3.Error):  # the lease ends by itself
             manager.close()

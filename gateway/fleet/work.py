@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from gateway import adapters
+from gateway.adapters import residency
 from gateway.errors import AdapterError
 from gateway.routes import Replica, Upstream
 from gateway.telemetry.engines import look_at
@@ -16,15 +16,15 @@ LIST_TIMEOUT_S = 3.0
 logger = logging.getLogger("graduand")
 
 
-class Slow(adapters.UpstreamUnreachable):
+class Slow(residency.UpstreamUnreachable):
     """The replica did not answer in time: it may be busy, or gone."""
 
 
 def listed(upstream: Upstream, replica: Replica) -> frozenset[str]:
     """The adapters that a replica lists; raises UpstreamUnreachable, or Slow."""
     try:
-        models = adapters.listed(upstream, replica, timeout_s=LIST_TIMEOUT_S)
-    except adapters.UpstreamUnreachable as error:
+        models = residency.listed(upstream, replica, timeout_s=LIST_TIMEOUT_S)
+    except residency.UpstreamUnreachable as error:
         if isinstance(error.__cause__, httpx.TimeoutException) and not isinstance(
             error.__cause__, httpx.ConnectTimeout
         ):
@@ -44,13 +44,13 @@ def bring(upstream: Upstream, replica: Replica, name: str, path: Path, *, there:
     began = time.monotonic()
     logger.info("%s on %s: %s", name, replica.url, "proving" if there else "loading")
     if not there:
-        adapters.load_on(upstream, replica, name, path)
-    verdict = adapters.verify_on(upstream, replica, name)
+        residency.load_on(upstream, replica, name, path)
+    verdict = residency.verify_on(upstream, replica, name)
     if not verdict.applied:
         if verdict.listed:
-            adapters.unload_from(upstream, replica, name)
+            residency.unload_from(upstream, replica, name)
         raise AdapterError(verdict.problem or "it is not applied")
-    adapters.warm(upstream, replica, name)
+    residency.warm(upstream, replica, name)
     logger.info(
         "%s on %s: proven and warm after %.1f s (log probabilities differ by %.3g)",
         name, replica.url, time.monotonic() - began, verdict.distance,
@@ -59,5 +59,5 @@ def bring(upstream: Upstream, replica: Replica, name: str, path: Path, *, there:
 
 def unload(upstream: Upstream, replica: Replica, name: str) -> None:
     """Unload it; raises GraduandError with the reason."""
-    adapters.unload_from(upstream, replica, name)
+    residency.unload_from(upstream, replica, name)
     logger.info("%s on %s: drained and unloaded", name, replica.url)

@@ -1,7 +1,8 @@
 """A worker's journal: records that were answered and may not yet be in a segment, in memory that outlives the process.
 
-A ring in a memory-mapped file. `put` copies a record in before the answer's end leaves; the writer's thread commits it
-once it is in a segment. When the worker is killed the kernel keeps the pages, and the shipper writes what is missing.
+A ring in a memory-mapped file. `put` copies a record in before the answer's end leaves (`Exchange._leave`); the writer's
+thread commits it once it is in a segment. When the worker is killed the kernel keeps the pages, and the shipper writes
+what is missing.
 File: magic, head, tail (u64 each; positions only grow), padding to 64 bytes, then the ring of (u32 length, bytes).
 Invariant: `head` moves after the bytes are there, `tail` after they are in a segment; so what lies between is whole.
 """

@@ -5,23 +5,19 @@ the data plane serves on, segments wait on the disk, and the next shipper does w
 """
 
 import gc
-import json
 import logging
-import signal
-import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway import background
+from gateway.child import Beside
 from gateway.control.holding import Holding
 from gateway.logs import places
 from gateway.logs.shipper import Shipper
 from gateway.logs.target import Target
-from gateway.routes import Settings, settings_from_json
+from gateway.routes import Settings
 from monitoring.metrics import Metrics
-from monitoring.series import SeriesFile
 
 if TYPE_CHECKING:
     from gateway.control.rollouts import Rollouts
@@ -37,24 +33,14 @@ logger = logging.getLogger("graduand")
 
 def main() -> None:
     """Entry point; the one argument is JSON: run_folder."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s shipper: %(message)s")
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
     background.give_way()  # what waits on the disk can wait for the processor, too
     # Records have no cycles; looking for some while a segment's records are read would double the time.
     gc.set_threshold(*GC_THRESHOLDS)
-    arguments = json.loads(sys.argv[1])
-    settings = settings_from_json(json.loads(sys.stdin.readline()))
-
-    def follow() -> None:
-        for _ in sys.stdin:  # a reload changes nothing here: `logs` and `record` need a restart
-            pass
-        stopping.set()
-
-    threading.Thread(target=follow, name="settings", daemon=True).start()
-    shipper = shipper_of(settings, Metrics(SeriesFile(Path(arguments["run_folder"]) / "shipper.series")))
-    run(shipper, stopping)
+    process = Beside("shipper")
+    process.follow()  # a reload changes nothing here: `logs` and `record` need a restart
+    settings = process.settings
+    shipper = shipper_of(settings, process.metrics())
+    run(shipper, process.stopping)
     if not places.is_local(settings.logs):
         until = time.monotonic() + LAST_LOOKS_S
         while time.monotonic() < until and shipper.look():

@@ -4,24 +4,16 @@ Reads settings from standard input as a worker does; its end means that the supe
 serves requests. When it dies nothing else does, and it goes on where its store says.
 """
 
-import json
 import logging
-import os
-import signal
 import sqlite3
-import sys
 import threading
 import time
-import uuid
-from pathlib import Path
 
 from gateway import background
+from gateway.child import Beside
 from gateway.errors import GraduandError
 from gateway.monitor.loop import Monitor
 from gateway.monitor.store import Replaced
-from gateway.routes import settings_from_json
-from monitoring.metrics import Metrics
-from monitoring.series import SeriesFile
 
 LOOK_EVERY_S = 0.25
 AFTER_TROUBLE_S = 2.0
@@ -31,23 +23,12 @@ logger = logging.getLogger("graduand")
 
 def main() -> None:
     """Entry point; the one argument is JSON: run_folder."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s monitor: %(message)s")
     background.give_way()
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    settings = settings_from_json(json.loads(sys.stdin.readline()))
-    metrics = Metrics(SeriesFile(Path(json.loads(sys.argv[1])["run_folder"]) / "monitor.series"))
-    monitor = Monitor(settings, f"{os.getpid()}/{uuid.uuid4().hex[:8]}", time.time, metrics)
-
-    def follow() -> None:
-        for line in sys.stdin:
-            monitor.settings = settings_from_json(json.loads(line))
-        stopping.set()  # the supervisor has died
-
-    threading.Thread(target=follow, name="settings", daemon=True).start()
+    process = Beside("monitor")
+    monitor = Monitor(process.settings, process.holder, time.time, process.metrics())
+    process.follow(monitor)
     try:
-        _run(monitor, stopping)
+        _run(monitor, process.stopping)
     finally:
         monitor.close()
 

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.control.rollouts import rollouts_in
+from gateway.control.rollouts import LEASE
 from gateway.errors import RequestError
+from gateway.fleet import places as fleet
 from gateway.routes import Settings
 from gateway.state.redis_store import NothingLost, RedisStore
 from gateway.state.store import StateError, open_state
@@ -48,15 +49,17 @@ def router(settings: Callable[[], Settings]) -> APIRouter:
 
 def _shown(settings: Settings) -> Json:
     shown: Json = {"state": settings.state, "up": False, "problem": None, "version": None, "replica": None,
-                   "workers": {}, "leader": None}  # fmt: skip
+                   "workers": {}, "leader": None, "manager": None}  # fmt: skip
     store = open_state(settings)
     try:
         if isinstance(store, RedisStore):
             shown["replica"] = store.replica
         shown["version"] = store.version()
         shown["workers"] = store.served()
-        holder, _, until = rollouts_in(store).lease()
+        holder, _, until = store.lease(LEASE)
         shown["leader"] = holder if store.now() < until else None
+        manager, _, until = store.lease(fleet.LEASE)
+        shown["manager"] = manager if store.now() < until else None
         shown["up"] = True
     except StateError as error:
         shown["problem"] = str(error)

@@ -30,6 +30,8 @@ def _show(arguments: argparse.Namespace) -> int:
     else:
         print(f"state: {data['state']}, " + (f"version {data['version']}" if data["up"] else "not usable"))
         print(f"leader of rollouts: {data['leader'] or 'none'}")
+        if data["manager"]:
+            print(f"manager of the fleet: {data['manager']}")
         for worker, version in sorted(data["workers"].items()):
             print(f"worker {worker} serves by version {version}")
         if data["problem"]:

@@ -213,6 +213,15 @@ class RedisStore(StateStore):
         """Forget an adapter."""
         self.hashes.unset("adapters", [f"{name} {upstream}"])
 
+    def lease(self, name: str) -> tuple[str, int, float]:
+        """Who holds a lease, under which token, and until when."""
+        holder, token, until = json.loads(self.hashes.get("lease", name) or '["", 0, 0.0]')
+        return holder, token, until
+
+    def put_lease(self, name: str, holder: str, token: int, until: float) -> None:
+        """Write a lease; only inside a transaction."""
+        self.hashes.set("lease", name, json.dumps([holder, token, until]))
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing of what is inside."""

@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS adapters (
 CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, subject TEXT NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS lease (name TEXT PRIMARY KEY, holder TEXT NOT NULL, token INTEGER NOT NULL, until REAL NOT NULL);
 """
 
 
@@ -159,6 +160,15 @@ class SqliteStore(StateStore):
     def drop_adapter(self, name: str, upstream: str) -> None:
         """Forget an adapter; only inside a transaction."""
         self._db.execute("DELETE FROM adapters WHERE name = ? AND upstream = ?", (name, upstream))
+
+    def lease(self, name: str) -> tuple[str, int, float]:
+        """Who holds a lease, under which token, and until when."""
+        found = self._db.execute("SELECT holder, token, until FROM lease WHERE name = ?", (name,)).fetchone()
+        return found or ("", 0, 0.0)
+
+    def put_lease(self, name: str, holder: str, token: int, until: float) -> None:
+        """Write a lease; only inside a transaction."""
+        self._db.execute("INSERT OR REPLACE INTO lease VALUES (?, ?, ?, ?)", (name, holder, token, until))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

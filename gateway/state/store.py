@@ -181,6 +181,14 @@ class StateStore(ABC):
     def drop_adapter(self, name: str, upstream: str) -> None:
         """Forget an adapter; only inside a transaction."""
 
+    @abstractmethod
+    def lease(self, name: str) -> tuple[str, int, float]:
+        """Who holds a lease, under which token, and until when; see gateway.state.lease."""
+
+    @abstractmethod
+    def put_lease(self, name: str, holder: str, token: int, until: float) -> None:
+        """Write a lease; only inside a transaction."""
+
     # What a store that can be away, emptied or exchanged does more; a file cannot.
 
     def found(self) -> None:  # noqa: B027

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from gateway import adapters
+from gateway.adapters import residency
 from gateway.control.documents import documents_in
 from gateway.errors import GraduandError
 from gateway.fleet import places
@@ -114,11 +114,11 @@ def look_at(upstream: Upstream, replica: Replica) -> Look:
     """Ask one replica; never raises."""
     reading = listed = None
     try:
-        with httpx.Client(timeout=TIMEOUT_S, verify=adapters.trusted(upstream, replica), trust_env=False) as client:
+        with httpx.Client(timeout=TIMEOUT_S, verify=residency.trusted(upstream, replica), trust_env=False) as client:
             root = replica.url.removesuffix("/v1")
             reading = engines.read(_page(client, f"{root}/metrics", upstream.api_key))
             if upstream.kind == "vllm":
-                listed = adapters.listed(upstream, replica, timeout_s=TIMEOUT_S)
+                listed = residency.listed(upstream, replica, timeout_s=TIMEOUT_S)
     except (httpx.HTTPError, engines.NotMetrics, GraduandError, OSError) as error:
         logger.debug("%s was not read: %s", replica.url, error)
     return Look(upstream, replica, reading, listed)

@@ -5,11 +5,7 @@ worker knows of it. Bounded: what it is too slow for, or what the receiver refus
 dropped and counted in `graduand_traces_total`. It begins with what is written from its own start on; payloads are not sent.
 """
 
-import json
 import logging
-import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,13 +17,13 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from gateway import __version__
+from gateway.child import Beside
 from gateway.control import tail
 from gateway.logs import places
-from gateway.routes import Settings, Tracing, settings_from_json
+from gateway.routes import Settings, Tracing
 from gateway.telemetry.spans import spans
 from monitoring import metrics as m
 from monitoring.metrics import Metrics
-from monitoring.series import SeriesFile
 
 LOOK_EVERY_S = 0.5
 TIMEOUT_S = 10.0
@@ -111,26 +107,15 @@ def exporter(tracing: Tracing) -> Export:
 
 def main() -> None:
     """Entry point; the one argument is JSON: run_folder, and when the gateway began."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s tracer: %(message)s")
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    arguments = json.loads(sys.argv[1])
-    file = Path(arguments["run_folder"]) / "tracer.series"
+    process = Beside("tracer")
     # Its predecessor, if there was one, has exported what it could; twice would be worse than never.
-    since = time.time() if file.exists() else arguments["began"]
-    settings = settings_from_json(json.loads(sys.stdin.readline()))
-    assert settings.tracing is not None
-    tracer = Tracer(settings, Metrics(SeriesFile(file)), exporter(settings.tracing), since)
-
-    def follow() -> None:
-        for line in sys.stdin:
-            tracer.settings = settings_from_json(json.loads(line))
-        stopping.set()  # the supervisor has died
-
-    threading.Thread(target=follow, name="settings", daemon=True).start()
+    since = time.time() if process.series.exists() else process.arguments["began"]
+    tracing = process.settings.tracing
+    assert tracing is not None
+    tracer = Tracer(process.settings, process.metrics(), exporter(tracing), since)
+    process.follow(tracer)
     wait_s = 0.0
-    while not stopping.wait(wait_s):
+    while not process.stopping.wait(wait_s):
         wait_s = _look(tracer)
     _look(tracer)
 

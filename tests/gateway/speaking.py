@@ -50,7 +50,7 @@ class Answer:
 class Client:
     """One connection to a gateway."""
 
-    def __init__(self, port: int, timeout_s: float = 15.0, receive_bytes: int = 0) -> None:
+    def __init__(self, port: int, timeout_s: float = 60.0, receive_bytes: int = 0) -> None:
         self.socket = socket.socket()
         if receive_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
@@ -106,7 +106,7 @@ class Client:
         """Whether the other side has closed it while nothing was asked: real clients look before they ask again."""
         return bool(select.select([self.socket], [], [], 0)[0])
 
-    def closed(self, within_s: float = 5.0) -> bool:
+    def closed(self, within_s: float = 30.0) -> bool:
         """Whether the other side closes the connection, saying nothing more."""
         self.socket.settimeout(within_s)
         try:

@@ -1,5 +1,6 @@
 """The upstream's connection by itself: any chunking of an answer gives the same result, and nonsense is a failure."""
 
+import asyncio
 import gzip
 import itertools
 import tracemalloc
@@ -360,3 +361,36 @@ def test_giving_up_closes_the_connection() -> None:
     assert asked.active == set()
     asked.connection.connection_lost(None)
     assert failures.RESET.retry
+
+
+def test_a_connection_that_is_closed_before_it_is_used_is_a_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The upstream may close it while this process stands still; the request then goes elsewhere, or to the teacher."""
+    causes: list[str] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        pool = Pool(Replica("http", "127.0.0.1", server.sockets[0].getsockname()[1], ""), None, loop)
+        connecting = loop.create_connection
+
+        async def connected_and_lost(*arguments: Any, **more: Any) -> Any:
+            transport, connection = await connecting(*arguments, **more)
+            transport.abort()
+            return transport, connection
+
+        monkeypatch.setattr(loop, "create_connection", connected_and_lost)
+        ended = asyncio.Event()
+
+        async def connect() -> None:
+            try:
+                await pool.connect(20)
+            except UpstreamFailed as error:
+                causes.append(error.failure.cause)
+            ended.set()
+
+        Fiber(connect(), lambda _: ended.set()).resume()
+        await ended.wait()
+        server.close()
+
+    asyncio.run(main())
+    assert causes == ["reset"]

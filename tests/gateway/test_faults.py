@@ -12,8 +12,8 @@ import pytest
 
 from tests.gateway import faults
 from tests.gateway.conftest import Start
-from tests.gateway.faults import TIMEOUTS, UPSTREAM_KEY, Case, cases
-from tests.gateway.running import Gateway, route
+from tests.gateway.faults import PATIENT_S, UPSTREAM_KEY, Case, cases
+from tests.gateway.running import Gateway, route, until
 from tests.gateway.running import upstream as configured
 from tests.gateway.speaking import Answer, chat
 from tests.gateway.upstream import Upstream, text_of
@@ -46,7 +46,7 @@ def gateway(start: Start, upstream: Upstream) -> Iterator[Gateway]:
                 upstreams[f"{case.place}-{role}"] = configured(url, api_key={"env": "TEST_UPSTREAM_KEY"})
             teacher, student = ("faulty", "good") if case.arm == "teacher" else ("good", "faulty")
             routes[case.place] = route(
-                f"{case.place}-{teacher}", f"{case.place}-{student}", timeouts=TIMEOUTS,
+                f"{case.place}-{teacher}", f"{case.place}-{student}", timeouts=case.timeouts,
                 mode="teacher" if case.arm == "teacher" else "student",
                 release="block" if case.form == "block" else "observe",
             )  # fmt: skip
@@ -55,7 +55,7 @@ def gateway(start: Start, upstream: Upstream) -> Iterator[Gateway]:
 
 @pytest.fixture(scope="module")
 def outcomes(gateway: Gateway) -> Iterator[dict[Case, "Future[Outcome]"]]:
-    """All cases, a few at a time: they mostly wait."""
+    """All cases: those that mostly wait at once, the others a few at a time."""
 
     def run(case: Case) -> Outcome:
         began = time.monotonic()
@@ -66,8 +66,9 @@ def outcomes(gateway: Gateway) -> Iterator[dict[Case, "Future[Outcome]"]]:
                 assert client.closed()
         return Outcome(answer, took_s)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {case: pool.submit(run, case) for case in CASES}
+    waiting = sum(case.waits for case in CASES)
+    with ThreadPoolExecutor(waiting) as waiters, ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {case: (waiters if case.waits else pool).submit(run, case) for case in CASES}
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
@@ -79,7 +80,8 @@ def test_fault(case: Case, gateway: Gateway, upstream: Upstream, outcomes: dict[
     assert upstream.places[case.place].asked == expect.asked
     arms = {"teacher": 0, "student": int(expect.fallback is not None)}
     assert upstream.places[case.place + "-good"].asked == arms[case.arm]
-    assert expect.at_least_s <= outcome.took_s <= expect.at_most_s
+    # Not by the patient timeouts, which are there for a machine that stands still.
+    assert expect.at_least_s <= outcome.took_s < PATIENT_S
 
 
 def check_answer(case: Case, answer: Answer) -> None:
@@ -155,6 +157,7 @@ def test_no_key_in_the_log(gateway: Gateway, outcomes: dict[Case, "Future[Outcom
 
 def test_every_case_is_counted_once(gateway: Gateway, outcomes: dict[Case, "Future[Outcome]"]) -> None:
     answers = {future.result().answer.headers["x-graduand-id"] for future in outcomes.values()}
+    until(lambda: len(gateway.records()) >= len(answers), 30, "all is written")
     served = [one["id"] for one in gateway.records()]
     assert sorted(served) == sorted(answers)
     assert gateway.total("graduand_requests_total") == len(served)

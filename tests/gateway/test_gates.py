@@ -84,7 +84,7 @@ def check_verdict(case: Case, gateway: Gateway, record: dict[str, Any], answer: 
     """The verdict on the student's answer is logged once, with the answer that it is about."""
     bad, number = BAD[case.bad], record["id"]
     if case.ends in ("teacher", "refused"):
-        until(lambda: any(one["parent_id"] == number for one in gateway.records()), 5, "the answer's own record")
+        until(lambda: any(one["parent_id"] == number for one in gateway.records()), 30, "the answer's own record")
     mine = [one for one in gateway.records() if number in (one["id"], one["parent_id"])]
     found = [(one, verdict) for one in mine for verdict in one["verdicts"] if one["arm"] == "student"]
     found = [(one, verdict) for one, verdict in found if verdict["label"] == bad.label]
@@ -112,7 +112,7 @@ def check_verdict(case: Case, gateway: Gateway, record: dict[str, Any], answer: 
 def test_every_verdict_is_counted(gateway: Gateway, answers: dict[Case, "Future[Answer]"]) -> None:
     for future in answers.values():
         future.result()
-    until(lambda: sum(one["role"] == "served" for one in gateway.records()) >= len(CASES), 5, "all records")
+    until(lambda: sum(one["role"] == "served" for one in gateway.records()) >= len(CASES), 30, "all records")
     verdicts = [(one["arm"], verdict) for one in gateway.records() for verdict in one["verdicts"]]
     assert gateway.total("graduand_gate_verdicts_total") == len(verdicts)
     assert gateway.total("graduand_gate_seconds_count") == len(verdicts)
@@ -323,7 +323,7 @@ def test_copies_are_judged(shapes: Gateway, upstream: Upstream, name: str, role:
         answer = client.ask(chat(name, stream=stream))
     assert answer.text == "fine"
     number = answer.headers["x-graduand-id"]
-    until(lambda: any(one["parent_id"] == number for one in shapes.records()), 5, "the copy's record")
+    until(lambda: any(one["parent_id"] == number for one in shapes.records()), 30, "the copy's record")
     [copy] = [one for one in shapes.records() if one["parent_id"] == number]
     assert (copy["role"], copy["arm"]) == (role, arm)
     assert [(one["name"], one["action"]) for one in copy["verdicts"]] == [("refusal", "flag")]
@@ -363,15 +363,16 @@ def test_no_byte_leaves_a_block_before_its_verdict(shapes: Gateway, upstream: Up
         model = one.seen.data["model"]
         one.start_stream()
         one.events([chunk(model, content='{"a": '), *[chunk(model, content=" ")] * 500])
+        one.taken()
         half_sent.set()
-        go_on.wait(10)
+        go_on.wait(60)
         one.events([chunk(model, content="1}"), chunk(model, finish="stop"), "[DONE]"])
         one.end_stream()
 
     upstream.places["shapes"].then = slowly
     with shapes.client() as client:
         client.post(chat("block", stream=True))
-        assert half_sent.wait(10)
+        assert half_sent.wait(60)
         nothing = select.select([client.socket], [], [], 0.3)[0] == []
         go_on.set()
         answer = client.read()
@@ -432,9 +433,9 @@ def test_a_client_that_leaves_while_its_answer_is_held(shapes: Gateway, upstream
     place.forget()
     with shapes.client() as client:
         client.post(chat("block", stream=True, user="leaver"))
-        until(lambda: place.asked, 5, "it is asked")
-    until(lambda: place.seen[0].closed_at, 5, "the upstream is let go")
-    until(lambda: any('"leaver"' in (one["request_json"] or "") for one in shapes.records()), 5, "the record")
+        until(lambda: place.asked, 30, "it is asked")
+    until(lambda: place.seen[0].closed_at, 30, "the upstream is let go")
+    until(lambda: any('"leaver"' in (one["request_json"] or "") for one in shapes.records()), 30, "the record")
     [record] = [one for one in shapes.records() if '"leaver"' in (one["request_json"] or "")]
     assert (record["client_disconnected"], record["bytes_released_before_verdict"], record["verdicts"]) == (True, 0, [])
 
@@ -444,7 +445,7 @@ def test_a_client_that_leaves_while_its_answer_is_held(shapes: Gateway, upstream
 
 @pytest.fixture
 def client(gateway: Gateway) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=gateway.url, api_key="x", max_retries=2, timeout=10) as client:
+    with openai.OpenAI(base_url=gateway.url, api_key="x", max_retries=2, timeout=60) as client:
         yield client
 
 

@@ -155,7 +155,7 @@ def test_a_client_that_has_only_stopped_writing() -> None:
     talk.loop.turn()
     talk.connection.start_stream(b"")
     talk.connection.write(b"data: x\n\n")
-    talk.connection.end_stream()
+    talk.connection.end_stream(b"data: [DONE]\n\n")
     assert b"connection: close" in talk.transport.written
     assert talk.transport.closed
 
@@ -266,8 +266,9 @@ def test_the_exchange_is_told_that_its_client_left() -> None:
 def test_the_last_answer_says_so() -> None:
     talk = Talk(answers=False)
     talk.receive(POST)
-    talk.connection.answer_once_more()
-    talk.connection.close_if_quiet(talk.loop.now + 9, 0.3)
+    for _ in range(9):
+        talk.connection.answer_once_more()
+        talk.connection.close_if_quiet(2)
     assert not talk.transport.closed
     talk.connection.respond(200, b"", b"ok")
     assert b"connection: close" in talk.transport.written
@@ -278,17 +279,22 @@ def test_a_quiet_connection_is_closed_and_one_with_a_request_on_its_way_is_not()
     talk = Talk()
     talk.receive(POST)
     talk.connection.answer_once_more()
-    talk.connection.close_if_quiet(talk.loop.now + 0.2, 0.3)
+    talk.loop.now += 9  # the process stood still, and the client's request is yet to be read
+    talk.connection.close_if_quiet(2)
     assert not talk.transport.closed
     talk.receive(POST[:10])
-    talk.connection.close_if_quiet(talk.loop.now + 9, 0.3)
+    for _ in range(9):
+        talk.connection.answer_once_more()
+        talk.connection.close_if_quiet(2)
     assert not talk.transport.closed
     talk.receive(POST[10:])
     assert len(talk.requests) == 2
     assert b"connection: close" in talk.transport.written
     assert talk.transport.closed
     quiet = Talk()
-    quiet.connection.close_if_quiet(quiet.loop.now + 0.4, 0.3)
+    for _ in range(2):
+        quiet.connection.answer_once_more()
+    quiet.connection.close_if_quiet(2)
     assert quiet.transport.closed
 
 
@@ -312,8 +318,8 @@ def test_streams_are_framed() -> None:
     talk.receive(POST)
     talk.connection.start_stream(b"x-a: b\r\n")
     talk.connection.write(b"data: x\n\n")
-    talk.connection.end_stream()
+    talk.connection.end_stream(b"data: [DONE]\n\n")
     head, _, body = talk.transport.written.partition(b"\r\n\r\n")
     assert b"transfer-encoding: chunked" in head
-    assert body == b"9\r\ndata: x\n\n\r\n0\r\n\r\n"
+    assert body == b"9\r\ndata: x\n\n\r\ne\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
     assert not talk.transport.closed

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway import adapters, config
+from gateway import config
+from gateway.adapters import residency
 from gateway.errors import ConfigError
 from tests.gateway.authority import Authority
 from tests.gateway.conftest import Start
@@ -137,10 +138,10 @@ def test_the_admin_plane_verifies_as_well(servers: Servers, tmp_path: Path) -> N
         upstreams = f"upstreams: {{u: {{kind: vllm, base_urls: ['{servers.url(name)}']{more}}}}}\n"
         file.write_text(upstreams + "routes: {r: {teacher: {upstream: u, model: m}}}\n")
         upstream = config.load(file).upstreams["u"]
-        adapters.listed(upstream, upstream.replicas[0])
+        residency.listed(upstream, upstream.replicas[0])
 
     for name, authority in [("good", None), ("good", servers.stranger), ("elsewhere", servers.authority)]:
-        with pytest.raises(adapters.UpstreamUnreachable, match="certificate"):
+        with pytest.raises(residency.UpstreamUnreachable, match="certificate"):
             called(name, authority)
 
 

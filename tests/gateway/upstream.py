@@ -11,25 +11,28 @@ import select
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 Json = dict[str, Any]
 
 
 @dataclass
 class Seen:
-    """One request as it arrived, and when (monotonic) its connection was closed by the other side."""
+    """One request as it arrived, whether the other side has read what there is of the answer, and when (monotonic) it closed
+    the connection."""
 
     at: float
     line: str
     headers: list[tuple[str, str]]
     body: bytes
     connection: int
+    taken: bool = False
     closed_at: float | None = None
 
     @property
@@ -81,6 +84,14 @@ class Conversation:
             if pause_s:
                 time.sleep(pause_s)
 
+    def taken(self) -> None:
+        """Wait until the other side has read all that was sent: by then it has acted on it, too."""
+        ours, theirs = self.connection.getsockname(), self.connection.getpeername()
+        until = time.monotonic() + PATIENCE_S
+        while _unread(theirs, ours) and time.monotonic() < until:
+            time.sleep(0.005)
+        self.seen.taken = True
+
     def cut(self) -> None:
         """Close the connection in an orderly way, whatever was promised."""
         self.over = True
@@ -94,6 +105,7 @@ class Conversation:
 
     def wait_for_close(self, within_s: float = PATIENCE_S) -> bool:
         """Stay silent until the other side closes; note when it did."""
+        self.taken()
         until = time.monotonic() + within_s
         while not self.place.ended.is_set() and (left := until - time.monotonic()) > 0:
             if select.select([self.connection], [], [], min(left, 0.2))[0] and self._read_nothing():
@@ -146,6 +158,7 @@ class Upstream:
         self.places: dict[str, Place] = {}
         self.ended = threading.Event()
         self._connections: set[socket.socket] = set()
+        self._lock = threading.Lock()
         self.connected = 0
         self._listener: socket.socket
         self.start()
@@ -160,9 +173,10 @@ class Upstream:
 
     def stop(self) -> None:
         """Close the port and every connection, as a crash would."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        with self._lock:  # not between the acceptance of a connection and the note of it: that one would live on
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
         self.cut_connections()
 
     def cut_connections(self) -> None:
@@ -185,14 +199,18 @@ class Upstream:
                 connection, _ = listener.accept()
             except OSError:
                 return
-            self.connected += 1
+            with self._lock:
+                if listener.fileno() < 0:  # it was closed meanwhile
+                    connection.close()
+                    return
+                self.connected += 1
+                self._connections.add(connection)
             threading.Thread(target=self._serve, args=(connection, self.connected), daemon=True).start()
 
     def _serve(self, connection: socket.socket, number: int) -> None:
-        self._connections.add(connection)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        rest = b""
+        accepted, rest = connection, b""
         try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.tls is not None:
                 connection = self.tls.wrap_socket(connection, server_side=True)
             while (got := _read_request(connection, rest, number)) is not None:
@@ -208,8 +226,19 @@ class Upstream:
         except OSError:
             return  # the other side has gone, which is what many tests are about
         finally:
-            self._connections.discard(connection)
+            self._connections.discard(accepted)
             connection.close()
+
+
+def _unread(local: tuple[str, int], remote: tuple[str, int]) -> int:
+    """The bytes that wait in the kernel for the owner of this end of an IPv4 connection (Linux, proc(5): rx_queue)."""
+    ends = [f"{int.from_bytes(socket.inet_aton(host), sys.byteorder):08X}:{port:04X}" for host, port in (local, remote)]
+    with open("/proc/net/tcp") as table:
+        for line in table:
+            fields = line.split()
+            if fields[1:3] == ends:
+                return int(fields[4].partition(":")[2], 16)
+    return 0
 
 
 def _read_request(connection: socket.socket, data: bytes, number: int) -> tuple[Seen, bytes] | None:
@@ -300,7 +329,7 @@ def gzipped(conversation: Conversation) -> None:
     conversation.start_stream("content-encoding: gzip")
     # The header of the format alone: bytes that decode to nothing yet.
     conversation.piece(packer.compress(b"") + packer.flush(zlib.Z_SYNC_FLUSH))
-    time.sleep(0.02)
+    conversation.taken()
     for event in good_events(model):
         text = event if isinstance(event, str) else json.dumps(event)
         conversation.piece(packer.compress(f"data: {text}\n\n".encode()) + packer.flush(zlib.Z_SYNC_FLUSH))

@@ -5,13 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from gateway import adapter
+from gateway.adapters import adapter
 from gateway.errors import AdapterError
 from training import lora
 from training.fit import FitError, fit
@@ -97,19 +96,30 @@ def test_interrupted_run_ends_with_the_same_bytes(
     assert resumed.run["losses"] == whole.run["losses"]
 
 
+# Dies of its own hand: whoever watched from another process might stand still until the run has ended.
+FIT_AND_DIE = """
+import os, pathlib, signal, sys, threading, time
+
+def die(folder):
+    while not list(folder.glob("*.pt")):
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+threading.Thread(target=die, args=(pathlib.Path(sys.argv.pop(1)),), daemon=True).start()
+from gateway.cli import main
+sys.exit(main())
+"""
+
+
 def test_sigkill_and_the_same_run_again(tiny_base: Path, tiny_rows: Path, tmp_path: Path) -> None:
     """The command dies of SIGKILL in the middle; the same configuration then goes on to what a whole run gives."""
     settings = config(tiny_base, tiny_rows, tmp_path / "killed", epochs=25)
     file = tmp_path / "run.yaml"
     file.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
-    command = [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.Popen([*command, "train", "fit", "--config", str(file)], env=environment)
-    deadline_s = time.monotonic() + 150
-    while not list(settings.out.glob(".letters.fit/*.pt")) and time.monotonic() < deadline_s:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    command = [sys.executable, "-c", FIT_AND_DIE, str(settings.out / ".letters.fit")]
+    process = subprocess.run([*command, "train", "fit", "--config", str(file)], env=environment, timeout=150)
+    assert process.returncode == -signal.SIGKILL
     again = Watch()
     resumed = fit(settings, again)
     whole = fit(settings.model_copy(update={"out": tmp_path / "whole"}), Watch())

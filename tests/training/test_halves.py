@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from gateway import adapter
+from gateway.adapters import adapter
 from gateway.errors import ConfigError
 from tests.training.test_fit import Watch, config
 from training import base_model, lora

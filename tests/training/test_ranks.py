@@ -13,7 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from gateway import adapter
+from gateway.adapters import adapter
 from tests.training.test_fit import Watch, config
 from training.fit import Fitted, fit
 from training.ranks import Ranks

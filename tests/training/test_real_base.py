@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from examples.demo.tickets import QUEUE, corpus
-from gateway import adapter
+from gateway.adapters import adapter
 from training import base_model, mask
 from training.fit import fit
 from training.progress import Lines

@@ -9,8 +9,9 @@ import pytest
 
 from gateway.errors import ConfigError
 from tests.training.quiet import Quiet
-from training import stage
+from training import labels, review, stage
 from training.progress import Progress
+from training.review import disputes, page, review_stage, sheet
 from training.stage import Made, Outcome, Plan, StageError, made_by, run, verified
 
 
@@ -71,6 +72,16 @@ def test_whatever_it_depends_on_changes_its_name(source: Path, tmp_path: Path) -
     names.add(last.path.name)
     assert len(names) == 4
     assert (tmp_path / "double").resolve() == last.path.resolve()
+
+
+def test_a_package_stands_for_its_modules() -> None:
+    """One that joins it changes the digest by itself; how it is given does not."""
+    modules = (disputes, page, review_stage, sheet)
+    assert {f"{module.__name__.rpartition('.')[2]}.py" for module in modules} | {"__init__.py"} == {
+        file.name for folder in review.__path__ for file in Path(folder).glob("*.py")
+    }
+    assert stage.code_sha256((review, labels)) == stage.code_sha256((labels, *modules))
+    assert stage.code_sha256((review,)) != stage.code_sha256(modules[:-1])
 
 
 def test_a_killed_stage_goes_on_where_it_was(source: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import openai
 import pytest
 
-from gateway.admission import ADMISSION_FILE
+from gateway.adapters.admission import ADMISSION_FILE
 from tests.e2e import students
 from tests.e2e.students import TEACHER, Server
 from tests.gateway.running import ROOT, Gateway, upstream

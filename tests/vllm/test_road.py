@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from gateway import adapters
+from gateway.adapters import residency
 from gateway.errors import AdapterError
 from monitoring import engines
 from monitoring.engines import Reading
@@ -43,7 +43,7 @@ def test_an_adapter_that_was_not_admitted_is_refused(road: Road, say: Say) -> No
     say(f"vLLM {road.vllm.version()} was ready after {road.ready_s:.0f} s")
     done = road.place()
     assert (done.returncode, "train admit" in done.stderr) == (1, True), done.stderr
-    assert set(adapters.listed(*_where(road))) == {BASE}
+    assert set(residency.listed(*_where(road))) == {BASE}
 
 
 def test_it_is_admitted_by_what_vllm_makes_of_it(road: Road, say: Say) -> None:
@@ -56,29 +56,29 @@ def test_it_is_admitted_by_what_vllm_makes_of_it(road: Road, say: Say) -> None:
     checks = as_json(done)["checks"]
     assert all(check["passed"] for check in checks)
     say(f"admitted within {time.monotonic() - began:.0f} s: {'; '.join(check['detail'] for check in checks[-3:])}")
-    assert set(adapters.listed(*_where(road))) == {BASE}  # as it was found
+    assert set(residency.listed(*_where(road))) == {BASE}  # as it was found
 
 
 def test_it_is_loaded_and_verified(road: Road, say: Say) -> None:
     done = road.place()
     assert done.returncode == 0, done.stderr
     say(done.stdout.strip())
-    assert adapters.listed(*_where(road))[road.adapter]["parent"] == BASE
+    assert residency.listed(*_where(road))[road.adapter]["parent"] == BASE
     assert road.graduand("adapters", "verify", road.adapter).returncode == 0
     listed = as_json(road.graduand("adapters", "list", "--json"))["adapters"]
     assert [(one["name"], one["upstream"]) for one in listed] == [(road.adapter, "gpu")]
 
 
 def test_loading_it_again_is_no_error(road: Road) -> None:
-    adapters.load(_where(road)[0], road.adapter, road.path)
+    residency.load(_where(road)[0], road.adapter, road.path)
 
 
 def test_a_folder_that_vllm_does_not_see_is_called_that(road: Road) -> None:
     with pytest.raises(AdapterError, match="No adapter found"):
-        adapters.load(_where(road)[0], NOBODY, Path("/nowhere"))
+        residency.load(_where(road)[0], NOBODY, Path("/nowhere"))
 
 
-def _where(road: Road) -> tuple[adapters.Upstream, adapters.Replica]:
+def _where(road: Road) -> tuple[residency.Upstream, residency.Replica]:
     engine = engine_at(road.vllm.url)
     return engine.upstream, engine.replica
 
@@ -224,10 +224,9 @@ def _said(record: students.Json) -> str:
 
 
 def _in_force(road: Road, mode: str) -> None:
-    """Workers look at the table ten times a second."""
     version = next(one for one in road.gateway.admin.get("/v1/routes").json()["routes"] if one["name"] == "tickets")
     assert version["mode"] == mode
-    time.sleep(0.5)
+    road.gateway.settled()
 
 
 def test_a_canary_splits_by_user_and_sticks(road: Road) -> None:
@@ -293,7 +292,7 @@ def test_an_adapter_in_use_cannot_be_removed_and_one_out_of_use_can(road: Road) 
     for route in ("tickets", "students"):
         assert road.graduand("routes", "set", route, "--mode", "teacher").returncode == 0
     assert road.graduand("adapters", "remove", road.adapter).returncode == 0
-    until(lambda: set(adapters.listed(*_where(road))) == {BASE}, 600, "vLLM has it no more")
+    until(lambda: set(residency.listed(*_where(road))) == {BASE}, 600, "vLLM has it no more")
     gone = httpx.post(
         f"{road.vllm.url}/completions", json={"model": road.adapter, "prompt": "x"}, timeout=60, trust_env=False
     )
@@ -301,7 +300,7 @@ def test_an_adapter_in_use_cannot_be_removed_and_one_out_of_use_can(road: Road) 
 
 
 def test_how_fast_it_was(road: Road, say: Say) -> None:
-    adapters.load(_where(road)[0], road.adapter, road.path)
+    residency.load(_where(road)[0], road.adapter, road.path)
     road.vllm.tokens_a_second(road.adapter, 4)  # what vLLM does once
     base, adapted = (road.vllm.tokens_a_second(model) for model in (BASE, road.adapter))
     say(f"one request alone: {base:.1f} tokens/s with the base, {adapted:.1f} with the adapter, on one thread")

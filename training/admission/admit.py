@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gateway import __version__, adapter, admission
-from gateway.adapter import AdapterFiles
+from gateway import __version__
+from gateway.adapters import adapter, admission
+from gateway.adapters.adapter import AdapterFiles
 from gateway.errors import AdapterError, ConfigError
 from training import base_model, lora, mask, stage
 from training.admission import embedded, verdict

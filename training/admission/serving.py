@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway import adapters
+from gateway.adapters import residency
 from gateway.errors import AdapterError, ConfigError
 from gateway.routes import Replica, Upstream
 
@@ -44,18 +44,18 @@ class Engine:
     @contextlib.contextmanager
     def with_adapter(self, name: str, path: Path) -> Iterator[None]:
         """The adapter is loaded inside; outside it is what it was before."""
-        before = adapters.listed(self.upstream, self.replica)
+        before = residency.listed(self.upstream, self.replica)
         if name not in before:
-            adapters.load(self.upstream, name, path)
+            residency.load(self.upstream, name, path)
         try:
             yield
         finally:
             if name not in before:
-                adapters.unload(self.upstream, name)
+                residency.unload(self.upstream, name)
 
     def base(self) -> str:
         """The base model's name."""
-        models = adapters.listed(self.upstream, self.replica)
+        models = residency.listed(self.upstream, self.replica)
         names = [name for name, entry in models.items() if not entry.get("parent")]
         if not names:
             raise AdapterError(f"{self.url} lists no base model; is it vLLM or `graduand engine`?")
@@ -85,8 +85,8 @@ class Engine:
     ) -> list[dict[str, Any]]:
         body = {"model": model, "prompt": prompts, "max_tokens": tokens, "temperature": 0, "logprobs": logprobs}
         given = {key: value for key, value in body.items() if value is not None}
-        answer = adapters.call(self.upstream, self.replica, "POST", "/completions", given)
+        answer = residency.call(self.upstream, self.replica, "POST", "/completions", given)
         if answer.status_code != 200:
-            raise AdapterError(f"{self.url} did not answer for {model}: {adapters.reason(answer)}")
+            raise AdapterError(f"{self.url} did not answer for {model}: {residency.reason(answer)}")
         choices: list[dict[str, Any]] = sorted(answer.json()["choices"], key=lambda choice: choice["index"])
         return choices

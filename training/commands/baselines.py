@@ -32,8 +32,8 @@ def add_parser(steps: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from training import labels, scores, stage
-    from training.baselines import baselines_stage, majority, table, tfidf, zero_shot
+    from training import baselines, labels, scores, stage
+    from training.baselines import baselines_stage, tfidf
     from training.data import frozen, leaks
     from training.progress import shown
     from training.teacher import prompts
@@ -50,7 +50,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if len(files) < len(arguments.data):
         raise ConfigError(f"--data: two files have the name {', '.join(files)}; rename one, since the table names them")
     inputs = {"tests": arguments.tests} | {f"data {name}": path for name, path in files.items()}
-    code = (baselines_stage, majority, table, tfidf, zero_shot, labels, scores, frozen, leaks, prompts)
+    code = (baselines, labels, scores, frozen, leaks, prompts)
     plan = stage.Plan(arguments.name, inputs, settings.as_json(), code, tfidf.PACKAGES)
     with shown() as progress:
         made = stage.run(plan, arguments.out, baselines_stage.work(files, arguments.tests, settings), progress)

@@ -28,21 +28,21 @@ def add_parser(steps: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from training import labels, scores, stage
+    from training import curation, labels, scores, stage
     from training.baselines import tfidf
-    from training.curation import doubt, facts, pipeline, rules, steps
+    from training.curation import pipeline
     from training.data import arrow, leaks, near, samples
     from training.progress import shown
 
     if arguments.effect and arguments.tests is None:
         raise ConfigError("--effect needs --tests, a folder with frozen test sets")
-    curation = pipeline.read_curation(arguments.config)
+    asked = pipeline.read_curation(arguments.config)
     inputs = {"data": arguments.data} | ({"tests": arguments.tests} if arguments.tests else {})
-    code = (pipeline, steps, facts, rules, doubt, tfidf, near, leaks, arrow, samples, labels, scores)
-    parameters = {**curation.as_json(), "effect": arguments.effect}
+    code = (curation, tfidf, near, leaks, arrow, samples, labels, scores)
+    parameters = {**asked.as_json(), "effect": arguments.effect}
     plan = stage.Plan(arguments.name, inputs, parameters, code, (*tfidf.PACKAGES, "datasketch"))
     with shown() as progress, options.engine_of(arguments, plan) as engine:
-        work = pipeline.work(arguments.data, curation, arguments.tests, arguments.effect, engine)
+        work = pipeline.work(arguments.data, asked, arguments.tests, arguments.effect, engine)
         made = stage.run(plan, arguments.out, work, progress)
     return options.tell(made, arguments, [_line(step) for step in made.figures["steps"]])
 

@@ -57,22 +57,10 @@ def _add_judge(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from training import labels, scores, stage
+    from training import evaluation, labels, scores, stage
     from training.baselines import table
     from training.data import arrow
-    from training.evaluation import (
-        answers,
-        browser,
-        endpoint,
-        evaluate_stage,
-        judging,
-        local,
-        neighbours,
-        paired,
-        slices,
-        texts,
-        threshold,
-    )
+    from training.evaluation import evaluate_stage, judging
     from training.progress import shown
 
     task = labels.read_any_task(arguments.task)
@@ -83,23 +71,7 @@ def _run(arguments: argparse.Namespace) -> int:
     parameters = {"task": labels.decoded(arguments.task), "most_tokens": arguments.most_tokens, **facts}
     if judge:
         parameters["judge"] = judge.as_json()
-    code = (
-        evaluate_stage,
-        answers,
-        browser,
-        endpoint,
-        judging,
-        local,
-        neighbours,
-        paired,
-        slices,
-        texts,
-        threshold,
-        table,
-        scores,
-        labels,
-        arrow,
-    )
+    code = (evaluation, table, scores, labels, arrow)
     plan = stage.Plan(arguments.name, _weights_only(inputs), parameters, code, ("transformers", "torch"))
     with shown() as progress, options.engine_of(arguments, plan, max(1, arguments.threads)) as engine:
         judged_by = judging.Judge(judge, asking.purse_of(arguments, engine)) if judge else None
@@ -120,7 +92,7 @@ def _judge(arguments: argparse.Namespace, task: Any) -> "Teacher | None":
 
 def _weights_only(inputs: dict[str, Path]) -> dict[str, Path]:
     """An adapter's folder gains an admission and a card later, which are no other student."""
-    from gateway.adapter import WEIGHTS_FILE
+    from gateway.adapters.adapter import WEIGHTS_FILE
 
     return {name: path / WEIGHTS_FILE if name == "adapter" else path for name, path in inputs.items()}
 
@@ -129,7 +101,7 @@ def _student(arguments: argparse.Namespace, task: Any) -> "tuple[str, dict[str, 
     """What it is called, what fixes its answers, and how an engine asks it."""
     if arguments.endpoint:
         return _remote(arguments)
-    from gateway import adapter
+    from gateway.adapters import adapter
     from training.admission.admit import run_of
     from training.evaluation import respondent
 

@@ -27,12 +27,12 @@ def add_parser(steps: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from training import labels, stage
+    from training import labels, review, stage
     from training.progress import shown
-    from training.review import disputes, page, review_stage, sheet
+    from training.review import review_stage
 
     task = labels.read_task(arguments.task)
-    code = (review_stage, disputes, page, sheet, labels)
+    code = (review, labels)
     if arguments.corrections is None:
         named = {name: getattr(arguments, name) for name in ("data", "evaluation", "doubts")}
         inputs = {name: path for name, path in named.items() if path is not None}

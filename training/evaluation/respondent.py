@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from gateway import adapter
+from gateway.adapters import adapter
 from gateway.errors import AdapterError
 from rollout.tasks import Task
 from training import labels

@@ -61,7 +61,7 @@ class Recorded:
 
     def close(self) -> None:
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 class FaultServer:
@@ -184,7 +184,7 @@ class Users:
     def stop(self) -> None:
         self._stopping.set()
         for one in self._done:
-            one.result(30)
+            one.result(90)
         self._pool.shutdown()
 
     def __enter__(self) -> "Users":
@@ -239,8 +239,8 @@ class Rollouts:
     def verb(self, name: str, verb: str, **body: Any) -> httpx.Response:
         return self.admin.post(f"/v1/rollouts/{name}/{verb}", json=body, headers={"x-graduand-who": "ann"})
 
-    def until(self, name: str, phase: str, within_s: float = 30.0) -> Json:
-        """Wait for a phase, or for a step by its name."""
+    def until(self, name: str, phase: str, within_s: float = 90.0) -> Json:
+        """Wait for a phase, or for a step by its name: one that lasts, or nobody might look while it is there."""
         last: Json = {}
 
         def there() -> bool:
@@ -259,7 +259,7 @@ def steps(*canaries: Json, pairs: int = 60) -> list[Json]:
     """Quick steps: from the shadow by these canaries to everything."""
     short = {"dwell": "300ms", "requests": 10}
     middle = [{"canary": {**short, **one}} for one in canaries or ({"weight": 10},)]
-    return [{"shadow": {"pairs": pairs, "t_max": "20s"}}, *middle, {"full": {**short, "requests": 30}}]
+    return [{"shadow": {"pairs": pairs, "t_max": "10m"}}, *middle, {"full": {**short, "requests": 30}}]
 
 
 def controller_id(gateway: Gateway) -> int | None:
@@ -277,8 +277,8 @@ def kill(process: int | None) -> bool:
     return process is not None
 
 
-def check_pairs(row: Row, records: list[Json]) -> int:
-    """Each pair that the log has was counted once; how many there are."""
+def pairs_of(row: Row, records: list[Json]) -> tuple[int, int]:
+    """How many pairs were counted, and how many the log has: in the end the same."""
     mine = [one for one in records if one["rollout"] == row.id and one["route_version"] >= row.attempt_version]
     served = {
         one["id"]
@@ -287,5 +287,4 @@ def check_pairs(row: Row, records: list[Json]) -> int:
     }
     pairs = [one for one in mine if one["role"] in ("shadow", "audit") and one["parent_id"] in served]
     counted = sum(count for what, count in row.counts.items() if what.startswith(("copies", "unscored", "pairs of")))
-    assert row.ledger.pairs + counted == len(pairs)
-    return len(pairs)
+    return row.ledger.pairs + counted, len(pairs)

@@ -12,6 +12,7 @@ from gateway import cli
 from gateway.control.store import RolloutStore
 from tests.gateway.control.conftest import Live
 from tests.gateway.control.live import SUCCESSOR, TEACHER, UNSURE, Users, answer, prompt
+from tests.gateway.running import until
 from tests.gateway.speaking import Answer, Client
 
 SURE, UNSURE_AND_WRONG = 1, 10
@@ -24,12 +25,12 @@ def ask(live: Live, number: int, model: str = "hybrid", **more: Any) -> Answer:
 
 @pytest.fixture(scope="module")
 def rollout(live: Live) -> str:
-    steps = [{"shadow": {"pairs": 60, "t_max": "60s"}}, {"hybrid": {"requests": 50, "dwell": "300ms", "risk": 0.05}}]
+    steps = [{"shadow": {"pairs": 60, "t_max": "10m"}}, {"hybrid": {"requests": 50, "dwell": "300ms", "risk": 0.05}}]
     name = live.rollouts.start(
         "hybrid", UNSURE, steps=steps, gates=["agreement 0.7"], harm=[{"agreement": {"p0": 0.5}}], audit=0.5
     )
     with Users(live.gateway.port, "hybrid", pause_s=0.002):
-        live.rollouts.until(name, "promoted", 60)
+        live.rollouts.until(name, "promoted")
         while live.rollouts.get(name)["watch"]["n"] < 5:
             time.sleep(0.05)
     return name
@@ -73,7 +74,7 @@ def test_what_cannot_be_judged_is_the_teachers(live: Live, rollout: str) -> None
 
 def test_the_books(live: Live, rollout: str) -> None:
     number = ask(live, UNSURE_AND_WRONG).headers["x-graduand-id"]
-    time.sleep(0.3)
+    until(lambda: any(one["id"] == number for one in live.gateway.records()), 30, "it is logged")
     records = live.gateway.records()
     [served] = [one for one in records if one["id"] == number]
     [held] = [one for one in records if one["parent_id"] == number and one["role"] == "deferred"]
@@ -92,7 +93,7 @@ def test_the_books(live: Live, rollout: str) -> None:
 
 def test_without_a_threshold_the_teacher_answers_and_says_so(live: Live) -> None:
     assert live.gateway.change("unlearnt", mode="hybrid").status_code == 200
-    time.sleep(0.5)
+    live.gateway.settled()
     got = ask(live, SURE, "unlearnt")
     assert (got.headers["x-graduand-arm"], got.headers["x-graduand-reason"]) == ("teacher", "hybrid:deferred")
     assert live.gateway.admin.get("/v1/routes/unlearnt").json()["threshold"] is None
@@ -109,11 +110,11 @@ def test_an_expired_threshold_holds_nothing_back_and_lets_nothing_through(live: 
 
     with store.transaction():
         moves.carry_threshold(store, row, time.time(), load(live.gateway.file).routes)
-    time.sleep(0.5)
+    live.gateway.settled()
     got = ask(live, SURE)
     assert (got.headers["x-graduand-arm"], got.headers["x-graduand-reason"]) == ("teacher", "hybrid:deferred")
     with Users(live.gateway.port, "hybrid", pause_s=0.002):  # copies of these teach a new one
-        end = time.time() + 30
+        end = time.time() + 90
         while ask(live, SURE).headers["x-graduand-reason"] != "hybrid:confident":
             assert time.time() < end, live.rollouts.get(rollout)["threshold"]
             time.sleep(0.05)
@@ -127,7 +128,7 @@ def test_a_hybrid_incumbent_goes_on_answering_what_it_is_sure_of(live: Live, rol
         audit=1.0,
     )  # fmt: skip
     live.rollouts.until(second, "shadow")
-    time.sleep(0.5)  # until every worker serves that
+    live.gateway.settled()
     sure, unsure = ask(live, SURE), ask(live, UNSURE_AND_WRONG)
     assert (sure.headers["x-graduand-reason"], sure.data["model"]) == ("hybrid:confident", UNSURE)
     assert (unsure.headers["x-graduand-reason"], unsure.data["model"]) == ("hybrid:deferred", TEACHER)

@@ -38,7 +38,7 @@ def started(world: World, **changes: Any) -> None:
     assert world.phase is Phase.SHADOW
 
 
-def look_until(world: World, there: Callable[[], bool], within_s: float = 10.0) -> None:
+def look_until(world: World, there: Callable[[], bool], within_s: float = 30.0) -> None:
     """Look on while the judge answers; the world's clock hardly moves."""
     until = time.monotonic() + within_s
     world.look(1)

@@ -3,14 +3,13 @@
 import json
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.gateway.control.live import Rollouts
-from tests.gateway.running import Gateway, route, upstream
+from tests.gateway.running import Gateway, route, until, upstream
 from tests.gateway.speaking import Client
 from tests.gateway.upstream import Action, Upstream
 
@@ -44,7 +43,7 @@ def rollouts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rollouts]:
     with Client(gateway.port) as client:
         for _ in range(5):
             client.ask({"model": "triage", "messages": [{"role": "user", "content": "Hello " + EVIL}]})
-            time.sleep(0.3)
+    until(lambda: api.get(name)["pairs"] == 5, 30, "the pairs are counted")
     assert api.verb(name, "pause", why=EVIL).status_code == 200
     yield api
     gateway.stop()
@@ -70,7 +69,7 @@ def test_files_are_there_and_may_run_nothing_else(rollouts: Rollouts) -> None:
 def test_hostile_text_stays_text(rollouts: Rollouts, tmp_path: Path) -> None:
     assert CHROMIUM is not None
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path}", "--dump-dom", f"{rollouts.gateway.admin_url}/rollouts"]
-    page = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     assert "<img" not in page
     assert page.count("<script") == 1  # its own
     assert page.count("&lt;img src=x onerror=alert(1)&gt;") >= 4  # prompt, both answers, reason

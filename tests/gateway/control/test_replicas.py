@@ -8,7 +8,7 @@ import pytest
 from gateway.control import evidence
 from gateway.control.documents import documents_in
 from gateway.control.redis_rollouts import RedisRollouts
-from gateway.control.rollouts import LEASE_S
+from gateway.control.rollouts import LEASE, LEASE_S
 from gateway.control.tail import Batch
 from gateway.state.store import StateError, open_state
 from rollout.state import Phase
@@ -78,7 +78,7 @@ def test_another_takes_over_where_the_leader_was_killed(replicas: Replicas) -> N
     replicas.look()
     assert a.row.ledger.pairs == 36
     assert a.row.counts.get("seen before", 0) == 0
-    assert c.store.lease()[1] == 2
+    assert c.store.state.lease(LEASE)[1] == 2
 
 
 @pytest.mark.parametrize("when", ["before sharing", "after sharing", "before the commit", "after the commit"])
@@ -102,7 +102,7 @@ def test_a_kill_anywhere_loses_and_doubles_nothing(
             case "before sharing":
                 patch.setattr(store._evidence, "_append", killed)
             case "after sharing":
-                patch.setattr(store, "lease", killed)
+                patch.setattr(store.state, "lease", killed)
             case "before the commit":
                 patch.setattr(hashes, "_write", killed)
             case "after the commit":

@@ -132,13 +132,14 @@ DUEL: dict[str, Any] = {"gates": ["agreement 0.8", "incumbent"]}
 
 
 def test_a_better_student_replaces_the_incumbent(world: World) -> None:
+    name = world.start("succeeds", BETTER, **DUEL)
+    seen = world.rollouts.until(name, "shadow")
+    assert seen["incumbent"] == OLD
+    assert world.model("succeeds") == OLD
+    world.gateway.settled()
     with Users(world.gateway.port, "succeeds", pause_s=0.001) as users:
-        name = world.start("succeeds", BETTER, **DUEL)
-        seen = world.rollouts.until(name, "shadow")
-        assert seen["incumbent"] == OLD
-        assert world.model("succeeds") == OLD
-        world.rollouts.until(name, "promoted", 60)
-        until(lambda: world.model("succeeds") == BETTER, 2, "every worker serves the new one")
+        world.rollouts.until(name, "promoted")
+        until(lambda: world.model("succeeds") == BETTER, 30, "every worker serves the new one")
     # Nobody was ever given back to the teacher.
     assert {reply.arm for reply in users.replies} == {"student"}
     assert {reply.reason for reply in users.replies} == {"student", "canary", "control"}
@@ -158,7 +159,7 @@ def test_an_answer_that_a_gate_held_back_is_a_loss_of_the_incumbent(world: World
     """The teacher answers instead, so the comparison would otherwise see only what the incumbent got right."""
     with Users(world.gateway.port, "garbled", pause_s=0.001) as users:
         name = world.start("garbled", BETTER, **DUEL)
-        world.rollouts.until(name, "promoted", 60)
+        world.rollouts.until(name, "promoted")
     reasons = {(reply.arm, reply.reason) for reply in users.replies}
     assert ("teacher", "fallback:gate:label") in reasons
     gate = next(gate for gate in world.rollouts.get(name)["gates"] if gate["name"] == "incumbent")
@@ -168,9 +169,9 @@ def test_an_answer_that_a_gate_held_back_is_a_loss_of_the_incumbent(world: World
 def test_a_worse_student_leaves_the_incumbent_in_service(world: World) -> None:
     with Users(world.gateway.port, "worse", pause_s=0.001) as users:
         name = world.start("worse", WORSE, gates=["agreement 0.3", "incumbent"], harm=["incumbent", "errors"])
-        world.rollouts.until(name, "rolled_back", 60)
+        world.rollouts.until(name, "rolled_back")
         after = time.time()
-        until(lambda: users.replies[-1].began > after, 5, "somebody asks after that")
+        until(lambda: users.replies[-1].began > after, 30, "somebody asks after that")
     assert {(reply.arm, reply.reason) for reply in users.replies} == {("student", "student")}
     assert world.model("worse") == OLD
     shown = world.gateway.admin.get("/v1/routes/worse").json()
@@ -186,10 +187,10 @@ def test_a_successor_that_breaks_falls_back_and_is_rolled_back(world: World) -> 
     canary = {"weight": 20, "requests": 100_000, "dwell": "1h"}
     with Users(world.gateway.port, "breaks", pause_s=0.001) as users:
         name = world.start("breaks", BREAKS, steps=steps(canary), **DUEL)
-        world.rollouts.until(name, "canary-20", 60)
+        world.rollouts.until(name, "canary-20")
         world.students.broken = BREAKS
         broke = time.time()
-        world.rollouts.until(name, "rolled_back", 60)
+        world.rollouts.until(name, "rolled_back")
         world.students.broken = ""
     seen = {(reply.arm, reply.reason) for reply in users.replies if reply.began > broke}
     assert ("teacher", "fallback:http_500") in seen
@@ -203,7 +204,7 @@ def test_free_text_is_promoted_by_a_recorded_judge(world: World) -> None:
     gates = [{"score": {"p0": 0.35}}, "agreement 0.8"]
     with Users(world.gateway.port, "texts", threads=2, pause_s=0.02):
         name = world.start("texts", BETTER, task=RECORDED, gates=gates)
-        done = world.rollouts.until(name, "promoted", 60)
+        done = world.rollouts.until(name, "promoted")
     assert (done["judge"]["unscored"], done["judge"]["failed"]) == (0, 0)
     assert 0.9 < done["agreement"]["share"] <= 1
     score = next(gate for gate in done["gates"] if gate["name"] == "score")
@@ -217,13 +218,14 @@ def test_free_text_is_promoted_by_a_recorded_judge(world: World) -> None:
 def test_a_babbling_judge_moves_nothing(world: World) -> None:
     world.judge.mode = "babbling"
     with Users(world.gateway.port, "babble", threads=2, pause_s=0.05):
-        name = world.start("babble", BETTER, task=SERVED, stale_after="2s")
-        held = world.rollouts.until(name, "hold", 30)
+        lasts = {"weight": 10, "requests": 100_000, "dwell": "1h"}
+        name = world.start("babble", BETTER, task=SERVED, stale_after="2s", steps=steps(lasts))
+        held = world.rollouts.until(name, "hold")
         assert held["hold"] == "no_data"
-        assert held["judge"]["unscored"] > 10
+        until(lambda: world.rollouts.get(name)["judge"]["unscored"] > 10, 30, "more answers are not judged")
         assert any("unscored: neither pass nor fail" in reason for reason in held["reasons"])
         world.judge.mode = "fair"
-        world.rollouts.until(name, "canary-10", 30)
+        world.rollouts.until(name, "canary-10")
     world.rollouts.verb(name, "abort")
 
 
@@ -231,7 +233,8 @@ def test_a_babbling_judge_moves_nothing(world: World) -> None:
 def test_kill_the_controller_while_the_judge_is_away_and_in_mid_judging(world: World) -> None:
     world.judge.mode = "down"
     with Users(world.gateway.port, "killed", threads=1, pause_s=0.05):
-        name = world.start("killed", BETTER, task=SERVED, steps=[{"shadow": {"pairs": 100}}, *steps()[1:]])
+        lasts = {"weight": 10, "requests": 100_000, "dwell": "1h"}
+        name = world.start("killed", BETTER, task=SERVED, steps=steps(lasts, pairs=100))
         until(lambda: world.rollouts.get(name)["judge"]["waiting"] > 40, 30, "pairs wait")
         down = world.rollouts.get(name)
         assert (down["phase"], down["pairs"]) == ("shadow", 0)
@@ -242,15 +245,15 @@ def test_kill_the_controller_while_the_judge_is_away_and_in_mid_judging(world: W
             until(lambda before=before: world.judge.answered > before + 15, 30, "the judge answers again")
             assert kill(controller_id(world.gateway))
         world.judge.delay_s = 0.0
-        world.rollouts.until(name, "canary-10", 60)
+        world.rollouts.until(name, "canary-10")
     until(lambda: world.rollouts.get(name)["judge"]["waiting"] == 0, 60, "all are judged")
     world.rollouts.verb(name, "pause")
-    time.sleep(0.5)
-    _check_each_pair_once(world, name)
+    until(lambda: len(set(_pairs(world, name))) == 1, 30, f"each pair is judged once: {_pairs(world, name)}")
     world.rollouts.verb(name, "abort")
 
 
-def _check_each_pair_once(world: World, name: str) -> None:
+def _pairs(world: World, name: str) -> tuple[int, int, int]:
+    """How many pairs the ledger has, how many its gate, and how many the log."""
     store = RolloutStore(world.gateway.folder / "state.db")
     row = store.row(name)
     store.close()
@@ -262,5 +265,4 @@ def _check_each_pair_once(world: World, name: str) -> None:
         if one["role"] == "served" and one["copy_wanted"] and one["route_version"] >= row.attempt_version
     }
     pairs = {one["parent_id"] for one in records if one["role"] in ("shadow", "audit")} & served
-    assert row.ledger.pairs == len(pairs)
-    assert row.ledger.promote["agreement"].gate.n == len(pairs)
+    return row.ledger.pairs, row.ledger.promote["agreement"].gate.n, len(pairs)

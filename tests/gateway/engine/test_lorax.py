@@ -143,4 +143,4 @@ def test_there_is_no_model_list(lorax: TestClient) -> None:
 def test_both_dialects_on_one_port(address: str) -> None:
     body = {"inputs": PROMPT, "parameters": {"max_new_tokens": 2}}
     assert httpx.post(f"{address}/generate", json=body, timeout=60).json()["generated_text"] == " Paris."
-    assert httpx.get(f"{address}/v1/models").status_code == 200
+    assert httpx.get(f"{address}/v1/models", timeout=60).status_code == 200

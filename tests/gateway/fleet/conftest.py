@@ -16,4 +16,4 @@ def engines() -> Iterator[list[Engine]]:
     yield started
     for one in started:
         one.gate.set()
-        one.stop()
+        one.kill()

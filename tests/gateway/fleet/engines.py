@@ -24,6 +24,7 @@ class Engine:
         self.gate = threading.Event()  # loading waits for it
         self.gate.set()
         self.port = port
+        self.starts: list[int] = []  # how much was asked when it was started
         self._server: ThreadingHTTPServer
         self.start()
 
@@ -33,6 +34,7 @@ class Engine:
 
     def start(self) -> None:
         engine = self
+        self.starts.append(len(self.asked))
 
         class Handler(_Handler):
             of = engine
@@ -41,7 +43,7 @@ class Engine:
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
-    def stop(self) -> None:
+    def kill(self) -> None:
         """As a crash does: what was loaded is forgotten."""
         self._server.shutdown()
         self._server.server_close()
@@ -103,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.endswith("unload_lora_adapter"):
             known = self.of.adapters.pop(name, None)
             return self._error(404, "cannot be found") if known is None else self._send(200, b"Success")
-        self.of.gate.wait(20)
+        self.of.gate.wait(60)
         if name in self.of.refused:
             return self._error(400, "rank 64 is greater than max_lora_rank 16")
         self.of.adapters[name] = body["lora_path"]

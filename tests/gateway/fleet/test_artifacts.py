@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import adapter
+from gateway.adapters import adapter
 from gateway.config import parse
 from gateway.errors import AdapterError, ConfigError
 from gateway.fleet.artifacts import NotFetched, local

@@ -88,7 +88,7 @@ def test_killed_and_started_again_under_load(start: Start, upstream: Upstream, e
     load = Load(gateway)
     killed = engines[0]
     until(lambda: len(load.reasons) > 20, PATIENCE_S, "there is load")
-    killed.stop()
+    killed.kill()
     eventually(lambda: "away" in states(gateway), "the manager has seen it")
     settled(gateway)
     killed.asked.clear()
@@ -107,7 +107,7 @@ def test_killed_and_started_again_under_load(start: Start, upstream: Upstream, e
 
 def test_without_any_replica_ready_the_teacher_answers(start: Start, upstream: Upstream, engines: list[Engine]) -> None:
     gateway = serving(start, upstream, engines[:1])
-    engines[0].stop()
+    engines[0].kill()
     eventually(lambda: states(gateway) == ["away"], "the manager has seen it")
     settled(gateway)
     with gateway.client() as client:
@@ -138,7 +138,7 @@ def test_a_dead_manager_changes_nothing(start: Start, upstream: Upstream, engine
     try:
         load = Load(gateway)
         until(lambda: len(load.reasons) > 20, PATIENCE_S, "there is load")
-        engines[0].stop()
+        engines[0].kill()
         engines[0].start()  # without its adapter
         time.sleep(0.5)
         load.end()

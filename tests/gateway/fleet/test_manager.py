@@ -9,13 +9,13 @@ import pytest
 from gateway.config import parse
 from gateway.control.documents import documents_in
 from gateway.fleet import places
-from gateway.fleet.lease import LEASE_S, Lease
 from gateway.fleet.manager import Manager
 from gateway.fleet.placement import HALF_LIFE_S
+from gateway.fleet.places import LEASE, LEASE_S
 from gateway.fleet.usage import Usage, Use
 from gateway.routes import Route, Settings, Student, Teacher
-from gateway.state.sqlite import SqliteStore
-from gateway.state.store import StateStore, open_state
+from gateway.state.lease import LeaseLost
+from gateway.state.store import open_state
 from monitoring import metrics as m
 from monitoring.metrics import Metrics, Totals
 from monitoring.series import SeriesFile
@@ -31,14 +31,14 @@ class Fleet:
 
     def __init__(
         self, folder: Path, engines: list[Engine], monkeypatch: pytest.MonkeyPatch, slots: int | None = None,
-        state: str = "",
+        state: str = "", holder: str = "me",
     ) -> None:  # fmt: skip
         upstream: dict[str, Any] = {"kind": "vllm", "base_urls": [one.url for one in engines]}
         upstream |= {} if slots is None else {"slots": slots}
         self.settings: Settings = parse(
             {
                 "upstreams": {"gpu": upstream}, "state": state or f"sqlite:///{folder}/state.db",
-                "routes": {"r": {"teacher": {"upstream": "gpu", "model": "base"}}},
+                "routes": {"r": {"teacher": {"upstream": "gpu", "model": "base"}}}, "logs": f"file://{folder}/{holder}",
             },
             where="test", environ={},
         )  # fmt: skip
@@ -46,7 +46,7 @@ class Fleet:
         self.store = open_state(self.settings)
         self.store.found()
         self.totals = Totals(folder)
-        self.manager = Manager(self.settings, "me", Metrics(SeriesFile(folder / "fleet.series")), self.totals)
+        self.manager = Manager(self.settings, holder, Metrics(SeriesFile(folder / f"{holder}.series")), self.totals)
         for store in (self.store, self.manager._state):
             monkeypatch.setattr(store, "now", lambda: self.now)
         monkeypatch.setattr(self.manager._state, "all_serve", lambda *_: True)
@@ -60,7 +60,7 @@ class Fleet:
         for _ in range(times):
             self.now += 1
             self.manager.look()
-            until(lambda: all(task.done.done() for task in self.manager._tasks.values()), 10, "replicas have done it")
+            until(lambda: all(task.done.done() for task in self.manager._tasks.values()), 30, "replicas have done it")
 
     def states(self, name: str) -> list[str]:
         found = places.read(documents_in(self.store)).get(("gpu", name), {})
@@ -93,9 +93,9 @@ def test_registered_adapters_are_loaded_proven_and_only_then_asked(make: Make, e
     engines[1].gate.clear()
     fleet.now += 1
     fleet.manager.look()
-    until(lambda: engines[0].models()[-1:] == [A], 5, "the first has answered with it")
+    until(lambda: engines[0].models()[-1:] == [A], 30, "the first has answered with it")
     fleet.manager.look()
-    until(lambda: fleet.manager.look() or fleet.states(A) == ["ready", "loading"], 5, "the first has it ready")
+    until(lambda: fleet.manager.look() or fleet.states(A) == ["ready", "loading"], 30, "the first has it ready")
     assert fleet.ready() == {("gpu", A): {engines[0].url}}
     engines[1].gate.set()
     fleet.look(2)
@@ -116,7 +116,7 @@ def test_a_replica_that_forgot_is_not_asked_until_it_has_it_again(make: Make, en
     fleet.add(A, B)
     fleet.look(4)
     assert fleet.states(A) == fleet.states(B) == ["ready", "ready"]
-    engines[0].stop()
+    engines[0].kill()
     fleet.look()
     assert fleet.states(A) == ["away", "ready"]
     assert fleet.ready()["gpu", A] == {engines[1].url}
@@ -186,6 +186,8 @@ def test_slots_are_kept_and_the_pinned_stay(make: Make, engines: list[Engine]) -
     fleet.look(3)
     assert sorted(len(one.adapters) for one in engines) == [1, 1]
     assert {name for one in engines for name in one.adapters} == {A, B}
+    sums = fleet.totals.sums()
+    assert (sums[m.FLEET_SLOTS.name, ("gpu",)], sums[m.FLEET_PLACES.name, ("gpu", "ready")]) == ([2.0], [2.0])
     fleet.now += 1000
     fleet.add(C)
     fleet.look(8)
@@ -228,35 +230,45 @@ def test_another_manager_goes_on_where_this_one_died(
     assert second.states(A) == ["ready", "ready"]
 
 
-def test_one_of_several_gateways_manages(redis_server: RedisServer, tmp_path: Path) -> None:
-    settings = parse(
-        {
-            "upstreams": {"t": {"kind": "openai", "base_urls": ["http://127.0.0.1:9/v1"]}}, "state": redis_server.url,
-            "routes": {"r": {"teacher": {"upstream": "t", "model": "gpt"}}}, "logs": f"file://{tmp_path}",
-        },
-        where="test", environ={},
-    )  # fmt: skip
-    stores: list[StateStore] = [open_state(settings), open_state(settings)]
-    for one in stores:
-        one.found()
-    ann, bob = (Lease(store, name) for store, name in zip(stores, ("ann", "bob"), strict=True))
-    assert (ann.held(100.0), bob.held(100.0), ann.held(100.0 + LEASE_S - 1)) == (True, False, True)
-    assert not bob.held(100.0 + LEASE_S + 1)
-    assert bob.held(100.0 + 3 * LEASE_S)
-    with pytest.raises(RuntimeError, match="bob manages"), stores[0].transaction():
-        ann.check()
-    bob.release()
-    assert ann.held(101.0)
-    for one in stores:
-        one.close()
+def test_a_deposed_manager_changes_nothing(
+    make: Make, engines: list[Engine], redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began a look, was frozen, and another one managed meanwhile."""
+    first, second = (make(state=redis_server.url, holder=name) for name in ("first", "second"))
+    first.add(A)
+    first.look(3)
+    second.now = first.now
+    second.look()
+    assert not second.manager._tasks
+    collect = first.manager._collect
 
+    def frozen(*given: Any) -> None:
+        first.now = second.now = second.now + LEASE_S + 1
+        second.look(2)
+        engines[1].adapters.clear()
+        collect(*given)
 
-def test_a_file_needs_no_lease(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "state.db")
-    assert Lease(store, "ann").held(1.0)
-    assert Lease(store, "bob").held(1.0)
-    assert documents_in(store).all("fleet-lease") == {}
-    store.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(first.manager, "_collect", frozen)
+        with pytest.raises(LeaseLost, match="second holds"):
+            first.look()
+    assert first.states(A) == ["ready", "ready"]
+    assert not engines[1].adapters
+    first.look()
+    assert not engines[1].adapters  # not its business any more
+    sums = first.totals.sums()
+    assert sums[m.FLEET_PLACES.name, ("gpu", "ready")] == [
+        2.0
+    ]  # of the one that manages alone, though both count there
+    second.look(2)
+    assert list(engines[1].adapters) == [A]
+    asked = [len(one.asked) for one in engines]
+    second.manager.close()
+    first.now = second.now
+    first.look(2)
+    assert first.store.lease(LEASE)[0] == "first"
+    assert first.states(A) == ["ready", "ready"]
+    assert [len(one.asked) for one in engines] == asked
 
 
 def test_use_is_the_difference_of_counters_and_fades() -> None:

@@ -1,5 +1,6 @@
 """Two real engines in processes of their own, one killed with -9 under load: its adapter is back before its traffic is."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,17 +9,18 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway import adapter
+from gateway.adapters import adapter
 from gateway.state.sqlite import SqliteStore
 from tests.gateway.conftest import Start
+from tests.gateway.fleet.pair import Pair, story
 from tests.gateway.fleet.test_live import Load, eventually, states
-from tests.gateway.redises import free_port
+from tests.gateway.redises import RedisServer, free_port
 from tests.gateway.running import ROOT, UNTIL_PARENT_ENDS, route
 from tests.gateway.running import upstream as configured
 from tests.gateway.upstream import Upstream
 
-# What a worker may still send by its old table.
-FOLLOW_S = 0.5
+# What a worker may still send by its old table, though it may stand still meanwhile; an engine takes longer to start.
+FOLLOW_S = 5.0
 
 
 class Engine:
@@ -90,6 +92,19 @@ def test_killed_under_load(start: Start, upstream: Upstream, engines: list[Engin
     assert [at for at in times if lost + FOLLOW_S < at < back] == []
     assert [at for at in times if at > back]
     store.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_gateways(
+    start: Start, upstream: Upstream, engines: list[Engine], trained: Path, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    name = f"letters@{adapter.digest(trained)}"
+    path = Path(shutil.copytree(trained, tmp_path / "letters"))
+    pair = Pair(start, redis_server, upstream.place("teacher-of-two").url, engines, name, tmp_path)
+    outcomes = {attempt["outcome"] for record in story(pair, path) for attempt in record["attempts"]}
+    assert "ok" in outcomes
+    assert "model_missing" not in outcomes
 
 
 def _asked(record: dict[str, object], url: str) -> bool:

@@ -42,7 +42,7 @@ class Askers:
     def stop(self) -> None:
         self._stopping.set()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(90)
 
     def _run(self, seed: int) -> None:
         rng, client = random.Random(seed), None

@@ -33,12 +33,15 @@ def test_everything_is_written_once_and_in_order(tmp_path: Path) -> None:
 
 
 def test_within_the_documented_window(tmp_path: Path) -> None:
+    """One of a few records must come in time: during the others the machine may have stood still."""
     writer = LogWriter(tmp_path)
-    writer.append({"n": 1})
-    end = time.monotonic() + log.FLUSH_EVERY_S * 50  # generous: the machine may be busy
-    while not lines(tmp_path) and time.monotonic() < end:
-        time.sleep(0.001)
-    assert lines(tmp_path) == [{"n": 1}]
+    took_s: list[float] = []
+    while not took_s or min(took_s) > log.FLUSH_EVERY_S * 5:
+        assert len(took_s) < 20, took_s
+        appended_at = time.monotonic()
+        writer.append({"n": len(took_s)})
+        until(lambda: len(lines(tmp_path)) > len(took_s), 30, "it is written")
+        took_s.append(time.monotonic() - appended_at)
     writer.close()
 
 
@@ -58,7 +61,7 @@ def test_a_full_queue_refuses_and_counts(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(log, "MAX_PENDING_BYTES", 1000)
     slow = threading.Event()
     real = os.write
-    monkeypatch.setattr(log.os, "write", lambda file, data: slow.wait(5) and real(file, data))
+    monkeypatch.setattr(log.os, "write", lambda file, data: slow.wait(60) and real(file, data))
     writer = LogWriter(tmp_path)
     for number in range(200):
         writer.append({"n": number})
@@ -84,12 +87,12 @@ def test_a_failing_disk_is_got_over(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     writer = LogWriter(tmp_path)
     for number in range(20):
         writer.append({"n": number, "text": "x" * 20})
-    until(lambda: writer.no_room, 5, "the disk is found full")
+    until(lambda: writer.no_room, 30, "the disk is found full")
     assert writer.pending_bytes > 0
     room[0] = 1 << 30
     for number in range(20, 30):
         writer.append({"n": number})
-    until(lambda: not writer.no_room, 5, "there is room again")
+    until(lambda: not writer.no_room, 30, "there is room again")
     writer.close()
     assert (writer.records_written, writer.records_lost, writer.records_refused) == (30, 0, 0)
     whole = []
@@ -124,12 +127,12 @@ def test_a_full_spool_is_counted_or_blocks(tmp_path: Path) -> None:
         waits = folder / "segments" / "waits.jsonl"
         waits.write_bytes(b"x" * (3 << 20))
         writer = LogWriter(folder, policy=RecordPolicy(on_full=on_full, spool_mb=2))
-        until(lambda writer=writer: writer.no_room, 5, "the spool is found full")
+        until(lambda writer=writer: writer.no_room, 30, "the spool is found full")
         assert writer.blocks is (on_full == "block")
         writer.append({"n": 1})
         assert writer.records_refused == (on_full == "drop")
         waits.unlink()
-        until(lambda writer=writer: not writer.no_room, 5, "there is room again")
+        until(lambda writer=writer: not writer.no_room, 30, "there is room again")
         writer.append({"n": 2})
         writer.close()
         # With `block` a request that had begun is recorded all the same.
@@ -140,8 +143,8 @@ def test_a_segment_is_closed_when_it_is_old(tmp_path: Path) -> None:
     writer = LogWriter(tmp_path, policy=RecordPolicy(seal_s=0.05))
     for number in range(3):
         writer.append({"n": number})
-        until(lambda number=number: writer.records_written == number + 1, 5, "it is written")
-        time.sleep(0.1)
+        until(lambda number=number: writer.records_written == number + 1, 30, "it is written")
+        until(lambda: writer._segment._file < 0, 30, "its segment is closed")
     writer.close()
     assert len(list((tmp_path / "segments").iterdir())) == 3
 

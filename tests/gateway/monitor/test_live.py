@@ -73,7 +73,7 @@ class World:
     def close(self) -> None:
         self.gateway.stop()
         self.recorded.terminate()
-        self.recorded.wait(10)
+        self.recorded.wait(60)
 
     def ask(self, route: str, texts: list[str]) -> list[tuple[str, str]]:
         """Ask each text once; arms and reasons."""
@@ -152,7 +152,7 @@ def test_the_teacher_gets_the_route_and_gives_it_back(world: World) -> None:
     assert "the teacher answers everything" in shown["verdicts"][0]
     events = world.gateway.admin.get("/v1/events").json()["events"]
     assert any(one["who"] == "monitor" and one.get("limit_bp") == 0 and "novelty" in one["why"] for one in events)
-    soon(lambda: {arm for arm, _ in world.ask("given", USUAL[800:810])} == {"teacher"}, 5, "every worker serves it")
+    soon(lambda: {arm for arm, _ in world.ask("given", USUAL[800:810])} == {"teacher"}, 30, "every worker serves it")
     # Clean requests give it back, once.
     world.ask("given", USUAL[800:1000])
     world.until(lambda: world.route("given")["limit"] is None, "the limit ends")

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from gateway import cli
 from gateway.admin import Configuration, app
+from gateway.fleet import places
 from gateway.routes import Limits, Route, Settings, Student, Teacher
 from gateway.state.store import open_state
 from monitoring.metrics import Totals
@@ -45,13 +46,15 @@ def address(redis_server: RedisServer, tmp_path: Path) -> Iterator[str]:
     store.found()
     store.change_route(ROUTE, who="ann", weight_bp=300)
     store.serves("0", 2)
+    with store.transaction():
+        store.put_lease(places.LEASE, "a machine/7/0123", 1, store.now() + 600)
     store.snapshot()
     store.keep()
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app(Configuration(mine, Totals(tmp_path))), port=port, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    until(lambda: server.started, 10, "the admin plane starts")
+    until(lambda: server.started, 30, "the admin plane starts")
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join(10)
@@ -64,6 +67,7 @@ def test_a_redis_that_loses_its_data(
     said = capsys.readouterr().out
     assert redis_server.url in said
     assert "serves by version 2" in said
+    assert "leader of rollouts: none\nmanager of the fleet: a machine/7/0123\n" in said
     assert cli.main(["state", "accept", "--admin", address]) == 1
     assert "nothing to accept" in capsys.readouterr().err
     redis_server.empty()

@@ -83,17 +83,17 @@ def test_a_failover_by_sentinels(tmp_path: Path) -> None:
     one = RedisServer(folders[0])
     two = RedisServer(folders[1], "--replicaof", "127.0.0.1", str(one.port))
     (folders[2] / "sentinel.conf").write_text(
-        f"sentinel monitor main 127.0.0.1 {one.port} 1\nsentinel down-after-milliseconds main 500\n"
-        "sentinel failover-timeout main 2000\n"
+        f"sentinel monitor main 127.0.0.1 {one.port} 1\nsentinel down-after-milliseconds main 3000\n"
+        "sentinel failover-timeout main 6000\n"
     )
     sentinel = RedisServer(folders[2], sentinel=True)
     try:
-        until(lambda: two.client().info("replication")["master_link_status"] == "up", 10, "the second one follows")
+        until(lambda: two.client().info("replication")["master_link_status"] == "up", 30, "the second one follows")
         watching = f"redis+sentinel://127.0.0.1:{sentinel.port}/main/0"
         store = RedisStore(connect(watching, None), Replica(tmp_path / "logs"))
         store.settle_s = 0.0
         store.found()
-        until(lambda: sentinel.client().sentinel_master("main")["num-slaves"] == 1, 15, "the Sentinel knows the second")
+        until(lambda: sentinel.client().sentinel_master("main")["num-slaves"] == 1, 30, "the Sentinel knows the second")
         store.change_route(ROUTE, who="ann", weight_bp=300)
         one.kill()  # at once: the change has been copied before it was acknowledged
         began = time.monotonic()

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway import adapter
+from gateway.adapters import adapter
 from gateway.cli import main
 from monitoring.drift import DriftError, files
 from monitoring.drift.novelty import Novelty

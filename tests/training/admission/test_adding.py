@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
+from gateway.adapters.admission import ADMISSION_FILE
 from gateway.admin import Configuration, app
-from gateway.admission import ADMISSION_FILE
 from gateway.cli import main
 from gateway.routes import Limits, Replica, Settings, Upstream
 from gateway.state.sqlite import SqliteStore

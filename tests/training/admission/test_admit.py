@@ -10,7 +10,7 @@ import httpx
 import pytest
 from safetensors.torch import load_file, save_file
 
-from gateway import adapter, admission
+from gateway.adapters import adapter, admission
 from gateway.errors import AdapterError, ConfigError, GraduandError
 from tests.training.quiet import Quiet
 from training.admission.admit import Admission, Request, admit

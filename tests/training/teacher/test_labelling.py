@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -126,14 +127,22 @@ def test_a_budget_ends_the_run_and_the_next_goes_on(
 
 def test_killed_in_the_middle_it_goes_on(tmp_path: Path, fake: Fake) -> None:
     command = [sys.executable, "-m", "gateway", "train", "label", *setting(tmp_path, fake, rows=60), "--use", "first"]
-    fake.delay_s, fake.answer = 0.05, lambda body: chat("a")
+    killed = threading.Event()
+
+    def answer(body: dict[str, Any]) -> dict[str, Any]:
+        if len(fake.requests) > 30:  # the rest is not to be had before it is killed, however late that is
+            killed.wait(120)
+        return chat("a")
+
+    fake.answer, ledger = answer, tmp_path / "runs" / "teacher.ledger.jsonl"
     run = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": "."}, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 60
-    while len(fake.requests) < 20 and time.monotonic() < until:
+    until = time.monotonic() + 120
+    while not (ledger.is_file() and ledger.stat().st_size) and time.monotonic() < until:
         time.sleep(0.02)
     run.send_signal(signal.SIGKILL)
-    run.wait(10)
-    kept = (tmp_path / "runs" / "teacher.ledger.jsonl").read_bytes().count(b"\n")
+    run.wait(60)
+    killed.set()
+    kept = ledger.read_bytes().count(b"\n")
     asked = len(fake.requests)
     assert 0 < kept < 60
     assert main(command[3:]) == 0
@@ -182,7 +191,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         until = time.monotonic() + 60
         while True:
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10).close()
                 break
             except OSError:
                 assert time.monotonic() < until, "the recorded teacher did not start"
@@ -190,7 +199,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)
 
 
 def test_the_grid_on_the_recorded_teacher(recorded: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

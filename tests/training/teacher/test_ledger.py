@@ -64,7 +64,7 @@ def test_kill_9_loses_nothing_that_was_reported(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="another process"):
         Ledger(path)
     writer.send_signal(signal.SIGKILL)
-    writer.wait(10)
+    writer.wait(60)
     reported = 20 + len(writer.stdout.read().splitlines())
     with opened(path) as ledger:
         assert list(ledger.entries) == [f"k{number}" for number in range(len(ledger.entries))]

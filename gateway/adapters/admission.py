@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gateway.adapter import AdapterFiles
+from gateway.adapters.adapter import AdapterFiles
 from gateway.errors import AdapterError
 
 ADMISSION_FILE = "admission.json"

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from gateway import adapter
+from gateway.adapters import adapter
 from gateway.errors import AdapterError, GraduandError
 from gateway.routes import Replica, Upstream
 
