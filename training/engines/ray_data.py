@@ -119,7 +119,7 @@ class RayData:
         return self._ray
 
     def _connect(self) -> None:
-        own = {} if self._address else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        own = {} if self._address else {"include_dashboard": False}
         try:
             _answers(self._address)
             self._ours = True  # also if Ctrl-C comes now, when Ray has started half

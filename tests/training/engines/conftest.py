@@ -1,4 +1,4 @@
-"""A real Ray of two workers on this machine, started once."""
+"""A real Ray of two workers on this machine, started once for the module that asks for it."""
 
 from collections.abc import Iterator
 
@@ -14,15 +14,14 @@ def fake() -> Iterator[Fake]:
         yield teacher
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def two_workers() -> Iterator[None]:
     """Commands with `--engine ray` in this process use it, and leave it running."""
     pytest.importorskip("ray", reason="pip install 'graduand[ray]'")
     from training.engines.ray_data import imported
 
     ray = imported()
-    own = {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "log_to_driver": False}
-    ray.init(address="local", num_cpus=2, object_store_memory=100_000_000, **own)
+    ray.init(address="local", num_cpus=2, object_store_memory=100_000_000, include_dashboard=False, log_to_driver=False)
     try:
         yield
     finally:
