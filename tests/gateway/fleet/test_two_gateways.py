@@ -4,6 +4,8 @@ import json
 import struct
 from pathlib import Path
 
+import pytest
+
 from gateway.adapters import adapter
 from tests.gateway.conftest import Start
 from tests.gateway.fleet.engines import Engine
@@ -23,6 +25,7 @@ def made(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_engines_and_the_manager_are_killed(
     start: Start, upstream: Upstream, engines: list[Engine], redis_server: RedisServer, tmp_path: Path
 ) -> None:

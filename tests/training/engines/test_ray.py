@@ -85,7 +85,8 @@ SLOW = pytest.mark.slow
 CHAIN = ("first,second", "--combine", "chain", "--agree", "2")
 
 
-@pytest.mark.parametrize("use", [("first",), pytest.param(CHAIN, marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize("use", [("first",), CHAIN])
 def test_labelling(tmp_path: Path, fake: Fake, use: tuple[str, ...]) -> None:
     options = setting(tmp_path, fake, rows=30)
     said = {"first": "ab?a", "second": "abbb"}
@@ -215,12 +216,13 @@ def dies(batch: pa.Table) -> pa.Table:
     os._exit(1)
 
 
+@SLOW
 @pytest.mark.parametrize(
     ("function", "kind", "words"),
     [
         (fails, EngineError, r"failed: KeyError: 'a mistake of ours' at test_ray.py:\d+ \(rows row-3 to row-3, on "),
-        pytest.param(refuses, ConfigError, r"do it like this \(rows row-\d to row-\d, on ", marks=SLOW),
-        pytest.param(dies, EngineError, "Ray could not go on: .*run it again", marks=SLOW),
+        (refuses, ConfigError, r"do it like this \(rows row-\d to row-\d, on "),
+        (dies, EngineError, "Ray could not go on: .*run it again"),
     ],
 )
 def test_a_workers_error_says_what_and_where(ray: RayData, function: Any, kind: type[Exception], words: str) -> None:
