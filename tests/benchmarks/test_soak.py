@@ -70,6 +70,7 @@ def test_a_failed_check_fails_the_run() -> None:
     assert not found.met
 
 
+@pytest.mark.slow
 def test_a_small_run_gives_everything_back(tmp_path: Path) -> None:
     with ExitStack() as stack:
         gateway = soak.Gateway.start(tmp_path, stack)

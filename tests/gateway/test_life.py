@@ -435,6 +435,7 @@ def test_a_worker_that_is_starting_drains_as_well(start: Start, upstream: Upstre
     assert "Traceback" not in gateway.errors
 
 
+@pytest.mark.slow
 def test_a_monitor_that_gets_no_time_does_not_hold_the_end_up(start: Start, upstream: Upstream) -> None:
     """It gives way to everybody, so on a busy machine it may never hear SIGTERM; workers may take `total_s`, it may not."""
     gateway = start({"t": configured(upstream.place("starved").url)}, {"triage": route("t")})

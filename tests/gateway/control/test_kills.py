@@ -20,7 +20,7 @@ from tests.gateway.control.conftest import Live
 from tests.gateway.control.live import GOOD, Reply, Users, controller_id, kill, pairs_of
 from tests.gateway.running import until
 
-KILLS = int(os.environ.get("GRADUAND_KILLS", "8"))
+KILLS = int(os.environ.get("GRADUAND_KILLS", "5"))
 WEIGHTS = (1, 2, 5, 10, 20, 30, 40, 50)
 # A weight reaches every worker within this time, by contract. Not each one here: a worker may be given no time itself.
 SPREADS_S = 1.0

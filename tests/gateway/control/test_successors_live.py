@@ -183,6 +183,7 @@ def test_a_worse_student_leaves_the_incumbent_in_service(world: World) -> None:
     assert told["incumbent"] is None
 
 
+@pytest.mark.slow
 def test_a_successor_that_breaks_falls_back_and_is_rolled_back(world: World) -> None:
     canary = {"weight": 20, "requests": 100_000, "dwell": "1h"}
     with Users(world.gateway.port, "breaks", pause_s=0.001) as users:

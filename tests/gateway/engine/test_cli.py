@@ -41,7 +41,7 @@ def test_a_port_in_use_is_said_before_anything_is_loaded(capsys: pytest.CaptureF
     assert f"cannot listen on {address}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_starts_with_one_line_and_ends_by_a_signal(adapters: dict[str, Path], number: signal.Signals) -> None:
     arguments = ["--model", "smollm2-135m", "--adapter", f"blue={adapters['blue']}", "--listen", "127.0.0.1:0"]
     process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

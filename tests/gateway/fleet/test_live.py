@@ -83,6 +83,7 @@ class Load:
             one.join()
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_under_load(start: Start, upstream: Upstream, engines: list[Engine]) -> None:
     gateway = serving(start, upstream, engines)
     load = Load(gateway)

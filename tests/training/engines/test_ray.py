@@ -172,7 +172,8 @@ def test_killed_in_the_middle_it_goes_on_in_one_process(tmp_path: Path, fake: Fa
     assert len(read_samples(tmp_path / "runs" / "label")) == 60
 
 
-@pytest.mark.parametrize("task", ["{labels: [A, B]}", pytest.param("{kind: text}", marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize("task", ["{labels: [A, B]}", "{kind: text}"])
 def test_evaluation(trained: Path, tmp_path: Path, task: str) -> None:
     sets = {
         name: [letter(f"{name}-{n}", "ab"[n % 2], 1 + n * n % 7, gold="BA"[n % 3 == 0]) for n in range(rows)]
