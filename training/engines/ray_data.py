@@ -129,7 +129,6 @@ class RayData:
             raise EngineError(
                 f"cannot {where}: {_first_line(error)}; check --ray-address, or use --engine local"
             ) from error
-        self._ours = True
 
 
 def _answers(address: str | None) -> None:
