@@ -180,8 +180,7 @@ def _shadowed(
 ) -> list[Reply]:
     """Ask, and have the answers copied to the students, until the rollouts are `done`.
 
-    In batches, since how many pairs a rollout takes is its own affair: an answer that came before its shadow had begun,
-    or a copy that was dropped, only means some tickets more.
+    In batches, since how many pairs a rollout takes is its own affair: a copy that was dropped only means some tickets more.
     """
     replies: list[Reply] = []
     for begin in range(0, len(asked), BATCH):
