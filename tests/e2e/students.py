@@ -91,7 +91,7 @@ class Server:
                 [sys.executable, "-m", "gateway", *arguments, "--listen", self.address],
                 stdout=output, stderr=subprocess.STDOUT, cwd=ROOT,
             )  # fmt: skip
-        until(self._healthy, 120, f"{name} starts")
+        until(self._healthy, f"{name} starts")
 
     def _healthy(self) -> bool:
         assert self.process.poll() is None, self.output.read_text()

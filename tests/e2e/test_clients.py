@@ -36,7 +36,7 @@ def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             stdout=output, stderr=subprocess.STDOUT, cwd=ROOT,
         )  # fmt: skip
     try:
-        until(lambda: _healthy(port, engine), 120, "the engine starts")
+        until(lambda: _healthy(port, engine), "the engine starts")
         prefix = "" if request.param == "lorax" else "/v1"
         section = route("engine", "engine", mode="student", on_student_failure="error")
         section["student"]["adapter"] = BASE

@@ -165,7 +165,7 @@ def _silent_for(place: Place, name: str, seconds: float) -> Json:
         time.sleep(seconds)
         return bool(place.rollouts.get(name)["version"] == held["version"])
 
-    until(still, 5 * seconds, "nothing moves any more")
+    until(still, "nothing moves any more", 5 * seconds)
     return held
 
 
@@ -176,18 +176,17 @@ def test_one_that_breaks_at_ten_percent_is_rolled_back(
     name = place.rollouts.start("breaking", place.good, steps=steps, gates=["agreement 0.8"], stale_after="2m")
     with place.traffic("breaking") as users:
         place.rollouts.until(name, "canary-10", 300)
-        until(lambda: any(reply.arm == "student" for reply in users.replies), 120, "the student has answered")
+        until(lambda: any(reply.arm == "student" for reply in users.replies), "the student has answered")
         place.frail.kill()
         killed_at = time.time()
         with place.traffic("breaking", per_s=40, seed=2) as more:  # nobody computes answers any more
             place.rollouts.until(name, "rolled_back", 120)
             until(
                 lambda: place.rollouts.get(name, "/history")["events"][-1]["event"] == "zeroed",
-                30,
                 "weight 0 is served",
             )
             zeroed = place.rollouts.get(name, "/history")["events"][-1]
-            until(lambda: sum(reply.began > zeroed["at"] for reply in more.replies) > 20, 60, "people ask on")
+            until(lambda: sum(reply.began > zeroed["at"] for reply in more.replies) > 20, "people ask on")
     tell("an engine that is killed at ten percent", name)
     trip = place.rollouts.get(name, "/history")["events"][-2]
     assert trip["event"] == "trip"

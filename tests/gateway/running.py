@@ -19,6 +19,7 @@ from gateway.logs.reading import Reader, Source
 from tests.gateway.speaking import Client
 
 ROOT = Path(__file__).parents[2]
+PATIENCE_S = 300.0  # with what must happen: long, for a machine that is busy with other things
 Json = dict[str, Any]
 # Linux sends SIGTERM (15) to what has asked for it (1, PR_SET_PDEATHSIG) when its parent ends, however that was.
 _ASKS = "import ctypes, os, sys; prctl = getattr(ctypes.CDLL(None), 'prctl', None); prctl and prctl(1, 15); "
@@ -73,7 +74,7 @@ class Gateway:
         self._read: dict[Path, int] = {}
         self._records: list[Json] = []
         self._lock = threading.Lock()
-        until(self._ready, 60, "the gateway starts")
+        until(self._ready, "the gateway starts")
 
     def write_settings(self) -> None:
         self.file.write_text(yaml.safe_dump(self.settings))
@@ -123,7 +124,7 @@ class Gateway:
 
     def record(self, number: str) -> Json:
         """The one record of a request that was served; fails if there is none or more than one."""
-        until(lambda: any(one["id"] == number for one in self.records()), 30, f"the record {number} is written")
+        until(lambda: any(one["id"] == number for one in self.records()), f"the record {number} is written")
         [found] = [one for one in self.records() if one["id"] == number]
         return found
 
@@ -154,7 +155,7 @@ class Gateway:
             served = self.admin.get("/v1/state").json()["workers"].values()
             return len(served) >= self.settings["workers"] and min(served) >= version
 
-        until(serve, 30, f"every worker serves by version {version}")
+        until(serve, f"every worker serves by version {version}")
 
     def _ready(self) -> bool:
         assert self.process.poll() is None, self.errors
@@ -173,11 +174,12 @@ def _command(process: str) -> bytes:
         return b""  # it has just ended
 
 
-def until(condition: Callable[[], Any], within_s: float, what: str) -> None:
+def until(condition: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> None:
     """Wait for something that must happen; what is waited for is a fact about another process.
 
-    A pass does not cost `within_s`, so that can be generous: a shared machine may stand still for seconds. The last look
-    is after the time is up, since this very process may have been the one that stood still.
+    A pass does not cost `within_s`, so that is generous: a shared machine may stand still for seconds, and a monitor and a
+    shipper give way to everybody on it. The last look is after the time is up, since this very process may have been the
+    one that stood still.
     """
     end, pause_s = time.monotonic() + within_s, 0.002
     while True:

@@ -170,14 +170,14 @@ def copies(gateway: Gateway, name: str, outcome: str) -> float:
 
 def test_copies_over_the_budget_are_not_sent_and_counted(gateway: Gateway, upstream: Upstream) -> None:
     ask(gateway, "shadowed", 20)
-    until(lambda: copies(gateway, "shadowed", "over_budget") == 15, 30, "copies are refused")
-    until(lambda: copies(gateway, "shadowed", "ok") == 5, 30, "copies are answered")
+    until(lambda: copies(gateway, "shadowed", "over_budget") == 15, "copies are refused")
+    until(lambda: copies(gateway, "shadowed", "ok") == 5, "copies are answered")
     assert upstream.places["s"].asked == 5
     for worker in gateway.worker_ids():
         os.kill(worker, signal.SIGKILL)
-    until(lambda: gateway._ready(), 30, "workers are back")
+    until(lambda: gateway._ready(), "workers are back")
     ask(gateway, "shadowed", 4)
-    until(lambda: copies(gateway, "shadowed", "over_budget") == 19, 30, "a new worker knows the day")
+    until(lambda: copies(gateway, "shadowed", "over_budget") == 19, "a new worker knows the day")
     shown = gateway.admin.get("/v1/routes/shadowed").json()
     assert (shown["shadow_budget"]["requests_today"], shown["shadow_budget"]["used_up"]) == (5, True)
     assert shown["audit_budget"] is None
@@ -185,8 +185,8 @@ def test_copies_over_the_budget_are_not_sent_and_counted(gateway: Gateway, upstr
 
 def test_audits_cost_money_too(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
     ask(gateway, "audited", 1)
-    until(lambda: copies(gateway, "audited", "ok") == 1, 30, "the first audit has ended")
+    until(lambda: copies(gateway, "audited", "ok") == 1, "the first audit has ended")
     ask(gateway, "audited", 3)
-    until(lambda: copies(gateway, "audited", "over_budget") == 3, 30, "tokens are used up")
+    until(lambda: copies(gateway, "audited", "over_budget") == 3, "tokens are used up")
     assert cli.main(["routes", "list", "--admin", gateway.admin_url]) == 0
     assert "shadowed: shadow copies have used 5 of 5 requests today" in capsys.readouterr().out

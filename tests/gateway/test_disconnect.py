@@ -103,14 +103,14 @@ def leave(gateway: Gateway, place: Place, name: str, stream: bool, reads: bool, 
     if reads:
         while b"word" not in (piece := client.read_piece()) and "Grüße".encode() not in piece:
             pass
-    until(lambda: place.asked == 1 and place.seen[0].taken, 30, "the gateway has what there is")
+    until(lambda: place.asked == 1 and place.seen[0].taken, "the gateway has what there is")
     if abrupt:
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     left = time.monotonic()
     client.close()
-    until(lambda: place.seen[0].closed_at is not None, 30, "the upstream sees it")
+    until(lambda: place.seen[0].closed_at is not None, "the upstream sees it")
     assert place.seen[0].closed_at is not None
-    until(lambda: len(gateway.records()) > before, 30, "the record is written")
+    until(lambda: len(gateway.records()) > before, "the record is written")
     time.sleep(0.05)
     [record] = gateway.records()[before:]
     assert record["client_disconnected"] is True
@@ -171,17 +171,17 @@ def test_between_two_attempts(gateway: Gateway, place: Place) -> None:
         before = len(gateway.records())
         with gateway.client() as client:
             client.post(chat("plain"))
-            until(lambda: place.asked and place.seen[0].taken, 30, "the gateway has the refusal")
-        until(lambda: len(gateway.records()) > before, 30, "the record is written")  # noqa: B023
+            until(lambda: place.asked and place.seen[0].taken, "the gateway has the refusal")
+        until(lambda: len(gateway.records()) > before, "the record is written")  # noqa: B023
         took_ms.append(gateway.records()[-1]["timings"]["total_ms"])
     time.sleep(1.1)
     assert place.asked == 1
 
 
 def test_nothing_is_left_behind(gateway: Gateway) -> None:
-    until(lambda: gateway.total("graduand_in_flight_requests") == 0, 30, "no request is under way")
+    until(lambda: gateway.total("graduand_in_flight_requests") == 0, "no request is under way")
     assert gateway.total("graduand_requests_total", "cancelled") == len(
         [one for one in gateway.records() if not one["completed"]]
     )
     [worker] = gateway.worker_ids()
-    until(lambda: len(os.listdir(f"/proc/{worker}/fd")) < 40, 30, "its connections are closed")
+    until(lambda: len(os.listdir(f"/proc/{worker}/fd")) < 40, "its connections are closed")

@@ -84,7 +84,7 @@ def check_verdict(case: Case, gateway: Gateway, record: dict[str, Any], answer: 
     """The verdict on the student's answer is logged once, with the answer that it is about."""
     bad, number = BAD[case.bad], record["id"]
     if case.ends in ("teacher", "refused"):
-        until(lambda: any(one["parent_id"] == number for one in gateway.records()), 30, "the answer's own record")
+        until(lambda: any(one["parent_id"] == number for one in gateway.records()), "the answer's own record")
     mine = [one for one in gateway.records() if number in (one["id"], one["parent_id"])]
     found = [(one, verdict) for one in mine for verdict in one["verdicts"] if one["arm"] == "student"]
     found = [(one, verdict) for one, verdict in found if verdict["label"] == bad.label]
@@ -112,7 +112,7 @@ def check_verdict(case: Case, gateway: Gateway, record: dict[str, Any], answer: 
 def test_every_verdict_is_counted(gateway: Gateway, answers: dict[Case, "Future[Answer]"]) -> None:
     for future in answers.values():
         future.result()
-    until(lambda: sum(one["role"] == "served" for one in gateway.records()) >= len(CASES), 30, "all records")
+    until(lambda: sum(one["role"] == "served" for one in gateway.records()) >= len(CASES), "all records")
     verdicts = [(one["arm"], verdict) for one in gateway.records() for verdict in one["verdicts"]]
     assert gateway.total("graduand_gate_verdicts_total") == len(verdicts)
     assert gateway.total("graduand_gate_seconds_count") == len(verdicts)
@@ -323,7 +323,7 @@ def test_copies_are_judged(shapes: Gateway, upstream: Upstream, name: str, role:
         answer = client.ask(chat(name, stream=stream))
     assert answer.text == "fine"
     number = answer.headers["x-graduand-id"]
-    until(lambda: any(one["parent_id"] == number for one in shapes.records()), 30, "the copy's record")
+    until(lambda: any(one["parent_id"] == number for one in shapes.records()), "the copy's record")
     [copy] = [one for one in shapes.records() if one["parent_id"] == number]
     assert (copy["role"], copy["arm"]) == (role, arm)
     assert [(one["name"], one["action"]) for one in copy["verdicts"]] == [("refusal", "flag")]
@@ -433,9 +433,9 @@ def test_a_client_that_leaves_while_its_answer_is_held(shapes: Gateway, upstream
     place.forget()
     with shapes.client() as client:
         client.post(chat("block", stream=True, user="leaver"))
-        until(lambda: place.asked, 30, "it is asked")
-    until(lambda: place.seen[0].closed_at, 30, "the upstream is let go")
-    until(lambda: any('"leaver"' in (one["request_json"] or "") for one in shapes.records()), 30, "the record")
+        until(lambda: place.asked, "it is asked")
+    until(lambda: place.seen[0].closed_at, "the upstream is let go")
+    until(lambda: any('"leaver"' in (one["request_json"] or "") for one in shapes.records()), "the record")
     [record] = [one for one in shapes.records() if '"leaver"' in (one["request_json"] or "")]
     assert (record["client_disconnected"], record["bytes_released_before_verdict"], record["verdicts"]) == (True, 0, [])
 

@@ -48,14 +48,14 @@ def two_workers(start: Start, upstream: Upstream) -> Gateway:
 
 def agree(gateway: Gateway, ids: list[str]) -> None:
     """Every request is in the log exactly once, and the metrics count the same."""
-    until(lambda: len(served(gateway)) >= len(ids), 30, "the log is written")
+    until(lambda: len(served(gateway)) >= len(ids), "the log is written")
     logged = [record["id"] for record in served(gateway)]
     assert sorted(logged) == sorted(ids)
     by_arm = Counter((record["route"], record["arm"]) for record in served(gateway))
     for (name, arm), count in by_arm.items():
         assert gateway.total("graduand_requests_total", name, arm) == count  # counted before it was logged
     records = len(gateway.records())
-    until(lambda: gateway.total("graduand_log_records_total", "written") == records, 30, "records are counted")
+    until(lambda: gateway.total("graduand_log_records_total", "written") == records, "records are counted")
 
 
 def served(gateway: Gateway) -> list[dict[str, str]]:
@@ -98,11 +98,11 @@ def served_in_time(gateway: Gateway, driver: Driver, mode: str) -> bool:
     """Change the mode; whether everything that was asked a second later was served by it, by every worker."""
     assert gateway.change("other", mode=mode).status_code == 200
     due_at = time.monotonic() + 1
-    until(lambda: driver.got[-1].sent_at > due_at, 30, "the second is over")
+    until(lambda: driver.got[-1].sent_at > due_at, "the second is over")
     both_serve(gateway)
     gateway.settled()
     settled_at = time.monotonic()
-    until(lambda: driver.got[-1].sent_at > settled_at, 30, "somebody asks after that")
+    until(lambda: driver.got[-1].sent_at > settled_at, "somebody asks after that")
     got = list(driver.got)
     assert {one.reason for one in got if one.sent_at > settled_at} == {mode}  # by then there is no excuse
     return {one.reason for one in got if one.sent_at > due_at} == {mode}
@@ -117,7 +117,7 @@ def both_serve(gateway: Gateway) -> None:
     def grown() -> set[str]:
         return {path.name.split("-")[1] for path in folder.iterdir() if path.stat().st_size > before.get(path, 0)}
 
-    until(lambda: grown() >= {"w0", "w1"}, 30, "both workers serve")
+    until(lambda: grown() >= {"w0", "w1"}, "both workers serve")
 
 
 def test_stale_and_wrong_changes_change_nothing(two_workers: Gateway) -> None:
@@ -151,7 +151,7 @@ def test_shadow_answers_are_paired_with_what_was_served(two_workers: Gateway, up
             got = client.ask(chat("shadowed", stream=stream))
             assert (got.text, got.headers["x-graduand-arm"]) == (text_of("gpt-4o"), "teacher")
             ids.append(got.headers["x-graduand-id"])
-            until(lambda: len(about()) == 2 * len(ids), 30, "both are logged")
+            until(lambda: len(about()) == 2 * len(ids), "both are logged")
     records = about()
     shadows = {record["parent_id"]: record for record in records if record["role"] == "shadow"}
     assert list(shadows) == ids
@@ -159,7 +159,7 @@ def test_shadow_answers_are_paired_with_what_was_served(two_workers: Gateway, up
     assert shadows[ids[0]]["served_model"] == STUDENT + "-2024-08-06"
     assert shadows[ids[0]]["prompt_sha256"] == next(one for one in records if one["id"] == ids[0])["prompt_sha256"]
     assert len({record["id"] for record in records}) == 4
-    until(lambda: two_workers.total("graduand_shadow_requests_total", "shadowed", "ok") == 1, 30, "it is counted")
+    until(lambda: two_workers.total("graduand_shadow_requests_total", "shadowed", "ok") == 1, "it is counted")
 
 
 def test_a_worker_killed_under_load_is_replaced(two_workers: Gateway) -> None:
@@ -170,10 +170,10 @@ def test_a_worker_killed_under_load_is_replaced(two_workers: Gateway) -> None:
     with traffic(gateway, "triage", connections=16) as driver:
         both_serve(gateway)
         os.kill(old[0], signal.SIGKILL)
-        until(lambda: len(set(gateway.worker_ids()) - {old[0]}) == 2, 30, "a new worker is started")
+        until(lambda: len(set(gateway.worker_ids()) - {old[0]}) == 2, "a new worker is started")
         [new] = set(gateway.worker_ids()) - set(old)
         segments = gateway.folder / "logs" / "segments"
-        until(lambda: any(path.stat().st_size for path in segments.glob(f"*-w?-{new}-*")), 30, "it serves")
+        until(lambda: any(path.stat().st_size for path in segments.glob(f"*-w?-{new}-*")), "it serves")
     assert {one.status for one in driver.got} == {200}
     assert len(driver.cut) <= 16
 
@@ -182,7 +182,7 @@ def test_a_worker_killed_under_load_is_replaced(two_workers: Gateway) -> None:
         return [one for one in driver.got if one.whole and one.number not in logged]
 
     with contextlib.suppress(AssertionError):
-        until(lambda: not lost(), 60, "what was answered is logged")
+        until(lambda: not lost(), "what was answered is logged")
     assert not lost(), (lost(), gateway.errors)
     logged = [record["id"] for record in gateway.records() if record["id"] not in before]
     assert len(logged) == len(set(logged))
@@ -191,7 +191,7 @@ def test_a_worker_killed_under_load_is_replaced(two_workers: Gateway) -> None:
     assert grown >= len(driver.got) - 1  # the count survives its process; one may be answered and not yet counted
     assert grown <= len(driver.got) + len(driver.cut)
     records = len(gateway.records())
-    until(lambda: gateway.total("graduand_log_records_total", "written") <= records, 30, "counts are not set back")
+    until(lambda: gateway.total("graduand_log_records_total", "written") <= records, "counts are not set back")
     assert gateway.total("graduand_log_records_total", "written") >= records - 1000
 
 
@@ -201,7 +201,7 @@ def test_the_admin_plane_and_the_controller_die_and_nobody_notices(two_workers: 
     with traffic(two_workers, "other", connections=4) as driver:
         os.kill(admin, signal.SIGKILL)
         os.kill(controller, signal.SIGKILL)
-        until(lambda: _alive(two_workers), 30, "the admin plane is back")
+        until(lambda: _alive(two_workers), "the admin plane is back")
     assert {one.status for one in driver.got} == {200}
     assert not driver.cut
 
@@ -216,15 +216,15 @@ def test_the_student_is_killed_in_the_middle_of_a_canary(start: Start, upstream:
     upstreams = {"t": configured(upstream.place("kt").url), "s": configured(student.place("ks").url)}
     gateway = start(upstreams, {"triage": route("t", "s", mode="canary", weight=50, unit="user")})
     with traffic(gateway, "triage", connections=6) as driver:
-        until(lambda: any(one.reason == "canary" for one in driver.got), 30, "the student is asked")
+        until(lambda: any(one.reason == "canary" for one in driver.got), "the student is asked")
         student.stop()
         stopped_at = time.monotonic()
-        until(lambda: seen(driver, stopped_at)["fallback:unavailable"] > 20, 30, "the teacher stands in for it")
+        until(lambda: seen(driver, stopped_at)["fallback:unavailable"] > 20, "the teacher stands in for it")
         started_at = time.monotonic()
         student.start()
-        until(lambda: seen(driver, started_at)["canary"], 30, "it is used again")
+        until(lambda: seen(driver, started_at)["canary"], "it is used again")
         back_at = time.monotonic()
-        until(lambda: seen(driver, back_at)["canary"] > 20, 30, "it is used as before")
+        until(lambda: seen(driver, back_at)["canary"] > 20, "it is used as before")
     assert {one.status for one in driver.got} == {200}
     assert all(one.whole for one in driver.got)
     assert not driver.cut
@@ -283,16 +283,16 @@ def test_reload(start: Start, upstream: Upstream) -> None:
         del settings["routes"]["gone"]
         gateway.write_settings()
         gateway.process.send_signal(signal.SIGHUP)
-        until(lambda: _status(gateway, "added") == 200 and _status(gateway, "gone") == 404, 30, "the file is reloaded")
-        until(lambda: {_status(gateway, "added") for _ in range(20)} == {200}, 30, "on every worker")
+        until(lambda: _status(gateway, "added") == 200 and _status(gateway, "gone") == 404, "the file is reloaded")
+        until(lambda: {_status(gateway, "added") for _ in range(20)} == {200}, "on every worker")
         assert {_status(gateway, "gone") for _ in range(20)} == {404}
         gateway.file.write_text("routes: {}")
         gateway.process.send_signal(signal.SIGHUP)
-        until(lambda: "the old one stays in force" in gateway.errors, 30, "the broken file is refused")
+        until(lambda: "the old one stays in force" in gateway.errors, "the broken file is refused")
         settings["workers"] = 3
         gateway.write_settings()
         gateway.process.send_signal(signal.SIGHUP)
-        until(lambda: "a change of workers needs a restart" in gateway.errors, 30, "what cannot be reloaded is said")
+        until(lambda: "a change of workers needs a restart" in gateway.errors, "what cannot be reloaded is said")
         assert _status(gateway, "added") == 200
         assert {one["name"] for one in gateway.admin.get("/v1/routes").json()["routes"]} == {"triage", "added"}
     assert {one.status for one in driver.got} == {200}
@@ -330,13 +330,13 @@ def test_reloads_leave_nothing_behind(start: Start, upstream: Upstream) -> None:
             place.forget()
         with gateway.client() as client:
             client.post(chat("triage"), headers=headers)
-            until(lambda: places[number % 2].asked, 30, "the upstream is asked")
+            until(lambda: places[number % 2].asked, "the upstream is asked")
             gateway.settings["upstreams"]["t"] = configured(places[(number + 1) % 2].url)
             gateway.write_settings()
             said = gateway.errors.count("was reloaded")
             gateway.process.send_signal(signal.SIGHUP)
-            until(lambda: gateway.errors.count("was reloaded") > said, 30, "the file is reloaded")
-            until(lambda: moved(places[(number + 1) % 2]), 30, "the worker has taken it over")
+            until(lambda: gateway.errors.count("was reloaded") > said, "the file is reloaded")
+            until(lambda: moved(places[(number + 1) % 2]), "the worker has taken it over")
             held.release()
             assert client.read().status == 200
 
@@ -345,7 +345,7 @@ def test_reloads_leave_nothing_behind(start: Start, upstream: Upstream) -> None:
     before = descriptors()
     for number in range(4):
         reload(number)
-    until(lambda: descriptors() <= before, 30, f"what was replaced is closed: {descriptors()} > {before}")
+    until(lambda: descriptors() <= before, f"what was replaced is closed: {descriptors()} > {before}")
 
 
 def _status(gateway: Gateway, model: str) -> int:
@@ -379,12 +379,12 @@ def test_a_drain_loses_nothing(start: Start, upstream: Upstream) -> None:
     clients = [gateway.client() for _ in range(6)]
     for number, client in enumerate(clients):
         client.post(chat("slow", stream=number % 2 == 0))
-    until(lambda: place.asked == 6, 30, "the slow ones are under way")
+    until(lambda: place.asked == 6, "the slow ones are under way")
     with traffic(gateway, "triage", connections=16) as driver:
         both_serve(gateway)
         gateway.process.send_signal(signal.SIGTERM)
         # Nobody is kept waiting on a port that nobody serves, although answers are still under way.
-        until(lambda: driver.refused, 30, "connections are refused")
+        until(lambda: driver.refused, "connections are refused")
         assert gateway.process.poll() is None
         goes_on.set()
         answers = [client.read() for client in clients]
@@ -407,7 +407,7 @@ def test_a_drain_serves_those_who_wait_to_be_accepted(start: Start, upstream: Up
     for client in clients:
         client.post(chat("triage"))
     gateway.process.send_signal(signal.SIGTERM)
-    until(lambda: _pending(worker) >> signal.SIGTERM - 1 & 1, 30, "it is told to end")
+    until(lambda: _pending(worker) >> signal.SIGTERM - 1 & 1, "it is told to end")
     os.kill(worker, signal.SIGCONT)
     assert [client.read().status for client in clients] == [200] * 50
     assert gateway.process.wait(60) == 0
@@ -428,7 +428,7 @@ def test_a_worker_that_is_starting_drains_as_well(start: Start, upstream: Upstre
     for client in clients:
         client.post(chat("triage"))
     os.kill(worker, signal.SIGKILL)
-    until(lambda: set(gateway.worker_ids()) - {worker}, 30, "another worker is started")
+    until(lambda: set(gateway.worker_ids()) - {worker}, "another worker is started")
     gateway.process.send_signal(signal.SIGTERM)
     assert [client.read().status for client in clients] == [200] * 20
     assert gateway.process.wait(60) == 0
@@ -470,7 +470,7 @@ def test_the_supervisor_is_killed_and_leaves_nothing_behind(start: Start, upstre
     children = Path(f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children").read_text().split()
     gateway.process.kill()
     # Some are still starting, and give way to everybody.
-    until(lambda: not any(_running(child) for child in children), 120, "the other processes end")
+    until(lambda: not any(_running(child) for child in children), "the other processes end")
 
 
 def _running(number: str) -> bool:

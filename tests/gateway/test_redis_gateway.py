@@ -39,23 +39,21 @@ def test_a_first_start_without_redis_and_what_follows(start: Start, upstream: Up
         assert gateway.metrics()["graduand_state_up", ()] == 0
         assert gateway.metrics()["graduand_state_age_seconds", ()] > 0
         redis.start()
-        until(lambda: arm(gateway) == "student", 30, "an empty Redis became the store of a first start")
-        until(lambda: ready(gateway) == {"status": "ready"}, 30, "the warning is gone")
+        until(lambda: arm(gateway) == "student", "an empty Redis became the store of a first start")
+        until(lambda: ready(gateway) == {"status": "ready"}, "the warning is gone")
         assert gateway.change("triage", mode="canary", weight=0).status_code == 200
-        until(lambda: arm(gateway) == "teacher", 30, "the change is there")
+        until(lambda: arm(gateway) == "teacher", "the change is there")
         redis.lose()
         assert arm(gateway) == "teacher"
         redis.start()
-        until(lambda: "come back empty" in gateway.errors, 30, "the loss is told")
+        until(lambda: "come back empty" in gateway.errors, "the loss is told")
         assert "come back empty" in gateway.admin.get("/v1/state").json()["problem"]
-        until(
-            lambda: "the last route table stays in force" in ready(gateway).get("warning", ""), 30, "the worker knows"
-        )
+        until(lambda: "the last route table stays in force" in ready(gateway).get("warning", ""), "the worker knows")
         assert arm(gateway) == "teacher"  # not the file's student again
         assert gateway.metrics()["graduand_state_up", ()] == 0
         assert gateway.admin.post("/v1/state/accept", json={}).json()["routes"] == ["triage"]
-        until(lambda: ready(gateway) == {"status": "ready"}, 30, "the new store is taken")
+        until(lambda: ready(gateway) == {"status": "ready"}, "the new store is taken")
         assert arm(gateway) == "teacher"
-        until(lambda: gateway.metrics()["graduand_state_up", ()] == 1, 30, "it is up")
+        until(lambda: gateway.metrics()["graduand_state_up", ()] == 1, "it is up")
     finally:
         redis.kill()

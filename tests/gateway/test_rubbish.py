@@ -233,7 +233,7 @@ def test_pipelining_is_answered_in_order(gateway: Gateway, place: Place) -> None
     kinds = ["event-stream" in answer.headers["content-type"] for answer in answers]
     assert kinds == [n % 2 == 1 for n in range(8)]
     ids = [answer.headers["x-graduand-id"] for answer in answers]
-    until(lambda: len(place.seen) == 9, 30, "all were asked")
+    until(lambda: len(place.seen) == 9, "all were asked")
     assert [seen.header("x-request-id") for seen in place.seen[:8]] == ids
     assert [seen.data["messages"][0]["content"] for seen in place.seen[:8]] == [str(n) for n in range(8)]
 

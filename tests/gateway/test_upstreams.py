@@ -131,11 +131,11 @@ def test_an_outage_is_not_hammered_and_its_end_is_used(gateway: Gateway, pairs: 
         reasons[reason(got)] += 1
     assert student.asked <= most_asked(time.monotonic() - began)
     assert set(reasons) == {"fallback:http_503", "fallback:unavailable"}
-    until(lambda: gateway.total("graduand_breaker_open", "outage-s") == 1, 30, "the open breaker is shown")
+    until(lambda: gateway.total("graduand_breaker_open", "outage-s") == 1, "the open breaker is shown")
     student.then = answer
-    until(lambda: reason(ask(gateway, "outage")) == "student", 30, "the recovered student is used")
+    until(lambda: reason(ask(gateway, "outage")) == "student", "the recovered student is used")
     assert {reason(ask(gateway, "outage")) for _ in range(20)} == {"student"}
-    until(lambda: gateway.total("graduand_breaker_open", "outage-s") == 0, 30, "the breaker is closed")
+    until(lambda: gateway.total("graduand_breaker_open", "outage-s") == 0, "the breaker is closed")
 
 
 def test_a_replica_whose_rest_is_over_is_not_said_to_rest(
@@ -146,7 +146,7 @@ def test_a_replica_whose_rest_is_over_is_not_said_to_rest(
     student.then = UNAVAILABLE
     while reason(ask(gateway, "rested")) != "fallback:unavailable":
         pass
-    until(lambda: gateway.total("graduand_breaker_open", "rested-s") == 0, 30, "the rest is over")
+    until(lambda: gateway.total("graduand_breaker_open", "rested-s") == 0, "the rest is over")
 
 
 def test_one_probe_at_a_time(gateway: Gateway, pairs: dict[str, tuple[Place, Place]]) -> None:
@@ -171,7 +171,7 @@ def test_one_probe_at_a_time(gateway: Gateway, pairs: dict[str, tuple[Place, Pla
 
     thread = threading.Thread(target=probe)
     thread.start()
-    until(lambda: student.asked, 30, "a probe is made")
+    until(lambda: student.asked, "a probe is made")
     assert {reason(ask(gateway, "dead")) for _ in range(10)} == {"fallback:unavailable"}
     assert student.asked == 1
     goes_on.set()
@@ -183,7 +183,7 @@ def test_retries_are_bounded_by_a_budget(gateway: Gateway, pairs: dict[str, tupl
     """429s do not open the breaker, so only the budget keeps retries from multiplying an overload."""
     teacher, _ = pairs["budget"]
     gateway.change("budget", mode="teacher")
-    until(lambda: reason(ask(gateway, "budget")) == "teacher", 30, "the change is served")
+    until(lambda: reason(ask(gateway, "budget")) == "teacher", "the change is served")
     teacher.then = overloaded("retry-after: 0")
     teacher.forget()
     began = time.monotonic()
@@ -237,7 +237,7 @@ def test_a_client_that_reads_slowly(gateway: Gateway, pairs: dict[str, tuple[Pla
     student.then = pour
     with gateway.client(receive_bytes=1 << 14) as client:
         client.post(chat("slow", stream=True))
-        until(lambda: sent, 30, "it begins to flow")
+        until(lambda: sent, "it begins to flow")
         time.sleep(0.5)
         stopped_at = -1
         while len(sent) != stopped_at:  # until it has stood still for longer than an upstream may be silent
@@ -400,7 +400,7 @@ def test_load_goes_where_there_is_least(gateway: Gateway, replicas: list[Place])
     with_clients = [threading.Thread(target=ask, args=(gateway, "many")) for _ in range(9)]
     for thread in with_clients:
         thread.start()
-    until(lambda: sum(one.asked for one in replicas) == 9, 30, "all are asked")
+    until(lambda: sum(one.asked for one in replicas) == 9, "all are asked")
     all_there.set()
     for thread in with_clients:
         thread.join()

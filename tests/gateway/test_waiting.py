@@ -44,7 +44,7 @@ def gateway(start: Start, upstream: Upstream) -> Gateway:
     store = SqliteStore(gateway.folder / "state.db")
     store.add_adapter(STUDENT, "lorax", "/adapters/small", who="test", base=BASE)
     version = store.version()
-    until(lambda: store.served().get("0", 0) >= version, 30, "the worker serves by the new table")
+    until(lambda: store.served().get("0", 0) >= version, "the worker serves by the new table")
     store.close()
     return gateway
 
@@ -60,7 +60,7 @@ def copy_of(gateway: Gateway, record: dict[str, Any]) -> dict[str, Any]:
     def copies() -> list[dict[str, Any]]:
         return [one for one in gateway.records() if one["parent_id"] == record["id"]]
 
-    until(copies, 30, "the copy's record is written")
+    until(copies, "the copy's record is written")
     return copies()[0]
 
 

@@ -60,7 +60,7 @@ class VLLM:
                 command, stdout=output, stderr=subprocess.STDOUT, cwd=self._folder, start_new_session=True,
                 env={**environment.environ(), **settings},
             )  # fmt: skip
-        until(self._healthy, START_S, "vLLM starts")
+        until(self._healthy, "vLLM starts", START_S)
         return time.monotonic() - began
 
     def _healthy(self) -> bool:

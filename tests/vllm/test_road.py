@@ -170,9 +170,9 @@ def test_when_the_client_leaves_vllm_stops(road: Road, say: Say) -> None:
                 "temperature": 0, "stream": True}  # fmt: skip
         client.post(body)
         client.socket.recv(1)
-        until(lambda: reading(road).busy_adapters == {road.adapter}, 120, "vLLM says which adapter is busy")
+        until(lambda: reading(road).busy_adapters == {road.adapter}, "vLLM says which adapter is busy")
         assert reading(road).running == 1
-    until(lambda: reading(road).running == 0, 120, "vLLM has stopped generating")
+    until(lambda: reading(road).running == 0, "vLLM has stopped generating")
     made = reading(road).tokens - before
     say(f"the client left: vLLM had generated {made:.0f} of 400 tokens")
     assert made < 390
@@ -192,7 +192,7 @@ def test_its_metrics_are_understood(road: Road) -> None:
 
 
 def test_the_gateway_shows_them(road: Road) -> None:
-    until(lambda: gauge(road, "adapter_resident", "gpu", road.adapter) == 1, 60, "the adapter is seen")
+    until(lambda: gauge(road, "adapter_resident", "gpu", road.adapter) == 1, "the adapter is seen")
     assert (gauge(road, "engine_up", "gpu"), gauge(road, "engine_adapter_slots", "gpu")) == (1, SLOTS)
     assert gauge(road, "adapter_wanted", "gpu", road.adapter) == 1
     assert gauge(road, "adapter_resident", "gpu", NOBODY) == 0
@@ -210,7 +210,7 @@ def test_in_the_shadow_the_teacher_answers_and_vllm_is_compared(road: Road, say:
     for text, queue in asked:
         answer = road.ask("tickets", text)
         assert (answer.headers["x-graduand-arm"], answer.text) == ("teacher", queue)
-    until(lambda: len(road.records("tickets", "shadow")) == len(asked), 300, "every copy is answered")
+    until(lambda: len(road.records("tickets", "shadow")) == len(asked), "every copy is answered")
     served = {one["id"]: one for one in road.records("tickets", "served")}
     pairs = [(served[copy["parent_id"]], copy) for copy in road.records("tickets", "shadow")]
     assert {copy["served_model"] for _, copy in pairs} == {road.adapter}
@@ -267,7 +267,7 @@ def test_when_vllm_is_stopped_nobody_notices(road: Road, say: Say) -> None:
     )
     refused = road.ask("students", TICKET[0])
     assert refused.status in (502, 503)
-    until(lambda: gauge(road, "engine_up", "gpu") == 0, 60, "the gateway's metrics say that it is down")
+    until(lambda: gauge(road, "engine_up", "gpu") == 0, "the gateway's metrics say that it is down")
 
 
 def test_after_a_restart_the_adapter_comes_back(road: Road, say: Say) -> None:
@@ -282,9 +282,9 @@ def test_after_a_restart_the_adapter_comes_back(road: Road, say: Say) -> None:
         reasons.append(answer.headers["x-graduand-reason"])
         return answer.headers["x-graduand-arm"] == "student"
 
-    until(back, 600, "the student is asked again")
+    until(back, "the student is asked again", 600)
     assert all(reason.startswith("fallback:") for reason in reasons[:-1])
-    until(lambda: gauge(road, "adapter_resident", "gpu", road.adapter) == 1, 60, "the adapter is seen")
+    until(lambda: gauge(road, "adapter_resident", "gpu", road.adapter) == 1, "the adapter is seen")
 
 
 def test_an_adapter_in_use_cannot_be_removed_and_one_out_of_use_can(road: Road) -> None:
@@ -292,7 +292,7 @@ def test_an_adapter_in_use_cannot_be_removed_and_one_out_of_use_can(road: Road) 
     for route in ("tickets", "students"):
         assert road.graduand("routes", "set", route, "--mode", "teacher").returncode == 0
     assert road.graduand("adapters", "remove", road.adapter).returncode == 0
-    until(lambda: set(residency.listed(*_where(road))) == {BASE}, 600, "vLLM has it no more")
+    until(lambda: set(residency.listed(*_where(road))) == {BASE}, "vLLM has it no more", 600)
     gone = httpx.post(
         f"{road.vllm.url}/completions", json={"model": road.adapter, "prompt": "x"}, timeout=60, trust_env=False
     )

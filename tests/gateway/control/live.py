@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from gateway.control.rows import Row
-from tests.gateway.running import ROOT, Gateway, until
+from tests.gateway.running import PATIENCE_S, ROOT, Gateway, until
 from tests.gateway.speaking import Client
 
 Json = dict[str, Any]
@@ -239,8 +239,11 @@ class Rollouts:
     def verb(self, name: str, verb: str, **body: Any) -> httpx.Response:
         return self.admin.post(f"/v1/rollouts/{name}/{verb}", json=body, headers={"x-graduand-who": "ann"})
 
-    def until(self, name: str, phase: str, within_s: float = 90.0) -> Json:
-        """Wait for a phase, or for a step by its name: one that lasts, or nobody might look while it is there."""
+    def until(self, name: str, phase: str, within_s: float = PATIENCE_S) -> Json:
+        """Wait for a phase, or for a step by its name, until every worker serves by it.
+
+        One that lasts, or nobody might look while it is there.
+        """
         last: Json = {}
 
         def there() -> bool:
@@ -249,9 +252,10 @@ class Rollouts:
             return phase in (last["phase"], last["step"] if last["phase"] not in ("hold", "precheck") else None)
 
         try:
-            until(there, within_s, f"{name} is in {phase}")
+            until(there, f"{name} is in {phase}", within_s)
         except AssertionError as error:
             raise AssertionError(f"{error}; it is in {last.get('phase')}: {last.get('reasons')}") from None
+        self.gateway.settled()
         return last
 
 

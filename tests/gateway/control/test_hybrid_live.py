@@ -74,7 +74,7 @@ def test_what_cannot_be_judged_is_the_teachers(live: Live, rollout: str) -> None
 
 def test_the_books(live: Live, rollout: str) -> None:
     number = ask(live, UNSURE_AND_WRONG).headers["x-graduand-id"]
-    until(lambda: any(one["id"] == number for one in live.gateway.records()), 30, "it is logged")
+    until(lambda: any(one["id"] == number for one in live.gateway.records()), "it is logged")
     records = live.gateway.records()
     [served] = [one for one in records if one["id"] == number]
     [held] = [one for one in records if one["parent_id"] == number and one["role"] == "deferred"]

@@ -43,7 +43,6 @@ def test_kills(live: Live) -> None:
         live.rollouts.until(name, "promoted", 60 + KILLS * 6)
     until(
         lambda: len(list((live.gateway.folder / "logs" / "journal").iterdir())) == 2,
-        120,  # it gives way to everybody
         "the shipper has recovered all",
     )
     store = RolloutStore(live.gateway.folder / "state.db")
@@ -54,7 +53,7 @@ def test_kills(live: Live) -> None:
         counted, there = pairs_of(row, live.gateway.records())
         return counted == there
 
-    until(all_counted, 30, "each pair that the log has was counted once")
+    until(all_counted, "each pair that the log has was counted once")
     store.close()
     _check(live, name, users.replies, killed)
 

@@ -13,7 +13,7 @@ def test_a_good_student_is_promoted_by_itself(live: Live) -> None:
         live.rollouts.until(name, "promoted")
         live.gateway.settled()
         settled_at = time.time()
-        until(lambda: users.replies[-1].began > settled_at, 30, "somebody asks after that")
+        until(lambda: users.replies[-1].began > settled_at, "somebody asks after that")
     assert {reply.arm for reply in users.replies if reply.began > settled_at} == {"student"}
     events = live.rollouts.get(name, "/history")["events"]
     assert [event["event"] for event in events] == ["start", "prechecked", "advance", "advance", "advance"]
@@ -61,9 +61,9 @@ def broken_and_rolled_back(live: Live) -> float:
         live.rollouts.until(name, "canary-10")
         live.faults.broken = True
         live.rollouts.until(name, "rolled_back")
-        until(lambda: live.rollouts.get(name, "/history")["events"][-1]["event"] == "zeroed", 30, "weight 0 is served")
+        until(lambda: live.rollouts.get(name, "/history")["events"][-1]["event"] == "zeroed", "weight 0 is served")
         trip, zeroed = live.rollouts.get(name, "/history")["events"][-2:]
-        until(lambda: users.replies[-1].began > zeroed["at"], 30, "somebody asks after that")
+        until(lambda: users.replies[-1].began > zeroed["at"], "somebody asks after that")
     assert trip["event"] == "trip"
     assert "errors" in trip["reason"]
     assert {reply.reason for reply in users.replies if reply.began > zeroed["at"]} == {"teacher"}
@@ -84,7 +84,7 @@ def test_on_silence_nothing_moves(live: Live) -> None:
         time.sleep(1)
         return bool(live.rollouts.get(name)["version"] == held["version"])
 
-    until(still, 60, "nothing moves any more")
+    until(still, "nothing moves any more")
     assert live.rollouts.verb(name, "abort", why="enough").status_code == 200
 
 
@@ -111,7 +111,7 @@ def test_a_budget_that_delays_is_named(live: Live) -> None:
     with Users(live.gateway.port, "budgeted", pause_s=0.01):
         while live.gateway.total("graduand_shadow_requests_total", "budgeted", "over_budget") < 20:
             time.sleep(0.02)
-    until(lambda: live.rollouts.get(name)["pairs"] == 3, 30, "what was paid for has arrived")
+    until(lambda: live.rollouts.get(name)["pairs"] == 3, "what was paid for has arrived")
     reasons = live.rollouts.get(name, "/explain")["reasons"]
     assert any("shadow_budget: today's is used up (3 of 3 requests)" in reason for reason in reasons), reasons
     spec = {"route": "budgeted", "student": GOOD, "gates": ["agreement 0.8"]}

@@ -43,7 +43,7 @@ def rollouts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rollouts]:
     with Client(gateway.port) as client:
         for _ in range(5):
             client.ask({"model": "triage", "messages": [{"role": "user", "content": "Hello " + EVIL}]})
-    until(lambda: api.get(name)["pairs"] == 5, 30, "the pairs are counted")
+    until(lambda: api.get(name)["pairs"] == 5, "the pairs are counted")
     assert api.verb(name, "pause", why=EVIL).status_code == 200
     yield api
     gateway.stop()

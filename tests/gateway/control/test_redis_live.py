@@ -104,7 +104,7 @@ def test_redis_and_controllers_are_killed_during_a_ramp(fleet: Fleet, tmp_path: 
         counted, there = pairs_of(row, every_record())
         return counted == there
 
-    until(all_counted, 60, "each pair that the logs have was counted once")
+    until(all_counted, "each pair that the logs have was counted once")
     records = every_record()
     _check_rollout(with_store, name, records)
     served = [one for one in records if one["role"] == "served"]
@@ -188,7 +188,7 @@ def _check_order(served: list[tuple[float, int]]) -> None:
 def test_a_replica_starts_while_redis_is_away(fleet: Fleet, tmp_path: Path) -> None:
     one, other = fleet.gateways[0], fleet.gateways[1]
     assert one.change("triage", mode="student", weight=100).status_code == 200
-    until(lambda: _arm(one) == "student" == _arm(other), 30, "the change is there")
+    until(lambda: _arm(one) == "student" == _arm(other), "the change is there")
     fleet.redis.kill()
     one.stop()
     again = Gateway(one.folder, one.settings["upstreams"], one.settings["routes"], state=fleet.redis.url)
@@ -199,11 +199,11 @@ def test_a_replica_starts_while_redis_is_away(fleet: Fleet, tmp_path: Path) -> N
     fleet.gateways.append(fresh)
     assert (_arm(again), _arm(other), _arm(fresh)) == ("student", "student", "teacher")
     for gateway in fleet.gateways:
-        until(lambda: "cannot be read" in _ready(gateway).get("warning", ""), 30, "it says so")  # noqa: B023
-        until(lambda: gateway.metrics()["graduand_state_up", ()] == 0, 30, "and the metrics, too")  # noqa: B023
+        until(lambda: "cannot be read" in _ready(gateway).get("warning", ""), "it says so")  # noqa: B023
+        until(lambda: gateway.metrics()["graduand_state_up", ()] == 0, "and the metrics, too")  # noqa: B023
     fleet.redis.start()
-    until(lambda: _arm(fresh) == "student", 30, "the newcomer reads the store")
-    until(lambda: _ready(fresh) == {"status": "ready"}, 30, "and says so")
+    until(lambda: _arm(fresh) == "student", "the newcomer reads the store")
+    until(lambda: _ready(fresh) == {"status": "ready"}, "and says so")
     fleet.redis.empty()
     time.sleep(1)
     assert {_arm(gateway) for gateway in fleet.gateways} == {"student"}
@@ -211,7 +211,7 @@ def test_a_replica_starts_while_redis_is_away(fleet: Fleet, tmp_path: Path) -> N
     accepted = other.admin.post("/v1/state/accept", json={"why": "it was flushed"})
     assert accepted.json() == {"accepted": True, "routes": ["triage"]}
     assert other.change("triage", mode="canary", weight=0).status_code == 200
-    until(lambda: {_arm(gateway) for gateway in fleet.gateways} == {"teacher"}, 30, "all follow the new store")
+    until(lambda: {_arm(gateway) for gateway in fleet.gateways} == {"teacher"}, "all follow the new store")
 
 
 def _ready(gateway: Gateway) -> Json:

@@ -139,7 +139,7 @@ def test_a_better_student_replaces_the_incumbent(world: World) -> None:
     world.gateway.settled()
     with Users(world.gateway.port, "succeeds", pause_s=0.001) as users:
         world.rollouts.until(name, "promoted")
-        until(lambda: world.model("succeeds") == BETTER, 30, "every worker serves the new one")
+        until(lambda: world.model("succeeds") == BETTER, "every worker serves the new one")
     # Nobody was ever given back to the teacher.
     assert {reply.arm for reply in users.replies} == {"student"}
     assert {reply.reason for reply in users.replies} == {"student", "canary", "control"}
@@ -171,7 +171,7 @@ def test_a_worse_student_leaves_the_incumbent_in_service(world: World) -> None:
         name = world.start("worse", WORSE, gates=["agreement 0.3", "incumbent"], harm=["incumbent", "errors"])
         world.rollouts.until(name, "rolled_back")
         after = time.time()
-        until(lambda: users.replies[-1].began > after, 30, "somebody asks after that")
+        until(lambda: users.replies[-1].began > after, "somebody asks after that")
     assert {(reply.arm, reply.reason) for reply in users.replies} == {("student", "student")}
     assert world.model("worse") == OLD
     shown = world.gateway.admin.get("/v1/routes/worse").json()
@@ -198,7 +198,7 @@ def test_a_successor_that_breaks_falls_back_and_is_rolled_back(world: World) -> 
     # Both students live on one upstream: while its breaker is open, neither is asked.
     fallbacks = {("teacher", "fallback:http_500"), ("teacher", "fallback:unavailable")}
     assert seen - fallbacks == {("student", "student"), ("student", "control")}
-    until(lambda: world.model("breaks") == OLD, 30, "the upstream is asked again")
+    until(lambda: world.model("breaks") == OLD, "the upstream is asked again")
 
 
 def test_free_text_is_promoted_by_a_recorded_judge(world: World) -> None:
@@ -223,7 +223,7 @@ def test_a_babbling_judge_moves_nothing(world: World) -> None:
         name = world.start("babble", BETTER, task=SERVED, stale_after="2s", steps=steps(lasts))
         held = world.rollouts.until(name, "hold")
         assert held["hold"] == "no_data"
-        until(lambda: world.rollouts.get(name)["judge"]["unscored"] > 10, 30, "more answers are not judged")
+        until(lambda: world.rollouts.get(name)["judge"]["unscored"] > 10, "more answers are not judged")
         assert any("unscored: neither pass nor fail" in reason for reason in held["reasons"])
         world.judge.mode = "fair"
         world.rollouts.until(name, "canary-10")
@@ -236,20 +236,20 @@ def test_kill_the_controller_while_the_judge_is_away_and_in_mid_judging(world: W
     with Users(world.gateway.port, "killed", threads=1, pause_s=0.05):
         lasts = {"weight": 10, "requests": 100_000, "dwell": "1h"}
         name = world.start("killed", BETTER, task=SERVED, steps=steps(lasts, pairs=100))
-        until(lambda: world.rollouts.get(name)["judge"]["waiting"] > 40, 30, "pairs wait")
+        until(lambda: world.rollouts.get(name)["judge"]["waiting"] > 40, "pairs wait")
         down = world.rollouts.get(name)
         assert (down["phase"], down["pairs"]) == ("shadow", 0)
         assert kill(controller_id(world.gateway))
         world.judge.mode, world.judge.delay_s = "fair", 0.02
         for _ in range(3):
             before = world.judge.answered
-            until(lambda before=before: world.judge.answered > before + 15, 30, "the judge answers again")
+            until(lambda before=before: world.judge.answered > before + 15, "the judge answers again")
             assert kill(controller_id(world.gateway))
         world.judge.delay_s = 0.0
         world.rollouts.until(name, "canary-10")
-    until(lambda: world.rollouts.get(name)["judge"]["waiting"] == 0, 60, "all are judged")
+    until(lambda: world.rollouts.get(name)["judge"]["waiting"] == 0, "all are judged")
     world.rollouts.verb(name, "pause")
-    until(lambda: len(set(_pairs(world, name))) == 1, 30, f"each pair is judged once: {_pairs(world, name)}")
+    until(lambda: len(set(_pairs(world, name))) == 1, f"each pair is judged once: {_pairs(world, name)}")
     world.rollouts.verb(name, "abort")
 
 

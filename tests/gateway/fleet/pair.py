@@ -14,12 +14,10 @@ from gateway.state.redis_client import connect
 from gateway.state.redis_store import RedisStore
 from gateway.state.replica import Replica
 from tests.gateway.conftest import Start
-from tests.gateway.fleet.test_live import Load, eventually, states
+from tests.gateway.fleet.test_live import Load, states
 from tests.gateway.redises import RedisServer
-from tests.gateway.running import Gateway, Json, route
+from tests.gateway.running import Gateway, Json, route, until
 from tests.gateway.running import upstream as configured
-
-LONG_S = 300  # an engine with a model takes its time to start, on a busy machine a long one
 
 
 class Engine(Protocol):
@@ -85,13 +83,13 @@ class Pair:
 
     def ready(self) -> None:
         for one in self.alive:
-            eventually(lambda one=one: states(one) == ["ready", "ready"], "it is ready on both", LONG_S)  # type: ignore[misc]
+            until(lambda one=one: states(one) == ["ready", "ready"], "it is ready on both")  # type: ignore[misc]
             self.settled(one)
 
     def settled(self, gateway: Gateway) -> None:
         """The gateway's worker goes by what the store says now."""
         version, name = self.store.version(), gateway.admin.get("/v1/state").json()["replica"]
-        eventually(lambda: self.store.served().get(f"{name}/0", 0) >= version, "the worker has the table")
+        until(lambda: self.store.served().get(f"{name}/0", 0) >= version, "the worker has the table")
 
     def load(self) -> None:
         self.loads = {one.port: Load(one, 3) for one in self.alive}
@@ -101,7 +99,7 @@ class Pair:
         """Every gateway's clients have got further answers, the latest one for this reason."""
         for load in self.loads.values():
             known = len(load.reasons)
-            eventually(lambda known=known, load=load: any(  # type: ignore[misc]
+            until(lambda known=known, load=load: any(  # type: ignore[misc]
                 one.startswith(reason) for one in load.reasons[known:]), f"answers {reason}")  # fmt: skip
 
     def manager(self) -> Gateway | None:
@@ -120,13 +118,13 @@ class Pair:
         """Kill an engine and start it again; it is asked by every gateway in the end."""
         engine.kill()
         for one in self.alive:
-            eventually(lambda one=one: "away" in states(one), "the manager has seen it")  # type: ignore[misc]
+            until(lambda one=one: "away" in states(one), "the manager has seen it")  # type: ignore[misc]
             self.settled(one)
         known = {one.port: len(one.records()) for one in self.alive}
         engine.start()
         self.ready()
         for one in self.alive:
-            eventually(
+            until(
                 lambda one=one: any(_asked(record, engine.url) for record in one.records()[known[one.port] :]),  # type: ignore[misc]
                 "it is asked again",
             )  # fmt: skip
@@ -168,8 +166,8 @@ def story(pair: Pair, path: Path) -> list[Json]:
         changes = pair.changes()
         pair.kill_manager()
         [other] = pair.alive
-        eventually(lambda: pair.manager() is other, "the other one manages")
-        eventually(lambda: other.total("graduand_fleet_places", "ready") == 2, "and has looked")
+        until(lambda: pair.manager() is other, "the other one manages")
+        until(lambda: other.total("graduand_fleet_places", "ready") == 2, "and has looked")
         pair.asked("student")
         assert pair.changes() == changes
         pair.restart(pair.engines[1])

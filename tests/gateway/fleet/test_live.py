@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ from tests.gateway.speaking import chat
 from tests.gateway.upstream import Upstream
 
 NAME = "small@3f9c1a0b22de"
-PATIENCE_S = 60  # of a machine that is busy with other things
 
 
 def serving(start: Start, upstream: Upstream, engines: list[Engine], **more: object) -> Gateway:
@@ -27,8 +25,8 @@ def serving(start: Start, upstream: Upstream, engines: list[Engine], **more: obj
     upstreams = {"t": configured(teacher.url), "gpu": configured(*(one.url for one in engines), kind="vllm", **more)}
     gateway = start(upstreams, {"r": route("t", "gpu", mode="student")})
     register(gateway, NAME)
-    eventually(lambda: states(gateway) == ["ready"] * len(engines), "the adapter is ready everywhere")
-    settled(gateway)
+    until(lambda: states(gateway) == ["ready"] * len(engines), "the adapter is ready everywhere")
+    gateway.settled()
     return gateway
 
 
@@ -40,21 +38,6 @@ def register(gateway: Gateway, name: str) -> None:
 
 def states(gateway: Gateway) -> list[str]:
     return [place["state"] for one in gateway.admin.get("/v1/adapters").json()["adapters"] for place in one["replicas"]]
-
-
-def settled(gateway: Gateway) -> None:
-    """The workers go by what the store says now."""
-    store = SqliteStore(Path(gateway.settings["state"].removeprefix("sqlite:///")))
-    until(lambda: store.all_serve(store.version(), 1), PATIENCE_S, "the workers have the table")
-    store.close()
-
-
-def eventually(condition: Callable[[], bool], what: str, within_s: float = PATIENCE_S) -> None:
-    """As `until`, but without asking the admin plane hundreds of times a second."""
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, f"not within {within_s} s: {what}"
-        time.sleep(0.1)
 
 
 class Load:
@@ -88,14 +71,14 @@ def test_killed_and_started_again_under_load(start: Start, upstream: Upstream, e
     gateway = serving(start, upstream, engines)
     load = Load(gateway)
     killed = engines[0]
-    until(lambda: len(load.reasons) > 20, PATIENCE_S, "there is load")
+    until(lambda: len(load.reasons) > 20, "there is load")
     killed.kill()
-    eventually(lambda: "away" in states(gateway), "the manager has seen it")
-    settled(gateway)
+    until(lambda: "away" in states(gateway), "the manager has seen it")
+    gateway.settled()
     killed.asked.clear()
     killed.start()
-    eventually(lambda: states(gateway) == ["ready", "ready"], "the adapter is back")
-    until(lambda: ("/v1/chat/completions", NAME) in killed.asked, PATIENCE_S, "it is asked again")
+    until(lambda: states(gateway) == ["ready", "ready"], "the adapter is back")
+    until(lambda: ("/v1/chat/completions", NAME) in killed.asked, "it is asked again")
     load.end()
     assert load.failed == []
     steps = [path for path, model in killed.asked if model == NAME]
@@ -109,8 +92,8 @@ def test_killed_and_started_again_under_load(start: Start, upstream: Upstream, e
 def test_without_any_replica_ready_the_teacher_answers(start: Start, upstream: Upstream, engines: list[Engine]) -> None:
     gateway = serving(start, upstream, engines[:1])
     engines[0].kill()
-    eventually(lambda: states(gateway) == ["away"], "the manager has seen it")
-    settled(gateway)
+    until(lambda: states(gateway) == ["away"], "the manager has seen it")
+    gateway.settled()
     with gateway.client() as client:
         answer = client.ask(chat("r"))
     assert (answer.status, answer.headers["x-graduand-reason"]) == (200, "fallback:not_loaded")
@@ -128,7 +111,7 @@ def test_removed_while_managed_it_is_drained(start: Start, upstream: Upstream, e
     time.sleep(2.5)  # two looks
     assert NAME in engines[0].adapters
     engines[0].busy = []
-    eventually(lambda: NAME not in engines[0].adapters, "it is unloaded")
+    until(lambda: NAME not in engines[0].adapters, "it is unloaded")
 
 
 @pytest.mark.slow
@@ -138,7 +121,7 @@ def test_a_dead_manager_changes_nothing(start: Start, upstream: Upstream, engine
     os.kill(manager, signal.SIGSTOP)
     try:
         load = Load(gateway)
-        until(lambda: len(load.reasons) > 20, PATIENCE_S, "there is load")
+        until(lambda: len(load.reasons) > 20, "there is load")
         engines[0].kill()
         engines[0].start()  # without its adapter
         time.sleep(0.5)
@@ -147,9 +130,7 @@ def test_a_dead_manager_changes_nothing(start: Start, upstream: Upstream, engine
         assert states(gateway) == ["ready", "ready"]
     finally:
         os.kill(manager, signal.SIGKILL)
-    eventually(
-        lambda: states(gateway) == ["ready", "ready"] and NAME in engines[0].adapters, "the next one brings it back"
-    )
+    until(lambda: states(gateway) == ["ready", "ready"] and NAME in engines[0].adapters, "the next one brings it back")
 
 
 @pytest.mark.slow
@@ -162,14 +143,13 @@ def test_a_new_replica_is_asked_when_it_is_ready(start: Start, upstream: Upstrea
     gateway.process.send_signal(1)
     until(
         lambda: any(path.endswith("load_lora_adapter") for path, _ in engines[1].asked),
-        PATIENCE_S,
         "it is being loaded",
     )
     asked = len(load.reasons)
-    until(lambda: len(load.reasons) > asked + 10, PATIENCE_S, "traffic goes on")
+    until(lambda: len(load.reasons) > asked + 10, "traffic goes on")
     assert not [path for path, _ in engines[1].asked if path.endswith("chat/completions")]
     engines[1].gate.set()
-    until(lambda: ("/v1/chat/completions", NAME) in engines[1].asked, PATIENCE_S, "it is asked")
+    until(lambda: ("/v1/chat/completions", NAME) in engines[1].asked, "it is asked")
     load.end()
     assert load.failed == []
     assert set(load.reasons) == {"student"}

@@ -60,7 +60,7 @@ class Fleet:
         for _ in range(times):
             self.now += 1
             self.manager.look()
-            until(lambda: all(task.done.done() for task in self.manager._tasks.values()), 30, "replicas have done it")
+            until(lambda: all(task.done.done() for task in self.manager._tasks.values()), "replicas have done it")
 
     def states(self, name: str) -> list[str]:
         found = places.read(documents_in(self.store)).get(("gpu", name), {})
@@ -93,9 +93,9 @@ def test_registered_adapters_are_loaded_proven_and_only_then_asked(make: Make, e
     engines[1].gate.clear()
     fleet.now += 1
     fleet.manager.look()
-    until(lambda: engines[0].models()[-1:] == [A], 30, "the first has answered with it")
+    until(lambda: engines[0].models()[-1:] == [A], "the first has answered with it")
     fleet.manager.look()
-    until(lambda: fleet.manager.look() or fleet.states(A) == ["ready", "loading"], 30, "the first has it ready")
+    until(lambda: fleet.manager.look() or fleet.states(A) == ["ready", "loading"], "the first has it ready")
     assert fleet.ready() == {("gpu", A): {engines[0].url}}
     engines[1].gate.set()
     fleet.look(2)

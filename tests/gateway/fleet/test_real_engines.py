@@ -13,9 +13,9 @@ from gateway.adapters import adapter
 from gateway.state.sqlite import SqliteStore
 from tests.gateway.conftest import Start
 from tests.gateway.fleet.pair import Pair, story
-from tests.gateway.fleet.test_live import Load, eventually, states
+from tests.gateway.fleet.test_live import Load, states
 from tests.gateway.redises import RedisServer, free_port
-from tests.gateway.running import ROOT, UNTIL_PARENT_ENDS, route
+from tests.gateway.running import ROOT, UNTIL_PARENT_ENDS, route, until
 from tests.gateway.running import upstream as configured
 from tests.gateway.upstream import Upstream
 
@@ -54,7 +54,7 @@ class Engine:
 @pytest.fixture
 def engines(tiny_base: Path, tmp_path: Path) -> Iterator[list[Engine]]:
     started = [Engine(tiny_base, tmp_path / f"engine{number}.log") for number in range(2)]
-    eventually(lambda: all(one.answers() for one in started), "the engines start", 300)
+    until(lambda: all(one.answers() for one in started), "the engines start")
     yield started
     for one in started:
         one.kill()
@@ -72,16 +72,16 @@ def test_killed_under_load(start: Start, upstream: Upstream, engines: list[Engin
     )
     store = SqliteStore(Path(gateway.settings["state"].removeprefix("sqlite:///")))
     store.add_adapter(name, "gpu", str(trained), who="test")
-    eventually(lambda: states(gateway) == ["ready", "ready"], "the adapter is ready on both")
+    until(lambda: states(gateway) == ["ready", "ready"], "the adapter is ready on both")
     load = Load(gateway)
-    eventually(lambda: all(any(_asked(one, at.url) for one in gateway.records()) for at in engines), "both are asked")
+    until(lambda: all(any(_asked(one, at.url) for one in gateway.records()) for at in engines), "both are asked")
     killed = engines[0]
     killed.kill()
-    eventually(lambda: "away" in states(gateway), "the manager has seen it")
+    until(lambda: "away" in states(gateway), "the manager has seen it")
     killed.start()
-    eventually(lambda: states(gateway) == ["ready", "ready"], "the adapter is back", 300)
+    until(lambda: states(gateway) == ["ready", "ready"], "the adapter is back")
     known = len(gateway.records())
-    eventually(lambda: any(_asked(one, killed.url) for one in gateway.records()[known:]), "it is asked again")
+    until(lambda: any(_asked(one, killed.url) for one in gateway.records()[known:]), "it is asked again")
     load.end()
     assert load.failed == []
     events = [one for one in store.events() if one["who"] == "fleet" and killed.url in str(one)]

@@ -36,13 +36,14 @@ def test_totals_are_the_logs(start: Start, upstream: Upstream) -> None:
             body = chat(name, f"ann{number}@example.com", stream=number % 2 == 0)
             assert client.ask(body if number % 10 else chat("nothing", "x")).status in (200, 404)
             if number == 60:
-                until(lambda: any(gateway.folder.glob("logs/dt=*/*/*/*.parquet")), 60, "something is shipped")
+                until(lambda: any(gateway.folder.glob("logs/dt=*/*/*/*.parquet")), "something is shipped")
     written = "SELECT count(*) FROM log"
-    until(lambda: gateway.total("graduand_shadow_requests_total") == query(gateway, f"{written} WHERE role = 'shadow'")[0][0],
-          30, "the copies are there")  # fmt: skip
+    copies = f"{written} WHERE role = 'shadow'"
+    until(
+        lambda: gateway.total("graduand_shadow_requests_total") == query(gateway, copies)[0][0], "the copies are there"
+    )
     until(
         lambda: gateway.total("graduand_log_records_total", "written") == query(gateway, written)[0][0],
-        30,
         "all is there",
     )
     counted = {
@@ -125,16 +126,16 @@ def test_a_full_disk(start: Start, upstream: Upstream, small_disk: Path, on_full
 
     with gateway.client() as client:
         ask(20)
-        until(lambda: any(small_disk.glob("logs/dt=*/*/*/*.parquet")), 60, "something is shipped")
+        until(lambda: any(small_disk.glob("logs/dt=*/*/*/*.parquet")), "something is shipped")
         ballast = fill(small_disk)
         ask(1)
-        until(lambda: "cannot be written" in gateway.errors, 30, "the disk is found full")
-        until(lambda: gateway.total("graduand_log_pending_bytes") > 0, 30, "it waits for room")
+        until(lambda: "cannot be written" in gateway.errors, "the disk is found full")
+        until(lambda: gateway.total("graduand_log_pending_bytes") > 0, "it waits for room")
         ask(50)
         assert bool(refused) == (on_full == "block")
         assert gateway.total("graduand_rejected_requests_total", "log_full") == refused
         ballast.unlink()
-        until(lambda: gateway.total("graduand_log_pending_bytes") == 0, 60, "what waited is written")
+        until(lambda: gateway.total("graduand_log_pending_bytes") == 0, "what waited is written")
         before = refused
         ask(20)
         assert refused == before
@@ -144,7 +145,7 @@ def test_a_full_disk(start: Start, upstream: Upstream, small_disk: Path, on_full
         with Log(source) as log:
             return [number for (number,) in log.query("SELECT id FROM log").fetchall()]
 
-    until(lambda: len(landed()) >= len(answered), 60, "all is there")
+    until(lambda: len(landed()) >= len(answered), "all is there")
     assert sorted(map(str, landed())) == sorted(answered)
     assert gateway.total("graduand_log_records_total", "lost") == 0
     assert "cannot be written" in gateway.errors

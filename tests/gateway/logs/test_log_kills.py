@@ -93,11 +93,11 @@ def test_every_answer_lands_once(s3: S3, start: Start, upstream: Upstream) -> No
         time.sleep(rng.choice((0.05, 0.5, 2.0)) * rng.random())
         kills += kill_one(gateway, rng)
     if KILLS >= 50:
-        until(lambda: all(s3.seen[fault] for fault in FAULTS), 120, "the store has failed in every way")
+        until(lambda: all(s3.seen[fault] for fault in FAULTS), "the store has failed in every way")
     askers.stop()
     s3.faults = {}
     spool = gateway.folder / "spool"
-    until(lambda: not waiting(spool), 120, "the rest is shipped")
+    until(lambda: not waiting(spool), "the rest is shipped")
     assert gateway.stop() == 0
     landed = check(askers.answered)
     print(

@@ -40,7 +40,7 @@ def test_within_the_documented_window(tmp_path: Path) -> None:
         assert len(took_s) < 20, took_s
         appended_at = time.monotonic()
         writer.append({"n": len(took_s)})
-        until(lambda: len(lines(tmp_path)) > len(took_s), 30, "it is written")
+        until(lambda: len(lines(tmp_path)) > len(took_s), "it is written")
         took_s.append(time.monotonic() - appended_at)
     writer.close()
 
@@ -87,12 +87,12 @@ def test_a_failing_disk_is_got_over(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     writer = LogWriter(tmp_path)
     for number in range(20):
         writer.append({"n": number, "text": "x" * 20})
-    until(lambda: writer.no_room, 30, "the disk is found full")
+    until(lambda: writer.no_room, "the disk is found full")
     assert writer.pending_bytes > 0
     room[0] = 1 << 30
     for number in range(20, 30):
         writer.append({"n": number})
-    until(lambda: not writer.no_room, 30, "there is room again")
+    until(lambda: not writer.no_room, "there is room again")
     writer.close()
     assert (writer.records_written, writer.records_lost, writer.records_refused) == (30, 0, 0)
     whole = []
@@ -127,12 +127,12 @@ def test_a_full_spool_is_counted_or_blocks(tmp_path: Path) -> None:
         waits = folder / "segments" / "waits.jsonl"
         waits.write_bytes(b"x" * (3 << 20))
         writer = LogWriter(folder, policy=RecordPolicy(on_full=on_full, spool_mb=2))
-        until(lambda writer=writer: writer.no_room, 30, "the spool is found full")
+        until(lambda writer=writer: writer.no_room, "the spool is found full")
         assert writer.blocks is (on_full == "block")
         writer.append({"n": 1})
         assert writer.records_refused == (on_full == "drop")
         waits.unlink()
-        until(lambda writer=writer: not writer.no_room, 30, "there is room again")
+        until(lambda writer=writer: not writer.no_room, "there is room again")
         writer.append({"n": 2})
         writer.close()
         # With `block` a request that had begun is recorded all the same.
@@ -143,8 +143,8 @@ def test_a_segment_is_closed_when_it_is_old(tmp_path: Path) -> None:
     writer = LogWriter(tmp_path, policy=RecordPolicy(seal_s=0.05))
     for number in range(3):
         writer.append({"n": number})
-        until(lambda number=number: writer.records_written == number + 1, 30, "it is written")
-        until(lambda: writer._segment._file < 0, 30, "its segment is closed")
+        until(lambda number=number: writer.records_written == number + 1, "it is written")
+        until(lambda: writer._segment._file < 0, "its segment is closed")
     writer.close()
     assert len(list((tmp_path / "segments").iterdir())) == 3
 

@@ -101,7 +101,11 @@ class World:
             time.sleep(0.02)
             return condition()
 
-        soon(slowly, 90, f"{what}; {self.gateway.admin.get('/v1/monitors').json()}; {self.gateway.errors[-2000:]}")
+        try:
+            soon(slowly, what)
+        except AssertionError as error:  # what is there now, not what was there as the waiting began
+            seen = self.gateway.admin.get("/v1/monitors").json()
+            raise AssertionError(f"{error}; {seen}; {self.gateway.errors[-2000:]}") from None
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +156,7 @@ def test_the_teacher_gets_the_route_and_gives_it_back(world: World) -> None:
     assert "the teacher answers everything" in shown["verdicts"][0]
     events = world.gateway.admin.get("/v1/events").json()["events"]
     assert any(one["who"] == "monitor" and one.get("limit_bp") == 0 and "novelty" in one["why"] for one in events)
-    soon(lambda: {arm for arm, _ in world.ask("given", USUAL[800:810])} == {"teacher"}, 30, "every worker serves it")
+    soon(lambda: {arm for arm, _ in world.ask("given", USUAL[800:810])} == {"teacher"}, "every worker serves it")
     # Clean requests give it back, once.
     world.ask("given", USUAL[800:1000])
     world.until(lambda: world.route("given")["limit"] is None, "the limit ends")

@@ -54,7 +54,7 @@ def address(redis_server: RedisServer, tmp_path: Path) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(app(Configuration(mine, Totals(tmp_path))), port=port, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    until(lambda: server.started, 30, "the admin plane starts")
+    until(lambda: server.started, "the admin plane starts")
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join(10)

@@ -88,16 +88,16 @@ def test_a_failover_by_sentinels(tmp_path: Path) -> None:
     )
     sentinel = RedisServer(folders[2], sentinel=True)
     try:
-        until(lambda: two.client().info("replication")["master_link_status"] == "up", 30, "the second one follows")
+        until(lambda: two.client().info("replication")["master_link_status"] == "up", "the second one follows")
         watching = f"redis+sentinel://127.0.0.1:{sentinel.port}/main/0"
         store = RedisStore(connect(watching, None), Replica(tmp_path / "logs"))
         store.settle_s = 0.0
         store.found()
-        until(lambda: sentinel.client().sentinel_master("main")["num-slaves"] == 1, 30, "the Sentinel knows the second")
+        until(lambda: sentinel.client().sentinel_master("main")["num-slaves"] == 1, "the Sentinel knows the second")
         store.change_route(ROUTE, who="ann", weight_bp=300)
         one.kill()  # at once: the change has been copied before it was acknowledged
         began = time.monotonic()
-        until(lambda: _works(store), 30, "another one is the primary")
+        until(lambda: _works(store), "another one is the primary")
         print(f"\nthe store could be used {time.monotonic() - began:.1f} s after its primary was killed")
         assert store.table({"triage": ROUTE}).routes["triage"].weight_bp == 300
         store.change_route(ROUTE, who="ann", weight_bp=400)

@@ -72,12 +72,12 @@ def stores(one: Replica) -> StateStore:
 
 def test_a_new_weight_reaches_every_replica(start: Start, redis_server: RedisServer) -> None:
     first = start(redis_server.url, "0")
-    until(lambda: not first.watcher.problem, 30, "an empty Redis is made the store")
+    until(lambda: not first.watcher.problem, "an empty Redis is made the store")
     replicas = [first, start(redis_server.url, "1"), start(redis_server.url, "2")]
     store = stores(first)
     for weight in (100, 1000, 0):
         version = store.change_route(ROUTE, who="ann", weight_bp=weight)
-        until(lambda: store.all_serve(version, 3), 30, "every worker says that it serves it")  # noqa: B023
+        until(lambda: store.all_serve(version, 3), "every worker says that it serves it")  # noqa: B023
         assert {one.weight for one in replicas} == {weight}
     for one in replicas[1:]:
         one.watcher.stop()
@@ -87,11 +87,11 @@ def test_a_new_weight_reaches_every_replica(start: Start, redis_server: RedisSer
 
 def test_redis_goes_and_comes(start: Start, own_redis: RedisServer, tmp_path: Path) -> None:
     one = start(own_redis.url)
-    until(lambda: not one.watcher.problem, 30, "the store is there")
+    until(lambda: not one.watcher.problem, "the store is there")
     stores(one).change_route(ROUTE, who="ann", weight_bp=300)
-    until(lambda: one.weight == 300, 30, "the change is there")
+    until(lambda: one.weight == 300, "the change is there")
     own_redis.kill()
-    until(lambda: one.watcher.problem, 30, "it is missed")
+    until(lambda: one.watcher.problem, "it is missed")
     assert "the last route table stays in force: Redis: " in one.watcher.problem
     assert one.weight == 300
     again, fresh = start(own_redis.url), start(own_redis.url, "fresh")
@@ -99,11 +99,11 @@ def test_redis_goes_and_comes(start: Start, own_redis: RedisServer, tmp_path: Pa
     assert (fresh.mode, fresh.tables[-1].version) == ("teacher", 0)
     assert "until it was the teacher answers everything" in fresh.watcher.problem
     own_redis.start()
-    until(lambda: not one.watcher.problem and not fresh.watcher.problem, 30, "it is found again")
-    until(lambda: (fresh.weight, fresh.mode) == (300, "canary"), 30, "the newcomer serves what the others do")
+    until(lambda: not one.watcher.problem and not fresh.watcher.problem, "it is found again")
+    until(lambda: (fresh.weight, fresh.mode) == (300, "canary"), "the newcomer serves what the others do")
     own_redis.lose()
     own_redis.start()
-    until(lambda: "come back empty" in one.watcher.problem, 30, "the loss is seen")
+    until(lambda: "come back empty" in one.watcher.problem, "the loss is seen")
     assert {one.weight, again.weight, fresh.weight} == {300}
     newcomer = start(own_redis.url, "newcomer")
     assert newcomer.mode == "teacher"
@@ -111,9 +111,9 @@ def test_redis_goes_and_comes(start: Start, own_redis: RedisServer, tmp_path: Pa
     assert isinstance(store, RedisStore)
     store.accept("ann", "the disk is gone")
     everybody = (one, again, fresh, newcomer)
-    until(lambda: not any(each.watcher.problem for each in everybody), 30, "everybody takes the new one")
+    until(lambda: not any(each.watcher.problem for each in everybody), "everybody takes the new one")
     store.change_route(ROUTE, who="ann", weight_bp=200)
-    until(lambda: {each.weight for each in everybody} == {200}, 30, "and follows it")
+    until(lambda: {each.weight for each in everybody} == {200}, "and follows it")
 
 
 def test_a_file_goes_and_comes(start: Start, tmp_path: Path) -> None:
@@ -121,10 +121,10 @@ def test_a_file_goes_and_comes(start: Start, tmp_path: Path) -> None:
     one = start(f"sqlite:///{path}")
     store = stores(one)
     store.change_route(ROUTE, who="ann", weight_bp=300)
-    until(lambda: one.weight == 300, 30, "the change is there")
+    until(lambda: one.weight == 300, "the change is there")
     lock = sqlite3.connect(path, isolation_level=None)
     lock.execute("ALTER TABLE meta RENAME TO hidden")
-    until(lambda: one.watcher.problem, 30, "it cannot be read")
+    until(lambda: one.watcher.problem, "it cannot be read")
     assert one.weight == 300
     lock.execute("ALTER TABLE hidden RENAME TO meta")
-    until(lambda: not one.watcher.problem, 30, "it can be read")
+    until(lambda: not one.watcher.problem, "it can be read")

@@ -88,7 +88,7 @@ def test_a_student_saves_the_difference(gateway: Gateway) -> None:
 
 def test_copies_cost_and_save_nothing(gateway: Gateway) -> None:
     ask(gateway, "shadow")
-    until(lambda: spent(gateway, "shadow", "student"), 30, "the copy is charged")
+    until(lambda: spent(gateway, "shadow", "student"), "the copy is charged")
     [copy] = [one for one in gateway.records() if (one["route"], one["role"]) == ("shadow", "shadow")]
     assert copy["cost"] == pytest.approx(OF_HOSTED)
     assert gateway.total("graduand_saved_dollars", "shadow") == pytest.approx(-OF_HOSTED)
@@ -110,7 +110,7 @@ def test_by_the_hour_and_audits(gateway: Gateway) -> None:
     record = ask(gateway, "gpu")
     [attempt] = record["attempts"]
     assert record["cost"] == pytest.approx(attempt["ms"] / 1000 * 0.001, rel=0.2)  # 3.60 an hour is 0.1 cent a second
-    until(lambda: spent(gateway, "gpu", "audit"), 30, "the audit is charged")
+    until(lambda: spent(gateway, "gpu", "audit"), "the audit is charged")
     assert spent(gateway, "gpu", "teacher", "audit") == pytest.approx(OF_TEACHER)
     saved = gateway.total("graduand_saved_dollars", "gpu")
     assert saved == pytest.approx(OF_TEACHER - record["cost"] - OF_TEACHER, abs=1e-12)
@@ -129,8 +129,8 @@ def test_many_at_once_never_cost_more_than_the_clock(gateway: Gateway) -> None:
     """Requests under way together share the hour: what they are charged is the time in which there was any."""
     before = [one["id"] for one in gateway.records()]
     with traffic(gateway, "gpu", connections=16):
-        until(lambda: len(gateway.records()) > len(before) + 600, 30, "there is traffic")
-    until(lambda: gateway.total("graduand_shadow_queue") == 0, 30, "copies have ended")
+        until(lambda: len(gateway.records()) > len(before) + 600, "there is traffic")
+    until(lambda: gateway.total("graduand_shadow_queue") == 0, "copies have ended")
     mine = [one for one in gateway.records() if one["id"] not in before and one["arm"] == "student"]
     began = min(one["time"] - one["timings"]["total_ms"] / 1000 for one in mine)
     charged = math.fsum(one["cost"] for one in mine)
@@ -142,7 +142,7 @@ def test_the_log_and_the_metrics_agree(gateway: Gateway) -> None:
     def logged() -> float:
         return math.fsum(one["cost"] for one in gateway.records() if one["cost"] is not None)
 
-    until(lambda: spent(gateway) == pytest.approx(logged()), 30, "what is charged is logged")
+    until(lambda: spent(gateway) == pytest.approx(logged()), "what is charged is logged")
     records = gateway.records()
     assert gateway.total("graduand_requests_total") == sum(one["role"] == "served" for one in records)
     tokens = sum(one["usage"]["completion_tokens"] for one in records if one["role"] == "served")
@@ -157,7 +157,7 @@ def test_prices_follow_a_reload(gateway: Gateway) -> None:
     gateway.settings["prices"]["gpt-4o"] = {"input": 100, "output": 100}
     gateway.write_settings()
     gateway.process.send_signal(signal.SIGHUP)
-    until(lambda: ask(gateway, "teacher")["cost"] == pytest.approx(12 * 100 / 1e6), 30, "the new price is charged")
+    until(lambda: ask(gateway, "teacher")["cost"] == pytest.approx(12 * 100 / 1e6), "the new price is charged")
 
 
 def test_time_per_token_and_errors_by_cause(gateway: Gateway) -> None:

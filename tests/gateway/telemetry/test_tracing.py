@@ -64,7 +64,7 @@ def ask(gateway: Gateway, model: str, *headers: str) -> Json:
 
 def arrived(receiver: Receiver, trace_id: str, count: int) -> dict[str, Span]:
     """The spans of a trace by their id, once so many are there."""
-    until(lambda: len(receiver.of(trace_id)) >= count, 30, f"{count} spans of {trace_id} arrive")
+    until(lambda: len(receiver.of(trace_id)) >= count, f"{count} spans of {trace_id} arrive")
     return {span.span_id.hex(): span for span in receiver.of(trace_id)}
 
 
@@ -156,7 +156,7 @@ def test_a_receiver_that_is_away_delays_nothing(gateway: Gateway, receiver: Rece
     receiver.status = 400
     took_ms = [ask(gateway, "plain")["timings"]["total_ms"] for _ in range(20)]
     assert statistics.median(took_ms) < 500
-    until(lambda: gateway.total("graduand_traces_total", "failed") >= 20, 30, "failures are counted")
+    until(lambda: gateway.total("graduand_traces_total", "failed") >= 20, "failures are counted")
     receiver.status = 200
     arrived(receiver, ask(gateway, "plain")["trace_id"], 2)
 
@@ -166,7 +166,7 @@ def test_every_sampled_record_is_counted(gateway: Gateway) -> None:
         sampled = sum(one["trace_sampled"] for one in gateway.records())
         return gateway.total("graduand_traces_total") == sampled
 
-    until(settled, 30, "each sampled record was exported or counted as failed")
+    until(settled, "each sampled record was exported or counted as failed")
 
 
 def test_without_tracing_a_context_is_passed_on_and_logged(start: Start, upstream: Upstream) -> None:
