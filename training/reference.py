@@ -6,7 +6,7 @@ from typing import Any
 
 from monitoring.drift import files
 from monitoring.drift.prompts import Prompt, prompt_of
-from monitoring.drift.reference import LEAST_ROWS, build, calibration_report
+from monitoring.drift.reference import build, calibration_report, too_few
 from monitoring.embedding import load
 from training.rows import Row
 
@@ -32,8 +32,8 @@ def write(
 
 def write_beside(rows: Sequence[Row], adapter: Path, seed: int) -> str:
     """After `fit`: the reference set in the adapter's folder; what became of it, in words."""
-    if len(rows) < LEAST_ROWS:
-        return f"no reference set for drift: {len(rows)} rows are fewer than {LEAST_ROWS}"
+    if problem := too_few(prompts_of(rows)):
+        return f"no reference set for drift: {problem}"
     folder, report = write(rows, adapter, seed=seed)
     return f"{folder}: {report['references']} reference points for drift; {report['guarantee']}"
 

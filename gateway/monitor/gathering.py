@@ -16,7 +16,7 @@ from gateway.monitor.store import MonitorStore
 from gateway.routing import TEACHER
 from monitoring.drift import DriftError, files
 from monitoring.drift.prompts import Prompt
-from monitoring.drift.reference import Reference, build, calibration_report
+from monitoring.drift.reference import Reference, build, calibration_report, too_few
 from monitoring.embedding import load
 
 FOLDER = "references"
@@ -33,6 +33,9 @@ def look(spool: Path, store: MonitorStore, route: str, monitors: Monitors) -> tu
         if found is None and count < enough:
             return None, f"a reference set is being gathered: {count:,} of {enough:,} answers of the teacher", enough
         if found is None:
+            if problem := too_few(store.gathered(route, enough)):
+                store.forget_gathered(route)
+                return None, f"{problem}; the next {enough:,} answers of the teacher are gathered", enough
             promise = max(one.false_alarm_every for one in monitors.on.values())
             found = make(spool, route, store.gathered(route, enough), promise)
     except DriftError as error:

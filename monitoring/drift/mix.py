@@ -13,6 +13,7 @@ BLOCKS = 4
 WINDOW = BLOCK * BLOCKS
 DIRECTIONS = 16
 OUTER, INNER = 400, 50
+LEAST_T2 = 1e-6
 
 Matrix = NDArray[np.float64]
 
@@ -76,7 +77,8 @@ class MixShift:
         check_promise(false_alarm_every)
         self._whitening = whitening
         rank = int(np.ceil(len(nulls) * (1 - BLOCK / false_alarm_every)))
-        self.threshold = float(nulls[min(rank, len(nulls) - 1)])
+        # Where most windows were of one prompt alone, theirs is 0: no threshold, what equals it would be an alarm.
+        self.threshold = max(float(nulls[min(rank, len(nulls) - 1)]), LEAST_T2)
         self._blocks: list[list[float]] = []
         self._sum = np.zeros(len(whitening.directions))
         self._count = 0

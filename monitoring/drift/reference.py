@@ -52,10 +52,19 @@ class Reference:
         return Neighbours(unpacked(self.points, self.scale))
 
 
+def too_few(prompts: Sequence[Prompt]) -> str:
+    """Why no reference set can be made of these prompts; empty if one can. Of the same text again and again there is none:
+    whatever else came would be infinitely unusual."""
+    different = len({one.text for one in prompts})
+    if different >= LEAST_ROWS:
+        return ""
+    return f"{len(prompts):,} prompts, {different} of them different, are too few for a reference set; it needs {LEAST_ROWS}"
+
+
 def build(prompts: Sequence[Prompt], embedder: Embedder, seed: int = 0) -> Reference:
     """The reference set of these training prompts; at most 12,000 of them, drawn by the seed, are looked at."""
-    if len(prompts) < LEAST_ROWS:
-        raise DriftError(f"{len(prompts)} prompts are too few for a reference set; give at least {LEAST_ROWS}")
+    if problem := too_few(prompts):
+        raise DriftError(problem)
     rng = np.random.default_rng(seed)
     references, calibration = _split(rng.permutation(len(prompts)))
     texts = [one.text for one in prompts]

@@ -158,6 +158,23 @@ def test_a_reference_set_is_made_of_the_log_where_there_is_none(tmp_path: Path) 
     assert files.read(place).digest == digest, "made once"
 
 
+def test_one_prompt_again_and_again_makes_no_reference_set(tmp_path: Path) -> None:
+    """Such as a probe's: it is said, others are waited for, and the rest is watched meanwhile."""
+    world = World(tmp_path, None, reference={"from_log": 100})
+    world.look()
+    world.log(of_teacher(world, USUAL[:1] * 150))
+    world.look()
+    world.look()
+    assert "100 prompts, 1 of them different, are too few for a reference set" in world.reading("inputs")["problem"]
+    assert world.metric(m.DRIFT_MISSING, "triage") == 1
+    assert world.reading("outputs")["n"] == 0
+    world.log(of_teacher(world, USUAL[:100]))
+    world.look()
+    world.look()
+    assert files.read(tmp_path / "logs" / "references" / "triage").rows == 100
+    assert world.metric(m.DRIFT_MISSING, "triage") == 0
+
+
 def test_an_adapters_own_reference_set_goes_before_the_log(tmp_path: Path, reference: Reference) -> None:
     world = World(tmp_path, None, reference={"from_log": 64})
     files.write(reference, tmp_path, calibration_report(reference, 1000))

@@ -9,6 +9,7 @@ import pytest
 from gateway.adapters import adapter
 from gateway.cli import main
 from monitoring.drift import DriftError, files
+from monitoring.drift.mix import MixShift
 from monitoring.drift.novelty import Novelty
 from monitoring.drift.prompts import prompt_of
 from monitoring.drift.reference import LEAST_ROWS, Reference, build, calibration_report
@@ -67,8 +68,19 @@ def test_other_texts_raise_an_alarm_and_more_of_the_same_do_not(made: Reference,
 
 
 def test_too_few_rows_are_refused(embedder: Embedder) -> None:
-    with pytest.raises(DriftError, match="are too few for a reference set"):
-        build(prompts(tickets(LEAST_ROWS - 1)), embedder)
+    for few in (tickets(LEAST_ROWS - 1), tickets(1) * 1_000, tickets(LEAST_ROWS - 1) * 20):
+        with pytest.raises(DriftError, match="different, are too few for a reference set; it needs 64"):
+            build(prompts(few), embedder)
+
+
+def test_one_prompt_that_is_nearly_all_there_is(embedder: Embedder) -> None:
+    """Such as a probe's: its windows do not vary, and are no alarm for all that."""
+    usual = tickets(LEAST_ROWS)
+    made = build(prompts([*usual, *usual[:1] * 2_000]), embedder)
+    mix = MixShift(made.whitening, made.nulls, 100)
+    assert mix.threshold > 0
+    assert not any(mix.update(embedder.embed(usual[0])) for _ in range(1_000))
+    assert any(mix.update(embedder.embed(text)) for text in recipes(100))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +122,10 @@ def test_the_command_leaves_the_adapters_name_alone(tmp_path: Path, capsys: pyte
 
 def test_fit_leaves_one_beside_the_weights(tmp_path: Path) -> None:
     rows = [Row(str(number), "yes", prompt=text) for number, text in enumerate(tickets(LEAST_ROWS))]
-    assert "no reference set for drift: 63 rows are fewer than 64" in write_beside(rows[1:], tmp_path, 0)
+    assert (
+        "no reference set for drift: 63 prompts, 63 of them different, are too few for a reference set; it needs 64"
+        in write_beside(rows[1:], tmp_path, 0)
+    )
     assert not (tmp_path / files.FOLDER).exists()
     assert str(tmp_path / files.FOLDER) in write_beside(rows, tmp_path, 0)
     assert files.read(tmp_path).rows == LEAST_ROWS
