@@ -19,6 +19,7 @@ from typing import Any
 import uvloop
 
 from gateway import record
+from gateway.allocator import keep_freed
 from gateway.child import first_settings, follow
 from gateway.config import budgets_folder
 from gateway.dataplane.budget import Budgets
@@ -214,6 +215,7 @@ async def _main(arguments: dict[str, Any], settings: Settings) -> None:
 def main() -> None:
     """Entry point; the one argument is JSON: number, listener (a file descriptor) and run_folder."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s worker %(process)d: %(message)s")
+    keep_freed()
     record.reseed()
     arguments = json.loads(sys.argv[1])
     uvloop.run(_main(arguments, first_settings()))
