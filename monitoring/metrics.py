@@ -85,9 +85,11 @@ GATE_ACTIONS = Family(
     "graduand_gate_actions", "counter", "What followed from the output gates that triggered.",
     ("route", "arm", "monitor", "outcome"),
 )  # fmt: skip
+GATE_TIMED = 8  # one answer in so many
 GATE_SECONDS = Family(
-    "graduand_gate_seconds", "histogram", "Time that an output gate took over one answer.", ("monitor",), GATE_BUCKETS_S
-)
+    "graduand_gate_seconds", "histogram", f"Time that an output gate took, of one answer in {GATE_TIMED}.", ("monitor",),
+    GATE_BUCKETS_S,
+)  # fmt: skip
 IN_FLIGHT = Family("graduand_in_flight_requests", "gauge", "Requests being answered now.", ())
 SHADOW_QUEUE = Family("graduand_shadow_queue", "gauge", "Shadow copies waiting or under way.", ())
 BREAKER_OPEN = Family(

@@ -72,15 +72,17 @@ class GateMeter:
         self._seconds = metrics.cell(m.GATE_SECONDS, (gate,))
         self._action = -1 if outcome == "pass" else metrics.cell(m.GATE_ACTIONS, (route, arm, gate, action))
 
-    def judged(self, took_s: float) -> None:
-        """Count one verdict and its time."""
-        values = self._values
-        values[self._verdicts] += 1
-        at = self._seconds
+    def judged(self) -> None:
+        """Count one verdict."""
+        self._values[self._verdicts] += 1
+        if self._action >= 0:
+            self._values[self._action] += 1
+
+    def timed(self, took_s: float) -> None:
+        """Count one verdict's time."""
+        values, at = self._values, self._seconds
         values[at + bisect_left(m.GATE_BUCKETS_S, took_s)] += 1
         values[at + _LAST_GATE] += took_s
-        if self._action >= 0:
-            values[self._action] += 1
 
 
 class Meters:
@@ -90,6 +92,7 @@ class Meters:
         self._metrics = metrics
         self._meters: dict[tuple[str, str, str, str], Meter] = {}
         self._gates: dict[tuple[str, str, str], dict[str, GateMeter]] = {}
+        self._judged = 0
 
     def prepare(self, route: str, adapter: str) -> None:
         """Begin to count a route's usual outcomes; without a student `adapter` is empty."""
@@ -107,7 +110,9 @@ class Meters:
         return meter
 
     def judged(self, verdicts: Iterable[Verdict], route: str, arm: str, adapter: str) -> None:
-        """Count the verdicts on one answer."""
+        """Count the verdicts on one answer; of one answer in `m.GATE_TIMED` their time too, which takes longer to count."""
+        timed = self._judged % m.GATE_TIMED == 0
+        self._judged += 1
         meters = self._gates.get((route, arm, adapter))
         if meters is None:
             meters = self._gates[route, arm, adapter] = {}
@@ -117,4 +122,6 @@ class Meters:
             meter = meters.get(key)
             if meter is None:
                 meter = meters[key] = GateMeter(self._metrics, route, arm, adapter, one.name, one.outcome, one.action)
-            meter.judged(one.latency_ms / 1000)
+            meter.judged()
+            if timed:
+                meter.timed(one.latency_ms / 1000)
