@@ -108,10 +108,11 @@ def phase(results: Results, given: argparse.Namespace, streamed: bool, fleet: Fl
         note(results, fleet, PEERS)
         for number in range(given.rounds):
             for scenario in chosen:
-                # There and back again, should one row still have an effect on the next.
-                for row in scenario.rows if number % 2 == 0 else reversed(scenario.rows):
-                    if row in wanted:
-                        measure(results, fleet, scenario, row, number, given)
+                for turn in range(scenario.turns):
+                    # There and back again, should one row still have an effect on the next.
+                    for row in scenario.rows if (number + turn) % 2 == 0 else reversed(scenario.rows):
+                        if row in wanted:
+                            measure(results, fleet, scenario, row, number, given)
         results.proof |= proof.of(fleet)
         for row, server in fleet.servers.items():
             results.peak_rss_mb[row] = max(server.peak_rss_mb(), results.peak_rss_mb.get(row, 0.0))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks.peers import DIRECT, LITELLM, NGINX, VLLM
+from benchmarks.peers import DIRECT, GRADUAND, LITELLM, NGINX, VLLM
 from benchmarks.results import Results, Sample
 from benchmarks.scenarios import Scenario
 
@@ -26,7 +26,8 @@ def columns(scenario: Scenario) -> list[Column]:
             _median("first token, ms, median", "first_p50_ms", 1),
             *_cost("chunk", 1),
         ]
-    shown = [_median(scenario.unit, scenario.headline, 0), *(_ratio(scenario.headline, other) for other in RATIOS)]
+    others = [other for other in RATIOS if other in scenario.rows] or [GRADUAND]
+    shown = [_median(scenario.unit, scenario.headline, 0), *(_ratio(scenario.headline, other) for other in others)]
     if scenario.streamed:
         return [*shown, _worst("streams broken, worst round", "unfinished"), *_cost("chunk", 1)]
     return [

@@ -11,9 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import nginx
+from benchmarks.drift_texts import docstrings
 from benchmarks.environments import ROOT, environment
 from benchmarks.payload import ADAPTER, CLIENT_KEY, MODEL, TEACHER_MODEL, UPSTREAM_KEY
 from gateway import __version__
+from monitoring.drift import files
+from monitoring.drift.prompts import prompt_of
+from monitoring.drift.reference import build, calibration_report
+from monitoring.embedding import load
 
 GRADUAND = "Graduand"
 SHADOWING = "Graduand, shadow 100%"
@@ -28,6 +33,7 @@ NGINX, VLLM, SGLANG, LITELLM, FASTAPI = (
     "FastAPI + httpx",
 )
 CANARY_WEIGHT = 10
+FALSE_ALARM_EVERY = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +144,15 @@ routes:
 {monitors}"""
 # The queues that the benchmark's prompt names. What is one of them is no refusal, holds no key and does not repeat itself.
 MONITORS = """
-    task: {kind: label, labels: [billing, access, shipping, other]}
+    task: {{kind: label, labels: [billing, access, shipping, other]}}
+    monitors: {{reference: "{reference}"}}
 """
+
+
+def _monitors(place: Place) -> str:
+    """All monitors, and texts unlike the benchmark's to compare with: one alarm after the other, which costs the most."""
+    made = build([prompt_of({"prompt": text}) for text in docstrings()], load("static"))
+    return MONITORS.format(reference=files.write(made, place.folder, calibration_report(made, FALSE_ALARM_EVERY)))
 
 
 def graduand(place: Place, shadow: int, monitors: str = "") -> Launch:
@@ -183,7 +196,7 @@ PEERS = (
     Peer(
         MONITORED,
         __version__,
-        "as without shadow, and every answer, the teacher's too, through the gates of a label task",
-        lambda place: graduand(place, shadow=0, monitors=MONITORS),
+        "as without shadow; every answer, the teacher's too, through the gates of a label task; all drift detectors",
+        lambda place: graduand(place, shadow=0, monitors=_monitors(place)),
     ),
 )

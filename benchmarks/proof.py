@@ -40,6 +40,11 @@ def _counted(admin_port: int) -> str:
     parts = [f"{sum(arms.values()):,.0f} requests, {share:.1f}% answered by the student"]
     verdicts = sum(value for (name, _), value in totals.items() if name == "graduand_gate_verdicts_total")
     parts += [f"{verdicts:,.0f} verdicts of output gates"] if verdicts else []
+    seen, left = (
+        sum(value for (name, _), value in totals.items() if name == f"graduand_{what}_total")
+        for what in ("drift_evaluated", "monitor_shed")
+    )
+    parts += [f"{seen:,.0f} observations of drift detectors, {left:,.0f} records left out by them"] if seen else []
     parts += [f"log records: {', '.join(logged) or 'none'}"]
     return "; ".join([*parts, f"shadow copies: {', '.join(copies)}"] if copies else parts)
 

@@ -109,9 +109,9 @@ def _at_least(results: Results, scenario: str, metric: str, other: str, wanted: 
 
 def _monitors(results: Results) -> Target:
     text = "requests per second with all monitors on: at least 0.9 of all off"
-    ratio = results.ratio("small", MONITORED, GRADUAND, "requests_per_s")
+    ratio = results.ratio("monitors", MONITORED, GRADUAND, "requests_per_s")
     if ratio is None:
-        return Target(text, _missing(results, "small", (MONITORED, GRADUAND)), None)
+        return Target(text, _missing(results, "monitors", (MONITORED, GRADUAND)), None)
     return Target(text, f"{ratio:.2f}", ratio >= 0.9)
 
 

@@ -36,7 +36,7 @@ def test_reason_for_a_missing_figure_is_told() -> None:
 
 @pytest.mark.parametrize(("on", "expected"), [(90, True), (89, False)])
 def test_monitors_may_cost_a_tenth(on: float, expected: bool) -> None:
-    judged = results(small={GRADUAND: rates(100, 50), MONITORED: rates(on, on / 2)})
+    judged = results(monitors={GRADUAND: rates(100, 50), MONITORED: rates(on, on / 2)})
     assert met(judged)[-1] is expected
 
 
