@@ -33,11 +33,12 @@ def look(spool: Path, store: MonitorStore, route: str, monitors: Monitors) -> tu
         if found is None and count < enough:
             return None, f"a reference set is being gathered: {count:,} of {enough:,} answers of the teacher", enough
         if found is None:
-            if problem := too_few(store.gathered(route, enough)):
+            prompts = store.gathered(route, enough)
+            if problem := too_few(prompts):
                 store.forget_gathered(route)
                 return None, f"{problem}; the next {enough:,} answers of the teacher are gathered", enough
             promise = max(one.false_alarm_every for one in monitors.on.values())
-            found = make(spool, route, store.gathered(route, enough), promise)
+            found = make(spool, route, prompts, promise)
     except DriftError as error:
         return None, str(error), 0
     store.forget_gathered(route)
