@@ -31,6 +31,8 @@ from rollout.state import Phase
 Checks = Callable[[], tuple[str, ...]]
 # Ids are kept this long to know a record that comes twice.
 IDS_KEPT_S = 3600.0
+# Each look at a verdict that stands writes to the store, on a core that may be a worker's.
+UPHOLD_EVERY_S = 1.0
 # Told by an upstream so often that it has no such model, no statistics are needed.
 TRIP_AT = 3
 
@@ -54,6 +56,7 @@ class Controller:
         self._lease = Lease(self._store.state, LEASE, holder, LEASE_S, self._clock)
         self._checks: dict[tuple[str, int], Future[tuple[str, ...]]] = {}
         self._pool = ThreadPoolExecutor(2, "precheck")
+        self._upheld_at = -UPHOLD_EVERY_S
 
     @property
     def token(self) -> int:
@@ -74,7 +77,7 @@ class Controller:
         if not self._lease.may_lead():
             return more
         live = self._store.live()
-        if not live and not verdicts.waiting(self._documents):  # nothing to lead: an idle gateway writes nothing
+        if not live and not self._called(now):  # nothing to lead: an idle gateway writes nothing
             return False
         since = min((row.started_at for row in live), default=None)
         batch = Batch([], {}, more=False) if since is None else self._store.read(self._folder, since)
@@ -91,6 +94,15 @@ class Controller:
         self._desk.settled()
         self._desk.ask(self._store, live, self.settings.upstreams)
         return moved or batch.more or more
+
+    def _called(self, now: float) -> bool:
+        """Whether alarms call for a look: a new one at once, one that stands now and then, to see whether it is over."""
+        if verdicts.alarmed(self._documents):
+            return True
+        if 0 <= now - self._upheld_at < UPHOLD_EVERY_S:
+            return False
+        self._upheld_at = now
+        return bool(verdicts.standing(self._documents))
 
     def standing(self) -> tuple[Mapping[str, Route], list[Row]] | None:
         """The routes as they are served and each one's newest rollout; None while another controller leads."""

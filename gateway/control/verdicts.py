@@ -27,9 +27,9 @@ NEVER = 1 << 53
 Done = list[tuple[str, str, str]]
 
 
-def waiting(documents: Documents) -> bool:
-    """Whether there is anything that may have to be acted on."""
-    return documents.any(ALARM) or any(data["active"] for data in documents.all(VERDICT).values())
+def alarmed(documents: Documents) -> bool:
+    """Whether there is an alarm that nobody has acted on."""
+    return documents.any(ALARM)
 
 
 def standing(documents: Documents, route: str | None = None) -> list[Verdict]:
