@@ -95,11 +95,14 @@ class Parts:
         table = RouteTable(1, {"triage": ROUTE})
         budgets = Budgets(folder / "budgets")
         self.plane = Plane(table, fleet, ClientKeys(("k1", "k2")), None, metrics, self.log, budgets)
-        self.client = ClientConnection(self.plane.handle, set(), loop)
+        self.outbox = fleet.outbox
+        self.client = ClientConnection(self.plane.handle, set(), fleet.outbox)
         self.client.connection_made(Wire())  # type: ignore[arg-type]
 
     def request(self) -> None:
         self.client.data_received(REQUEST)
+        self.outbox.flush()  # the question; its answer comes at once
+        self.outbox.flush()
 
 
 async def _run(requests: int, profile: bool) -> None:

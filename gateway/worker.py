@@ -144,7 +144,7 @@ class Worker:
             self._loop.add_reader(self._listener, self._accept)
 
     def _connection(self) -> ClientConnection:
-        return ClientConnection(self._plane.handle, self._connections, self._loop)
+        return ClientConnection(self._plane.handle, self._connections, self._plane.fleet.outbox)
 
     async def _last_arrivals(self) -> None:
         """Answer what is on its way when the drain begins, on kept connections and new ones, as their last request."""

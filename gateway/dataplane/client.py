@@ -14,6 +14,7 @@ import httptools
 from gateway.dataplane import failures
 from gateway.dataplane.failures import Failure, UpstreamFailed
 from gateway.dataplane.fiber import Signal
+from gateway.dataplane.outbox import Outbox, Outlet
 from gateway.routes import Replica
 
 MAX_ANSWER_BYTES = 64 << 20
@@ -211,10 +212,10 @@ class Connection(asyncio.Protocol):
         self.call: Call | None = None
         self.used = False
         self.idle_since = 0.0
-        self.transport: asyncio.Transport
+        self.transport: Outlet
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
+        self.transport = Outlet(transport, self._pool.outbox)
 
     def data_received(self, data: bytes) -> None:
         if self.call is None:
@@ -280,10 +281,11 @@ class Connection(asyncio.Protocol):
 class Pool:
     """The connections to one replica. Reuses the one used last, so that the others can age and close."""
 
-    def __init__(self, replica: Replica, tls: ssl.SSLContext | None, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, replica: Replica, tls: ssl.SSLContext | None, outbox: Outbox) -> None:
         self._replica = replica
         self._tls = tls
-        self._loop = loop
+        self.outbox = outbox
+        self._loop = outbox.loop
         self._closed = False
         self.parked: list[Connection] = []
 

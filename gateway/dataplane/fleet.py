@@ -15,6 +15,7 @@ import mmh3
 from gateway.dataplane.client import Call, Pool
 from gateway.dataplane.failures import Failure
 from gateway.dataplane.health import Breaker, RetryBudget
+from gateway.dataplane.outbox import Outbox
 from gateway.routes import Replica, Upstream
 
 MISSING_FOR_S = 5.0
@@ -31,12 +32,12 @@ class ReplicaState:
     )  # fmt: skip
 
     def __init__(
-        self, upstream: Upstream, replica: Replica, tls: ssl.SSLContext | None, loop: asyncio.AbstractEventLoop,
+        self, upstream: Upstream, replica: Replica, tls: ssl.SSLContext | None, outbox: Outbox,
         workers: int = 1,
     ) -> None:  # fmt: skip
         self.upstream = upstream
         self.replica = replica
-        self.pool = Pool(replica, tls, loop)
+        self.pool = Pool(replica, tls, outbox)
         self.breaker = Breaker()
         self.in_flight = 0
         self.url = replica.url
@@ -106,14 +107,14 @@ class ReplicaState:
 class UpstreamState:
     """One upstream's replicas and its retry budget."""
 
-    def __init__(self, upstream: Upstream, loop: asyncio.AbstractEventLoop, workers: int = 1) -> None:
+    def __init__(self, upstream: Upstream, outbox: Outbox, workers: int = 1) -> None:
         self.upstream = upstream
         self.by_hour = upstream.gpu_hour is not None
         self.budget = RetryBudget()
         secure = any(replica.scheme == "https" for replica in upstream.replicas)
         tls = ssl.create_default_context(cafile=upstream.ca_file) if secure else None
         self.replicas = [
-            ReplicaState(upstream, replica, tls if replica.scheme == "https" else None, loop, workers)
+            ReplicaState(upstream, replica, tls if replica.scheme == "https" else None, outbox, workers)
             for replica in upstream.replicas
         ]
 
@@ -149,6 +150,7 @@ class Fleet:
 
     def __init__(self, upstreams: dict[str, Upstream], loop: asyncio.AbstractEventLoop, workers: int = 1) -> None:
         self.loop = loop
+        self.outbox = Outbox(loop)
         self._workers = workers
         self.calls: set[Call] = set()
         self.upstreams: dict[str, UpstreamState] = {}
@@ -174,7 +176,7 @@ class Fleet:
                 state.close()
 
     def _state(self, upstream: Upstream) -> UpstreamState:
-        return UpstreamState(upstream, self.loop, self._workers)
+        return UpstreamState(upstream, self.outbox, self._workers)
 
     def sweep(self, now: float) -> None:
         """Fail calls whose deadline has passed; called many times a second."""

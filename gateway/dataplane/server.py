@@ -15,6 +15,7 @@ from typing import Protocol
 import httptools
 
 from gateway.dataplane.fiber import Signal
+from gateway.dataplane.outbox import Outbox, Outlet
 from gateway.openai import error_body
 
 MAX_BODY_BYTES = 10 << 20
@@ -61,16 +62,17 @@ class ClientConnection(asyncio.Protocol):
     """One client's connection. The handler answers with `respond`, or `start_stream`, `write` and `end_stream`."""
 
     __slots__ = (
-        "_arriving", "_body", "_closing", "_connections", "_due", "_handler", "_header_bytes", "_headers", "_loop",
+        "_arriving", "_body", "_closing", "_connections", "_due", "_handler", "_header_bytes", "_headers", "_loop", "_outbox",
         "_parser", "_quiet_looks", "_refused", "_request", "_streaming",
         "_url", "_waiting", "authorized", "deadline", "drained", "ongoing", "paused",
         "transport",
     )  # fmt: skip
 
-    def __init__(self, handler: Handler, connections: set["ClientConnection"], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, handler: Handler, connections: set["ClientConnection"], outbox: Outbox) -> None:
         self._handler = handler
         self._connections = connections
-        self._loop = loop
+        self._outbox = outbox
+        self._loop = loop = outbox.loop
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[Request] = deque()
         self._request: Request | None = None
@@ -83,7 +85,7 @@ class ClientConnection(asyncio.Protocol):
         self.drained = Signal()
         self._quiet_looks = 0
         self.deadline = loop.time() + READ_TIMEOUT_S
-        self.transport: asyncio.Transport
+        self.transport: Outlet
         self.on_message_begin()
         self._arriving = False
         # When a request that is arriving must be there; set by the sweep that first sees it, which costs requests nothing.
@@ -92,7 +94,7 @@ class ClientConnection(asyncio.Protocol):
     # The asyncio side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
+        self.transport = Outlet(transport, self._outbox)
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -113,6 +115,7 @@ class ClientConnection(asyncio.Protocol):
         them apart is that the first one's system answers what is written to it with a reset: so something is written
         that every reader skips, an interim answer or a comment between events.
         """
+        self.transport.flush()  # to say no below closes the connection at once
         request = self._request
         if request is None or (not request.chunked and not self._streaming):
             return False
@@ -162,6 +165,8 @@ class ClientConnection(asyncio.Protocol):
         headers = self._headers
         if b"upgrade" in headers and self._parser.should_upgrade():
             return  # comes again, by `_decline`
+        if self._refused:
+            return
         length = headers.get(b"content-length")
         self._header_bytes = 0  # from here on it counts the body
         if length is not None and int(length) > MAX_BODY_BYTES:
@@ -342,8 +347,8 @@ def _path_of(url: bytes) -> bytes:
     return b"/%b?%b" % (path, query) if b"?" in rest else b"/" + path
 
 
-def _was_reset(transport: asyncio.Transport) -> bool:
-    connection = transport.get_extra_info("socket")
+def _was_reset(transport: Outlet) -> bool:
+    connection = transport.socket()
     if connection is None or connection.fileno() < 0:
         return False
     poll = select.poll()

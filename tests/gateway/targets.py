@@ -3,6 +3,7 @@
 import asyncio
 
 from gateway.dataplane.fleet import UpstreamState
+from gateway.dataplane.outbox import Outbox
 from gateway.dataplane.targets import Target
 from gateway.routes import Replica, Upstream
 
@@ -11,7 +12,7 @@ def target(model: str, kind: str = "vllm") -> Target:
     """A student of an upstream that is never asked."""
     loop = asyncio.new_event_loop()
     try:
-        state = UpstreamState(Upstream("gpu", kind, (Replica("http", "127.0.0.1", 1, "/v1"),)), loop)
+        state = UpstreamState(Upstream("gpu", kind, (Replica("http", "127.0.0.1", 1, "/v1"),)), Outbox(loop))
     finally:
         loop.close()
     return Target("student", state, "gpu", model, f'"{model}"'.encode(), kind == "lorax", False, state.replicas)

@@ -14,6 +14,7 @@ from gateway.dataplane import failures
 from gateway.dataplane.client import MAX_ANSWER_BYTES, MAX_HEADER_BYTES, Call, Connection, Pool
 from gateway.dataplane.failures import UpstreamFailed
 from gateway.dataplane.fiber import Fiber
+from gateway.dataplane.outbox import Outbox
 from gateway.routes import Replica
 from tests.gateway.test_server import Loop, Transport
 
@@ -40,7 +41,7 @@ class Asked:
 
     def __init__(self, *, streamed: bool = False, reads: bool = True) -> None:
         self.loop, self.transport = Loop(), UpstreamTransport()
-        self.pool = Pool(Replica("http", "h", 80, ""), None, self.loop)
+        self.pool = Pool(Replica("http", "h", 80, ""), None, Outbox(self.loop))
         self.connection = Connection(self.pool)
         self.connection.connection_made(self.transport)
         self.active: set[Call] = set()
@@ -370,7 +371,7 @@ def test_a_connection_that_is_closed_before_it_is_used_is_a_reset(monkeypatch: p
     async def main() -> None:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
-        pool = Pool(Replica("http", "127.0.0.1", server.sockets[0].getsockname()[1], ""), None, loop)
+        pool = Pool(Replica("http", "127.0.0.1", server.sockets[0].getsockname()[1], ""), None, Outbox(loop))
         connecting = loop.create_connection
 
         async def connected_and_lost(*arguments: Any, **more: Any) -> Any:

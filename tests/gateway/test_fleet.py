@@ -5,6 +5,7 @@ import pytest
 from gateway.dataplane import failures
 from gateway.dataplane.fleet import ReplicaState, UpstreamState
 from gateway.dataplane.health import FIRST_REST_S, TRIP_AFTER
+from gateway.dataplane.outbox import Outbox
 from gateway.routes import Replica, Upstream
 from tests.gateway.test_server import Loop
 
@@ -12,7 +13,7 @@ from tests.gateway.test_server import Loop
 @pytest.fixture
 def state() -> UpstreamState:
     replicas = tuple(Replica("http", f"h{number}", 80, "") for number in range(3))
-    return UpstreamState(Upstream("u", "vllm", replicas), Loop())
+    return UpstreamState(Upstream("u", "vllm", replicas), Outbox(Loop()))
 
 
 def chosen(state: UpstreamState, now: float, tried: set[ReplicaState] | None = None) -> ReplicaState:

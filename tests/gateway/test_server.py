@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dataplane import server
+from gateway.dataplane.outbox import Outbox
 from gateway.dataplane.server import (
     IDLE_TIMEOUT_S,
     MAX_PIPELINED,
+    MAX_URL_BYTES,
     READ_TIMEOUT_S,
     STALLED_CLIENT_S,
     ClientConnection,
@@ -73,7 +75,7 @@ class Talk:
         self.requests: list[Request] = []
         self.answers = answers
         self.connections: set[ClientConnection] = set()
-        self.connection = ClientConnection(self.handle, self.connections, self.loop)
+        self.connection = ClientConnection(self.handle, self.connections, Outbox(self.loop))
         self.connection.connection_made(self.transport)
 
     def handle(self, connection: ClientConnection, request: Request) -> None:
@@ -149,6 +151,7 @@ def test_a_client_that_has_only_stopped_writing() -> None:
     assert not talk.connection.eof_received()  # nothing was asked
     talk.receive(POST + POST)
     assert talk.connection.eof_received()
+    talk.loop.turn()
     assert talk.transport.written == b"HTTP/1.1 100 Continue\r\n\r\n"
     talk.connection.respond(200, b"", b"one")
     assert not talk.transport.closed
@@ -313,12 +316,27 @@ def test_limits(limit: str, status: int, monkeypatch: pytest.MonkeyPatch) -> Non
     assert not talk.requests
 
 
+def test_a_client_that_asks_and_stops_writing_in_one_breath_gets_its_answer() -> None:
+    talk = Talk()
+    talk.connection.data_received(POST)
+    assert not talk.connection.eof_received()  # which closes the connection at once
+    assert talk.transport.written.endswith(b"ok")
+
+
+def test_a_refused_request_is_not_asked_for_its_body() -> None:
+    talk = Talk()
+    talk.receive(b"GET /" + b"x" * MAX_URL_BYTES + b" HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n")
+    assert talk.transport.written.startswith(b"HTTP/1.1 414 ")
+    assert b" 100 " not in talk.transport.written
+
+
 def test_streams_are_framed() -> None:
     talk = Talk(answers=False)
     talk.receive(POST)
     talk.connection.start_stream(b"x-a: b\r\n")
     talk.connection.write(b"data: x\n\n")
     talk.connection.end_stream(b"data: [DONE]\n\n")
+    talk.loop.turn()
     head, _, body = talk.transport.written.partition(b"\r\n\r\n")
     assert b"transfer-encoding: chunked" in head
     assert body == b"9\r\ndata: x\n\n\r\ne\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
