@@ -64,7 +64,7 @@ def record(
     adapter: str | None, base_model: str | None, teacher_model: str, served_model: str | None, status: int,
     request_body: bytes | None, request: dict[str, Any], response_json: str | None, stream: bool, completed: bool,
     client_disconnected: bool, bytes_released: int, timings: dict[str, float | None], usage: dict[str, Any],
-    attempts: list[dict[str, Any]], error: str | None, client: int, verdicts: list[dict[str, Any]], record_bp: int = BUCKETS,
+    attempts: list[dict[str, Any]], error: str | None, client: int, verdicts: list[orjson.Fragment], record_bp: int = BUCKETS,
     cost: float | None = None, trace: Trace | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Assemble one record; times in `timings` are milliseconds, `cost` is dollars (None: unknown).

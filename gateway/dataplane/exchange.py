@@ -254,7 +254,7 @@ class Exchange:
                 return
             released = answers.without_logprobs(released, hybrid.wanted(self._data, self._endpoint))
         acting = question.target.arm == STUDENT
-        if acting and await self._holds_back(question, data, None):
+        if acting and await self._judge(question, data, None, acting=True):
             return
         if self._endpoint.lorax:
             released = lorax.whole(data, self._data, listed=self._endpoint is wire.GENERATE_EITHER)
@@ -312,7 +312,7 @@ class Exchange:
             self._take_over(reader)
         if judged and self._defers(assembly.answer()):
             return
-        if acting and await self._holds_back(question, assembly.answer(), watcher):
+        if acting and await self._judge(question, assembly.answer(), watcher, acting=True):
             return
         if judged:
             self._first_at = self._plane.clock()
@@ -344,27 +344,27 @@ class Exchange:
             raise UpstreamFailed(gating.failure(verdict, self._route_name))
         window.hold_all()
 
-    async def _holds_back(self, question: Question, answer: dict[str, Any], watcher: Watcher | None) -> bool:
-        """Whether a gate keeps the student's answer from the client; then it gets a record of its own."""
-        await self._judge(question, answer, watcher, acting=True)
-        verdict = judging.worst(self._verdicts)
-        if self._verdicts:
-            self._unchecked = self._released
-        if verdict is None:
-            return False
-        self._held_back = gating.failure(verdict, self._route_name)
-        return True
-
     async def _judge(
         self, question: Question, answer: dict[str, Any], watcher: Watcher | None, *, acting: bool
-    ) -> None:
+    ) -> bool:
+        """Whether a gate keeps the student's answer from the client (`acting`); then it gets a record of its own."""
         targets = self._targets
         if targets is None or not targets.gates.armed or not answer.get("choices"):
-            return
+            return False
         seen = gating.choices(answer, self._data)
-        verdicts = await gating.judge(targets.gates, self._plane.loop, seen, acting=acting)
+        # Awaited only where there is something to wait for: an await costs as much as a gate.
+        verdicts = gating.at_once(targets.gates, seen, acting=acting)
+        if verdicts is None:
+            verdicts = await gating.in_turns(targets.gates, self._plane.loop, seen, acting=acting)
         self._verdicts = verdicts if watcher is None else watcher.confirmed(verdicts)
         self._count(question.target, self._verdicts)
+        if not acting:
+            return False
+        self._unchecked = self._released
+        verdict = judging.worst(self._verdicts)
+        if verdict is not None:
+            self._held_back = gating.failure(verdict, self._route_name)
+        return verdict is not None
 
     def _count(self, target: Target, verdicts: list[Verdict]) -> None:
         adapter = target.model if target.arm == STUDENT else ""

@@ -22,10 +22,13 @@ def choices(answer: dict[str, Any], request: dict[str, Any]) -> list[Choice]:
     return choices_of(answer, prompt if request.get("echo") is True and type(prompt) is str else "")
 
 
-async def judge(gates: Gates, loop: Any, seen: list[Choice], *, acting: bool) -> list[Verdict]:
-    """The verdicts over a whole answer of any length."""
-    if length(seen) <= TURN:
-        return gates.judge(seen, acting=acting)
+def at_once(gates: Gates, seen: list[Choice], *, acting: bool) -> list[Verdict] | None:
+    """The verdicts over a whole answer; None if it is so long that others are to have their turn in between."""
+    return gates.judge(seen, acting=acting) if length(seen) <= TURN else None
+
+
+async def in_turns(gates: Gates, loop: Any, seen: list[Choice], *, acting: bool) -> list[Verdict]:
+    """The same for an answer of any length."""
     verdicts: list[Verdict] = []
     for _ in gates.in_turns(seen, verdicts, acting=acting):
         await sleep(loop, 0)

@@ -164,7 +164,11 @@ class _Shadow:
         plane, copy = self._plane, self._copy
         gates = copy.targets.gates
         if gates.armed and answer.get("choices"):
-            self._verdicts = await gating.judge(gates, plane.loop, gating.choices(answer, copy.data), acting=False)
+            seen = gating.choices(answer, copy.data)
+            at_once = gating.at_once(gates, seen, acting=False)
+            self._verdicts = (
+                await gating.in_turns(gates, plane.loop, seen, acting=False) if at_once is None else at_once
+            )
             adapter = target.model if target.arm == STUDENT else ""
             plane.meters.judged(self._verdicts, copy.targets.route.name, target.arm, adapter)
 

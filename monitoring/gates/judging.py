@@ -4,9 +4,11 @@ Invariants: a gate that fails or takes longer than its limit counts as a trigger
 from being asked; each verdict that a stream gets early is the one that its whole answer gets.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter, thread_time
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import orjson
 
 from monitoring.gates.answer import Choice
 from monitoring.gates.gate import PASS, Finding, Gate, Watch
@@ -17,12 +19,14 @@ NONE = "none"
 # A longer text is looked at in pieces of so many characters, so that other requests get their turn in between.
 TURN = 1 << 14
 LIMIT_S = 0.05
+# Latencies are told in tenths of a microsecond; up to so many, the verdict of an answer that passed is made once.
+TENTHS_KEPT = 500
 
 
 class Armed:
     """A gate with what follows if it triggers, and how long it may take over one answer (of a long one: a turn)."""
 
-    __slots__ = ("action", "gate", "limit_s", "name", "version")
+    __slots__ = ("_passed", "action", "gate", "limit_s", "name", "version")
 
     def __init__(self, gate: Gate, action: str = FALLBACK, limit_s: float = LIMIT_S) -> None:
         self.gate = gate
@@ -30,6 +34,17 @@ class Armed:
         self.limit_s = limit_s
         self.name = gate.name
         self.version = gate.version
+        self._passed: dict[int, Verdict] = {}
+
+    def passed(self, took_s: float) -> "Verdict":
+        """The verdict of an answer that the gate let pass: nearly all are alike, and made once."""
+        tenths = int(took_s * 1e7)
+        verdict = self._passed.get(tenths)
+        if verdict is None:
+            verdict = Verdict(self.name, self.version, PASS.score, PASS.label, tenths / 10_000, NONE, "pass")
+            if tenths < TENTHS_KEPT:
+                self._passed[tenths] = verdict
+        return verdict
 
 
 class Verdict:
@@ -38,7 +53,7 @@ class Verdict:
     Never changed once it is made; a plain class, because that is the quickest to make once it is compiled.
     """
 
-    __slots__ = ("action", "label", "latency_ms", "name", "outcome", "score", "version")
+    __slots__ = ("_logged", "action", "label", "latency_ms", "name", "outcome", "score", "version")
 
     def __init__(
         self, name: str, version: str, score: float, label: str, latency_ms: float, action: str, outcome: str
@@ -50,6 +65,17 @@ class Verdict:
         self.latency_ms = latency_ms
         self.action = action
         self.outcome = outcome
+        self._logged: orjson.Fragment | None = None
+
+    def logged(self) -> orjson.Fragment:
+        """As the log record has it."""
+        if self._logged is None:
+            shown = {
+                "name": self.name, "version": self.version, "score": self.score, "label": self.label,
+                "latency_ms": self.latency_ms, "action": self.action,
+            }  # fmt: skip
+            self._logged = orjson.Fragment(orjson.dumps(shown))
+        return self._logged
 
 
 class Gates:
@@ -71,7 +97,7 @@ class Gates:
         self.clock = clock
         self.used = used
 
-    def judge(self, choices: Sequence[Choice], *, acting: bool) -> list[Verdict]:
+    def judge(self, choices: list[Choice], *, acting: bool) -> list[Verdict]:
         """The verdicts over a whole answer; the first choice that triggers a gate decides. Not `acting`: all only flag."""
         clock = self.clock
         verdicts: list[Verdict] = []
@@ -87,13 +113,13 @@ class Gates:
             at = now
         return verdicts
 
-    def _is_late(self, armed: Armed, choices: Sequence[Choice]) -> bool:
+    def _is_late(self, armed: Armed, choices: list[Choice]) -> bool:
         """Ask once more, by processor time: to read that before each answer would cost as much as a gate does."""
         used = self.used()
         _asked(armed.gate, choices)
         return self.used() - used > armed.limit_s
 
-    def in_turns(self, choices: Sequence[Choice], verdicts: list[Verdict], *, acting: bool) -> Iterator[None]:
+    def in_turns(self, choices: list[Choice], verdicts: list[Verdict], *, acting: bool) -> Iterator[None]:
         """The same for an answer of any length: append the verdicts, and yield where others may have their turn."""
         for armed in self.armed:
             finding, took_s, late = PASS, 0.0, False
@@ -168,15 +194,9 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict | None:
     return fallback
 
 
-def logged(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
+def logged(verdicts: Iterable[Verdict]) -> list[orjson.Fragment]:
     """As the log record has them."""
-    return [
-        {
-            "name": one.name, "version": one.version, "score": one.score, "label": one.label,
-            "latency_ms": one.latency_ms, "action": one.action,
-        }
-        for one in verdicts
-    ]  # fmt: skip
+    return [one.logged() for one in verdicts]
 
 
 def length(choices: Iterable[Choice]) -> int:
@@ -189,7 +209,7 @@ def length(choices: Iterable[Choice]) -> int:
     return longest
 
 
-def _asked(gate: Gate, choices: Sequence[Choice]) -> Finding:
+def _asked(gate: Gate, choices: list[Choice]) -> Finding:
     finding = PASS
     try:
         for choice in choices:
@@ -207,6 +227,8 @@ def _failed(error: Exception) -> Finding:
 
 
 def _verdict(armed: Armed, finding: Finding, took_s: float, *, late: bool, acting: bool) -> Verdict:
+    if finding is PASS and not late:
+        return armed.passed(took_s)
     latency_ms = int(took_s * 1e7) / 10_000  # round() takes longer than a gate
     if finding.triggered:
         action = armed.action if acting else FLAG
@@ -222,12 +244,12 @@ class _Work(NamedTuple):
     """One turn: a whole judgement, the next piece for a watch, or a watch's end."""
 
     gate: Gate
-    choices: Sequence[Choice]
+    choices: list[Choice]
     watch: Growing | None = None
     text: str | None = None
 
 
-def _turns(gate: Gate, choices: Sequence[Choice]) -> Iterator[_Work]:
+def _turns(gate: Gate, choices: list[Choice]) -> Iterator[_Work]:
     """Patterns look at all of a text, so they are fed; what other gates look at is bounded."""
     if not isinstance(gate, PatternGate):
         yield _Work(gate, choices)
