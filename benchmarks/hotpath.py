@@ -101,8 +101,7 @@ class Parts:
 
     def request(self) -> None:
         self.client.data_received(REQUEST)
-        self.outbox.flush()  # the question; its answer comes at once
-        self.outbox.flush()
+        self.outbox.end_turn()
 
 
 async def _run(requests: int, profile: bool) -> None:

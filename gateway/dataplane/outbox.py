@@ -1,9 +1,9 @@
-"""Writes that leave together: what one turn of the event loop writes is sent at its end, back to back.
+"""Writes that leave together: of one turn of the event loop the first leaves at once, the others back to back at its end.
 
 A write wakes whoever reads at its other end, and to wake a core that sleeps costs more than anything else that a request
-does here. Sent one after the other, all but the first find it awake. Order within a connection is kept, and closing sends
-what is held first. What waits is bounded: by connections, for the first one's sake, and by bytes, so that a slow reader is
-noticed (`pause_writing`) before more is read for it.
+does here. Sent one after the other, all but the first find it awake; a request that is alone waits for nothing. Order
+within a connection is kept, and closing sends what is held first. What waits is bounded: by connections, for the first
+one's sake, and by bytes, so that a slow reader is noticed (`pause_writing`) before more is read for it.
 """
 
 import asyncio
@@ -19,22 +19,33 @@ logger = logging.getLogger("graduand")
 class Outbox:
     """Of one event loop: the connections that hold something back in this turn."""
 
-    __slots__ = ("_waiting", "loop")
+    __slots__ = ("_has_begun", "_waiting", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._waiting: list[Outlet] = []
+        self._has_begun = False
+
+    def begins(self) -> bool:
+        """Whether nothing has been written in this turn yet; from now on something has."""
+        if self._has_begun:
+            return False
+        self._has_begun = True
+        self.loop.call_soon(self.end_turn)
+        return True
 
     def add(self, outlet: "Outlet") -> None:
         """Send what it holds with the others'."""
-        if not self._waiting:
-            self.loop.call_soon(self.flush)
         self._waiting.append(outlet)
         if len(self._waiting) >= MOST_CONNECTIONS:
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
+    def end_turn(self) -> None:
         """Send everything that is held."""
+        self._has_begun = False
+        self._flush()
+
+    def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         for outlet in waiting:
             try:
@@ -55,10 +66,10 @@ class Outlet:
         self._held = b""
 
     def write(self, data: bytes) -> None:
-        """Send the bytes when the turn ends, or now if they are many."""
+        """Send the bytes when the turn ends, or now if they are its first or many."""
         held = self._held
         self._held = held + data if held else data
-        if len(self._held) > MOST_BYTES:
+        if len(self._held) > MOST_BYTES or self._outbox.begins():
             self.flush()
         elif not held:
             self._outbox.add(self)
