@@ -43,7 +43,7 @@ def main() -> int:
     with shown() as progress:
         held_out = development.made(sets, out, progress)
     files = [f"{sets}/{name}.jsonl" for name in sorted(EPOCHS)]
-    run("baselines", "--data", *files, "--tests", str(sets), "--task", str(TASK), "--labels-from", "completion",
+    run("baselines", "--data", *files, "--tests", str(sets), "--task", str(TASK), "--labels-from", "completion,gold",
         "--zero-shot", "0", "--out", str(out), "--name", "jigsaw-baselines")  # fmt: skip
     command = f'make jigsaw JIGSAW=DIR ARGS="--sets {" ".join(options.sets)} --threads {threads}"'
     students: dict[str, Student] = {}

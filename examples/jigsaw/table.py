@@ -107,16 +107,17 @@ def _settings(found: Json) -> str:
 def targets(found: Json) -> Iterator[tuple[str, str, str]]:
     """What was asked of the students, measured on the balanced test set; a target is met by the figure, not its interval."""
     own = {name: _of(student["rows"]) for name, student in found["students"].items()}
-    tfidf = {row["trained_on"][0]: row for row in found["baselines"] if row["what"].startswith("TF-IDF") and _main(row)}
     if "E" in own:
-        best = max((row for row in found["baselines"] if _trained(row) and _main(row)), key=lambda row: row["accuracy"])
         yield "E: at least 87%", _told(own["E"]), _yes(own["E"]["accuracy"] >= 0.87)
-        yield (
-            f"E: above every baseline, the best of which is {best['what']}, {best['trained_on']}, {best['accuracy']:.4f}",
-            _told(own["E"]), _yes(own["E"]["accuracy"] > best["accuracy"]),
-        )  # fmt: skip
-    if "A" in own and "A" in tfidf:
-        ahead = own["A"]["accuracy"] - tfidf["A"]["accuracy"]
+        for where, among in (("on E's rows", "E"), ("on any set's rows", "")):
+            best = _best_baseline(found, among)
+            yield (
+                f"E: above every baseline {where}, the best of which is {best['what']}, {best['trained_on']}, "
+                f"{best['accuracy']:.4f}",
+                _told(own["E"]), _yes(own["E"]["accuracy"] > best["accuracy"]),
+            )  # fmt: skip
+    if "A" in own:
+        ahead = own["A"]["accuracy"] - _best_baseline(found, "A")["accuracy"]
         yield "A: 5 points above TF-IDF on the same rows", f"{100 * ahead:+.2f} points", _yes(ahead >= 0.05)
     for row in found["hybrid"]:
         if row["student"] == "E" and _main(row) and row is _last(found, "E"):
@@ -141,8 +142,10 @@ def _main(row: Json) -> bool:
     return bool(row["test_set"] == MAIN)
 
 
-def _trained(row: Json) -> bool:
-    return bool(row["trained_on"])
+def _best_baseline(found: Json, name: str) -> Json:
+    """The best that learned from rows of one set, or of any, whoever labelled them."""
+    rows: list[Json] = [row for row in found["baselines"] if row["trained_on"].startswith(name) and row["trained_on"]]
+    return max((row for row in rows if _main(row)), key=lambda row: float(row["accuracy"]))
 
 
 def _told(row: Json) -> str:
