@@ -47,7 +47,7 @@ class Beside:
     """A process beside the data plane: it listens to nothing, and when it dies requests are served on.
 
     `name` is its word in the log and its file of counters. `settings` are the first ones; `stopping` is set when it has to
-    end, and `stopped` is called then, too: by a signal's handler or in another thread.
+    end, and `stopped` is called then, too: in another thread.
     """
 
     def __init__(self, name: str, stopped: Callable[[], None] = lambda: None) -> None:
@@ -55,8 +55,7 @@ class Beside:
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell of every single request
         self.stopping = threading.Event()
         self._stopped = stopped
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self.stop)
+        self._follow_signals()
         self.arguments = json.loads(sys.argv[1])
         self.settings = first_settings()
         self.series = Path(self.arguments["run_folder"]) / f"{name}.series"
@@ -67,7 +66,7 @@ class Beside:
         """Its counters; once for each process."""
         return Metrics(SeriesFile(self.series))
 
-    def stop(self, *_: object) -> None:
+    def stop(self) -> None:
         """Have it end soon."""
         self.stopping.set()
         self._stopped()
@@ -80,3 +79,16 @@ class Beside:
                 one.settings = settings
 
         follow(take, self.stop)
+
+    def _follow_signals(self) -> None:
+        # A handler runs wherever the main thread is, which may be inside of `stopping.wait` with the lock that `set` needs:
+        # it would wait for itself for ever. So it only writes to a pipe, and a thread does the rest.
+        told, tell = os.pipe()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: os.write(tell, b"."))
+
+        def run() -> None:
+            while os.read(told, 1):
+                self.stop()
+
+        threading.Thread(target=run, name="signals", daemon=True).start()

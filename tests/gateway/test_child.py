@@ -30,6 +30,17 @@ print(*process.settings.routes, process.series, process.holder, flush=True)
 process.follow(Told())
 print(process.stopping.wait(60) and stopped.wait(60), flush=True)
 """
+# The signal comes while the main thread has the lock of the very event that it sets, as `wait` has for a moment.
+HELD = """
+import os, signal
+from gateway.child import Beside
+
+process = Beside("example")
+with process.stopping._cond:
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("held", flush=True)
+print(process.stopping.wait(60), flush=True)
+"""
 PATIENCE_S = 60
 
 Process = subprocess.Popen[str]
@@ -53,12 +64,12 @@ def line(process: Process) -> list[str]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[], Process]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     started: list[Process] = []
 
-    def start() -> Process:
+    def start(code: str = CODE) -> Process:
         process = subprocess.Popen(
-            [sys.executable, "-c", CODE, json.dumps({"run_folder": str(tmp_path)})],
+            [sys.executable, "-c", code, json.dumps({"run_folder": str(tmp_path)})],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
@@ -86,5 +97,13 @@ def test_it_follows_and_ends(start: Callable[[], Process], how: str, tmp_path: P
     else:
         assert process.stdin is not None
         process.stdin.close()  # as the kernel does when the supervisor is killed
+    assert line(process) == ["True"]
+    assert process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.timeout(PATIENCE_S)
+def test_a_signal_at_the_worst_moment_ends_it_all_the_same(start: Callable[..., Process]) -> None:
+    process = start(HELD)
+    assert line(process) == ["held"]
     assert line(process) == ["True"]
     assert process.wait(PATIENCE_S) == 0
