@@ -43,28 +43,46 @@ class Batch:
 
 
 def look(folder: Path, offsets: Mapping[str, int], since: float, most: int = LOOK_BYTES) -> Batch:
-    """New whole lines of all segments that were written to after `since`, file by file."""
+    """New whole lines of all segments that were written to after `since`, file by file.
+
+    Writers that wrote side by side are read side by side: each has its part of `most`, so a reader that stood still does
+    not come to the end of one before it begins another.
+    """
     lines: list[Line] = []
     ends: dict[str, int] = {}
-    left, more = most, False
+    unread = _unread(folder, offsets, since)
+    writers = {_writer(path) for path, _, _ in unread}
+    left = dict.fromkeys(writers, max(most // max(len(writers), 1), 1))
+    more = False
+    for path, start, size in unread:
+        room = left[_writer(path)]
+        data = _whole_lines(path, start, room) if room > 0 else b""
+        # What was cut off at the last whole line is more, though there is a little room left; a torn line never is.
+        more = more or room <= 0 or (bool(data) and size - start > room)
+        if data:
+            _cut(path.name, start, data, lines)
+            ends[path.name] = start + len(data)
+            left[_writer(path)] -= len(data)
+    return Batch(lines, ends, more=more)
+
+
+def _unread(folder: Path, offsets: Mapping[str, int], since: float) -> list[tuple[Path, int, int]]:
+    """Of every segment with something new, the oldest first: where to go on, and its size."""
+    found = []
     for path in sorted((folder / "segments").glob("*.jsonl")):
-        if left <= 0:
-            return Batch(lines, ends, more=True)
         start = offsets.get(path.name)
         try:
-            found = path.stat()
-            if found.st_size <= (start or 0) or (start is None and found.st_mtime < since - SLACK_S):
-                continue
-            data = _whole_lines(path, start or 0, left)
+            status = path.stat()
         except FileNotFoundError:  # taken away since the folder was listed
             continue
-        if data:
-            _cut(path.name, start or 0, data, lines)
-            ends[path.name] = (start or 0) + len(data)
-            # What was cut off at the last whole line is more, though there is a little room left.
-            more = more or found.st_size - (start or 0) > left
-            left -= len(data)
-    return Batch(lines, ends, more=more)
+        if status.st_size > (start or 0) and (start is not None or status.st_mtime >= since - SLACK_S):
+            found.append((path, start or 0, status.st_size))
+    return found
+
+
+def _writer(path: Path) -> str:
+    """The middle of time-writer-number (`gateway.logs.segment`)."""
+    return path.stem.partition("-")[2].rpartition("-")[0]
 
 
 def fetch(folder: Path, place: Place) -> bytes | None:
@@ -78,12 +96,15 @@ def fetch(folder: Path, place: Place) -> bytes | None:
 
 
 def _whole_lines(path: Path, start: int, most: int) -> bytes:
-    """About `most` bytes from `start` up to the end of a line; a longer line is read whole."""
-    with path.open("rb") as file:
-        file.seek(start)
-        data = file.read(most)
-        if len(data) == most and b"\n" not in data:
-            data += file.readline()
+    """About `most` bytes from `start` up to the end of a line; a longer line is read whole. None of a file that is gone."""
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            data = file.read(most)
+            if len(data) == most and b"\n" not in data:
+                data += file.readline()
+    except FileNotFoundError:
+        return b""
     return data[: data.rfind(b"\n") + 1]
 
 

@@ -160,10 +160,9 @@ class Monitor:
         touched: dict[str, Watched] = {}
         gathered: list[tuple[str, str, Prompt]] = []
         last = 0.0
-        for line in batch.lines:
-            record = _parsed(line)
-            watched = None if record is None else self._watched.get(record["route"])
-            if record is None or watched is None:
+        for line, record in _in_order(batch):
+            watched = self._watched.get(record["route"])
+            if watched is None:
                 continue
             last = max(last, float(record["time"]))
             if watched.gathers and (prompt := gathering.wanted(record)) is not None:
@@ -275,6 +274,13 @@ def _reference(folder: Path | None, adapter: str) -> tuple[Reference | None, str
         return files.read(folder), ""
     except DriftError as error:
         return None, str(error)
+
+
+def _in_order(batch: Batch) -> list[tuple[Line, Json]]:
+    """The records as they came. Workers write side by side, and a verdict ends by what comes after its last alarm: were
+    one worker's lines read behind another's, old drift would follow new calm."""
+    found = [(line, record) for line in batch.lines if (record := _parsed(line)) is not None]
+    return sorted(found, key=lambda one: float(one[1]["time"]))
 
 
 def _parsed(line: Line) -> Json | None:

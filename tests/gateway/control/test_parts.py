@@ -47,6 +47,43 @@ def test_each_byte_once_whatever_is_read_at_a_time(tmp_path: Path) -> None:
         assert offsets == {"a.jsonl": len(data), "b.jsonl": len(data)}
 
 
+def test_writers_are_read_side_by_side(tmp_path: Path) -> None:
+    """Ten segments of each of two writers: what one look finds is of the same time in both."""
+    for writer in ("101", "102"):
+        for second in range(10):
+            lines = b"".join(b'{"s": %d}\n' % second for _ in range(100))
+            segment(tmp_path, f"20261123T00000{second}Z-{writer}-{second:05d}.jsonl", lines)
+    offsets: dict[str, int] = {}
+    looks = 0
+    while True:
+        batch = tail.look(tmp_path, offsets, since=0.0, most=1000)
+        offsets.update(batch.offsets)
+        seen = {writer: [json.loads(line.data)["s"] for line in batch.lines if f"-{writer}-" in line.place.file]
+                for writer in ("101", "102")}  # fmt: skip
+        assert seen["101"] == seen["102"] == sorted(seen["101"])
+        looks += 1
+        if not batch.more:
+            break
+    assert looks > 10
+    assert sum(offsets.values()) == 2 * 10 * 100 * len(b'{"s": 0}\n')
+
+
+def test_a_torn_line_is_not_waited_for(tmp_path: Path) -> None:
+    """A killed writer's last line, longer than a look, asks for no look after the other."""
+    segment(tmp_path, "20261123T000000Z-101-00000.jsonl", b'{"n": 1}\n{"text": "' + b"x" * 5000)
+    segment(tmp_path, "20261123T000001Z-101-00001.jsonl", b'{"n": 2}\n')
+    offsets: dict[str, int] = {}
+    seen = []
+    for _ in range(10):
+        batch = tail.look(tmp_path, offsets, since=0.0, most=1000)
+        offsets.update(batch.offsets)
+        seen += [line.data for line in batch.lines]
+        if not batch.more:
+            break
+    assert seen == [b'{"n": 1}', b'{"n": 2}']
+    assert not batch.more
+
+
 def test_segments_from_before_are_not_read(tmp_path: Path) -> None:
     segment(tmp_path, "a.jsonl", b"{}\n")
     assert tail.look(tmp_path, {}, since=time.time() + 60).lines == []

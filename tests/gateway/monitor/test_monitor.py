@@ -120,6 +120,19 @@ def test_drift_becomes_an_alarm_with_a_reason(tmp_path: Path, reference: Referen
     assert world.metric(m.DRIFT_THRESHOLD, *labels) == 2000
 
 
+def test_records_count_in_the_order_in_which_they_came(tmp_path: Path, reference: Reference) -> None:
+    """Drift that ended, read at once of two workers' files, the calm one's first: the last alarm is where the drift was."""
+    world = World(tmp_path, reference, novelty={"false_alarm_every": 1000}, outputs=False)
+    drifted = world.asks(FOREIGN[:60])
+    world.now += 60
+    world.log(world.asks(USUAL[500:800]), "20010909T014640Z-1-00000")
+    world.log(drifted, "20010909T014641Z-2-00000")
+    world.look()
+    assert world.reading("novelty")["n"] == 360
+    assert {one["monitor"] for one in world.documents(verdicts.ALARM).values()} >= {"novelty"}
+    assert max(one["n"] for one in world.documents(verdicts.ALARM).values() if one["monitor"] == "novelty") <= 60
+
+
 def of_teacher(world: World, texts: list[str]) -> list[Json]:
     return world.asks(texts, arm="teacher", assigned_arm="teacher", reason="teacher", adapter=None)
 
