@@ -21,20 +21,21 @@ def prompts_of(rows: Sequence[Row]) -> list[Prompt]:
 
 
 def write(
-    rows: Sequence[Row], parent: Path, *, embedder: str = "static", seed: int = 0,
+    prompts: Sequence[Prompt], parent: Path, *, embedder: str = "static", seed: int = 0,
     false_alarm_every: float = FALSE_ALARM_EVERY,
 ) -> tuple[Path, dict[str, Any]]:  # fmt: skip
     """Make PARENT/reference and its calibration report."""
-    made = build(prompts_of(rows), load(embedder), seed)
+    made = build(prompts, load(embedder), seed)
     report = calibration_report(made, false_alarm_every)
     return files.write(made, parent, report), report
 
 
 def write_beside(rows: Sequence[Row], adapter: Path, seed: int) -> str:
     """After `fit`: the reference set in the adapter's folder; what became of it, in words."""
-    if problem := too_few(prompts_of(rows)):
+    prompts = prompts_of(rows)
+    if problem := too_few(prompts):
         return f"no reference set for drift: {problem}"
-    folder, report = write(rows, adapter, seed=seed)
+    folder, report = write(prompts, adapter, seed=seed)
     return f"{folder}: {report['references']} reference points for drift; {report['guarantee']}"
 
 

@@ -489,35 +489,51 @@ class Exchange:
         return "broken" if self._released else "error" if self._status >= 500 else "refused"
 
     def _finish(self) -> None:
-        plane, targets, now, began = self._plane, self._targets, self._plane.clock(), self._began
-        first_at, sent_at = self._first_at, self.asked[0].first_sent_at if self.asked else None
+        now, began = self._plane.clock(), self._began
+        sent_at = self.asked[0].first_sent_at if self.asked else None
+        usage = record.usage_of(self._usage, self._pieces, len(self._request.body), completed=self._whole)
+        self._measure(usage, now, sent_at)
+        cost = self._charge(usage)
+        timings = {
+            "queue_ms": self._queue_ms, "overhead_ms": _ms(sent_at, began), "ttft_ms": _ms(self._first_at, began),
+            "total_ms": _ms(now, began),
+        }  # fmt: skip
+        self._plane.log.append(self._record(usage, timings, cost))
+        self._leave()
+        self._offer_copies(now)
+
+    @property
+    def _answered(self) -> bool:
+        return self._whole or self._pieces > 0
+
+    def _measure(self, usage: dict[str, Any], now: float, sent_at: float | None) -> None:
+        plane, began, first_at = self._plane, self._began, self._first_at
         meter = plane.meters.of(self._route_name, self._arm, self._adapter or "", self._outcome())
         meter.ended(
             now - began, None if first_at is None else first_at - began, None if sent_at is None else sent_at - began
         )
-        usage = record.usage_of(self._usage, self._pieces, len(self._request.body), completed=self._whole)
-        answered = self._whole or self._pieces > 0
-        if answered:
+        if self._answered:
             meter.used(usage["prompt_tokens"], usage["completion_tokens"])
-            plane.spend(self._client, usage["prompt_tokens"] + usage["completion_tokens"])
             if self._stream and first_at is not None and usage["completion_tokens"] > 1:
                 meter.paced((now - first_at) / (usage["completion_tokens"] - 1))
-        if self._error is not None and targets is not None:
+        if self._error is not None and self._targets is not None:
             plane.metrics.add(m.ERRORS, (self._route_name, self._arm, self._error))
-        cost = plane.costs.charge(
-            self._route_name, self.asked[self._charged :], usage, self._usage, "served", answered=answered
-        )
-        if targets is not None and self._whole and self._arm == STUDENT:
-            plane.costs.avoided(targets, usage)
         if self._reason.startswith("fallback:"):
             plane.metrics.add(m.FALLBACKS, (self._route_name, self._reason[9:]))
-        timings = {
-            "queue_ms": self._queue_ms, "overhead_ms": _ms(sent_at, began), "ttft_ms": _ms(first_at, began),
-            "total_ms": _ms(now, began),
-        }  # fmt: skip
-        plane.log.append(self._record(usage, timings, cost))
-        self._leave()
-        decision = self._decision
+
+    def _charge(self, usage: dict[str, Any]) -> float | None:
+        """Put the answer on the client's account and the route's; its cost in dollars, None if that is unknown."""
+        plane, targets = self._plane, self._targets
+        if self._answered:
+            plane.spend(self._client, usage["prompt_tokens"] + usage["completion_tokens"])
+        if targets is not None and self._whole and self._arm == STUDENT:
+            plane.costs.avoided(targets, usage)
+        return plane.costs.charge(
+            self._route_name, self.asked[self._charged :], usage, self._usage, "served", answered=self._answered
+        )
+
+    def _offer_copies(self, now: float) -> None:
+        targets, decision = self._targets, self._decision
         # After a fallback the other arm has been asked already, and failed. What an incumbent deferred or had held back is
         # the teacher's, and the new student is to be compared there too.
         set_aside = self._deferred or self._reason.startswith("fallback:gate:")
@@ -525,7 +541,7 @@ class Exchange:
         if targets is not None and self._whole and decision.shadow and as_meant:
             body, data = self._request.body, self._data
             for target in targets.copied_to(decision, self._arm):
-                plane.shadower.offer(
+                self._plane.shadower.offer(
                     Copy(targets, target, self._endpoint, body, data, self._id, decision, self._client, now, self._span)
                 )
 

@@ -24,14 +24,14 @@ def add_parser(steps: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from gateway.errors import ConfigError
-    from training.reference import markdown, write
+    from training.reference import markdown, prompts_of, write
     from training.rows import read_rows
 
     if not arguments.adapter.is_dir():
         raise ConfigError(f"--adapter: there is no folder {arguments.adapter}")
-    rows = read_rows(arguments.data)
+    prompts = prompts_of(read_rows(arguments.data))
     path, report = write(
-        rows, arguments.adapter, embedder=arguments.embedder, seed=arguments.seed,
+        prompts, arguments.adapter, embedder=arguments.embedder, seed=arguments.seed,
         false_alarm_every=arguments.false_alarm_every,
     )  # fmt: skip
     print(json.dumps({"path": str(path), **report}, indent=2) if arguments.json else f"{path}\n\n{markdown(report)}")

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -97,12 +96,8 @@ class World:
         )
 
     def until(self, condition: Callable[[], object], what: str) -> None:
-        def slowly() -> object:
-            time.sleep(0.02)
-            return condition()
-
         try:
-            soon(slowly, what)
+            soon(condition, what)
         except AssertionError as error:  # what is there now, not what was there as the waiting began
             seen = self.gateway.admin.get("/v1/monitors").json()
             raise AssertionError(f"{error}; {seen}; {self.gateway.errors[-2000:]}") from None
