@@ -31,7 +31,8 @@ class Member(NamedTuple):
 def set_model(body: bytes, model: bytes) -> bytes:
     """Replace the value of the key `model` by the encoded JSON `model`; without the key, `body` stays as it is."""
     # One occurrence of "model" with its quotes, and no escape that could spell one of its letters: that one is the key.
-    if body.count(b'"model"') == 1 and b"\\u006" not in body:
+    # To look for one character is ten times as quick as for several, and many a prompt has no escape at all.
+    if body.count(b'"model"') == 1 and (b"\\" not in body or b"\\u006" not in body):
         found = _MODEL.search(body)
         if found is not None:
             start, end = found.span(1)

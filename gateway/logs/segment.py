@@ -12,7 +12,9 @@ import logging
 import os
 import threading
 import time
+from bisect import bisect_right
 from collections import Counter, deque
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,9 @@ SEGMENT_BYTES = 32 << 20
 FLUSH_EVERY_S = 0.02
 WEIGH_EVERY_S = 1.0
 CLOSE_WITHIN_S = 2.0
+# The most buffers that Linux takes in one call (IOV_MAX).
+WRITTEN_AT_ONCE = 1024
+LONG_LINE_BYTES = 4096
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 logger = logging.getLogger("graduand")
@@ -45,11 +50,11 @@ class SegmentFile:
         self._size = 0
         self._opened_at = 0.0
 
-    def write(self, data: memoryview) -> int:
-        """Hand some of `data` to the kernel; return how much. OSError if nothing could be."""
+    def write(self, *data: bytes | memoryview) -> int:
+        """Hand some of `data` to the kernel, from its beginning; return how many bytes. OSError if nothing could be."""
         if self._file < 0:
             self._open()
-        done = os.write(self._file, data)
+        done = os.writev(self._file, data)
         self._size += done
         return done
 
@@ -102,9 +107,10 @@ class LogWriter:
         self.records_lost = 0
         self.records_refused = 0
         self.redactions: Counter[str] = Counter()
-        self._batch = b""
-        self._batch_done = 0
-        self._batch_lines: list[tuple[bytes, int]] = []
+        # What is being written: the lines as they go to the file, how much of the first is there, and what was acknowledged.
+        self._lines: list[bytes] = []
+        self._line_done = 0
+        self._acknowledged: list[tuple[int, int]] = []
         self._stuck = False
         self._crowded = False
         self._weighed_at = 0.0
@@ -152,35 +158,33 @@ class LogWriter:
         until = time.monotonic() + CLOSE_WITHIN_S
         while True:
             self._flush()
-            if not self._batch and not self._queue:
+            if not self._lines and not self._queue:
                 return
             if time.monotonic() > until:
                 break
             time.sleep(FLUSH_EVERY_S)
-        self.records_lost += sum(not position for _, position in (*self._batch_lines, *self._queue))
+        positions = [position for _, position in (*self._acknowledged, *self._queue)]
+        self.records_lost += positions.count(0)
 
     def _flush(self) -> None:
-        if not self._batch:
-            self._next_batch()
+        if not self._lines:
+            self._take_queued()
         try:
-            while self._batch_done < len(self._batch):
-                self._batch_done += self._segment.write(memoryview(self._batch)[self._batch_done :])
+            while self._lines:
+                self._wrote(self._line_done + self._segment.write(*self._offered()))
         except OSError as error:
             self._failed(error)
             return
-        if self._batch:
-            self._landed(self._batch_lines)
-            self._batch, self._batch_done, self._batch_lines = b"", 0, []
-            if self._stuck:
-                logger.info("the log is written again")
-            self._stuck = False
+        if self._stuck:
+            logger.info("the log is written again")
+        self._stuck = False
         self._segment.roll()
 
-    def _next_batch(self) -> None:
+    def _take_queued(self) -> None:
         take = self._queue.popleft
-        lines = [take() for _ in range(len(self._queue))]
-        self._batch_lines = lines
-        self._batch = b"".join([line if self._redactor is None else self._redacted(line) for line, _ in lines])
+        queued = [take() for _ in range(len(self._queue))]
+        self._acknowledged = [(len(line), position) for line, position in queued]
+        self._lines = [line if self._redactor is None else self._redacted(line) for line, _ in queued]
 
     def _redacted(self, line: bytes) -> bytes:
         assert self._redactor is not None
@@ -189,9 +193,23 @@ class LogWriter:
             self.redactions[route] += spans
         return line
 
-    def _landed(self, lines: list[tuple[bytes, int]]) -> None:
+    def _offered(self) -> list[bytes | memoryview]:
+        """Short lines as one piece; long ones as they are, without a copy of megabytes that no cache holds."""
+        rest = memoryview(self._lines[0])[self._line_done :]
+        lines: list[bytes | memoryview] = [rest, *self._lines[1:WRITTEN_AT_ONCE]]
+        return [b"".join(lines)] if sum(map(len, lines)) < LONG_LINE_BYTES * len(lines) else lines
+
+    def _wrote(self, done: int) -> None:
+        """So many bytes from the first line's beginning on are in the file."""
+        ends = list(accumulate(map(len, self._lines)))
+        count = bisect_right(ends, done)
+        self._line_done = done - ends[count - 1] if count else done
+        self._landed(self._acknowledged[:count])
+        del self._lines[:count], self._acknowledged[:count]
+
+    def _landed(self, lines: list[tuple[int, int]]) -> None:
         self.records_written += len(lines)
-        self._bytes_done += sum(len(line) for line, _ in lines)
+        self._bytes_done += sum(size for size, _ in lines)
         positions = [position for _, position in lines if position]
         if positions and self._journal is not None:
             self._journal.commit(positions[-1])
@@ -202,12 +220,8 @@ class LogWriter:
         self._stuck = True
         if error.errno in NO_ROOM:
             return  # the rest of the line follows in the same file, when there is room
-        # This file may end in half a line: what is whole stays, the rest goes to a new one.
-        whole = self._batch.count(b"\n", 0, self._batch_done)
-        self._landed(self._batch_lines[:whole])
-        self._batch_lines = self._batch_lines[whole:]
-        self._batch = self._batch[self._batch.rfind(b"\n", 0, self._batch_done) + 1 :]
-        self._batch_done = 0
+        # This file may end in half a line: that one is written again, whole, to a new file.
+        self._line_done = 0
         self._segment.close()
 
     def _weigh(self) -> None:

@@ -3,8 +3,10 @@
 import errno
 import json
 import os
+import random
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +62,8 @@ def test_segments_roll(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_full_queue_refuses_and_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "MAX_PENDING_BYTES", 1000)
     slow = threading.Event()
-    real = os.write
-    monkeypatch.setattr(log.os, "write", lambda file, data: slow.wait(60) and real(file, data))
+    real = os.writev
+    monkeypatch.setattr(log.os, "writev", lambda file, data: slow.wait(60) and real(file, data))
     writer = LogWriter(tmp_path)
     for number in range(200):
         writer.append({"n": number})
@@ -76,14 +78,14 @@ def test_a_failing_disk_is_got_over(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """What does not fit waits, also the second half of a line; each record is there whole and once."""
     real, room = os.write, [150]
 
-    def write(file: int, data: memoryview) -> int:
+    def writev(file: int, data: Sequence[bytes]) -> int:
         if room[0] <= 0:
             raise OSError(cause, os.strerror(cause))
-        done = real(file, data[: room[0]])
+        done = real(file, b"".join(data)[: room[0]])
         room[0] -= done
         return done
 
-    monkeypatch.setattr(log.os, "write", write)
+    monkeypatch.setattr(log.os, "writev", writev)
     writer = LogWriter(tmp_path)
     for number in range(20):
         writer.append({"n": number, "text": "x" * 20})
@@ -101,15 +103,43 @@ def test_a_failing_disk_is_got_over(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [one["n"] for one in whole] == list(range(30))
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_disk_that_takes_what_it_likes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Any part of what is offered, none at all, or an error: each of more lines than one call takes is there once."""
+    real, chance = os.write, random.Random(seed)
+
+    def writev(file: int, data: Sequence[bytes]) -> int:
+        assert len(data) <= log.WRITTEN_AT_ONCE
+        cause = chance.choice([0, 0, errno.ENOSPC, errno.EIO])
+        if cause:
+            raise OSError(cause, os.strerror(cause))
+        return real(file, b"".join(data)[: chance.randrange(1, 60_000)])
+
+    monkeypatch.setattr(log.os, "writev", writev)
+    monkeypatch.setattr(log, "CLOSE_WITHIN_S", 60.0)
+    monkeypatch.setattr(log, "FLUSH_EVERY_S", 0.001)
+    writer = LogWriter(tmp_path)
+    for number in range(3000):
+        writer.append({"n": number, "text": "x" * chance.randrange(200)})
+    writer.close()
+    assert (writer.records_written, writer.records_lost, writer.records_refused) == (3000, 0, 0)
+    assert writer.pending_bytes == 0
+    whole = []
+    for file in (tmp_path / "segments").glob("*.jsonl"):
+        whole += [json.loads(line) for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    assert sorted(one["n"] for one in whole) == list(range(3000))
+    assert not list(journal.left_behind(tmp_path / "journal"))
+
+
 def test_a_disk_that_stays_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the end the journal keeps what it has room for; the rest is counted as lost."""
     monkeypatch.setattr(log, "CLOSE_WITHIN_S", 0.1)
     monkeypatch.setattr(journal, "RING_BYTES", 1000)
 
-    def write(file: int, data: memoryview) -> int:
+    def writev(file: int, data: Sequence[bytes]) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(log.os, "write", write)
+    monkeypatch.setattr(log.os, "writev", writev)
     writer = LogWriter(tmp_path, name="w0-1")
     for number in range(100):
         writer.append({"id": str(number), "text": "x" * 20})

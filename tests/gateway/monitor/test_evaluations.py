@@ -4,6 +4,7 @@ killed; and a log that has no room does not keep the detector from detecting."""
 import errno
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -112,15 +113,15 @@ def test_a_full_disk_does_not_stop_detecting(
     world = World(tmp_path, reference, **ONLY_NOVELTY)
     real = segment.os.write
 
-    def full(file: int, data: memoryview) -> int:
+    def full(file: int, data: Sequence[bytes]) -> int:
         nonlocal room
         if not room:
             raise OSError(errno.ENOSPC, "No space left on device")
-        taken, room = data[:room], 0
+        taken, room = b"".join(data)[:room], 0
         return real(file, taken)
 
     with monkeypatch.context() as patch:
-        patch.setattr(segment.os, "write", full)
+        patch.setattr(segment.os, "writev", full)
         for start in range(500, 530, 10):
             world.log(world.asks(USUAL[start : start + 10]))
             world.look()
