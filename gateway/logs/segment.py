@@ -201,7 +201,7 @@ class LogWriter:
 
     def _wrote(self, done: int) -> None:
         """So many bytes from the first line's beginning on are in the file."""
-        ends = list(accumulate(map(len, self._lines)))
+        ends = list(accumulate(map(len, self._lines[:WRITTEN_AT_ONCE])))
         count = bisect_right(ends, done)
         self._line_done = done - ends[count - 1] if count else done
         self._landed(self._acknowledged[:count])
