@@ -52,7 +52,7 @@ def look(folder: Path, offsets: Mapping[str, int], since: float, most: int = LOO
     ends: dict[str, int] = {}
     unread = _unread(folder, offsets, since)
     writers = {_writer(path) for path, _, _ in unread}
-    left = dict.fromkeys(writers, max(most // max(len(writers), 1), 1))
+    left = {writer: max(most // len(writers), 1) for writer in writers}
     more = False
     for path, start, size in unread:
         room = left[_writer(path)]

@@ -163,8 +163,7 @@ class LogWriter:
             if time.monotonic() > until:
                 break
             time.sleep(FLUSH_EVERY_S)
-        positions = [position for _, position in (*self._acknowledged, *self._queue)]
-        self.records_lost += positions.count(0)
+        self.records_lost += sum(not position for _, position in (*self._acknowledged, *self._queue))
 
     def _flush(self) -> None:
         if not self._lines:
