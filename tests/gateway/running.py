@@ -174,8 +174,9 @@ def _command(process: str) -> bytes:
         return b""  # it has just ended
 
 
-def until(condition: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> None:
-    """Wait for something that must happen; what is waited for is a fact about another process.
+def until(condition: Callable[[], Any], what: str | Callable[[], str], within_s: float = PATIENCE_S) -> None:
+    """Wait for something that must happen; what is waited for is a fact about another process. A `what` that is called tells
+    what is there when the time is up.
 
     A pass does not cost `within_s`, so that is generous: a shared machine may stand still for seconds, and a monitor and a
     shipper give way to everybody on it. The last look is after the time is up, since this very process may have been the
@@ -186,6 +187,6 @@ def until(condition: Callable[[], Any], what: str, within_s: float = PATIENCE_S)
         late = time.monotonic() >= end
         if condition():
             return
-        assert not late, f"not within {within_s} s: {what}"
+        assert not late, f"not within {within_s} s: {what if isinstance(what, str) else what()}"
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.2, 0.05)  # looks at the admin plane are no load of their own

@@ -250,10 +250,10 @@ def test_kill_the_controller_while_the_judge_is_away_and_in_mid_judging(world: W
         world.rollouts.until(name, "canary-10")
     until(lambda: world.rollouts.get(name)["judge"]["waiting"] == 0, "all are judged")
     world.rollouts.verb(name, "pause")
-    try:
-        until(lambda: len(set(_pairs(world, name))) == 1, "each pair is judged once")
-    except AssertionError as error:  # what is there now, not what was there as the waiting began
-        raise AssertionError(f"{error}: {_pairs(world, name)}; {world.rollouts.get(name)}") from None
+    until(
+        lambda: len(set(_pairs(world, name))) == 1,
+        lambda: f"each pair is judged once: {_pairs(world, name)}; {world.rollouts.get(name)}",
+    )
     world.rollouts.verb(name, "abort")
 
 

@@ -96,11 +96,10 @@ class World:
         )
 
     def until(self, condition: Callable[[], object], what: str) -> None:
-        try:
-            soon(condition, what)
-        except AssertionError as error:  # what is there now, not what was there as the waiting began
-            seen = self.gateway.admin.get("/v1/monitors").json()
-            raise AssertionError(f"{error}; {seen}; {self.gateway.errors[-2000:]}") from None
+        def told() -> str:
+            return f"{what}; {self.gateway.admin.get('/v1/monitors').json()}; {self.gateway.errors[-2000:]}"
+
+        soon(condition, told)
 
 
 @pytest.fixture(scope="module")
