@@ -15,6 +15,7 @@ from graduand.gateway.errors import GraduandError
 COMMANDS: tuple[str, ...] = (
     "graduand.gateway.processes.supervisor",
     "graduand.gateway.commands.routes",
+    "graduand.gateway.commands.adapters",
     "graduand.gateway.commands.state",
     "graduand.gateway.commands.rollout",
     "graduand.gateway.commands.monitor",

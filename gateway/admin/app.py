@@ -14,27 +14,29 @@ from starlette.exceptions import HTTPException
 
 from graduand import __version__
 from graduand.gateway.adapters import adapter, admission, residency
-from graduand.gateway.adapters.adapter import check_name
 from graduand.gateway.admin import allowance, monitors, pages
 from graduand.gateway.admin import rollouts as api
 from graduand.gateway.admin import state as state_api
 from graduand.gateway.admin.requests import NewRollout, Plan, Simulation, Verb
 from graduand.gateway.config.read import adapters_folder, basis_points, budgets_folder
 from graduand.gateway.control import moves, verdicts
-from graduand.gateway.control.store.rollouts import NoRollout, rollouts_in
+from graduand.gateway.control.store.open import rollouts_in
+from graduand.gateway.control.store.rollouts import NoRollout
 from graduand.gateway.errors import AdapterError, ConfigError, GraduandError, RequestError, did_you_mean
 from graduand.gateway.fleet import artifacts
-from graduand.gateway.fleet.plan import Cell
 from graduand.gateway.logs import feedback
 from graduand.gateway.logs.target import TargetError
 from graduand.gateway.model.openai import error_body
 from graduand.gateway.model.routes import MODES, Replica, Route, Settings, Upstream
 from graduand.gateway.state import places
 from graduand.gateway.state.documents import documents_in
-from graduand.gateway.state.store import Conflict, Registered, StateError, StateStore, open_state
+from graduand.gateway.state.open import open_state
+from graduand.gateway.state.places import Cell
+from graduand.gateway.state.store import Conflict, Registered, StateError, StateStore
 from graduand.monitoring import verdict
 from graduand.monitoring.checks import written
 from graduand.monitoring.metrics import Metrics, Totals, exposition
+from graduand.rollout.spec.names import check_name
 from graduand.rollout.transitions import IllegalEvent, StaleVersion
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Depends, Header
 from pydantic import BaseModel, ConfigDict, Field
 
 from graduand.gateway.control import verdicts
-from graduand.gateway.control.store.rollouts import Rollouts, for_each_call
+from graduand.gateway.control.store.open import for_each_call
+from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.errors import RequestError
 from graduand.gateway.model.routes import Settings
 from graduand.gateway.state.documents import documents_in

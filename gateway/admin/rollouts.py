@@ -11,7 +11,8 @@ from graduand.gateway.admin import allowance, views
 from graduand.gateway.admin.requests import NewRollout, Plan, Simulation, Verb, advice, check_incumbent, startable
 from graduand.gateway.config.read import budgets_folder
 from graduand.gateway.control import incumbents, moves, verdicts
-from graduand.gateway.control.store.rollouts import LEASE, Rollouts, for_each_call
+from graduand.gateway.control.store.open import for_each_call
+from graduand.gateway.control.store.rollouts import LEASE, Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.control.study import planning
 from graduand.gateway.errors import RequestError, did_you_mean

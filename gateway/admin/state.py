@@ -10,8 +10,9 @@ from graduand.gateway.control.store.rollouts import LEASE
 from graduand.gateway.errors import RequestError
 from graduand.gateway.model.routes import Settings
 from graduand.gateway.state import places as fleet
+from graduand.gateway.state.open import open_state
 from graduand.gateway.state.redis_store import NothingLost, RedisStore
-from graduand.gateway.state.store import StateError, open_state
+from graduand.gateway.state.store import StateError
 
 Json = dict[str, Any]
 

@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
-from graduand.gateway.adapters.adapter import check_name
 from graduand.gateway.errors import AdapterError, ConfigError, did_you_mean
 from graduand.rollout.answers import tasks
 from graduand.rollout.answers.strict import Probability, Seconds, Strict, checked, entry
 from graduand.rollout.spec.gates import AgreementIn, WatchIn, harm_gates, promote_gates, watch_gate
+from graduand.rollout.spec.names import check_name
 from graduand.rollout.spec.slices import Slice, SliceIn
 from graduand.rollout.spec.spec import GateSpec, Spec, Step, StepKind, Webhook
 

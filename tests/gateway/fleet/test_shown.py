@@ -11,10 +11,10 @@ from graduand.gateway.cli import main
 from graduand.gateway.commands import routes
 from graduand.gateway.config.read import parse
 from graduand.gateway.control import precheck
-from graduand.gateway.fleet.plan import Cell
 from graduand.gateway.model.routes import Settings
 from graduand.gateway.state import places
 from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.places import Cell
 from graduand.gateway.state.sqlite import SqliteStore
 from graduand.gateway.telemetry.engines import gauges, wanted
 from graduand.monitoring import metrics as m
