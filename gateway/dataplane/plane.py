@@ -6,6 +6,7 @@ The table is swapped whole (`serve_by`), never edited, so an exchange sees one t
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -77,6 +78,7 @@ class Plane:
             b"/readyz": self._readyz,
             b"/v1/models": self._models,
             b"/health": self._healthz,
+            b"/": self._healthz,
         }
         self._prepare()
 
@@ -123,14 +125,24 @@ class Plane:
 
     def admit(self, connection: ClientConnection, request: Request) -> int:
         """The client's number; raise RequestError if its key is unknown or has used up its limits."""
-        client = self.recognise(connection, request)
+        client = self.recognise(connection, request.headers)
         if self.limits is not None:
             self.limits.admit(client, time.time())
         return client
 
-    def recognise(self, connection: ClientConnection, request: Request) -> int:
+    def lets_in(self, connection: ClientConnection, path: bytes, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether whoever sends these headers may send a long body; nobody may to a path that takes none."""
+        if path.partition(b"?")[0] not in wire.ENDPOINTS:
+            return False
+        try:
+            self.recognise(connection, headers)
+        except RequestError:
+            return False
+        return True
+
+    def recognise(self, connection: ClientConnection, headers: Mapping[bytes, bytes]) -> int:
         """The client's number; raise RequestError if its key is unknown."""
-        authorization = request.headers.get(b"authorization", b"")
+        authorization = headers.get(b"authorization", b"")
         known = connection.authorized
         # A connection that has shown this very header before need not be hashed again; the comparison tells nobody
         # more than what it sent itself.
@@ -209,7 +221,7 @@ class Plane:
             connection.respond(200, JSON, b'{"status":"ready"}')
 
     def _models(self, connection: ClientConnection, request: Request) -> None:
-        self.recognise(connection, request)
+        self.recognise(connection, request.headers)
         connection.respond(200, JSON, orjson.dumps(model_list([{"id": name} for name in self.table.routes])))
 
 
