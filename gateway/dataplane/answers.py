@@ -135,10 +135,23 @@ class StreamReader:
         """Call at the end of the bytes: the last event for the client; raise UpstreamFailed if the answer broke off."""
         if self.failure is not None:
             raise UpstreamFailed(self.failure)
+        last = b"" if self.done else self._unended()
         whole = self.assembly.complete and len(self.assembly.finished) >= self._choices
-        if not self.done and (self._splitter.unfinished or not whole):
+        if not self.done and not whole:
             raise UpstreamFailed(failures.TRUNCATED)
-        return SSE_DONE
+        return last + SSE_DONE
+
+    def _unended(self) -> bytes:
+        """The event that the end of the bytes ended, for the client; raise UpstreamFailed if it is only a part of one."""
+        payload = self._splitter.finish()
+        if payload == b"[DONE]":
+            self.done = True
+        if payload is None or self.done:
+            return b""
+        event = self._event(payload)
+        if self.failure is not None:
+            raise UpstreamFailed(failures.TRUNCATED if self.failure is failures.MALFORMED else self.failure)
+        return b"data: %b\n\n" % event if event else b""
 
     def _plain(self, template: Template, text: bytes) -> bytes:
         try:
@@ -159,6 +172,8 @@ class StreamReader:
             self.failure = failures.from_error_event(chunk)
             if self.failure is not None:
                 return b""
+        if b"\n" in payload:  # an event of several data lines: in JSON a newline is a blank
+            payload = payload.replace(b"\n", b" ")
         wanted = self._wanted
         if wanted.lorax and normalise_lorax(chunk, wanted.model):
             chunk.setdefault("object", "chat.completion.chunk")
