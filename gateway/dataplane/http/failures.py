@@ -6,7 +6,6 @@ the client's request; what they say about keys or addresses never does.
 
 import re
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +14,7 @@ import orjson
 from graduand.gateway.dataplane.http import reasons
 from graduand.gateway.dataplane.http.reasons import Reason
 from graduand.gateway.errors import GraduandError
+from graduand.gateway.model import retry_after
 from graduand.gateway.model.openai import error_body
 
 MOST_SAID_BYTES = 16 << 10
@@ -89,7 +89,7 @@ def from_answer(status: int, headers: dict[bytes, bytes], body: bytes, now: floa
 
 
 def _classified(status: int, headers: dict[bytes, bytes], reason: Reason, now: float) -> Failure:
-    wait_s = retry_after(headers.get(b"retry-after"), now)
+    wait_s = _wait_s(headers, now)
     message = reason.message
     if status == 429:
         return _rate_limited(reason, wait_s)
@@ -198,16 +198,7 @@ def without_key(failure: Failure, key: str | None) -> Failure:
     return replace(failure, message=failure.message.replace(key, "[key]"), body=body, said=said)
 
 
-def retry_after(value: bytes | None, now: float) -> float | None:
-    """Seconds to wait by a Retry-After header (RFC 9110, 10.2.3: seconds or a date); None if absent or nonsense."""
-    if value is None:
-        return None
-    text = value.decode("latin-1").strip()
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(text).timestamp() - now
-        except ValueError:
-            return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S) if seconds == seconds else None
+def _wait_s(headers: dict[bytes, bytes], now: float) -> float | None:
+    value = headers.get(b"retry-after")
+    wait_s = None if value is None else retry_after.seconds(value.decode("latin-1"), now)
+    return None if wait_s is None else min(wait_s, MAX_RETRY_AFTER_S)

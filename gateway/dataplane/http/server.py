@@ -10,7 +10,7 @@ import re
 import select
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from functools import lru_cache
@@ -22,6 +22,7 @@ import httptools
 from graduand.gateway.dataplane.http.bodies import Body, Held, TinyPieces, TooLarge, Undecodable
 from graduand.gateway.dataplane.http.fiber import Signal
 from graduand.gateway.dataplane.http.outbox import Outbox, Outlet
+from graduand.gateway.model import retry_after
 from graduand.gateway.model.openai import error_body
 
 MAX_HEADER_BYTES = 64 << 10
@@ -72,11 +73,6 @@ def date_line() -> bytes:
     return _date_line(int(time.time()))
 
 
-def retry_after(wait_s: float | None) -> bytes:
-    """The Retry-After header as an encoded line, in whole seconds rounded up; nothing without a wait."""
-    return b"" if wait_s is None else b"retry-after: %d\r\n" % (wait_s + 0.999)
-
-
 @dataclass(slots=True)
 class Request:
     """One parsed request: `headers` has lower-case names; of a repeated header the last value counts, and of those that
@@ -100,10 +96,10 @@ class Ongoing(Protocol):
 
 Handler = Callable[["ClientConnection", Request], None]
 # Whether whoever sends these headers may send a body to this path; without, it is answered before the body is read.
-Door = Callable[["ClientConnection", bytes, Mapping[bytes, bytes]], bool]
+Door = Callable[["ClientConnection", bytes, dict[bytes, bytes]], bool]
 
 
-def _open_door(connection: "ClientConnection", path: bytes, headers: Mapping[bytes, bytes]) -> bool:
+def _open_door(connection: "ClientConnection", path: bytes, headers: dict[bytes, bytes]) -> bool:
     return True
 
 
@@ -280,7 +276,7 @@ class ClientConnection(asyncio.Protocol):
             self.deadline = self._loop.time() + READ_TIMEOUT_S
         elif not self._held.has_room(length):
             text = "too many long requests are being read; try again in a moment"
-            self._refuse(503, text, retry_after(BUSY_RETRY_S))
+            self._refuse(503, text, retry_after.line(BUSY_RETRY_S))
         elif b"expect" in headers:
             expected = headers[b"expect"].lower()
             if expected != b"100-continue":
