@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from graduand.gateway.dataplane.dialects import lenient
+
 Json = dict[str, Any]
 
 NOT_TOP = ("choices", "usage")
@@ -64,7 +66,7 @@ class Assembly:
             return ""
         new = pieces[self._read :]
         self._read = len(pieces)
-        return "".join(new)
+        return lenient.mended("".join(new))
 
     def answer(self) -> Json:
         """The whole answer, as far as it came."""
@@ -76,15 +78,20 @@ class Assembly:
             choice = self._choices[index]
             for (at, field), pieces in self._texts.items():
                 if at == index:
-                    (choice if field == "text" else choice["message"])[field] = "".join(pieces)
+                    (choice if field == "text" else choice["message"])[field] = lenient.mended("".join(pieces))
             choices.append({key: value for key, value in choice.items() if key != "_tools"})
         return {**self._top, "object": kind, "choices": choices, "usage": self.usage}
 
     def encoded(self) -> str | None:
         """The whole answer as JSON; None if it is nested deeper than can be written."""
+        answer = self.answer()
         try:
-            return orjson.dumps(self.answer()).decode()
+            return orjson.dumps(answer).decode()
         except TypeError:
+            pass
+        try:  # half pairs in the arguments of tools, say
+            return orjson.dumps(lenient.mended_all(answer)).decode()
+        except (TypeError, lenient.Unreadable):
             return None
 
     def _add_choice(self, choice: Json) -> bool:

@@ -23,6 +23,7 @@ MODEL_CODES = ("model_not_found", "ModelNotFound", "DeploymentNotFound", "model_
 MODEL_WORDS = re.compile(r"\b(model|deployment|adapter|lora)\b", re.I)
 MISSING_WORDS = re.compile(r"\b(not|no|unknown|missing|n't)\b", re.I)
 KINDS_OF_ERROR = {404: "not_found_error", 409: "conflict_error"}
+NO_PATH = ("not found", "404 page not found", "no such path", "404 not found")
 CONTEXT_CODES = ("context_length_exceeded", "context_length")
 FILTER_CODES = ("content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation")
 MAX_RETRY_AFTER_S = 600.0
@@ -62,6 +63,8 @@ CONNECT_TIMEOUT = Failure("connect_timeout", "the connection to the upstream tim
 RESET = Failure("reset", "the upstream closed the connection before it answered")
 TRUNCATED = Failure("truncated", "the upstream's answer broke off")
 MALFORMED = Failure("malformed", "the upstream's answer is not what its protocol promises")
+# What one answer holds that cannot be read says nothing of the replica: one client's requests must not close it to others.
+UNREADABLE = Failure("malformed", "the upstream's answer cannot be read", sick=False)
 FIRST_TOKEN_TIMEOUT = Failure("first_token_timeout", "the upstream did not begin to answer in time", 504)
 IDLE_TIMEOUT = Failure("idle_timeout", "the upstream fell silent in the middle of its answer", 504)
 TOTAL_TIMEOUT = Failure(
@@ -130,9 +133,9 @@ def _rate_limited(reason: Reason, wait_s: float | None) -> Failure:
 def _missing(reason: Reason) -> Failure:
     """A 404: the upstream does not know the model, does not serve this path, or does not find what the request names."""
     message = reason.message
-    if reason.code in MODEL_CODES or (MODEL_WORDS.search(message) and MISSING_WORDS.search(message)):
-        return Failure("model_missing", message, 502, retry=False, sick=False)
-    if not message or message.strip(" .").lower() in ("not found", "404 page not found", "no such path"):
+    if not message or reason.code in MODEL_CODES or (MODEL_WORDS.search(message) and MISSING_WORDS.search(message)):
+        return Failure("model_missing", message or "the upstream does not know the model", 502, retry=False, sick=False)
+    if message.strip(" .").lower() in NO_PATH:
         text = "the upstream has nothing at this address; whoever runs this gateway must correct base_urls"
         return Failure("not_served", text, 502, retry=False, sick=False)
     return Failure("http_404", message, 404, retry=False, sick=False, body=_shown(reason, 404))
