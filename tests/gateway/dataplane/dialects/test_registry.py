@@ -47,9 +47,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def route(name: str, teacher: str, student: str | None = None, mode: str = "teacher", **more: Any) -> Route:
     held = None if student is None else Student(student, "small@3f9c1a")
-    return Route(
-        name, Teacher(teacher, "gpt-4o"), held, mode, 10_000 if mode == "student" else 0, Unit("user"), **more
-    )
+    return Route(name, Teacher(teacher, "gpt-4o"), held, mode, 10_000 if mode == "student" else 0, Unit("user"), **more)
 
 
 def ask(port: int, to: str, *, live: bool, headers: tuple[str, ...] = KEY) -> Answer:
