@@ -16,7 +16,7 @@ from tests.gateway.speaking import Client, chat
 from tests.gateway.upstream import Upstream, answer
 
 ROOT = Path(__file__).parents[3]
-# What a request runs and no compiler sees, as it has always been: the log's ring and the series are slices of mapped files.
+# These run as plain Python: most of what they do is to copy bytes, or they only declare data.
 PLAIN = {
     "gateway/logs/journal.py", "gateway/logs/segment.py", "gateway/model/routes.py", "monitoring/metrics.py",
     "monitoring/series.py",
