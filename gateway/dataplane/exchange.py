@@ -30,8 +30,8 @@ from graduand.gateway.model.routing import CONFIDENT, DEFERRED, STUDENT, TEACHER
 from graduand.monitoring import metrics as m
 from graduand.rollout.hybrid.scorer import Scorer
 
-# Of every API; each dialect names its own besides.
-FORWARDED_HEADER = b"tracestate"
+# Passed on whatever the API; each dialect names its own headers besides.
+TRACE_PARENT, TRACE_STATE = b"traceparent", b"tracestate"
 
 
 class Exchange:
@@ -95,7 +95,7 @@ class Exchange:
     async def _serve(self) -> None:
         shared, asked, reply, request = self._shared, self._asked, self._reply, self._request
         dialect = asked.dialect
-        context, tracing = request.headers.get(b"traceparent"), shared.tracing
+        context, tracing = request.headers.get(TRACE_PARENT), shared.tracing
         if tracing is None:
             asked.trace = trace.read(context)
         else:
@@ -119,7 +119,8 @@ class Exchange:
             if decision.arm == STUDENT:
                 await self._ask_student(targets)
             else:
-                await self._ask(targets, targets.teacher, None)
+                relay = self._relay(targets, targets.teacher, None)
+                await shared.dispatcher.send(relay.dispatch, relay.take)
         except UpstreamFailed as error:
             self._fail(error.failure)
 
@@ -136,14 +137,17 @@ class Exchange:
     async def _ask_student(self, targets: RouteTargets) -> None:
         reply, student = self._reply, targets.student_of(self._asked.decision)
         assert student is not None
+        dispatcher = self._shared.dispatcher
         try:
-            relay = await self._ask(targets, student, self._scorer)
+            relay = self._relay(targets, student, self._scorer)
+            await dispatcher.send(relay.dispatch, relay.take)
             held_back = relay.held_back
             if relay.deferred:
                 self._deferred = True
                 self._set_aside(DEFERRED_ROLE, DEFERRED)
                 reply.reason, reply.arm = DEFERRED, TEACHER
-                await self._ask(targets, targets.teacher, None)
+                relay = self._relay(targets, targets.teacher, None)
+                await dispatcher.send(relay.dispatch, relay.take)
             elif held_back is not None:
                 if not reply.released:
                     self._set_aside(GATED, held_back.cause)
@@ -154,33 +158,34 @@ class Exchange:
                 raise
             reply.reason, reply.arm = f"fallback:{failure.cause}", TEACHER
             try:
-                await self._ask(targets, targets.teacher, None)
+                relay = self._relay(targets, targets.teacher, None)
+                await dispatcher.send(relay.dispatch, relay.take)
             except UpstreamFailed as second:
                 raise UpstreamFailed(_of_both(failure, second.failure)) from second
 
-    async def _ask(self, targets: RouteTargets, target: Target, scorer: Scorer | None) -> Relay:
-        """Ask one model, and release what it answers; raise UpstreamFailed if it does not."""
-        shared, asked, route = self._shared, self._asked, targets.route
+    def _relay(self, targets: RouteTargets, target: Target, scorer: Scorer | None) -> Relay:
+        """The way of the answer of a model that is about to be asked."""
+        asked, route = self._asked, targets.route
         dispatch = asked.dispatch(
             targets, target, headers=self._forwarded(), stop_at=self._began + route.timeouts.total_s,
             retries=route.retries, scored=scorer is not None, span=asked.span,
         )  # fmt: skip
         self._sent.append(dispatch)
-        relay = Relay(shared, asked, targets, dispatch, self._reply, scorer)
+        relay = Relay(self._shared, asked, targets, dispatch, self._reply, scorer)
         self._answer = relay.answer
-        await shared.dispatcher.send(dispatch, relay.take)
         return relay
 
     def _forwarded(self) -> bytes:
         asked, headers = self._asked, self._request.headers
         lines = b"x-request-id: %b\r\n" % asked.id.encode()
-        context = None if asked.span is not None else headers.get(b"traceparent")
-        if context is not None:  # where spans are made, each attempt has a context of its own
-            lines += b"traceparent: %b\r\n" % context
-        for name in (*asked.dialect.forwards, FORWARDED_HEADER):
-            value = headers.get(name)
-            if value is not None:
-                lines += b"%b: %b\r\n" % (name, value)
+        # Where spans are made, each attempt has a context of its own.
+        if asked.span is None and TRACE_PARENT in headers:
+            lines += b"%b: %b\r\n" % (TRACE_PARENT, headers[TRACE_PARENT])
+        if TRACE_STATE in headers:
+            lines += b"%b: %b\r\n" % (TRACE_STATE, headers[TRACE_STATE])
+        for name in asked.dialect.forwards:
+            if name in headers:
+                lines += b"%b: %b\r\n" % (name, headers[name])
         return lines
 
     # Saying that it failed.

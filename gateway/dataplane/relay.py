@@ -26,13 +26,13 @@ from graduand.rollout.hybrid.scorer import Scorer
 
 
 class Relay:
-    """Takes one answer; then look at `answer`, and at what kept it from the client, if anything did.
+    """Takes the answer to `dispatch`; then look at `answer`, and at what kept it from the client, if anything did.
 
     `deferred`: the student was not confident enough. `held_back`: a check failed. `scorer`: what the answer is to be scored
     by before it leaves, if at all.
     """
 
-    __slots__ = ("_asked", "_dispatch", "_reply", "_scorer", "_shared", "_targets", "answer", "deferred", "held_back")
+    __slots__ = ("_asked", "_reply", "_scorer", "_shared", "_targets", "answer", "deferred", "dispatch", "held_back")
 
     def __init__(
         self, shared: Shared, asked: Asked, targets: RouteTargets, dispatch: Dispatch, reply: Reply, scorer: Scorer | None
@@ -40,7 +40,7 @@ class Relay:
         self._shared = shared
         self._asked = asked
         self._targets = targets
-        self._dispatch = dispatch
+        self.dispatch = dispatch
         self._reply = reply
         self._scorer = scorer
         self.answer = Answer()
@@ -53,7 +53,7 @@ class Relay:
         return self._take_stream if self._asked.stream else self._take_whole
 
     async def _take_whole(self, call: Call) -> None:
-        asked, answer, dispatch, scorer = self._asked, self.answer, self._dispatch, self._scorer
+        asked, answer, dispatch, scorer = self._asked, self.answer, self.dispatch, self._scorer
         whole = asked.dialect.whole(await call.body(), call.headers, dispatch.target.addressee)
         answer.take_whole(whole)
         self._refuse_strange(whole.strange)
@@ -70,7 +70,7 @@ class Relay:
             await self._judge(whole.form, None, acting=False)
 
     async def _take_stream(self, call: Call) -> None:
-        asked, answer, dispatch, scorer = self._asked, self.answer, self._dispatch, self._scorer
+        asked, answer, dispatch, scorer = self._asked, self.answer, self.dispatch, self._scorer
         gates, by = self._targets.gates, dispatch.target.addressee
         if b"event-stream" not in call.headers.get(b"content-type", b"").lower():
             asked.dialect.whole(await call.body(), call.headers, by)  # for what it says of a failure
@@ -133,7 +133,7 @@ class Relay:
 
     async def _release(self, data: bytes, call: Call) -> None:
         if data:
-            self._dispatch.committed = True
+            self.dispatch.committed = True
             await self._reply.release(data, call)
 
     def _watch(self, watcher: Watcher, window: Window, text: str, *, calls: bool) -> None:
@@ -170,7 +170,7 @@ class Relay:
         return verdict is not None
 
     def _count(self, verdicts: list[Verdict]) -> None:
-        target = self._dispatch.target
+        target = self.dispatch.target
         self._shared.meters.judged(verdicts, self._asked.route, target.arm, target.adapter)
 
     def _defers(self, scorer: Scorer, form: dict[str, Any]) -> bool:
