@@ -128,7 +128,7 @@ class Relay:
     def _refuse_strange(self, strange: bool) -> None:
         """A student's answer that cannot be read whole passes no check and is never confident."""
         looked_at = bool(self._targets.gates.armed) or self._scorer is not None
-        if strange and looked_at and self._dispatch.target.arm == STUDENT:
+        if strange and looked_at and self.dispatch.target.arm == STUDENT:
             raise UpstreamFailed(failures.UNREADABLE)
 
     async def _release(self, data: bytes, call: Call) -> None:
