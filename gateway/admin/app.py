@@ -20,8 +20,7 @@ from graduand.gateway.admin import state as state_api
 from graduand.gateway.admin.requests import NewRollout, Plan, Simulation, Verb
 from graduand.gateway.config.read import adapters_folder, basis_points, budgets_folder
 from graduand.gateway.control import moves, verdicts
-from graduand.gateway.control.store.open import rollouts_in
-from graduand.gateway.control.store.rollouts import NoRollout
+from graduand.gateway.control.store.rollouts import NoRollout, Rollouts
 from graduand.gateway.errors import AdapterError, ConfigError, GraduandError, RequestError, did_you_mean
 from graduand.gateway.fleet import artifacts
 from graduand.gateway.logs import feedback
@@ -29,10 +28,11 @@ from graduand.gateway.logs.target import TargetError
 from graduand.gateway.model.openai import error_body
 from graduand.gateway.model.routes import MODES, Replica, Route, Settings, Upstream
 from graduand.gateway.state import places
-from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.documents import Documents
+from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.open import open_state
 from graduand.gateway.state.places import Cell
-from graduand.gateway.state.store import Conflict, Registered, StateError, StateStore
+from graduand.gateway.state.store import Conflict, Registered, StateStore
 from graduand.monitoring import verdict
 from graduand.monitoring.checks import written
 from graduand.monitoring.metrics import Metrics, Totals, exposition
@@ -143,7 +143,7 @@ def app(configuration: Configuration) -> FastAPI:
     def change_route(name: str, change: RouteChange, state: store_here, who: who_here = "api") -> dict[str, Any]:
         known = _known(name, configuration.settings)
         _check(known[name], change)
-        rollouts, documents = rollouts_in(state), documents_in(state)
+        rollouts, documents = Rollouts(state), Documents(state)
 
         def taken_over() -> None:
             moves.taken_over(rollouts, name, who, time.time())
@@ -158,7 +158,7 @@ def app(configuration: Configuration) -> FastAPI:
 
     @application.get("/v1/adapters")
     def list_adapters(state: store_here) -> dict[str, Any]:
-        managed = places.read(documents_in(state))
+        managed = places.read(Documents(state))
         return {
             "adapters": [
                 _placed(one, configuration.settings, managed.get((one.upstream, one.name))) for one in state.adapters()
@@ -211,7 +211,7 @@ def app(configuration: Configuration) -> FastAPI:
                     409, f"route {route.name!r} uses {name} in mode {route.mode}; set its mode to teacher first",
                     code="adapter_in_use",
                 )  # fmt: skip
-        managed = places.read(documents_in(state))
+        managed = places.read(Documents(state))
         for one in found:
             if (one.upstream, name) not in managed:  # else the fleet manager drains it first
                 residency.unload(_upstream(one.upstream, configuration.settings), name)
@@ -257,7 +257,7 @@ def _with_verdicts(shown: dict[str, Any], state: StateStore) -> dict[str, Any]:
     """A route with what alarms have brought about."""
     return {
         **shown,
-        "verdicts": [verdict.sentence(one) for one in verdicts.standing(documents_in(state), shown["name"])],
+        "verdicts": [verdict.sentence(one) for one in verdicts.standing(Documents(state), shown["name"])],
     }
 
 

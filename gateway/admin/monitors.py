@@ -12,7 +12,7 @@ from graduand.gateway.control.store.open import for_each_call
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.errors import RequestError
 from graduand.gateway.model.routes import Settings
-from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.documents import Documents
 from graduand.monitoring.verdict import Verdict, sentence
 
 Json = dict[str, Any]
@@ -34,7 +34,7 @@ def router(settings: Callable[[], Settings]) -> APIRouter:
 
     @monitors.get("")
     def listing(state: store_here) -> Json:
-        documents = documents_in(state.state)
+        documents = Documents(state.state)
         return {
             "monitors": list(documents.all(verdicts.DRIFT).values()),
             "verdicts": [_shown(one) for one in verdicts.standing(documents)],
@@ -45,7 +45,7 @@ def router(settings: Callable[[], Settings]) -> APIRouter:
         route: str, monitor: str, state: store_here, wanted: Release,
         who: Annotated[str, Header(alias="x-graduand-who")] = "api",
     ) -> Json:  # fmt: skip
-        documents = documents_in(state.state)
+        documents = Documents(state.state)
         with state.transaction():
             found = next((one for one in verdicts.standing(documents, route) if one.monitor == monitor), None)
             if found is None:

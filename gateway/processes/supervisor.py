@@ -23,8 +23,8 @@ from graduand.gateway.config import monitors, read
 from graduand.gateway.config.explain import explained
 from graduand.gateway.errors import ConfigError, GraduandError
 from graduand.gateway.model.routes import Budget, Route, Settings, settings_to_json
+from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.open import open_state
-from graduand.gateway.state.store import StateError
 from graduand.monitoring.checks import written as gates
 
 POLL_S = 0.1

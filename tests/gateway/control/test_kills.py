@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from graduand.gateway.control.store.sqlite import RolloutStore
+from graduand.gateway.control.store.rollouts import Rollouts
+from graduand.gateway.state.sqlite import SqliteStore
 from graduand.rollout.state import Phase, draft
 from graduand.rollout.transitions import replay
 from tests.gateway.control.conftest import Live
@@ -45,7 +46,7 @@ def test_kills(live: Live) -> None:
         lambda: len(list((live.gateway.folder / "logs" / "journal").iterdir())) == 2,
         "the shipper has recovered all",
     )
-    store = RolloutStore(live.gateway.folder / "state.db")
+    store = Rollouts(SqliteStore(live.gateway.folder / "state.db"))
 
     def all_counted() -> bool:
         row = store.row(name)
@@ -59,7 +60,7 @@ def test_kills(live: Live) -> None:
 
 
 def _check(live: Live, name: str, replies: list[Reply], killed: list[float]) -> None:
-    store = RolloutStore(live.gateway.folder / "state.db")
+    store = Rollouts(SqliteStore(live.gateway.folder / "state.db"))
     row, events = store.row(name), store.events(name)
     assert row is not None
     assert row.state.phase is Phase.PROMOTED
@@ -92,7 +93,7 @@ def _check_users(replies: list[Reply], served: dict[str, Any]) -> None:
     assert any(reply.reason == "canary" for reply in replies)
 
 
-def _check_spread(served: list[Any], store: RolloutStore) -> None:
+def _check_spread(served: list[Any], store: Rollouts) -> None:
     """How long after a change the last request was served by an older table; the n-th change made version n + 1."""
     told = [one for one in reversed(store.state.events(1000)) if one["subject"] == "route/killed"]
     stale_s = []

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from graduand.gateway.control.store.sqlite import RolloutStore
+from graduand.gateway.control.store.rollouts import Rollouts as Stored
+from graduand.gateway.state.sqlite import SqliteStore
 from graduand.rollout.answers import judge
 from tests.gateway.control.judges import JudgeServer
 from tests.gateway.control.live import (
@@ -260,7 +261,7 @@ def test_kill_the_controller_while_the_judge_is_away_and_in_mid_judging(world: W
 def _pairs(world: World, name: str) -> tuple[int, int, int]:
     """How many pairs the ledger has, how many its gate, and how many the log without those that are counted as no pairs: a
     breaker may still be open after what another test broke, and a copy that was never sent teaches nothing."""
-    store = RolloutStore(world.gateway.folder / "state.db")
+    store = Stored(SqliteStore(world.gateway.folder / "state.db"))
     row = store.row(name)
     store.close()
     assert row is not None

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from graduand.gateway.model.routes import Route, Student, Teacher
+from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.redis_client import connect
-from graduand.gateway.state.redis_hashes import LOCK, META, Hashes
+from graduand.gateway.state.redis_hashes import LOCK, META, RedisHashes
 from graduand.gateway.state.redis_store import NothingLost, RedisStore, StoreEmpty, StoreLost
 from graduand.gateway.state.replica import Replica
-from graduand.gateway.state.store import StateError
 from tests.gateway.redises import RedisServer, free_port
 
 ROUTE = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", "triage@3f9c1a"), mode="canary", weight_bp=5000)
@@ -39,7 +39,7 @@ def store(redis_server: RedisServer, tmp_path: Path) -> RedisStore:
 
 def test_no_update_is_lost_among_writers(redis_server: RedisServer) -> None:
     def count() -> None:
-        mine = Hashes(connect(redis_server.url, None))
+        mine = RedisHashes(connect(redis_server.url, None))
         for _ in range(25):
             with mine.transaction():
                 mine.next("x", "n")
@@ -49,11 +49,11 @@ def test_no_update_is_lost_among_writers(redis_server: RedisServer) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert Hashes(connect(redis_server.url, None)).number("x", "n") == 100
+    assert RedisHashes(connect(redis_server.url, None)).number("x", "n") == 100
 
 
 def test_a_transaction_reads_what_it_wrote_and_nobody_else_does(redis_server: RedisServer) -> None:
-    one, other = (Hashes(connect(redis_server.url, None)) for _ in range(2))
+    one, other = (RedisHashes(connect(redis_server.url, None)) for _ in range(2))
     with one.transaction():
         one.set("x", "a", 1)
         one.set("y", "b", 1)
