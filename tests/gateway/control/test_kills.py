@@ -9,22 +9,30 @@ import random
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from graduand.gateway.control.store.rollouts import Rollouts
-from graduand.gateway.state.sqlite import SqliteStore
 from graduand.rollout.state import Phase, draft
 from graduand.rollout.transitions import replay
-from tests.gateway.control.conftest import Live
-from tests.gateway.control.live import GOOD, Reply, Users, controller_id, kill, pairs_of
+from tests.gateway.control.conftest import Live, running
+from tests.gateway.control.live import GOOD, Reply, Users, controller_id, kill, pairs_of, stored
 from tests.gateway.running import until
 
 KILLS = int(os.environ.get("GRADUAND_KILLS", "5"))
 WEIGHTS = (1, 2, 5, 10, 20, 30, 40, 50)
 # A weight reaches every worker within this time, by contract. Not each one here: a worker may be given no time itself.
 SPREADS_S = 1.0
+
+
+@pytest.fixture
+def live(state: str, tmp_path: Path) -> Iterator[Live]:
+    """One of its own, with each backend."""
+    with running(tmp_path, state) as live:
+        yield live
 
 
 @pytest.mark.timeout(60 + KILLS * 15)
@@ -46,7 +54,7 @@ def test_kills(live: Live) -> None:
         lambda: len(list((live.gateway.folder / "logs" / "journal").iterdir())) == 2,
         "the shipper has recovered all",
     )
-    store = Rollouts(SqliteStore(live.gateway.folder / "state.db"))
+    store = stored(live.gateway)
 
     def all_counted() -> bool:
         row = store.row(name)
@@ -60,7 +68,7 @@ def test_kills(live: Live) -> None:
 
 
 def _check(live: Live, name: str, replies: list[Reply], killed: list[float]) -> None:
-    store = Rollouts(SqliteStore(live.gateway.folder / "state.db"))
+    store = stored(live.gateway)
     row, events = store.row(name), store.events(name)
     assert row is not None
     assert row.state.phase is Phase.PROMOTED

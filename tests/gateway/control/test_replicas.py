@@ -8,9 +8,7 @@ import pytest
 from graduand.gateway.control.store.rollouts import LEASE, LEASE_S
 from graduand.gateway.logs.tail import Batch
 from graduand.gateway.state import redis_stream
-from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.hashes import StateError
-from graduand.gateway.state.open import open_state
 from graduand.gateway.state.redis_hashes import RedisHashes
 from graduand.rollout.state import Phase
 from tests.gateway.control.worlds import World
@@ -163,22 +161,6 @@ def test_three_records_of_a_request_meet_in_any_order(redis_server: RedisServer,
     assert world.controller._store.state.client.hlen("graduand:waiting") == 0  # type: ignore[attr-defined]
 
 
-def test_documents(redis_server: RedisServer, tmp_path: Path) -> None:
-    world = World(tmp_path, state=redis_server.url)
-    mine, other = Documents(world.store.state), Documents(open_state(world.settings))
-    mine.write("alarm", "b", {"at": 2})
-    mine.write("alarm", "a", {"at": 1})
-    assert list(other.all("alarm").items()) == [("a", {"at": 1}), ("b", {"at": 2})]
-    assert (other.any("drift"), other.any("drift", "alarm")) == (False, True)
-    with pytest.raises(StateError), world.store.transaction():
-        mine.drop("alarm", "a")
-        assert list(mine.all("alarm")) == ["b"]
-        raise StateError("undone with what it belongs to")
-    assert list(other.all("alarm")) == ["a", "b"]
-    other.drop("alarm", "a")
-    assert list(mine.all("alarm")) == ["b"]
-
-
 def test_a_full_stream_makes_replicas_wait(replicas: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_stream, "MOST_WAITING", 50)
     a, b, _ = replicas.worlds
@@ -206,22 +188,6 @@ def test_no_text_travels_that_nothing_is_compared_with(replicas: Replicas) -> No
     assert [one["id"] for one in sent] == ["alone", lines[0]["id"], lines[1]["id"]]
     assert (sent[0]["request_json"], sent[0]["response_json"]) == (None, None)
     assert sent[1] == lines[0]
-
-
-def test_halves_that_wait_are_given_up_and_ids_expire(replicas: Replicas) -> None:
-    [a, *_] = replicas.worlds
-    path = a.folder / "logs" / "segments" / "w0.jsonl"
-    path.write_text(a.lines(1)[0] + "\n")
-    replicas.look()
-    client = a.controller._store.state.client  # type: ignore[attr-defined]
-    [bucket] = client.scan_iter("graduand:seen:*")
-    assert (client.hlen("graduand:waiting"), client.hlen(bucket)) == (1, 1)
-    assert 3500 < client.ttl(bucket) <= 3600
-    replicas.look(step_s=2 * 3600)
-    with path.open("a") as out:
-        out.write(a.lines(1)[0] + "\n")
-    replicas.look()
-    assert (client.hlen("graduand:waiting"), client.hlen("graduand:waiting:since")) == (1, 1)
 
 
 def test_what_an_ended_rollout_leaves(replicas: Replicas) -> None:
