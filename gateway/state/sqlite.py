@@ -1,9 +1,11 @@
 """The run-time state in one SQLite file: for one machine, where several processes may use it at once."""
 
+import sqlite3
 import time
 from pathlib import Path
 
 from graduand.gateway.state import sqlite_upgrade
+from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.sqlite_hashes import SqliteHashes
 from graduand.gateway.state.store import StateStore
 
@@ -15,8 +17,11 @@ class SqliteStore(StateStore):
         self._file = SqliteHashes(path)
         super().__init__(self._file)
         if not self._file.number("meta", "version"):
-            with self.transaction():
-                sqlite_upgrade.fill(self._file)
+            try:
+                with self.transaction():
+                    sqlite_upgrade.fill(self._file)
+            except sqlite3.Error as error:
+                raise StateError(f"the state file {path} cannot be brought to this version's form: {error}") from error
 
     def close(self) -> None:
         """Close the file."""

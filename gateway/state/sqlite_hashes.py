@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class SqliteHashes(Hashes):
             yield
             self._do("COMMIT")
         except BaseException:
-            if self.db.in_transaction:  # a full disk ends it by itself
+            with suppress(sqlite3.Error):  # a full disk has ended it by itself
                 self.db.execute("ROLLBACK")
             raise
 

@@ -50,6 +50,21 @@ def test_a_new_file_that_another_process_is_preparing(tmp_path: Path, mode: str)
     timer.join()
 
 
+def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "state.db")
+    [pages] = store._file.db.execute("PRAGMA page_count").fetchone()
+    store._file.db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StateError, match="full"), store.transaction():
+        for name in "ab":
+            store.hashes.set("x", name, "v" * 5000)
+    assert (store.hashes.all("x"), store.hashes.changing) == ({}, False)
+    store._file.db.execute("PRAGMA max_page_count = 1000000")
+    with store.transaction():
+        store.hashes.set("x", "a", "v" * 5000)
+    assert store.hashes.all("x").keys() == {"a"}
+    store.close()
+
+
 # A file of an older version.
 
 
