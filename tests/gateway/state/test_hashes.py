@@ -20,12 +20,12 @@ from tests.gateway.redises import RedisServer
 from tests.gateway.running import ROOT, UNTIL_PARENT_ENDS
 from tests.gateway.state.conftest import Open
 
-KEYS = ("a", "a:b", "ä")
-FIELDS = st.sampled_from(["", "1", "01", "x y", "X Y", "ö\t\n'\"", "nul\0", "nul\0l", "%"])
+KEYS = ("a", "ä")
+FIELDS = st.sampled_from(["1", "nul\0", "nul\0l", "Ö\t'"])
 VALUES = st.one_of(st.integers(), st.floats(allow_nan=False), st.text(max_size=20), st.binary(max_size=20))
 WRITES = st.one_of(
     st.tuples(st.just("set"), st.sampled_from(KEYS), FIELDS, VALUES),
-    st.tuples(st.just("unset"), st.sampled_from(KEYS), st.lists(FIELDS, max_size=3)),
+    st.tuples(st.just("unset"), st.sampled_from(KEYS), st.lists(FIELDS, max_size=4)),
     st.tuples(st.just("drop"), st.sampled_from(KEYS)),
     st.tuples(st.just("next"), st.sampled_from(KEYS), st.just("n")),
     st.tuples(st.just("append"), st.sampled_from(KEYS), VALUES),
@@ -35,7 +35,7 @@ READS = st.one_of(
     st.tuples(st.just("all"), st.sampled_from(KEYS)),
     st.tuples(st.just("latest"), st.sampled_from(KEYS), st.integers(1, 4)),
 )
-TRANSACTIONS = st.tuples(st.lists(st.one_of(WRITES, READS), max_size=12), st.booleans())
+TRANSACTIONS = st.tuples(st.lists(st.one_of(WRITES, READS), max_size=20), st.booleans())
 
 
 class Model(Hashes):
@@ -98,13 +98,24 @@ def test_both_do_what_dictionaries_would(
     client.close()
 
 
-def test_nobody_sees_half_of_it(store: StateStore, opened: Open) -> None:
-    other = opened().hashes
+def test_a_transaction_reads_what_it_wrote_and_nobody_else_does(store: StateStore, opened: Open) -> None:
+    one, other = store.hashes, opened().hashes
     with store.transaction():
-        store.hashes.set("x", "a", 1)
-        store.hashes.set("y", "b", 1)
+        one.set("x", "a", 1)
+        one.set("y", "b", 1)
+        one.set("y", "e", 1)
         assert (other.all("x"), other.all("y")) == ({}, {})
-    assert (other.all("x"), other.all("y")) == ({"a": b"1"}, {"b": b"1"})
+    with store.transaction():
+        assert one.number("x", "a") == 1
+        one.set("x", "a", 2)
+        one.unset("y", ["b", "e", "never there"])
+        one.set("y", "c", 3)
+        assert (one.number("x", "a"), one.all("y"), one.many("y", ["b", "c"])) == (2, {"c": b"3"}, [None, b"3"])
+        one.drop("x")
+        assert (one.get("x", "a"), one.all("x")) == (None, {})
+        one.set("x", "d", 4)
+        assert (one.all("x"), other.all("x"), other.all("y")) == ({"d": b"4"}, {"a": b"1"}, {"b": b"1", "e": b"1"})
+    assert (other.all("x"), other.all("y")) == ({"d": b"4"}, {"c": b"3"})
 
 
 def test_no_update_is_lost_among_writers(opened: Open) -> None:
