@@ -22,7 +22,7 @@ from graduand.gateway.model.routes import Route, Settings
 from graduand.gateway.monitor import gathering
 from graduand.gateway.monitor.panel import Panel
 from graduand.gateway.monitor.store import MonitorStore
-from graduand.gateway.state.documents import documents_in, key_of
+from graduand.gateway.state.documents import Documents, key_of
 from graduand.gateway.state.open import open_state
 from graduand.monitoring import metrics as m
 from graduand.monitoring.drift import DriftError, files
@@ -64,7 +64,7 @@ class Monitor:
         self._store = MonitorStore(self._folder, holder, clock())
         self._drift = DriftLog(self._folder, settings.record, metrics, clock)
         self._state = open_state(settings)
-        self._documents = documents_in(self._state)
+        self._documents = Documents(self._state)
         self._embedders: dict[str, Embedder] = {}
         self._offsets: dict[str, int] | None = None
         self._watched: dict[str, Watched] = {}

@@ -17,7 +17,7 @@ from graduand.gateway.monitor import loop, observed
 from graduand.gateway.monitor.loop import Monitor
 from graduand.gateway.monitor.panel import Panel
 from graduand.gateway.monitor.store import MonitorStore, read_to
-from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.sqlite import SqliteStore
 from graduand.monitoring import metrics as m
 from graduand.monitoring.drift import files
@@ -80,7 +80,7 @@ class World:
 
     def documents(self, kind: str) -> dict[str, Json]:
         store = SqliteStore(self.folder / "state.db")
-        found = documents_in(store).all(kind)
+        found = Documents(store).all(kind)
         store.close()
         return found
 
