@@ -22,6 +22,7 @@ from graduand.gateway.dataplane.targets import RouteTargets, Target
 from graduand.gateway.dataplane.window import HOLD_ALL, Window
 from graduand.gateway.errors import RequestError, did_you_mean
 from graduand.gateway.model import record, trace
+from graduand.gateway.model.fields import Record, Timings, Usage
 from graduand.gateway.model.openai import error_body
 from graduand.gateway.model.routes import Route
 from graduand.gateway.model.routing import CONFIDENT, DEFERRED, STUDENT, TEACHER, Decision, decide, deferred
@@ -496,7 +497,7 @@ class Exchange:
         usage = record.usage_of(self._usage, self._pieces, len(self._request.body), completed=self._whole)
         self._measure(usage, now, sent_at)
         cost = self._charge(usage)
-        timings = {
+        timings: Timings = {
             "queue_ms": self._queue_ms, "overhead_ms": _ms(sent_at, began), "ttft_ms": _ms(self._first_at, began),
             "total_ms": _ms(now, began),
         }  # fmt: skip
@@ -508,7 +509,7 @@ class Exchange:
     def _answered(self) -> bool:
         return self._whole or self._pieces > 0
 
-    def _measure(self, usage: dict[str, Any], now: float, sent_at: float | None) -> None:
+    def _measure(self, usage: Usage, now: float, sent_at: float | None) -> None:
         plane, began, first_at = self._plane, self._began, self._first_at
         meter = plane.meters.of(self._route_name, self._arm, self._adapter or "", self._outcome())
         meter.ended(
@@ -523,7 +524,7 @@ class Exchange:
         if self._reason.startswith("fallback:"):
             plane.metrics.add(m.FALLBACKS, (self._route_name, self._reason[9:]))
 
-    def _charge(self, usage: dict[str, Any]) -> float | None:
+    def _charge(self, usage: Usage) -> float | None:
         """Put the answer on the client's account and the route's; its cost in dollars, None if that is unknown."""
         plane, targets = self._plane, self._targets
         if self._answered:
@@ -547,7 +548,7 @@ class Exchange:
                     Copy(targets, target, self._endpoint, body, data, self._id, decision, self._client, now, self._span)
                 )
 
-    def _record(self, usage: dict[str, Any], timings: dict[str, float | None], cost: float | None) -> dict[str, Any]:
+    def _record(self, usage: Usage, timings: Timings, cost: float | None) -> Record:
         targets = self._targets
         return record.record(
             id=self._id, parent_id=None, role="served", route=self._route_name, endpoint=self._endpoint.path,
@@ -562,7 +563,7 @@ class Exchange:
             record_bp=10_000 if targets is None else targets.route.record_bp,
         )  # fmt: skip
 
-    def _unseen_record(self, question: Question, role: str, reason: str) -> dict[str, Any]:
+    def _unseen_record(self, question: Question, role: str, reason: str) -> Record:
         """The student's answer that was not confident or not good enough: paid for, and never seen by the client."""
         targets, now = self._targets, self._plane.clock()
         usage = record.usage_of(self._usage, self._pieces, len(self._request.body), completed=True)

@@ -21,6 +21,7 @@ from graduand.gateway.dataplane.http.failures import UpstreamFailed
 from graduand.gateway.dataplane.http.fiber import Fiber
 from graduand.gateway.dataplane.targets import RouteTargets, Target
 from graduand.gateway.model import record
+from graduand.gateway.model.fields import Record, Usage
 from graduand.gateway.model.routing import STUDENT, Decision
 from graduand.gateway.model.trace import Trace
 from graduand.monitoring import metrics as m
@@ -139,7 +140,8 @@ class _Shadow:
         if b"event-stream" not in call.headers.get(b"content-type", b""):
             body, data = answers.whole(await call.body(), target)
             self._answer = body.decode("utf-8", "replace")
-            self._usage, self._served_model = data.get("usage"), data.get("model")
+            self._usage, model = data.get("usage"), data.get("model")
+            self._served_model = model if type(model) is str else None
             await self._judge(data, target)
             return
         reader = answers.StreamReader(target, keep_usage=True)
@@ -172,7 +174,7 @@ class _Shadow:
             adapter = target.model if target.arm == STUDENT else ""
             plane.meters.judged(self._verdicts, copy.targets.route.name, target.arm, adapter)
 
-    def _record(self, question: Question, error: str | None, usage: dict[str, Any]) -> dict[str, Any]:
+    def _record(self, question: Question, error: str | None, usage: Usage) -> Record:
         copy, began, route = self._copy, self._began, self._copy.targets.route
         arm = copy.target.arm
         role = "shadow" if arm == STUDENT else "audit"

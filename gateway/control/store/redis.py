@@ -14,6 +14,7 @@ from graduand.gateway.control.store.rollouts import DISAGREEMENTS_KEPT, Json
 from graduand.gateway.control.store.rows import AT_REST, COLUMNS, Row, from_columns, to_columns
 from graduand.gateway.control.store.stream import EVIDENCE, Evidence
 from graduand.gateway.logs.tail import Batch, Line, Place
+from graduand.gateway.model.fields import Record
 from graduand.gateway.state.redis_store import RedisStore
 from graduand.gateway.state.store import StateError
 from graduand.rollout.state import Event, event_from_dict
@@ -169,15 +170,15 @@ class RedisRollouts(RedisJudging):
         """What is in the stream behind what was learnt already."""
         return self._evidence.read(self.offsets().get(EVIDENCE, 0))
 
-    def expect(self, records: list[Json], rows: Mapping[str, Row]) -> None:
+    def expect(self, records: list[Record], rows: Mapping[str, Row]) -> None:
         """Fetch what is known of these records at once: whether they were seen, their units, their other halves."""
         wanted: dict[str, list[str]] = {}
         for record in records:
-            row = rows.get(record["rollout"])
-            if row is not None and isinstance(record.get("time"), float | int):
+            row = rows.get(record["rollout"] or "")
+            if row is not None:
                 wanted.setdefault(_seen(record["time"]), []).append(record["id"])
-                wanted.setdefault(_units(row), []).append(str(record.get("unit_hash")))
-                pair = str(record.get("parent_id") or record["id"])
+                wanted.setdefault(_units(row), []).append(str(record["unit_hash"]))
+                pair = record["parent_id"] or record["id"]
                 wanted.setdefault("waiting", []).extend(_half(pair, role) for role in ROLES)
         for key, fields in wanted.items():
             self._hashes.many(key, sorted(set(fields)))

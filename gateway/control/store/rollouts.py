@@ -15,6 +15,7 @@ from graduand.gateway.control.store.rows import Row
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.logs import tail
 from graduand.gateway.logs.tail import Batch, Line
+from graduand.gateway.model.fields import Record
 from graduand.gateway.state.store import StateStore
 from graduand.rollout.state import Event
 
@@ -196,7 +197,7 @@ class Rollouts(ABC):
         """What is to be learnt next, of all replicas: from where `offsets` says on."""
         return tail.look(folder, self.offsets(), since)
 
-    def expect(self, records: list[Json], rows: Mapping[str, Row]) -> None:  # noqa: B027
+    def expect(self, records: list[Record], rows: Mapping[str, Row]) -> None:  # noqa: B027
         """These records are about to be gathered: a store far away may fetch what it knows of them at once."""
 
     @abstractmethod

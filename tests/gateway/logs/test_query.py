@@ -41,7 +41,7 @@ e_value double, evaluated_at double, extra string"""
 
 def test_the_columns() -> None:
     def shown(table: str) -> str:
-        return ", ".join(f"{field.name} {field.type}" for field in schema.TABLES[table])
+        return ", ".join(f"{field.name} {field.type}" for field in schema.of(table))
 
     assert shown("log") == " ".join(LOG_COLUMNS.split())
     assert shown("feedback") == " ".join(FEEDBACK_COLUMNS.split())
@@ -49,7 +49,7 @@ def test_the_columns() -> None:
 
 
 def test_a_record_has_exactly_these_columns() -> None:
-    assert set(made(1)) | {"extra"} == set(schema.LOG.names)
+    assert set(made(1)) | {"extra"} == set(schema.of("log").names)
 
 
 @pytest.fixture
