@@ -101,17 +101,17 @@ def _answers(record: Mapping[str, Any]) -> dict[str, str]:
     """The whole answers of both arms, the served one first."""
     found: dict[str, str] = {}
     for entry in (record, *(record.get("copies") or [])):
-        text = _answer(entry)
+        text = _answer(entry, record.get("request_json"))
         if text is not None:
             found.setdefault(str(entry.get("arm")), text)
     return found
 
 
-def _answer(entry: Mapping[str, Any]) -> str | None:
+def _answer(entry: Mapping[str, Any], asked: str | None) -> str | None:
     """A whole answer's text; None if it broke off, failed or holds no text."""
     if entry.get("completed") is not True or entry.get("error"):
         return None
-    found = reader.answered({"request_json": entry.get("request_json"), "response_json": entry.get("response_json")})
+    found = reader.answered({"request_json": asked, "response_json": entry.get("response_json")})
     return found.text if found is not None and found.text and found.finish == "stop" else None
 
 
