@@ -20,6 +20,7 @@ from graduand.gateway.control.store.rows import Row
 from graduand.gateway.logs import places
 from graduand.gateway.logs.tail import PAIR_WITHIN_S, Batch, Line
 from graduand.gateway.model import reader
+from graduand.gateway.model.fields import Record
 from graduand.gateway.model.routes import Route, Settings
 from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.lease import Lease, LeaseLost
@@ -156,7 +157,7 @@ class Controller:
         if batch.lines:
             store.write_forgotten(now - PAIR_WITHIN_S, now - IDS_KEPT_S)
 
-    def _take(self, gatherer: Gatherer, line: Line, record: reader.Json) -> None:
+    def _take(self, gatherer: Gatherer, line: Line, record: Record) -> None:
         try:
             gatherer.take(line, record)
         except (LookupError, TypeError, ValueError, AttributeError) as error:

@@ -18,6 +18,8 @@ from graduand.gateway.control import verdicts
 from graduand.gateway.logs import places, tail
 from graduand.gateway.logs.drift import DriftLog
 from graduand.gateway.logs.tail import Batch, Line
+from graduand.gateway.model import reader
+from graduand.gateway.model.fields import Record
 from graduand.gateway.model.routes import Route, Settings
 from graduand.gateway.monitor import gathering
 from graduand.gateway.monitor.panel import Panel
@@ -276,17 +278,8 @@ def _reference(folder: Path | None, adapter: str) -> tuple[Reference | None, str
         return None, str(error)
 
 
-def _in_order(batch: Batch) -> list[tuple[Line, Json]]:
+def _in_order(batch: Batch) -> list[tuple[Line, Record]]:
     """The records as they came. Workers write side by side, and a verdict ends by what comes after its last alarm: were
     one worker's lines read behind another's, old drift would follow new calm."""
-    found = [(line, record) for line in batch.lines if (record := _parsed(line)) is not None]
+    found = [(line, record) for line in batch.lines if (record := reader.read(line.data)) is not None]
     return sorted(found, key=lambda one: float(one[1]["time"]))
-
-
-def _parsed(line: Line) -> Json | None:
-    try:
-        record = orjson.loads(line.data)
-    except orjson.JSONDecodeError:
-        return None
-    known = isinstance(record, dict) and isinstance(record.get("id"), str) and isinstance(record.get("route"), str)
-    return record if known and isinstance(record.get("time"), int | float) else None

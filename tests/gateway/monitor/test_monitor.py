@@ -98,7 +98,7 @@ def record(number: int, text: str, at: float, **more: Any) -> Json:
         "bytes_released_before_verdict": 9, "status": 200, "error": None, "client_disconnected": False,
         "request_json": json.dumps({"messages": [{"role": "user", "content": text}]}),
         "response_json": json.dumps({"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}),
-        "usage": {"completion_tokens": 3}, **more,
+        "usage": {"prompt_tokens": 1, "completion_tokens": 3, "kind": "exact"}, "verdicts": [], **more,
     }  # fmt: skip
 
 
