@@ -30,7 +30,6 @@ from graduand.rollout.evidence import Evidence
 from graduand.rollout.machine import decide
 from graduand.rollout.state import Phase
 
-Checks = Callable[[], tuple[str, ...]]
 # Ids are kept this long to know a record that comes twice.
 IDS_KEPT_S = 3600.0
 # Each look at a verdict that stands writes to the store, on a core that may be a worker's.

@@ -5,8 +5,7 @@ is not; every pinned adapter has a place if there are as many slots; once the ai
 there stays there until its slot is needed, so a replica that joins or leaves moves nothing else.
 
 Where adapters do not fit, the least recently used one gives way, and being asked often counts as being asked later (LRFU,
-Lee et al. 2001). Ties are decided by rendezvous hashing (Thaler and Ravishankar, 1998), by which the data plane prefers
-replicas too.
+Lee et al. 2001). Ties are decided by `preference`, by which the data plane chooses among replicas too.
 """
 
 import math
@@ -14,7 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-import mmh3
+from graduand.gateway.model.routing import preference
 
 # A replica serves its share of the traffic at this part of its load at most before a further copy is wanted.
 FULL = 0.5
@@ -54,11 +53,6 @@ def copies_for(weight: float, total: float, hosts: int) -> int:
     (1, 2, 10, 1)
     """
     return max(1, min(hosts, math.ceil(weight / (total + FEW) * hosts / FULL)))
-
-
-def preference(host: str, name: str) -> int:
-    """How much an adapter is drawn to a replica: the least of all is the one that it prefers."""
-    return mmh3.hash(host + name, signed=False)
 
 
 def place(wanted: Iterable[Wanted], hosts: Iterable[Host]) -> dict[str, frozenset[str]]:

@@ -18,7 +18,6 @@ from graduand.gateway.errors import ConfigError, GraduandError
 from graduand.gateway.logs.query import Log
 
 Json = dict[str, Any]
-FORMATS = ("chat", "prompt-completion", "raw")
 BATCH_ROWS = 500
 # What people said of a pair's answers: the latest of each kind counts.
 JOINED = """

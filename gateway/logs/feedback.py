@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from graduand.gateway.errors import GraduandError, RequestError
 from graduand.gateway.logs import places
-from graduand.gateway.logs.segment import SegmentFile
+from graduand.gateway.logs.segment import SegmentFile, redactor_of
 from graduand.gateway.model.recording import RecordPolicy
 from graduand.gateway.model.routes import Settings
 from graduand.monitoring import metrics as m
@@ -59,7 +59,7 @@ class FeedbackLog:
     def __init__(self, spool: Path, policy: RecordPolicy, clock: Callable[[], float] = time.time) -> None:
         folder = spool / places.FEEDBACK / places.SEGMENTS
         self._file = SegmentFile(folder, f"admin-{os.getpid()}", policy.seal_s)
-        self._redactor = _redactor(policy)
+        self._redactor = redactor_of(policy)
         self._clock = clock
         self._lock = threading.Lock()
         self._known: OrderedDict[str, None] = OrderedDict()
@@ -161,11 +161,3 @@ def _tidy(log: FeedbackLog) -> None:
     while True:
         time.sleep(1.0)
         log.tidy()
-
-
-def _redactor(policy: RecordPolicy) -> Any:
-    if not policy.redacts:
-        return None
-    from graduand.gateway.logs.redaction import Redactor
-
-    return Redactor(policy)

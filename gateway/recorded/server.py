@@ -239,9 +239,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C."""
     import uvicorn
 
-    host, port = address.parse(arguments.listen)
+    host, port = address.parse(arguments.listen, "--listen")
     recordings = read(arguments.answers)
-    listener = address.bind(host, port)
+    listener = address.listen(host, port, "--listen")
     server = uvicorn.Server(
         uvicorn.Config(app(recordings), log_level="error", access_log=False, timeout_graceful_shutdown=2)
     )

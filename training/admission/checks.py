@@ -49,7 +49,8 @@ def _coverage(files: AdapterFiles, layers: int) -> Check:
     if missing:
         text = f"{len(missing)} of its matrices are missing, such as {missing[0]}: servers would leave the module out"
         return Check("coverage", False, text)
-    modules = ", ".join(sorted(files.config["target_modules"]))
+    targets = files.config.get("target_modules")
+    modules = ", ".join(sorted(map(str, targets))) if isinstance(targets, list) else str(targets)
     return Check("coverage", True, f"{modules} in each of {layers} layers")
 
 

@@ -19,7 +19,7 @@ END_S = 10.0
 @contextlib.contextmanager
 def engine(model: str) -> Iterator[str]:
     """The base URL of a `graduand engine` with this base, which ends with the block."""
-    with address.bind("127.0.0.1", 0) as probe:
+    with address.bind("127.0.0.1", 0, "the engine") as probe:
         where = address.show(probe)
     command = [sys.executable, "-m", "graduand", "engine", "--model", model, "--listen", where, "--threads", "1"]
     quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}}

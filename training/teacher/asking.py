@@ -261,12 +261,12 @@ class Asker:
         )
         return self._made(
             question, began, raw=raw, finish=str(choice.finish_reason), counts=counts, exact=exact,
-            served=str(answer.model or self._teacher.model),
+            cached=_cached_tokens(usage), served=str(answer.model or self._teacher.model),
         )  # fmt: skip
 
     def _made(
         self, question: Question, began: float, *, raw: str = "", finish: str = "", counts: tuple[int, int] = (0, 0),
-        exact: bool = True, served: str = "", refused: str = "",
+        exact: bool = True, cached: int = 0, served: str = "", refused: str = "",
     ) -> Entry:  # fmt: skip
         now = self._clock.now()
         return Entry(
@@ -274,8 +274,14 @@ class Asker:
             served_model=served, prompt=question.prompt.name, prompt_version=question.prompt.version,
             parameters=dict(self._teacher.parameters), repeat=question.repeat, raw=raw, finish=finish,
             prompt_tokens=counts[0], completion_tokens=counts[1], tokens_exact=exact,
-            dollars=self._teacher.dollars(*counts), seconds=round(now - began, 3), time=now, refused=refused,
+            dollars=self._teacher.dollars(*counts, cached), seconds=round(now - began, 3), time=now, refused=refused,
         )  # fmt: skip
+
+
+def _cached_tokens(usage: Any) -> int:
+    """How much of the prompt the provider had in its cache; 0 where it does not say."""
+    found = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None)
+    return found if isinstance(found, int) and found > 0 else 0
 
 
 class _Again(Exception):

@@ -15,22 +15,6 @@ BYTES_A_TOKEN = 3.0  # on the safe side: English has about four
 TOKENS_A_MESSAGE = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """Dollars for a million tokens."""
-
-    input: float
-    output: float
-
-    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """What a request costs.
-
-        >>> Price(2.5, 10.0).of(1_000_000, 100_000)
-        3.5
-        """
-        return (prompt_tokens * self.input + completion_tokens * self.output) / 1e6
-
-
 @dataclass(slots=True)
 class Budget:
     """Dollars and tokens that may be spent; None: no limit."""
