@@ -17,18 +17,18 @@ class ListenError(GraduandError, OSError):
     """The address cannot be listened on: it is in use, not ours, or needs rights that we lack."""
 
 
-def parse(text: str, at: str) -> tuple[str, int]:
+def parse(written: str, at: str) -> tuple[str, int]:
     """Host and port of `HOST:PORT`; `[::1]:80` for IPv6; port 0 lets the system choose.
 
-    `at` is the option or the key that the text stands at, for the error (ConfigError).
+    `at` is the option or the key that it stands at, for the error (ConfigError).
 
     >>> parse("[::1]:80", "--listen")
     ('::1', 80)
     """
-    host, colon, port = text.rpartition(":")
+    host, colon, port = written.rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not colon or not host or set(host) & set("[]/@") or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ConfigError(f"{at}: {text!r} is not HOST:PORT, such as 127.0.0.1:8080")
+        raise ConfigError(f"{at}: {written!r} is not HOST:PORT, such as 127.0.0.1:8080")
     return host, int(port)
 
 
@@ -56,14 +56,13 @@ def listen_together(host: str, port: int, at: str, count: int) -> list[socket.so
 
 def show(listener: socket.socket) -> str:
     """The address that `listener` really has, as `HOST:PORT`."""
-    host, port = listener.getsockname()[:2]
-    return text_of(host, port)
+    return text(*listener.getsockname()[:2])
 
 
-def text_of(host: str, port: int) -> str:
+def text(host: str, port: int) -> str:
     """`HOST:PORT`, as `parse` reads it.
 
-    >>> text_of("::1", 80)
+    >>> text("::1", 80)
     '[::1]:80'
     """
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -92,7 +91,7 @@ def _bound(host: str, port: int, at: str, *, shared: bool) -> socket.socket:
         if listener is not None:
             listener.close()
         reason = getattr(error, "strerror", None) or str(error)
-        raise ListenError(f"{at}: cannot listen on {text_of(host, port)}: {reason}; choose another address") from error
+        raise ListenError(f"{at}: cannot listen on {text(host, port)}: {reason}; choose another address") from error
     listener.setblocking(False)
     return listener
 

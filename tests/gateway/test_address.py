@@ -32,7 +32,7 @@ def test_what_is_read_is_written_as_it_was_meant(text: str) -> None:
         host, port = address.parse(text, "listen")
     except ConfigError:
         return
-    assert address.parse(address.text_of(host, port), "listen") == (host, port)
+    assert address.parse(address.text(host, port), "listen") == (host, port)
 
 
 def test_a_bound_socket_refuses_until_it_listens() -> None:
