@@ -1,7 +1,7 @@
 """The gateway's metrics: what is counted, under which names and labels, and how the workers' counts become one page.
 
-Names and buckets follow Prometheus and OpenTelemetry's GenAI conventions. Labels are only `route, arm, adapter, upstream,
-outcome, monitor`, each from a bounded set: ids belong into the log. The page (`exposition`) sums the workers' files.
+Names and buckets follow Prometheus and OpenTelemetry's GenAI conventions. `LABELS` has all labels and what each holds,
+always from a bounded set: ids belong into the log. The page (`exposition`) sums the workers' files.
 """
 
 import math
@@ -18,6 +18,22 @@ from graduand.monitoring.series import Key, SeriesFile
 
 MAX_SERIES_PER_FAMILY = 2_000
 OTHER = "other"
+# Every label, and what it holds.
+LABELS = {
+    "route": "a route's name",
+    "arm": "`teacher` or `student`: who answered, or who was asked; `judge` for what judging costs",
+    "adapter": "a student's adapter, `NAME@DIGEST`; empty for a teacher",
+    "upstream": "an upstream's name",
+    "outcome": "how something ended",
+    "cause": "why a request failed, was refused, or went to the teacher",
+    "check": "an output check's name",
+    "action": "what was done about a check's or a detector's finding",
+    "monitor": "a drift detector's name",
+    "gate": "the name of a rollout's statistical test",
+    "phase": "a rollout's phase",
+    "state": "how an adapter stands on a replica",
+    "purpose": "what dollars were spent on",
+}
 # The value of a gauge about which nothing is known (any more); it is not exported.
 ABSENT = math.nan
 
@@ -59,7 +75,7 @@ INPUT_TOKENS = Family("graduand_input_tokens", "counter", "Prompt tokens by usag
 OUTPUT_TOKENS = Family("graduand_output_tokens", "counter", "Answered tokens by usage.", ("route", "arm", "adapter"))
 FALLBACKS = Family(
     "graduand_fallbacks", "counter", "Requests that the teacher answered because the student failed, by cause.",
-    ("route", "outcome"),
+    ("route", "cause"),
 )  # fmt: skip
 ATTEMPTS = Family(
     "graduand_upstream_attempts", "counter", "Attempts at an upstream, by how they ended.", ("upstream", "outcome")
@@ -74,20 +90,20 @@ UNIT_MISSING = Family(
     "graduand_unit_missing", "counter", "Requests without the unit that the route sticks by.", ("route",)
 )
 REJECTED = Family(
-    "graduand_rejected_requests", "counter", "Requests refused before any upstream was asked, by cause.", ("outcome",)
+    "graduand_rejected_requests", "counter", "Requests refused before any upstream was asked, by cause.", ("cause",)
 )
 LOG_RECORDS = Family("graduand_log_records", "counter", "Log records by what became of them.", ("outcome",))
 GATE_VERDICTS = Family(
     "graduand_gate_verdicts", "counter", "Verdicts of the output gates over served answers and copies, by how they ended.",
-    ("route", "arm", "adapter", "monitor", "outcome"),
+    ("route", "arm", "adapter", "check", "outcome"),
 )  # fmt: skip
 GATE_ACTIONS = Family(
     "graduand_gate_actions", "counter", "What followed from the output gates that triggered.",
-    ("route", "arm", "monitor", "outcome"),
+    ("route", "arm", "check", "action"),
 )  # fmt: skip
 GATE_TIMED = 8  # one answer in so many
 GATE_SECONDS = Family(
-    "graduand_gate_seconds", "histogram", f"Time that an output gate took, of one answer in {GATE_TIMED}.", ("monitor",),
+    "graduand_gate_seconds", "histogram", f"Time that an output gate took, of one answer in {GATE_TIMED}.", ("check",),
     GATE_BUCKETS_S,
 )  # fmt: skip
 IN_FLIGHT = Family("graduand_in_flight_requests", "gauge", "Requests being answered now.", ())
@@ -127,7 +143,7 @@ DRIFT_RECORDS = Family(
     ("outcome",),
 )  # fmt: skip
 VERDICT_ACTIONS = Family(
-    "graduand_verdict_actions", "counter", "What alarms brought about.", ("route", "monitor", "outcome")
+    "graduand_verdict_actions", "counter", "What alarms brought about.", ("route", "monitor", "action")
 )
 
 JUDGED = Family(
@@ -137,7 +153,7 @@ JUDGED = Family(
 
 # What one request costs and what it failed of.
 ERRORS = Family(
-    "graduand_request_errors", "counter", "Requests without a whole answer, by cause.", ("route", "arm", "outcome")
+    "graduand_request_errors", "counter", "Requests without a whole answer, by cause.", ("route", "arm", "cause")
 )
 PER_TOKEN = Family(
     "graduand_time_per_output_token_seconds", "histogram", "Between two tokens of a streamed answer, on average.",
@@ -146,7 +162,7 @@ PER_TOKEN = Family(
 COST = Family(
     "graduand_cost_dollars", "counter",
     "Dollars by the declared prices, by what they were spent on: served, deferred, shadow, audit or judge.",
-    ("route", "arm", "adapter", "outcome"),
+    ("route", "arm", "adapter", "purpose"),
 )  # fmt: skip
 AVOIDED = Family(
     "graduand_avoided_dollars", "counter", "What the teacher would have cost for the tokens that the student answered.",
@@ -181,15 +197,15 @@ AGREEMENT_UPPER = Family(
     ("route", "adapter"),
 )  # fmt: skip
 ROLLOUT_PHASE = Family(
-    "graduand_rollout_phase", "gauge", "1 for the phase that the route's newest rollout is in.", ("route", "outcome")
+    "graduand_rollout_phase", "gauge", "1 for the phase that the route's newest rollout is in.", ("route", "phase")
 )
 ROLLOUT_EVIDENCE = Family(
     "graduand_rollout_evidence", "gauge",
-    "Evidence of a gate as its decimal logarithm; harm:NAME speaks against the student.", ("route", "monitor"),
+    "Evidence of a gate as its decimal logarithm; harm:NAME speaks against the student.", ("route", "gate"),
 )  # fmt: skip
 ROLLOUT_THRESHOLD = Family(
     "graduand_rollout_evidence_threshold", "gauge", "Decimal logarithm of the evidence at which a gate decides.",
-    ("route", "monitor"),
+    ("route", "gate"),
 )  # fmt: skip
 ROLLOUT_STEP_AGE = Family(
     "graduand_rollout_step_age_seconds", "gauge", "Since the newest rollout came into its step, or into its hold.",
@@ -211,7 +227,7 @@ ADAPTER_READY = Family(
     ("adapter", "upstream"),
 )
 FLEET_PLACES = Family(
-    "graduand_fleet_places", "gauge", "Places of adapters on replicas, by how they stand.", ("upstream", "outcome")
+    "graduand_fleet_places", "gauge", "Places of adapters on replicas, by how they stand.", ("upstream", "state")
 )
 FLEET_ACTIONS = Family(
     "graduand_fleet_actions", "counter", "What the fleet manager did with adapters: loaded, failed, unloaded, lost.",

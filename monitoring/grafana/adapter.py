@@ -28,15 +28,15 @@ WORK = (
           (Query(rate("graduand_input_tokens", "adapter, route", AR), "{{adapter}} for {{route}}"),), "short", span=8),
     Panel(
         "Dollars an hour", "By what it was spent on: served answers, copies, answers set aside for lack of confidence.",
-        (Query(f"3600 * {rate('graduand_cost_dollars', 'adapter, outcome', AR)}", "{{adapter}} {{outcome}}"),),
+        (Query(f"3600 * {rate('graduand_cost_dollars', 'adapter, purpose', AR)}", "{{adapter}} {{purpose}}"),),
         "currencyUSD", span=8,
     ),
 )  # fmt: skip
 QUALITY = (
     Panel(
         "Answers that fail a gate", "Share of answers on which a gate triggered, by gate.",
-        (Query(failing("adapter, monitor", AR),
-               "{{monitor}}: {{adapter}}"),), "percentunit", runbooks=("GraduandGateFailures",),
+        (Query(failing("adapter, check", AR),
+               "{{check}}: {{adapter}}"),), "percentunit", runbooks=("GraduandGateFailures",),
     ),
     Panel(
         "Drift against its training data", "Each detector's value as a share of the threshold at which it alarms, up to 200%.",

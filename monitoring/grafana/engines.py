@@ -46,7 +46,7 @@ ADAPTERS = (
 # Each gateway says what should be where, and the one that manages the fleet how it stands: every place counts once.
 WANTED = f"max by (upstream, adapter) (graduand_adapter_wanted{{{U}}})"
 READY = f"max by (upstream, adapter) (graduand_adapter_ready{{{U}}})"
-PLACES = f"max by (upstream, outcome) (graduand_fleet_places{{{U}%s}})"
+PLACES = f"max by (upstream, state) (graduand_fleet_places{{{U}%s}})"
 FLEET = (
     Panel("Adapters where they belong", "Places on replicas, over all adapters: proven and asked, listed, wanted.",
           (Query(f"sum by (upstream) ({READY})", "{{upstream}} ready"),
@@ -56,13 +56,13 @@ FLEET = (
           (Query(f"sum by (upstream) ({WANTED} - {READY})", "{{upstream}}"),), "short", "stat", span=3, limits=(1, 3),
           runbooks=("GraduandAdapterMissing",)),
     Panel("Places by state", "How adapters stand on replicas: ready is asked, draining gives way, failed is tried again later.",
-          (Query(PLACES % "", "{{upstream}} {{outcome}}"),), "short", "stacked", runbooks=("GraduandAdapterMissing",)),
+          (Query(PLACES % "", "{{upstream}} {{state}}"),), "short", "stacked", runbooks=("GraduandAdapterMissing",)),
     Panel("Loads and losses an hour", "What the fleet manager did with adapters; lost is what an engine forgot. Loads and unloads"
           " that do not end: more adapters are in service than there are slots.",
           (Query(f"3600 * {rate('graduand_fleet_actions', 'upstream, outcome', U)}", "{{upstream}} {{outcome}}"),), "short"),
     Panel("Places taken of slots", "Registered adapters on all replicas, beside the slots that are configured; without `slots`,"
           " beside what fits into the engines' batches.",
-          (Query("sum by (upstream) (%s)" % (PLACES % ', outcome=~"loading|ready|draining"'), "{{upstream}}"),
+          (Query("sum by (upstream) (%s)" % (PLACES % ', state=~"loading|ready|draining"'), "{{upstream}}"),
            Query(f"max by (upstream) (graduand_fleet_slots{{{U}}} or on (upstream)"
                  f" graduand_engine_adapter_slots{{{U}}} * graduand_engine_replicas{{{U}}})", "asked: {{upstream}} slots")),
           "short"),

@@ -50,13 +50,13 @@ TRAFFIC = (
     ),
     Panel(
         "Errors by cause", "Requests without a whole answer, and those refused before any model was asked.",
-        (Query(counted("graduand_request_errors", "arm, outcome", R), "{{arm}}: {{outcome}}"),
-         Query(counted("graduand_rejected_requests", "outcome", ""), "refused: {{outcome}}")),
+        (Query(counted("graduand_request_errors", "arm, cause", R), "{{arm}}: {{cause}}"),
+         Query(counted("graduand_rejected_requests", "cause", ""), "refused: {{cause}}")),
         "reqps", runbooks=("GraduandErrorsFastBurn", "GraduandErrorsMediumBurn"),
     ),
     Panel(
         "Fallbacks by cause", "The student failed and the teacher answered; the client saw nothing but the time.",
-        (Query(counted("graduand_fallbacks", "route, outcome", R), "{{route}}: {{outcome}}"),), "reqps",
+        (Query(counted("graduand_fallbacks", "route, cause", R), "{{route}}: {{cause}}"),), "reqps",
         runbooks=("GraduandFallbacksHigh",),
     ),
 )  # fmt: skip

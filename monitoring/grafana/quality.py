@@ -29,21 +29,21 @@ INPUTS = (
 OUTPUTS = (
     Panel(
         "Answers that fail a gate", "Share of answers on which a gate triggered, by arm: only the student's, or both?",
-        (Query(failing("arm, monitor", R),
-               "{{arm}}: {{monitor}}"),), "percentunit", runbooks=("GraduandGateFailures",),
+        (Query(failing("arm, check", R),
+               "{{arm}}: {{check}}"),), "percentunit", runbooks=("GraduandGateFailures",),
     ),
     Panel("What followed", "What gates did: fall back to the teacher, flag, block.",
-          (Query(f"{rate('graduand_gate_actions', 'monitor, outcome', R)}"
-                f" or 0 * sum by (monitor) (rate(graduand_gate_verdicts_total{{{R}}}[$__rate_interval]))",
-                "{{monitor}}: {{outcome}}"),), "reqps"),
+          (Query(f"{rate('graduand_gate_actions', 'check, action', R)}"
+                f" or 0 * sum by (check) (rate(graduand_gate_verdicts_total{{{R}}}[$__rate_interval]))",
+                "{{check}}: {{action}}"),), "reqps"),
     Panel(
         "Gates that failed themselves", "Errors and time-outs; they count as triggers.",
-        (Query(f'sum by (monitor, outcome) (rate(graduand_gate_verdicts_total{{{R}, outcome=~"error|timeout"}}'
-               "[$__rate_interval])) or 0 * sum by (monitor) (rate(graduand_gate_verdicts_total[$__rate_interval]))",
-               "{{monitor}}: {{outcome}}"),), "reqps", runbooks=("GraduandGatesBroken",),
+        (Query(f'sum by (check, outcome) (rate(graduand_gate_verdicts_total{{{R}, outcome=~"error|timeout"}}'
+               "[$__rate_interval])) or 0 * sum by (check) (rate(graduand_gate_verdicts_total[$__rate_interval]))",
+               "{{check}}: {{outcome}}"),), "reqps", runbooks=("GraduandGatesBroken",),
     ),
     Panel("Time of a gate, p95", "What each gate adds to an answer that waits for it.",
-          (Query(quantile(0.95, "graduand_gate_seconds", "monitor", ""), "{{monitor}}"),), "s"),
+          (Query(quantile(0.95, "graduand_gate_seconds", "check", ""), "{{check}}"),), "s"),
 )  # fmt: skip
 
 BOARD = Board(

@@ -8,7 +8,7 @@ ENDED = f'sum by (arm) (rate(graduand_requests_total{{{R}, outcome=~"ok|error|br
 STANDS = (
     Panel(
         "Phase", "The newest rollout's phase; hold and rolling back need a look.",
-        (Query(f"graduand_rollout_phase{{{R}}} == 1", "{{outcome}}"),), "none", "stat", 6, 4,
+        (Query(f"graduand_rollout_phase{{{R}}} == 1", "{{phase}}"),), "none", "stat", 6, 4,
         runbooks=("GraduandRolloutHeld", "GraduandRolledBack", "GraduandRolloutSilent"),
     ),
     Panel("In it for", "Since the rollout came into this step, or into its hold.",
@@ -31,14 +31,14 @@ EVIDENCE = (
     ),
     Panel(
         "Evidence for the student", "Decimal logarithm: 2 is a hundred to one. A step is left when all reach what is asked.",
-        (Query(f'clamp_min(graduand_rollout_evidence{{{R}, monitor!~"harm:.+|watch|sample_ratio"}}, -3)', "{{monitor}}"),
-         Query(f'graduand_rollout_evidence_threshold{{{R}, monitor!~"harm:.+|watch|sample_ratio"}}', "asked: {{monitor}}")),
+        (Query(f'clamp_min(graduand_rollout_evidence{{{R}, gate!~"harm:.+|watch|sample_ratio"}}, -3)', "{{gate}}"),
+         Query(f'graduand_rollout_evidence_threshold{{{R}, gate!~"harm:.+|watch|sample_ratio"}}', "target: {{gate}}")),
         "none", runbooks=("GraduandRolloutSilent",),
     ),
     Panel(
         "Evidence of harm", "Decimal logarithm, drawn from -3 up. Any that reaches what is asked rolls back; sample_ratio holds.",
-        (Query(f'clamp_min(graduand_rollout_evidence{{{R}, monitor=~"harm:.+|watch|sample_ratio"}}, -3)', "{{monitor}}"),
-         Query(f'graduand_rollout_evidence_threshold{{{R}, monitor=~"harm:.+|watch|sample_ratio"}}', "asked: {{monitor}}")),
+        (Query(f'clamp_min(graduand_rollout_evidence{{{R}, gate=~"harm:.+|watch|sample_ratio"}}, -3)', "{{gate}}"),
+         Query(f'graduand_rollout_evidence_threshold{{{R}, gate=~"harm:.+|watch|sample_ratio"}}', "target: {{gate}}")),
         "none", runbooks=("GraduandRolledBack",),
     ),
 )  # fmt: skip
@@ -55,7 +55,7 @@ SIDE_BY_SIDE = (
     ),
     Panel(
         "Fallbacks by cause", "The student failed and the teacher answered.",
-        (Query(counted("graduand_fallbacks", "outcome", R), "{{outcome}}"),), "reqps", span=8,
+        (Query(counted("graduand_fallbacks", "cause", R), "{{cause}}"),), "reqps", span=8,
         runbooks=("GraduandFallbacksHigh",),
     ),
     Panel(
