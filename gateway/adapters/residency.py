@@ -25,7 +25,7 @@ class UpstreamUnreachable(GraduandError, ConnectionError):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Proof:
     """What one replica does with an adapter: whether it lists it, and how far its answers are from the base's.
 
     `distance` is the largest difference of a next-token log-probability between adapter and base over the probe prompts;
@@ -110,24 +110,24 @@ def listed(upstream: Upstream, replica: Replica, timeout_s: float = LOAD_TIMEOUT
         raise UpstreamUnreachable(f"{replica.url} does not list its models as OpenAI does: {error!r}") from error
 
 
-def verify(upstream: Upstream, name: str) -> list[Verdict]:
+def verify(upstream: Upstream, name: str) -> list[Proof]:
     """Compare adapter and base on every replica."""
     return [verify_on(upstream, replica, name) for replica in upstream.replicas]
 
 
-def verify_on(upstream: Upstream, replica: Replica, name: str) -> Verdict:
+def verify_on(upstream: Upstream, replica: Replica, name: str) -> Proof:
     """Compare adapter and base on one replica."""
     try:
         models = listed(upstream, replica)
         if name not in models:
-            return Verdict(replica.url, False, None, "the replica does not list it; see graduand adapters list")
+            return Proof(replica.url, False, None, "the replica does not list it; see graduand adapters list")
         base = models[name].get("parent") or next(key for key, entry in models.items() if not entry.get("parent"))
         distances = [_distance(upstream, replica, base, name, prompt) for prompt in PROBES]
     except (GraduandError, KeyError, StopIteration) as error:
-        return Verdict(replica.url, False, None, str(error) or "the replica lists no base model")
+        return Proof(replica.url, False, None, str(error) or "the replica lists no base model")
     distance = max(distances)
     problem = None if distance > 0 else f"it answers exactly like its base {base}: the adapter is not applied"
-    return Verdict(replica.url, True, distance, problem)
+    return Proof(replica.url, True, distance, problem)
 
 
 def _distance(upstream: Upstream, replica: Replica, base: str, name: str, prompt: str) -> float:

@@ -24,7 +24,7 @@ from graduand.gateway.state.documents import documents_in
 from graduand.gateway.state.open import open_state
 from graduand.monitoring import engines
 from graduand.monitoring import metrics as m
-from graduand.monitoring.engines import Histogram, Reading
+from graduand.monitoring.engines import EngineReading, Histogram
 from graduand.monitoring.metrics import Family, Metrics
 
 LOOK_EVERY_S = 5.0
@@ -45,7 +45,7 @@ class Look:
 
     upstream: Upstream
     replica: Replica
-    reading: Reading | None
+    reading: EngineReading | None
     listed: Mapping[str, Mapping[str, Any]] | None
 
 
@@ -55,7 +55,7 @@ class Engines:
     def __init__(self, metrics: Metrics, settings: Callable[[], Settings]) -> None:
         self._metrics = metrics
         self._settings = settings
-        self._before: dict[str, Reading] = {}
+        self._before: dict[str, EngineReading] = {}
         self._billed_at: float | None = None
 
     def run(self, stopping: threading.Event) -> None:
@@ -188,7 +188,7 @@ def gauges(
     return values
 
 
-def _engine(readings: list[Reading], looks: list[Look]) -> dict[Family, float | None]:
+def _engine(readings: list[EngineReading], looks: list[Look]) -> dict[Family, float | None]:
     lists = [look.listed for look in looks if look.listed is not None]
     loaded = {name for listed in lists for name, entry in listed.items() if entry.get("parent")}
     adapters_known = any(reading.adapter_slots is not None for reading in readings)
