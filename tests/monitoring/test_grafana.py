@@ -161,3 +161,12 @@ def test_alerts_and_pages_name_labels_that_there_are() -> None:
         for name, inside in SELECTOR.findall(path.read_text()):
             bare = re.sub(r'"[^"]*"', "", inside)
             assert set(re.findall(r"\w+", bare)) <= labels_of(name), (path.name, name, inside)
+
+
+def test_runbooks_name_panels_that_there_are() -> None:
+    titles = {
+        board["title"].partition(": ")[2]: [panel["title"] for panel in panels(board)] for board in boards().values()
+    }
+    for path in (ROOT / "docs" / "runbooks").glob("*.md"):
+        for title, board in re.findall(r"\*([A-Z][^*]+)\* on \*([^*]+)\*", path.read_text()):
+            assert any(one.startswith(title) for one in titles[board]), (path.name, title, board)
