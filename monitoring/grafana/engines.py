@@ -6,7 +6,8 @@ U = 'upstream=~"$upstream"'
 
 STATE = (
     Panel("Replicas up", "Replicas whose metrics can be read, and the number configured.",
-          (Query(f"graduand_engine_up{{{U}}}", "{{upstream}}"), Query(f"graduand_engine_replicas{{{U}}}", "target: {{upstream}}")),
+          (Query(f"graduand_engine_up{{{U}}}", "{{upstream}}"),
+           Query(f"graduand_engine_replicas{{{U}}}", "target: {{upstream}}")),
           "short", span=8, runbooks=("GraduandEngineDown",)),
     Panel("Attempts by outcome", "What became of requests sent to each upstream.",
           (Query(rate("graduand_upstream_attempts", "upstream, outcome", U), "{{upstream}}: {{outcome}}"),), "reqps", span=8,
@@ -51,13 +52,17 @@ FLEET = (
     Panel("Adapters where they belong", "Places on replicas, over all adapters: serving, listed, wanted.",
           (Query(f"sum by (upstream) ({READY})", "{{upstream}} ready"),
            Query(f"sum by (upstream) (max by (upstream, adapter) (graduand_adapter_resident{{{U}}}))", "{{upstream}} listed"),
-           Query(f"sum by (upstream) ({WANTED})", "target: {{upstream}}")), "short", span=9, runbooks=("GraduandAdapterMissing",)),
-    Panel("Out of place", "Places that should serve an adapter and do not: it is loading, it failed, or the replica is unreachable.",
+           Query(f"sum by (upstream) ({WANTED})", "target: {{upstream}}")), "short", span=9,
+          runbooks=("GraduandAdapterMissing",)),
+    Panel("Out of place",
+          "Places that should serve an adapter and do not: it is loading, it failed, or the replica is unreachable.",
           (Query(f"sum by (upstream) ({WANTED} - {READY})", "{{upstream}}"),), "short", "stat", span=3, limits=(1, 3),
           runbooks=("GraduandAdapterMissing",)),
-    Panel("Places by state", "State of each adapter on each replica. Only ready ones get requests; draining ones are being removed; failed ones are tried again later.",
+    Panel("Places by state", "State of each adapter on each replica. Only ready ones get requests, draining ones are being "
+          "removed, and failed ones are tried again later.",
           (Query(PLACES % "", "{{upstream}} {{state}}"),), "short", "stacked", runbooks=("GraduandAdapterMissing",)),
-    Panel("Loads and losses per hour", "What the fleet manager did with adapters; lost is what an engine forgot. Loads and unloads"
+    Panel("Loads and losses per hour",
+          "What the fleet manager did with adapters; lost is what an engine forgot. Loads and unloads"
           " that do not end: more adapters are in service than there are slots.",
           (Query(f"3600 * {rate('graduand_fleet_actions', 'upstream, outcome', U)}", "{{upstream}} {{outcome}}"),), "short"),
     Panel("Places taken of slots", "Registered adapters on all replicas, beside the slots that are configured; without `slots`,"

@@ -36,7 +36,8 @@ EVIDENCE = (
         "none", runbooks=("GraduandRolloutSilent",),
     ),
     Panel(
-        "Evidence of harm", "Decimal logarithm, drawn from -3 up. Any that reaches its target rolls the rollout back; sample_ratio puts it on hold.",
+        "Evidence of harm",
+        "Decimal logarithm, drawn from -3 up. Any that reaches its target rolls the rollout back; sample_ratio puts it on hold.",
         (Query(f'clamp_min(graduand_rollout_evidence{{{R}, gate=~"harm:.+|watch|sample_ratio"}}, -3)', "{{gate}}"),
          Query(f'graduand_rollout_evidence_threshold{{{R}, gate=~"harm:.+|watch|sample_ratio"}}', "target: {{gate}}")),
         "none", runbooks=("GraduandRolledBack",),
