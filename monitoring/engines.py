@@ -1,8 +1,8 @@
-"""What an engine says of itself, under one set of names: vLLM's (the embedded engine shares them) and LoRAX's metrics.
+"""An engine's own metrics under one set of names: vLLM's (the embedded engine shares them) and LoRAX's metrics.
 
 Pure: from a page in Prometheus' text format to a `EngineReading`, and from two readings to what was added in between. vLLM packs
 lists of adapters into labels (`vllm:lora_requests_info`): they are parsed here and never stored as they come. LoRAX names
-no adapter and no time to the first token; what an engine does not say is None.
+no adapter and no time to the first token; what an engine does not report is None.
 Sources: vLLM's and LoRAX's own code, see the tables below.
 """
 
@@ -100,7 +100,7 @@ def _most(samples: Sequence[Sample], names: Sequence[str]) -> float | None:
 
 
 def _newest(samples: Sequence[Sample]) -> Sample | None:
-    """Older sets of labels stay on vLLM's page; the value is the time of the change."""
+    """The newest sample: older sets of labels stay on vLLM's page, and the value is the time of the change."""
     return max(_named(samples, (ADAPTERS,)), key=lambda sample: sample.value, default=None)
 
 

@@ -34,7 +34,7 @@ LABELS = {
     "state": "how an adapter stands on a replica",
     "purpose": "what dollars were spent on",
 }
-# The value of a gauge about which nothing is known (any more); it is not exported.
+# The value of a gauge about which nothing is known, or no longer; it is not exported.
 ABSENT = math.nan
 
 DURATION_BUCKETS_S = tuple(0.01 * 2**k for k in range(14))
@@ -167,7 +167,7 @@ JUDGED = Family(
     ("route", "outcome"),
 )  # fmt: skip
 
-# What one request costs and what it failed of.
+# What one request costs, and why it failed.
 ERRORS = Family(
     "graduand_request_errors", "counter", "Requests without a whole answer, by cause.", ("route", "arm", "cause")
 )
@@ -307,7 +307,7 @@ FAMILIES = (
 
 
 class Metrics:
-    """The worker's side: one addition a count. Label values beyond a bound are counted as `other`."""
+    """The worker's side: each count costs one addition. Beyond a bound, new series are counted as `other`."""
 
     def __init__(self, file: SeriesFile) -> None:
         self._file = file
@@ -318,7 +318,7 @@ class Metrics:
         for (name, _), cell in file.known.items():
             self._sizes[name] = self._sizes.get(name, 0) + 1
             if name in gauges:
-                self._values[cell] = ABSENT  # what a dead process was doing is not being done any more
+                self._values[cell] = ABSENT  # the dead process no longer does what its gauges say
 
     def add(self, family: Family, labels: tuple[str, ...], amount: float = 1.0) -> None:
         """Count `amount` more."""
@@ -346,7 +346,7 @@ class Metrics:
             self._values[cell + index] += count
 
     def keep(self, family: Family, values: Mapping[tuple[str, ...], float]) -> None:
-        """Set a gauge's series to exactly these: what is not among them is not exported any more."""
+        """Set a gauge's series to exactly these; all others of this gauge are no longer exported."""
         gone = {labels for name, labels in self._file.known if name == family.name} - values.keys()
         for labels in gone:
             self._values[self._file.known[family.name, labels]] = ABSENT
@@ -410,7 +410,7 @@ class Totals:
 
 
 def saved(sums: Mapping[Key, Sequence[float]]) -> dict[str, float]:
-    """By route, what the teacher would have cost less everything that is spent because there is a student."""
+    """By route, what the teacher would have cost, minus all that is spent because there is a student."""
     dollars = {labels[0]: values[0] for (name, labels), values in sums.items() if name == AVOIDED.name}
     for (name, labels), values in sums.items():
         # The teacher's own answers to clients would have been paid for without a student too.

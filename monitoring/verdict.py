@@ -1,4 +1,4 @@
-"""An alarm's consequence, with hysteresis: it stands from the alarm until a person or enough clean requests end it.
+"""The consequence of a drift alarm, with hysteresis: it stands until a person or enough clean requests end it.
 
 Pure. Invariant: a verdict that stands is only prolonged by further alarms, never begun again; one that ends by itself and
 comes back within a day needs twice as many clean requests each time, so a route never flaps.
@@ -51,7 +51,7 @@ class DriftVerdict:
     alarms: int
     trips: int
     why: str
-    seen: tuple[str, ...] = ()  # ids of the latest alarms: one that is told twice counts once
+    seen: tuple[str, ...] = ()  # ids of the latest alarms: one that arrives twice counts once
     active: bool = True
     held: str = ""
     ended_at: float = 0.0

@@ -66,7 +66,7 @@ def load(upstream: Upstream, name: str, path: Path) -> None:
 
 
 def load_on(upstream: Upstream, replica: Replica, name: str, path: Path) -> None:
-    """Load the adapter on one replica; that it is there already is no error."""
+    """Load the adapter on one replica; it may already be there."""
     body = {"lora_name": name, "lora_path": str(path.resolve())}
     answer = call(upstream, replica, "POST", "/load_lora_adapter", body)
     if answer.status_code >= 400 and name in listed(upstream, replica):
@@ -80,20 +80,20 @@ def load_on(upstream: Upstream, replica: Replica, name: str, path: Path) -> None
 
 
 def unload(upstream: Upstream, name: str) -> None:
-    """Unload the adapter from every replica; that it was not there is no error."""
+    """Unload the adapter from every replica; it may be missing there."""
     for replica in upstream.replicas:
         unload_from(upstream, replica, name)
 
 
 def unload_from(upstream: Upstream, replica: Replica, name: str) -> None:
-    """Unload the adapter from one replica; that it was not there is no error."""
+    """Unload the adapter from one replica; it may be missing there."""
     answer = call(upstream, replica, "POST", "/unload_lora_adapter", {"lora_name": name})
     if answer.status_code >= 400 and answer.status_code != 404:
         raise AdapterError(f"{replica.url} did not unload {name}: {reason(answer)}")
 
 
 def warm(upstream: Upstream, replica: Replica, name: str) -> None:
-    """Have the adapter generate a few tokens, so that no client waits for what an engine does at the first ones."""
+    """Have the adapter generate a few tokens, so that no client waits for the engine's first-use work."""
     answer = call(upstream, replica, "POST", "/completions", {"model": name, "prompt": PROBES[0], "max_tokens": 4})
     if answer.status_code != 200:
         raise AdapterError(f"{replica.url} did not answer for {name}: {reason(answer)}")
@@ -148,7 +148,7 @@ def _next_token(upstream: Upstream, replica: Replica, model: str, prompt: str) -
 
 def trusted(upstream: Upstream, replica: Replica) -> ssl.SSLContext | bool:
     """Whom to trust on the way to a replica: the same authorities as the data plane's."""
-    # A context takes its time to make: only where one is needed.
+    # A context is slow to make, so it is made only where one is needed.
     return ssl.create_default_context(cafile=upstream.ca_file) if replica.scheme == "https" else False
 
 

@@ -1,7 +1,7 @@
 """Which modules of a base an adapter's configuration targets, found as PEFT finds them.
 
-Source: check_target_module_exists in peft/tuners/tuners_utils.py (PEFT 0.21). Give it only configurations that
-`lora_config.problems` has nothing against.
+Source: check_target_module_exists in peft/tuners/tuners_utils.py (PEFT 0.21). Call it only with configurations in which
+`lora_config.problems` finds none.
 """
 
 import re

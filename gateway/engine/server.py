@@ -1,6 +1,7 @@
 """The engine's HTTP server: the dialects' routes, health, metrics, errors, start and end.
 
-The port is taken before the model is loaded, so that a mistake shows at once; it answers only when everything is ready.
+The port is bound before the model is loaded, so that a mistake shows at once. Connections are refused until all is
+ready.
 """
 
 import contextlib

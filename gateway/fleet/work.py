@@ -1,4 +1,4 @@
-"""What the manager asks of replicas: what they hold, and to load, prove, warm and unload. Runs in threads; writes nothing."""
+"""The manager's calls to replicas: list adapters, load, prove, warm up and unload. Runs in threads; writes nothing."""
 
 import logging
 import time

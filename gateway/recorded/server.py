@@ -2,8 +2,8 @@
 
 It stands where a user would put OpenAI, in the demo and in tests. Answers are replayed whole, whatever `max_tokens` or
 `stop` say; `n` repeats them. Usage counts words and other visible characters (gateway/recorded/recordings.py), the same every
-time; a streamed answer sends one such piece a chunk. Must never make up an answer, and must never fall over: whatever
-comes in is answered in OpenAI's shapes.
+time; a streamed answer sends one such piece a chunk. Must never make up an answer, and must never crash: any input gets
+an answer in OpenAI's shapes.
 """
 
 import argparse

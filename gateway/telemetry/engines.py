@@ -1,8 +1,8 @@
-"""Looks at the upstreams every few seconds: engines' own metrics under common names, adapters listed, dollars by the hour.
+"""Reads the upstreams every few seconds: engines' own metrics under common names, loaded adapters, dollars per hour.
 
-Runs beside the admin plane, never on a request's path and never while a scrape waits. Invariant: what cannot be read is
-not exported as if it were: a dead replica's gauges vanish and `graduand_engine_up` falls. Counters are added up from
-differences, so a restarted engine or gateway process takes nothing away.
+Runs beside the admin plane, never on a request's path and never while a scrape waits. Invariant: a value that cannot be
+read is not exported: a dead replica's gauges vanish and `graduand_engine_up` falls. Counters are sums of differences,
+so the restart of an engine or a gateway process never lowers them.
 """
 
 import logging
@@ -59,7 +59,7 @@ class Engines:
         self._billed_at: float | None = None
 
     def run(self, stopping: threading.Event) -> None:
-        """Look every few seconds; what goes wrong is logged, and tried again at the next look."""
+        """Look every few seconds. A failure is logged; the next look tries again."""
         while True:
             try:
                 self.look(time.monotonic())
@@ -95,7 +95,7 @@ class Engines:
             return
         before = self._before.get(look.replica.url)
         self._before[look.replica.url] = reading
-        if before is None:  # what was counted before the first look is not news
+        if before is None:  # what was counted before the first look is not ours to count
             return
         if reading.tokens is not None:
             self._metrics.add(m.ENGINE_TOKENS, labels, _added(reading.tokens, before.tokens))

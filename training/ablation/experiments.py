@@ -1,4 +1,5 @@
-"""Experiments: runs beside each other, and what was changed between them. One change at a time, or nobody knows why. Pure
+"""Experiments: runs compared, and what was changed between them. Change one thing at a time, or the cause stays
+unknown. Pure
 but for reading the records.
 
 Compares resolved configurations as the runs recorded them, with the hashes of data and base: a default that was changed in

@@ -7,7 +7,7 @@ from typing import Any
 from graduand.gateway.adapters import adapter
 from graduand.gateway.adapters.adapter import AdapterFiles
 
-# So few rows without an end unlearn nothing; that the student does end its answers is then tried (`stops`).
+# So few rows without an end do no harm; the check `stops` tries whether the student ends its answers.
 CUT_LIMIT = 0.01
 
 

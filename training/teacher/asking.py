@@ -290,7 +290,7 @@ def _cached_tokens(usage: Any) -> int:
 
 
 class _Again(Exception):
-    """Worth another try, at the earliest after `retry_after_s` if the endpoint said so."""
+    """The question can be tried again, after `retry_after_s` if the endpoint named a time."""
 
     def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
         super().__init__(reason)

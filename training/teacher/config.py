@@ -86,11 +86,11 @@ class Teacher:
         return None if self.price is None else self.price.dollars(prompt_tokens, completion_tokens, cached_tokens)
 
     def as_json(self) -> dict[str, Any]:
-        """What decides its answers; never the key, and not what asking costs."""
+        """What decides its answers: never the key, and not the price."""
         return {"base_url": self.base_url, "model": self.model, "parameters": dict(self.parameters)}
 
     def secret(self) -> str:
-        """The key; a word that no server wants where none is configured."""
+        """The key, or a placeholder where none is configured."""
         if self.key is None:
             return "none"
         if self.key.env is not None:
