@@ -18,7 +18,7 @@ def parse(text: str) -> tuple[str, int]:
     """Host and port of `HOST:PORT`; `[::1]:80` for IPv6; port 0 lets the system choose."""
     host, colon, port = text.rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+    if not colon or not host or not (port.isascii() and port.isdigit()) or len(port) > 5 or int(port) > 65535:
         raise ConfigError(f"address {text!r} is not HOST:PORT, such as 127.0.0.1:8000")
     return host, int(port)
 

@@ -18,7 +18,7 @@ from graduand.gateway.admin import allowance, monitors, pages
 from graduand.gateway.admin import rollouts as api
 from graduand.gateway.admin import state as state_api
 from graduand.gateway.admin.requests import NewRollout, Plan, Simulation, Verb
-from graduand.gateway.config.read import adapters_folder, basis_points, budgets_folder
+from graduand.gateway.config.read import adapters_folder, budgets_folder
 from graduand.gateway.control import moves, verdicts
 from graduand.gateway.control.store.open import rollouts_in
 from graduand.gateway.control.store.rollouts import NoRollout
@@ -26,8 +26,9 @@ from graduand.gateway.errors import AdapterError, ConfigError, GraduandError, Re
 from graduand.gateway.fleet import artifacts
 from graduand.gateway.logs import feedback
 from graduand.gateway.logs.target import TargetError
+from graduand.gateway.model.keys import basis_points
 from graduand.gateway.model.openai import error_body
-from graduand.gateway.model.routes import MODES, Replica, Route, Settings, Upstream
+from graduand.gateway.model.routes import MODES, Replica, Route, Settings, Upstream, known_mode
 from graduand.gateway.state import places
 from graduand.gateway.state.documents import documents_in
 from graduand.gateway.state.open import open_state
@@ -150,7 +151,7 @@ def app(configuration: Configuration) -> FastAPI:
             verdicts.overruled(rollouts, documents, name, who, time.time())
 
         state.change_route(
-            known[name], who=who, why=change.why, version=change.version, mode=change.mode, adapter=change.adapter,
+            known[name], who=who, why=change.why, version=change.version, mode=known_mode(change.mode), adapter=change.adapter,
             weight_bp=None if change.weight is None else basis_points(change.weight), reset=change.from_file,
             inside=taken_over,
         )  # fmt: skip
@@ -206,7 +207,7 @@ def app(configuration: Configuration) -> FastAPI:
             raise _no_adapter(name, state)
         for route in state.table(configuration.settings.routes).routes.values():
             kept = route.incumbent is not None and route.incumbent.adapter == name
-            if kept or (route.student is not None and route.student.adapter == name and route.mode != "teacher"):
+            if kept or (route.asked_student is not None and route.asked_student.adapter == name):
                 raise RequestError(
                     409, f"route {route.name!r} uses {name} in mode {route.mode}; set its mode to teacher first",
                     code="adapter_in_use",
@@ -245,7 +246,7 @@ def show(route: Route) -> dict[str, Any]:
         "shadow_sample": route.shadow_bp / 100,
         "on_student_failure": route.on_student_failure,
         "release": route.release,
-        "gates": {one.gate.name: one.action for one in written.of_route(route.gates, route.task)},
+        "gates": {one.gate.name: one.action for one in written.of_route(route.checks, route.task)},
         "incumbent": None if route.incumbent is None else route.incumbent.adapter,
         "rollout": route.rollout or None,
         "limit": None if route.limit_bp is None else route.limit_bp / 100,
@@ -269,7 +270,7 @@ def _known(name: str, settings: Settings) -> dict[str, Route]:
 
 
 def _check(route: Route, change: RouteChange) -> None:
-    if change.mode is not None and change.mode not in MODES:
+    if change.mode is not None and known_mode(change.mode) is None:
         hint = did_you_mean(change.mode, MODES) or f" There are: {', '.join(MODES)}."
         raise RequestError(400, f"there is no mode {change.mode!r}.{hint}", param="mode", code="invalid_mode")
     if change.mode not in (None, "teacher") and route.student is None:

@@ -1,8 +1,9 @@
-"""What `graduand check` says about the log: where it goes, what is taken out, and what happens when there is no room."""
+"""What `graduand check` says about the log (where it goes, what is taken out) and about what watches a route."""
 
 from collections.abc import Iterator
 
 from graduand.gateway.logs import places
+from graduand.gateway.model.monitors import Monitors
 from graduand.gateway.model.routes import Settings
 
 
@@ -10,7 +11,7 @@ def explained(settings: Settings) -> Iterator[str]:
     """Lines of text."""
     policy = settings.record
     yield f"log: records wait in {places.spool(settings)}, and go to {settings.logs} every {policy.seal_s:g} s as Parquet"
-    kinds = [*policy.redact, *(name for name, _ in policy.patterns), *(["presidio"] if policy.presidio else [])]
+    kinds = [*policy.kinds, *(one.name for one in policy.patterns), *(["presidio"] if policy.presidio else [])]
     if kinds:
         yield f"log: taken out before anything is written: {', '.join(kinds)}"
     else:
@@ -23,3 +24,21 @@ def explained(settings: Settings) -> Iterator[str]:
     for route in settings.routes.values():
         if route.record_bp < 10_000:
             yield f"route {route.name}: payloads of {route.record_bp / 100:g}% of requests are kept, of all in a rollout"
+
+
+DOES = {"flag": "is shown", "hold": "holds a rollout", "teacher": "gives the route to the teacher"}
+
+
+def monitors(given: Monitors) -> str:
+    """What watches a route, in one sentence."""
+    if not given.on:
+        return "no monitors"
+    parts = []
+    for name, one in given.on.items():
+        effect = DOES.get(one.action) or f"lowers the student to {(one.share_bp or 0) / 100:g}%"
+        until = f", until {one.clean_requests} requests are clean" if one.auto and one.action != "flag" else ""
+        parts.append(f"{name} (at most one false alarm in {one.false_alarm_every:,.0f} requests) {effect}{until}")
+    by = f"reference set {given.folder}" if given.folder else "the adapter's own reference set, if it has one"
+    if given.from_log:
+        by += f", else one of the first {given.from_log:,} answers of the teacher"
+    return f"monitors by {by}: " + "; ".join(parts)

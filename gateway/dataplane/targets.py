@@ -70,7 +70,7 @@ def resolve(table: RouteTable, fleet: Fleet, prices: Mapping[str, Price]) -> dic
         student = route.student
         if route.teacher.upstream not in fleet.upstreams or (student and student.upstream not in fleet.upstreams):
             continue
-        fallback = route.on_student_failure == TEACHER
+        fallback = route.falls_back
         incumbent = route.incumbent if student is not None else None
         resolved[name] = RouteTargets(
             route,
@@ -79,7 +79,7 @@ def resolve(table: RouteTable, fleet: Fleet, prices: Mapping[str, Price]) -> dic
             if student is None
             else _target(STUDENT, table, fleet, student.upstream, student.adapter, prices, fallback_behind=fallback),
             scorer_from_dict(route.threshold) if route.mode == "hybrid" and route.threshold is not None else None,
-            Gates(written.of_route(route.gates, route.task)),
+            Gates(written.of_route(route.checks, route.task)),
             None
             if incumbent is None or student is None
             else _target(STUDENT, table, fleet, student.upstream, incumbent.adapter, prices, fallback_behind=fallback),

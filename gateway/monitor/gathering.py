@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from graduand.gateway.config.monitors import Monitors
+from graduand.gateway.model.monitors import Monitors
 from graduand.gateway.model.routing import TEACHER
 from graduand.gateway.monitor import observed
 from graduand.gateway.monitor.store import MonitorStore

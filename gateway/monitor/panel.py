@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from graduand.gateway.config.monitors import Monitors
+from graduand.gateway.model.monitors import Monitors
 from graduand.gateway.monitor import observed
 from graduand.monitoring.drift.adwin import Adwin
 from graduand.monitoring.drift.check_failures import GateFailures

@@ -19,8 +19,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from graduand.gateway.config import monitors, read
-from graduand.gateway.config.explain import explained
+from graduand.gateway.config import explain as explaining
+from graduand.gateway.config import read
 from graduand.gateway.errors import ConfigError, GraduandError
 from graduand.gateway.model.routes import Budget, Route, Settings, settings_to_json
 from graduand.gateway.state.open import open_state
@@ -297,9 +297,9 @@ def _check(arguments: argparse.Namespace) -> int:
         key = "with a key" if upstream.api_key else "without a key"
         print(f"upstream {name} ({upstream.kind}, {key}): {', '.join(replica.url for replica in upstream.replicas)}")
     for route in settings.routes.values():
-        says = (explain(route), explain_gates(route), monitors.explain(route.monitors))
+        says = (explain(route), explain_gates(route), explaining.monitors(route.monitors))
         print(f"route {route.name}: {'; '.join(says)}")
-    for line in explained(settings):
+    for line in explaining.explained(settings):
         print(line)
     for warning in warnings:
         print(f"warning: {warning}")
@@ -308,7 +308,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def explain_gates(route: Route) -> str:
     """One sentence on how a route's answers are checked."""
-    armed, behind = gates.of_route(route.gates, route.task), route.on_student_failure == "teacher"
+    armed, behind = gates.of_route(route.checks, route.task), route.falls_back
     if armed and route.student is None:
         return f"of its answers {', '.join(one.gate.name for one in armed)} are only logged and counted"
     return gates.explain(armed, release=route.release, fallback_behind=behind)
@@ -317,10 +317,11 @@ def explain_gates(route: Route) -> str:
 def explain(route: Route) -> str:
     """One sentence on what a route does with a request."""
     teacher = f"the teacher {route.teacher.model} ({route.teacher.upstream})"
-    if route.student is None or route.mode == "teacher":
+    asked = route.asked_student
+    if asked is None:
         return f"{teacher} answers everything"
-    student = f"the student {route.student.adapter} ({route.student.upstream})"
-    fallback = f", {teacher} when it fails" if route.on_student_failure == "teacher" else ", errors when it fails"
+    student = f"the student {asked.adapter} ({asked.upstream})"
+    fallback = f", {teacher} when it fails" if route.falls_back else ", errors when it fails"
     shadow = f"; {route.shadow_bp / 100:g}% of the teacher's requests are copied to the student{_at_most(route.shadow_budget)}"
     if route.mode == "shadow":
         return f"{teacher} answers everything{shadow.replace('the student', student)}"

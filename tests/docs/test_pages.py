@@ -14,7 +14,8 @@ import yaml
 from graduand.gateway import cli
 from graduand.gateway.commands import manual
 from graduand.gateway.config import read, reference
-from graduand.gateway.config.sections import ConfigFile
+from graduand.gateway.model.keys import keys_of
+from graduand.gateway.model.routes import Settings
 from graduand.monitoring.metrics import FAMILIES
 from graduand.rollout.spec import file as specfile
 from tests.docs.blocks import PAGES, ROOT, Block, blocks, commands, named
@@ -35,7 +36,7 @@ WHOLE: dict[str, Any] = {
 }
 PARSER = cli.parser()
 ALERTS = ROOT / "monitoring" / "prometheus" / "rules" / "alerts.yml"
-TOP = set(ConfigFile.model_fields)
+TOP = set(keys_of(Settings))
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from graduand.gateway.control.store.open import open_rollouts
 from graduand.gateway.control.store.rollouts import Rollouts
-from graduand.gateway.model.routes import Limits, Settings
+from graduand.gateway.model.routes import Settings
 from graduand.rollout.state import Phase, draft
 from graduand.rollout.transitions import replay
 from tests.gateway.control.live import GOOD, TASK, TEACHER, Recorded, Users, controller_id, kill, pairs_of
@@ -42,8 +42,7 @@ class Fleet:
 
     def store(self, folder: Path) -> Rollouts:
         """The store, as one more replica sees it."""
-        nowhere = ("127.0.0.1", 0)
-        return open_rollouts(Settings(nowhere, nowhere, 1, self.redis.url, f"file://{folder}", {}, {}, None, Limits()))
+        return open_rollouts(Settings({}, {}, state=self.redis.url, logs=f"file://{folder}"))
 
 
 @pytest.fixture

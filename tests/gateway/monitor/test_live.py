@@ -193,8 +193,9 @@ def _panels(folder: Path) -> dict[str, Json]:
 
 
 def _never_killed(gateway: Gateway, route: str) -> Json:
-    from graduand.gateway.config import read as config
     from graduand.gateway.config.monitors import read
+
+    from graduand.gateway.config import read as config
     from graduand.gateway.monitor.panel import Panel
 
     settings = config.load(gateway.file)
