@@ -193,14 +193,13 @@ def _panels(folder: Path) -> dict[str, Json]:
 
 
 def _never_killed(gateway: Gateway, route: str) -> Json:
-    from graduand.gateway.config.monitors import read
 
     from graduand.gateway.config import read as config
     from graduand.gateway.monitor.panel import Panel
 
     settings = config.load(gateway.file)
     reference = files.read(gateway.folder)
-    panel = Panel(route, STUDENT, read(settings.routes[route].monitors), reference, load("static"))
+    panel = Panel(route, STUDENT, settings.routes[route].monitors, reference, load("static"))
     for record in gateway.records():
         if record["route"] == route:
             panel.take(record)
