@@ -22,7 +22,7 @@ def explained(settings: Settings) -> Iterator[str]:
         key = "with a key" if upstream.api_key else "without a key"
         yield f"upstream {name} ({upstream.kind}, {key}): {', '.join(replica.url for replica in upstream.replicas)}"
     for route in settings.routes.values():
-        says = (explain(route), explain_gates(route), explain_monitors(route.monitors))
+        says = (explain(route), explain_checks(route), explain_monitors(route.monitors))
         yield f"route {route.name}: {'; '.join(says)}"
     yield from _of_log(settings)
 
@@ -43,11 +43,11 @@ def about_judge(task: dict[str, Any] | None, route: Route) -> list[str]:
     ]
 
 
-def explain_gates(route: Route) -> str:
+def explain_checks(route: Route) -> str:
     """One sentence on how a route's answers are checked."""
     armed, behind = written.of_route(route.checks, route.task), route.falls_back
     if armed and route.student is None:
-        return f"of its answers {', '.join(one.gate.name for one in armed)} are only logged and counted"
+        return f"of its answers {', '.join(one.check.name for one in armed)} are only logged and counted"
     return written.explain(armed, release=route.release, fallback_behind=behind)
 
 

@@ -1,7 +1,7 @@
 """One request's life: check, route, ask (student, then teacher), release, record.
 
 Invariants: exactly one record and one count a request, however it ends; a fallback happens only before the first byte
-has been released; what a gate keeps back never leaves; what was released and then broke off ends in an error event and
+has been released; what a check keeps back never leaves; what was released and then broke off ends in an error event and
 a broken connection, never in silence that looks like success.
 """
 
@@ -213,7 +213,7 @@ class Exchange:
                 await asker.ask(self._question(targets, targets.teacher), self._taker)
             elif self._held_back is not None:
                 if not self._released:
-                    self._set_aside(self.asked[-1], "gated", self._held_back.cause)
+                    self._set_aside(self.asked[-1], "held_back", self._held_back.cause)
                 raise UpstreamFailed(self._held_back)
         except UpstreamFailed as error:
             failure = error.failure
@@ -279,8 +279,8 @@ class Exchange:
         keep = hybrid.wanted(self._data, self._endpoint) if judged else None
         reader = answers.StreamReader(question.target, keep_usage=keep_usage, choices=choices, keep_logprobs=keep)
         release = HOLD_ALL if judged else self._hold(targets.route)
-        acting = bool(targets.gates.armed) and question.target.arm == STUDENT and release != 0
-        watcher = targets.gates.watcher() if acting and release != HOLD_ALL else None
+        acting = bool(targets.checks.armed) and question.target.arm == STUDENT and release != 0
+        watcher = targets.checks.watcher() if acting and release != HOLD_ALL else None
         if watcher is not None and not checking.watchable(self._data, self._endpoint):
             release, watcher = HOLD_ALL, None
         window, assembly, pieces = Window(release, watcher.reach if watcher is not None else 0), reader.assembly, 0
@@ -323,7 +323,7 @@ class Exchange:
         self._released += len(end)
         self._whole = True
         self._end, self._last = STREAM_END, end
-        if targets.gates.armed and not acting:
+        if targets.checks.armed and not acting:
             await self._judge(question, assembly.answer(), None, acting=False)
 
     # Judging it.
@@ -334,7 +334,7 @@ class Exchange:
         return HOLD_ALL if route.release == "block" else route.release_window if route.release == "window" else 0
 
     def _watch(self, watcher: Watcher, window: Window, text: str, *, calls: bool) -> None:
-        """Look at the next piece: hold everything back once a gate triggers, or break off what has begun to leave."""
+        """Look at the next piece: hold everything back once a check triggers, or break off what has begun to leave."""
         if calls:  # the arguments of a tool's call are looked at when they are whole
             window.hold_all()
         if not watcher.feed(text):
@@ -349,15 +349,15 @@ class Exchange:
     async def _judge(
         self, question: Question, answer: dict[str, Any], watcher: Watcher | None, *, acting: bool
     ) -> bool:
-        """Whether a gate keeps the student's answer from the client (`acting`); then it gets a record of its own."""
+        """Whether a check keeps the student's answer from the client (`acting`); then it gets a record of its own."""
         targets = self._targets
-        if targets is None or not targets.gates.armed or not answer.get("choices"):
+        if targets is None or not targets.checks.armed or not answer.get("choices"):
             return False
         seen = checking.choices(answer, self._data)
-        # Awaited only where there is something to wait for: an await costs as much as a gate.
-        verdicts = checking.at_once(targets.gates, seen, acting=acting)
+        # Awaited only where there is something to wait for: an await costs as much as a check.
+        verdicts = checking.at_once(targets.checks, seen, acting=acting)
         if verdicts is None:
-            verdicts = await checking.in_turns(targets.gates, self._plane.loop, seen, acting=acting)
+            verdicts = await checking.in_turns(targets.checks, self._plane.loop, seen, acting=acting)
         self._verdicts = verdicts if watcher is None else watcher.confirmed(verdicts)
         self._count(question.target, self._verdicts)
         if not acting:
@@ -538,7 +538,7 @@ class Exchange:
         targets, decision = self._targets, self._decision
         # After a fallback the other arm has been asked already, and failed. What an incumbent deferred or had held back is
         # the teacher's, and the new student is to be compared there too.
-        set_aside = self._deferred or self._reason.startswith("fallback:gate:")
+        set_aside = self._deferred or self._reason.startswith("fallback:check:")
         as_meant = self._arm == decision.arm or (decision.incumbent and set_aside)
         if targets is not None and self._whole and decision.shadow and as_meant:
             body, data = self._request.body, self._data

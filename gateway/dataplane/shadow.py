@@ -162,12 +162,12 @@ class _Shadow:
     async def _judge(self, answer: dict[str, Any], target: Target) -> None:
         """Nothing follows from it: it shows how often an adapter would fail before it serves anybody."""
         plane, copy = self._plane, self._copy
-        gates = copy.targets.gates
-        if gates.armed and answer.get("choices"):
+        checks = copy.targets.checks
+        if checks.armed and answer.get("choices"):
             seen = checking.choices(answer, copy.data)
-            at_once = checking.at_once(gates, seen, acting=False)
+            at_once = checking.at_once(checks, seen, acting=False)
             self._verdicts = (
-                await checking.in_turns(gates, plane.loop, seen, acting=False) if at_once is None else at_once
+                await checking.in_turns(checks, plane.loop, seen, acting=False) if at_once is None else at_once
             )
             adapter = target.model if target.arm == STUDENT else ""
             plane.meters.judged(self._verdicts, copy.targets.route.name, target.arm, adapter)

@@ -24,8 +24,8 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
-class Gated:
-    """What the output gates said of one answer."""
+class Checked:
+    """What the output checks said of one answer."""
 
     student: bool
     failed: bool
@@ -65,8 +65,8 @@ def _compact(record: Json) -> bytes:
     return (record.get("response_json") or "").replace(" ", "").encode("utf-8", "replace")
 
 
-def gated(record: Json, adapter: str) -> Gated | None:
-    """The output gates' word on one answer; None if they had none, or it is another student's.
+def checked(record: Json, adapter: str) -> Checked | None:
+    """The output checks' word on one answer; None if they had none, or it is another student's.
 
     A teacher who answers because the student failed was asked the harder questions: that is no fair comparison.
     """
@@ -76,4 +76,4 @@ def gated(record: Json, adapter: str) -> Gated | None:
         return None
     if not student and str(record.get("reason") or "").startswith(("fallback:", "hybrid:")):
         return None
-    return Gated(student, any(one.get("label") != PASS for one in verdicts))
+    return Checked(student, any(one.get("label") != PASS for one in verdicts))

@@ -40,7 +40,7 @@ def spans(record: Json, upstreams: Mapping[str, Upstream], resource: Resource) -
         events=tuple(_verdicts(record, ended_ns)),
     )  # fmt: skip
     # What the client never saw has a record of its own, but its attempts stand in the served record too.
-    attempts = [] if record["role"] in ("deferred", "gated") else record["attempts"]
+    attempts = [] if record["role"] in ("deferred", "held_back") else record["attempts"]
     for at, attempt in enumerate(attempts):
         if attempt.get("span_id"):
             ended_ns = int(attempt["ended_at"] * SECOND_NS)

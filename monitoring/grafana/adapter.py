@@ -34,9 +34,9 @@ WORK = (
 )  # fmt: skip
 QUALITY = (
     Panel(
-        "Answers that fail a gate", "Share of answers on which a gate triggered, by gate.",
+        "Answers that fail a check", "Share of answers on which a check triggered, by check.",
         (Query(failing("adapter, monitor", AR),
-               "{{monitor}}: {{adapter}}"),), "percentunit", runbooks=("GraduandGateFailures",),
+               "{{monitor}}: {{adapter}}"),), "percentunit", runbooks=("GraduandCheckFailures",),
     ),
     Panel(
         "Drift against its training data", "Each detector's value as a share of the threshold at which it alarms, up to 200%.",

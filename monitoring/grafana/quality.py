@@ -1,4 +1,4 @@
-"""Do the inputs still look like the training data, and do the answers pass their gates?"""
+"""Do the inputs still look like the training data, and do the answers pass their checks?"""
 
 from graduand.monitoring.grafana.panels import ROUTES, Board, Panel, Query, drift, failing, quantile, rate
 
@@ -28,22 +28,22 @@ INPUTS = (
 )  # fmt: skip
 OUTPUTS = (
     Panel(
-        "Answers that fail a gate", "Share of answers on which a gate triggered, by arm: only the student's, or both?",
+        "Answers that fail a check", "Share of answers on which a check triggered, by arm: only the student's, or both?",
         (Query(failing("arm, monitor", R),
-               "{{arm}}: {{monitor}}"),), "percentunit", runbooks=("GraduandGateFailures",),
+               "{{arm}}: {{monitor}}"),), "percentunit", runbooks=("GraduandCheckFailures",),
     ),
-    Panel("What followed", "What gates did: fall back to the teacher, flag, block.",
-          (Query(f"{rate('graduand_gate_actions', 'monitor, outcome', R)}"
-                f" or 0 * sum by (monitor) (rate(graduand_gate_verdicts_total{{{R}}}[$__rate_interval]))",
+    Panel("What followed", "What checks did: fall back to the teacher, flag, block.",
+          (Query(f"{rate('graduand_check_actions', 'monitor, outcome', R)}"
+                f" or 0 * sum by (monitor) (rate(graduand_check_verdicts_total{{{R}}}[$__rate_interval]))",
                 "{{monitor}}: {{outcome}}"),), "reqps"),
     Panel(
-        "Gates that failed themselves", "Errors and time-outs; they count as triggers.",
-        (Query(f'sum by (monitor, outcome) (rate(graduand_gate_verdicts_total{{{R}, outcome=~"error|timeout"}}'
-               "[$__rate_interval])) or 0 * sum by (monitor) (rate(graduand_gate_verdicts_total[$__rate_interval]))",
-               "{{monitor}}: {{outcome}}"),), "reqps", runbooks=("GraduandGatesBroken",),
+        "Checks that failed themselves", "Errors and time-outs; they count as triggers.",
+        (Query(f'sum by (monitor, outcome) (rate(graduand_check_verdicts_total{{{R}, outcome=~"error|timeout"}}'
+               "[$__rate_interval])) or 0 * sum by (monitor) (rate(graduand_check_verdicts_total[$__rate_interval]))",
+               "{{monitor}}: {{outcome}}"),), "reqps", runbooks=("GraduandChecksBroken",),
     ),
-    Panel("Time of a gate, p95", "What each gate adds to an answer that waits for it.",
-          (Query(quantile(0.95, "graduand_gate_seconds", "monitor", ""), "{{monitor}}"),), "s"),
+    Panel("Time of a check, p95", "What each check adds to an answer that waits for it.",
+          (Query(quantile(0.95, "graduand_check_seconds", "monitor", ""), "{{monitor}}"),), "s"),
 )  # fmt: skip
 
 BOARD = Board(

@@ -157,7 +157,7 @@ def test_the_figures_of_the_sizing_are_near_those_of_the_benchmark() -> None:
     small = us("small")
     costs = [small, us("large") - small, us("paced"), us("full"), us("small", "Graduand, shadow 100%") - small]
     text = (ROOT / "docs" / "production.md").read_text()
-    table = text.partition("| cost of a request |")[2].partition("output gates")[0]
+    table = text.partition("| cost of a request |")[2].partition("output checks")[0]
     told = [int(one) for one in re.findall(r"^\|[^|]+\| (?:\+ )?(\d+) \|", table, re.MULTILINE)]
     assert len(told) == len(costs)
     assert all(0.5 < one / cost < 2 for one, cost in zip(told, costs, strict=True)), (told, costs)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graduand.gateway.config import read as config
-from graduand.gateway.config.explain import explain_gates
+from graduand.gateway.config.explain import explain_checks
 from graduand.gateway.config.read import load, parse
 from graduand.gateway.errors import ConfigError
 from graduand.gateway.model.keys import basis_points
@@ -77,17 +77,17 @@ def test_settings_survive_the_way_to_the_workers() -> None:
     assert settings_from_json(settings_to_json(read)) == read
 
 
-def test_gates_survive_the_way_to_the_workers_and_are_explained() -> None:
+def test_checks_survive_the_way_to_the_workers_and_are_explained() -> None:
     written = ["not_empty", {"json": {"schema": {"type": "object"}, "action": "block"}}, {"secret": "flag"}]
     read = settings(changed(routes__triage__checks=written, routes__triage__release_window=7))
     route = settings_from_json(json.loads(json.dumps(settings_to_json(read)))).routes["triage"]
     assert (list(route.checks or ()), route.release_window) == (written, 7)
-    words = explain_gates(route)
+    words = explain_checks(route)
     assert "not_empty (the teacher answers instead); secret (only logged and counted); json (the client gets" in words
     assert "streams are released unchecked" in words
     task = {"kind": "label", "labels": ["a", "b"]}
-    assert "not_empty, label" in explain_gates(settings(changed(routes__triage__task=task)).routes["triage"])
-    assert "no gates" in explain_gates(settings(FILE).routes["triage"])
+    assert "not_empty, label" in explain_checks(settings(changed(routes__triage__task=task)).routes["triage"])
+    assert "no checks" in explain_checks(settings(FILE).routes["triage"])
 
 
 def test_secrets_show_up_in_no_representation() -> None:

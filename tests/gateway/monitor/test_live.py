@@ -212,7 +212,7 @@ def test_the_commands_show_and_refuse(world: World, capsys: pytest.CaptureFixtur
     assert main(["monitors", "list", *where]) == 0
     assert "novelty" in capsys.readouterr().out
     assert main(["monitors", "list", *where, "--json"]) == 0
-    assert {one["monitor"] for one in json.loads(capsys.readouterr().out)["monitors"]} >= {"novelty", "gate_failures"}
+    assert {one["monitor"] for one in json.loads(capsys.readouterr().out)["monitors"]} >= {"novelty", "check_failures"}
     assert main(["monitors", "release", "shown", "mix", *where]) == 1
     assert "no verdict of 'mix' stands on route 'shown'" in capsys.readouterr().err
     world.ask("shown", FOREIGN[:40])

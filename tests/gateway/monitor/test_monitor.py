@@ -350,7 +350,7 @@ def verdict(label: str) -> list[Json]:
     return [{"name": "schema", "version": "1", "score": None, "label": label, "latency_ms": 0.1, "action": "flag"}]
 
 
-def test_gates_that_fail_more_for_the_student_raise_an_alarm() -> None:
+def test_checks_that_fail_more_for_the_student_raise_an_alarm() -> None:
     panel = Panel("triage", ADAPTER, read({"outputs": False}), None, None)
     rng = random.Random(2)
     for number in range(2000):
@@ -361,7 +361,7 @@ def test_gates_that_fail_more_for_the_student_raise_an_alarm() -> None:
         )
         panel.take(record(number, "x", 5.0, verdicts=verdict("empty" if failed else "pass"), **arm))
     first, *_ = panel.take_alarms()
-    assert first.monitor == "gate_failures"
+    assert first.monitor == "check_failures"
     assert 400 < first.n < 700  # student answers; from the 400th on they fail
 
 
@@ -380,16 +380,16 @@ def test_answers_that_fail_more_than_before_raise_an_alarm() -> None:
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        ({}, observed.Gated(True, False)),
-        ({"verdicts": verdict("refusal")}, observed.Gated(True, True)),
+        ({}, observed.Checked(True, False)),
+        ({"verdicts": verdict("refusal")}, observed.Checked(True, True)),
         ({"verdicts": []}, None), ({"verdicts": None}, None), ({"adapter": "other@1234567"}, None),
-        ({"arm": "teacher", "reason": "control"}, observed.Gated(False, False)),
-        ({"arm": "teacher", "reason": "fallback:gate:schema"}, None),  # the harder half: no fair comparison
-        ({"role": "gated", "reason": "gate:schema", "verdicts": verdict("invalid")}, observed.Gated(True, True)),
+        ({"arm": "teacher", "reason": "control"}, observed.Checked(False, False)),
+        ({"arm": "teacher", "reason": "fallback:check:schema"}, None),  # the harder half: no fair comparison
+        ({"role": "held_back", "reason": "check:schema", "verdicts": verdict("invalid")}, observed.Checked(True, True)),
     ],
 )  # fmt: skip
-def test_what_gates_said_is_read_null_safely(more: Json, expected: object) -> None:
-    assert observed.gated(record(1, "x", 1.0, **{"verdicts": verdict("pass"), **more}), ADAPTER) == expected
+def test_what_checks_said_is_read_null_safely(more: Json, expected: object) -> None:
+    assert observed.checked(record(1, "x", 1.0, **{"verdicts": verdict("pass"), **more}), ADAPTER) == expected
 
 
 def test_settings_that_change_nothing_keep_the_panel(tmp_path: Path, reference: Reference) -> None:
