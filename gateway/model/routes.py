@@ -35,6 +35,9 @@ UnitKind = Literal["user", "request", "header"]
 OnStudentFailure = Literal["teacher", "error"]
 Release = Literal["observe", "window", "block"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+# Named, with a type: mypy looks for wrong words after `==` and in these, but not in a bare tuple after `in`.
+IN_SERVICE: tuple[Mode, ...] = ("student", "hybrid")
+TEACHER_ALONE: tuple[Mode, ...] = ("teacher", "shadow")  # answers clients
 
 
 def known_mode(text: str | None) -> Mode | None:
@@ -317,7 +320,7 @@ class Route:
     @property
     def student_in_service(self) -> Student | None:
         """The student, if it answers clients for good, not as one side of a comparison."""
-        return self.student if self.mode in ("student", "hybrid") else None
+        return self.student if self.mode in IN_SERVICE else None
 
     @property
     def falls_back(self) -> bool:

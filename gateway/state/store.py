@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from graduand.gateway.errors import GraduandError
-from graduand.gateway.model.routes import Incumbent, Mode, Route, RouteTable, Student
+from graduand.gateway.model.routes import TEACHER_ALONE, Incumbent, Mode, Route, RouteTable, Student
 
 
 class StateError(GraduandError, RuntimeError):
@@ -76,7 +76,7 @@ class Override:
     def _limited(self, mode: Mode, weight_bp: int) -> tuple[Mode, int]:
         """Mode and weight under the limit. What is to be taken from the student altogether is still copied to it, so
         that it can be seen to recover; so is a hybrid route's, whose share nobody sets."""
-        if self.limit_bp is None or mode in ("teacher", "shadow"):
+        if self.limit_bp is None or mode in TEACHER_ALONE:
             return mode, weight_bp
         if self.limit_bp == 0 or mode == "hybrid":
             return "shadow", 0
