@@ -196,7 +196,7 @@ PEERS = (
     Peer(
         MONITORED,
         __version__,
-        "as without shadow; every answer, the teacher's too, through the gates of a label task; all drift detectors",
+        "as without shadow; every answer, the teacher's too, through the checks of a label task; all drift detectors",
         lambda place: graduand(place, shadow=0, monitors=_monitors(place)),
     ),
 )

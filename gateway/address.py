@@ -17,7 +17,7 @@ class ListenError(GraduandError, OSError):
     """The address cannot be listened on: it is in use, not ours, or needs rights that we lack."""
 
 
-def parse(written: str, at: str) -> tuple[str, int]:
+def parse(written: str, at: str = "") -> tuple[str, int]:
     """Host and port of `HOST:PORT`; `[::1]:80` for IPv6; port 0 lets the system choose.
 
     `at` is the option or the key that it stands at, for the error (ConfigError).
@@ -27,8 +27,9 @@ def parse(written: str, at: str) -> tuple[str, int]:
     """
     host, colon, port = written.rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not host or set(host) & set("[]/@") or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ConfigError(f"{at}: {written!r} is not HOST:PORT, such as 127.0.0.1:8080")
+    digits = port.isascii() and port.isdigit() and len(port) <= 5
+    if not colon or not host or set(host) & set("[]/@") or not digits or int(port) > 65535:
+        raise ConfigError(f"{at}: " * bool(at) + f"{written!r} is not HOST:PORT, such as 127.0.0.1:8080")
     return host, int(port)
 
 

@@ -40,7 +40,7 @@ ABSENT = math.nan
 DURATION_BUCKETS_S = tuple(0.01 * 2**k for k in range(14))
 FIRST_TOKEN_BUCKETS_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 PER_TOKEN_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
-GATE_BUCKETS_S = (1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 1e-4, 2.5e-4, 0.001, 0.0025, 0.01, 0.05, 0.25)
+CHECK_BUCKETS_S = (1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 1e-4, 2.5e-4, 0.001, 0.0025, 0.01, 0.05, 0.25)
 OVERHEAD_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
 
 
@@ -98,18 +98,19 @@ REJECTED = Family(
 LOG_RECORDS = Family(
     "graduand_log_records", "counter", "Log records by outcome; every outcome but written is a loss.", ("outcome",)
 )
-GATE_VERDICTS = Family(
-    "graduand_gate_verdicts", "counter", "Verdicts of the output checks over served answers and copies.",
+CHECK_VERDICTS = Family(
+    "graduand_check_verdicts", "counter", "Verdicts of the output checks over served answers and copies.",
     ("route", "arm", "adapter", "check", "outcome"),
 )  # fmt: skip
-GATE_ACTIONS = Family(
-    "graduand_gate_actions", "counter", "Actions that followed from output checks that triggered.",
+CHECK_ACTIONS = Family(
+    "graduand_check_actions", "counter", "Actions that followed from output checks that triggered.",
     ("route", "arm", "check", "action"),
 )  # fmt: skip
-GATE_TIMED = 8  # one answer in so many
-GATE_SECONDS = Family(
-    "graduand_gate_seconds", "histogram", f"Time that an output check took, measured on one answer in {GATE_TIMED}.", ("check",),
-    GATE_BUCKETS_S,
+CHECK_TIMED = 8  # one answer in so many
+CHECK_SECONDS = Family(
+    "graduand_check_seconds", "histogram", f"Time that an output check took, measured on one answer in {CHECK_TIMED}.",
+    ("check",),
+    CHECK_BUCKETS_S,
 )  # fmt: skip
 IN_FLIGHT = Family("graduand_in_flight_requests", "gauge", "Requests being answered now.", ())
 SHADOW_QUEUE = Family("graduand_shadow_queue", "gauge", "Shadow copies waiting or in flight.", ())
@@ -293,7 +294,7 @@ TRACES = Family(
 
 FAMILIES = (
     REQUESTS, DURATION, FIRST_TOKEN, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS, FALLBACKS, ATTEMPTS, SHADOWS, UNIT_MISSING,
-    REJECTED, LOG_RECORDS, GATE_VERDICTS, GATE_ACTIONS, GATE_SECONDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING,
+    REJECTED, LOG_RECORDS, CHECK_VERDICTS, CHECK_ACTIONS, CHECK_SECONDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING,
     STATE_UP, STATE_AGE, JUDGED, DRIFT_VALUE, DRIFT_THRESHOLD, DRIFT_ACTIVE, DRIFT_ALARMS, DRIFT_EVALUATED, DRIFT_MISSING,
     MONITOR_LAG, MONITOR_SHED, VERDICT_ACTIONS,
     ERRORS, PER_TOKEN, COST, AVOIDED, SAVED, GPU_DOLLARS, GPU_USED,

@@ -8,7 +8,6 @@ verdict with it. Every change is an audited event with its reason.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from graduand.gateway.config import monitors
 from graduand.gateway.control import moves
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
@@ -59,14 +58,14 @@ def _take_alarms(store: Rollouts, documents: Documents, routes: Mapping[str, Rou
         documents.drop(ALARM, key)
         alarm = Alarm(**data)
         route = routes.get(alarm.route)
-        monitor = None if route is None else monitors.read(route.monitors).on.get(alarm.monitor)
+        monitor = None if route is None else route.monitors.on.get(alarm.monitor)
         if monitor is None:
             done.append((alarm.route, alarm.monitor, "ignored"))
             continue
         old = documents.all(VERDICT).get(key_of(alarm.route, alarm.monitor))
         before = None if old is None else verdict_from_json(old)
         after = hysteresis.raised(
-            before, alarm, action=monitor.action, limit_bp=monitor.share_bp, auto=monitor.auto,
+            before, alarm, action=monitor.action, limit_bp=monitor.limit_bp, auto=monitor.auto,
             clean_requests=monitor.clean_requests, min_time_s=monitor.min_time_s,
         )  # fmt: skip
         if after is before:  # told twice
@@ -102,7 +101,7 @@ def _moot(route: Route, verdict: DriftVerdict) -> str:
     adapter = NOBODY if route.student is None else route.student.adapter
     if adapter != verdict.adapter:
         return f"the route's adapter is {adapter} now"
-    return "" if verdict.monitor in monitors.read(route.monitors).on else "the monitor was turned off"
+    return "" if verdict.monitor in route.monitors.on else "the monitor was turned off"
 
 
 def _hold(store: Rollouts, routes: Mapping[str, Route], verdict: DriftVerdict, now: float) -> DriftVerdict | None:

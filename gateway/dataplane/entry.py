@@ -10,7 +10,7 @@ from graduand.gateway.model.trace import Trace
 from graduand.monitoring.checks import judging
 from graduand.rollout.assignment import BUCKETS
 
-SERVED, DEFERRED, GATED, SHADOW, AUDIT = "served", "deferred", "gated", "shadow", "audit"
+SERVED, DEFERRED, GATED, SHADOW, AUDIT = "served", "deferred", "held_back", "shadow", "audit"
 # Bodies of requests without a right to be served are not kept: nobody may fill the disk for free.
 UNLOGGED = (401, 429)
 

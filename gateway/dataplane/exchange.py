@@ -294,7 +294,7 @@ class Exchange:
         asked, reply, decision = self._asked, self._reply, self._asked.decision
         # After a fallback the other arm has been asked already, and failed. What an incumbent deferred or had held back is
         # the teacher's, and the new student is to be compared there too.
-        set_aside = self._deferred or reply.reason.startswith("fallback:gate:")
+        set_aside = self._deferred or reply.reason.startswith("fallback:check:")
         as_meant = reply.arm == decision.arm or (decision.incumbent and set_aside)
         if asked.targets is not None and self._answer.whole and decision.shadow and as_meant:
             for target in asked.targets.copied_to(decision, reply.arm):

@@ -10,12 +10,12 @@ from graduand.gateway.fleet import work
 from graduand.gateway.fleet.placement import Wanted, copies_for
 from graduand.gateway.fleet.plan import Sight
 from graduand.gateway.fleet.usage import Use
-from graduand.gateway.model.routes import Replica, Route, Settings, Upstream
+from graduand.gateway.model.routes import Replica, Route, Settings, Upstream, UpstreamKind
 from graduand.gateway.state.places import Adapter
 from graduand.gateway.state.store import Registered, StateStore
 
 # LoRAX loads an adapter at its first request, and deployments of OpenAI's have none.
-MANAGED = ("vllm",)
+MANAGED: tuple[UpstreamKind, ...] = ("vllm",)
 # A replica that does not answer in time may only be busy. After this many times it counts as unreachable.
 PATIENCE = 3
 
@@ -52,8 +52,8 @@ def wishes(state: StateStore, settings: Settings) -> Wishes:
     managed = {name for name, one in settings.upstreams.items() if one.kind in MANAGED}
     pinned = set()
     for route in routes.values():
-        if route.student is not None and route.mode != "teacher":
-            pinned.add((route.student.upstream, route.student.adapter))
+        if (asked := route.asked_student) is not None:
+            pinned.add((asked.upstream, asked.adapter))
         if route.student is not None and route.incumbent is not None:
             pinned.add((route.student.upstream, route.incumbent.adapter))
     for row in Rollouts(state).live():

@@ -22,7 +22,10 @@ MEMORY = Path("/dev/shm")
 
 def problem(url: str) -> str | None:
     """Why `url` cannot be a target, or None."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a bracket that is not closed
+        parts = urlsplit("")
     if parts.scheme == "file" and not parts.netloc and len(parts.path) > 1:
         return None
     if parts.scheme in ("s3", "gs") and parts.netloc and "@" not in parts.netloc and not parts.query:

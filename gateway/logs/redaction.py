@@ -32,14 +32,14 @@ class Redactor:
 
     def __init__(self, policy: RecordPolicy) -> None:
         """Raise ConfigError for an unknown kind, a pattern that is refused, or presidio where it is not installed."""
-        for name in policy.redact:
+        for name in policy.kinds:
             if name not in KINDS:
                 hint = did_you_mean(name, KINDS) or f" There are: {', '.join(KINDS)}."
                 raise ConfigError(
                     f"redact: there is no kind {name!r}.{hint} A pattern of your own needs name and pattern"
                 )
-        self._kinds: list[Kind] = [KINDS[name] for name in policy.redact]
-        self._kinds += [own(name, pattern) for name, pattern in policy.patterns]
+        self._kinds: list[Kind] = [KINDS[name] for name in policy.kinds]
+        self._kinds += [own(one.name, one.pattern) for one in policy.patterns]
         self._kinds += [_presidio()] if policy.presidio else []
         names = [kind.name for kind in self._kinds]
         self.policy = ",".join(names)

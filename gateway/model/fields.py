@@ -108,7 +108,7 @@ class Record(TypedDict):
     role: Annotated[
         str,
         own(
-            "`served`; a copy to the student (`shadow`) or the teacher (`audit`); an answer set aside (`deferred`, `gated`)"
+            "`served`; a copy to the student (`shadow`) or the teacher (`audit`); an answer set aside (`deferred`, `held_back`)"
         ),
     ]
     time: Annotated[float, own("when the answer had ended, seconds since 1970")]

@@ -94,19 +94,19 @@ def failure(record: Record) -> str:
     """The cause for which the arm that was to answer failed; empty if it did not."""
     cause = record["fallback_reason"] or ""
     if not cause and record["role"] == "served" and not record["completed"]:
-        held_back = (record["error"] or "").startswith("gate:")
+        held_back = (record["error"] or "").startswith("check:")
         broken = record["bytes_released_before_verdict"] > 0 or record["status"] >= 500 or held_back
         cause = (record["error"] or "unknown") if broken and not record["client_disconnected"] else ""
     return "" if cause in NOBODYS else cause
 
 
 def held_back(record: Record) -> bool:
-    """Whether the teacher answered because a gate set the student's answer aside."""
-    return str(record["reason"]).startswith("fallback:gate:")
+    """Whether the teacher answered because a check set the student's answer aside."""
+    return str(record["reason"]).startswith("fallback:check:")
 
 
 def times_s(record: Record) -> dict[str, float]:
-    """What latency gates are fed with; an answer that never came took for ever."""
+    """What latency checks are fed with; an answer that never came took for ever."""
     if failure(record):
         return dict.fromkeys(("first_token", "total", "per_token"), float("inf"))
     timings = record["timings"]

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from graduand.gateway.config.monitors import Monitors
 from graduand.gateway.model.fields import Record
+from graduand.gateway.model.monitors import Monitors
 from graduand.gateway.model.routing import TEACHER
 from graduand.gateway.monitor import observed
 from graduand.gateway.monitor.store import MonitorStore

@@ -13,7 +13,6 @@ from typing import Any
 
 import orjson
 
-from graduand.gateway.config import monitors
 from graduand.gateway.control import verdicts
 from graduand.gateway.logs import places, tail
 from graduand.gateway.logs.drift import DriftLog
@@ -115,9 +114,9 @@ class Monitor:
         self._watched, self._seen = found, seen
 
     def _watch(self, route: Route, paths: dict[str, Path], known: Watched | None) -> Watched | None:
-        wanted = monitors.read(route.monitors)
+        wanted = route.monitors
         adapter = NO_ADAPTER if route.student is None else route.student.adapter
-        folder = wanted.reference or paths.get(adapter)
+        folder = Path(wanted.folder) if wanted.folder else paths.get(adapter)
         if not wanted.on or (route.student is None and folder is None and not wanted.from_log):
             return None
         reference, problem = _reference(folder, adapter)

@@ -22,8 +22,8 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
-class Gated:
-    """What the output gates said of one answer."""
+class Checked:
+    """What the output checks said of one answer."""
 
     student: bool
     failed: bool
@@ -59,8 +59,8 @@ def output(record: Record, adapter: str) -> Output | None:
     return Output(False, found is not None and found.finish == "length", length)
 
 
-def gated(record: Record, adapter: str) -> Gated | None:
-    """The output gates' word on one answer; None if they had none, or it is another student's.
+def checked(record: Record, adapter: str) -> Checked | None:
+    """The output checks' word on one answer; None if they had none, or it is another student's.
 
     A teacher who answers because the student failed was asked the harder questions: that is no fair comparison.
     """
@@ -70,4 +70,4 @@ def gated(record: Record, adapter: str) -> Gated | None:
         return None
     if not student and record["reason"].startswith(("fallback:", "hybrid:")):
         return None
-    return Gated(student, any(one["label"] != PASS for one in verdicts))
+    return Checked(student, any(one["label"] != PASS for one in verdicts))

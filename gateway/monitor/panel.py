@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from graduand.gateway.config.monitors import Monitors
 from graduand.gateway.model.fields import Record
+from graduand.gateway.model.monitors import Monitors
 from graduand.gateway.monitor import observed
 from graduand.monitoring.drift.adwin import Adwin
-from graduand.monitoring.drift.check_failures import GateFailures
+from graduand.monitoring.drift.check_failures import CheckFailures
 from graduand.monitoring.drift.describe import describe
 from graduand.monitoring.drift.descriptors import Descriptors
 from graduand.monitoring.drift.mix import MixShift
@@ -95,14 +95,16 @@ class Panel:
         output = observed.output(record, self.adapter)
         if output is not None and "outputs.failed" in self._detectors:
             self._output(output, at)
-        gated = observed.gated(record, self.adapter)
-        failures = self._detectors.get("gate_failures")
+        checked = observed.checked(record, self.adapter)
+        failures = self._detectors.get("check_failures")
         if (
-            gated is not None
-            and isinstance(failures, GateFailures)
-            and failures.update(student=gated.student, failed=gated.failed)
+            checked is not None
+            and isinstance(failures, CheckFailures)
+            and failures.update(student=checked.student, failed=checked.failed)
         ):
-            self._raise(failures, "gate_failures", at, "the student's answers fail their gates more than the teacher's")
+            self._raise(
+                failures, "check_failures", at, "the student's answers fail their checks more than the teacher's"
+            )
 
     def _input(self, prompt: Prompt, record: Record, at: float) -> None:
         novelty, mix = self._detectors.get("novelty"), self._detectors.get("mix")
@@ -188,8 +190,8 @@ def _detectors(promises: Mapping[str, float], reference: Reference | None) -> di
             found["mix"] = MixShift(reference.whitening, reference.nulls, promises["mix"])
         if "descriptors" in promises:
             found["descriptors"] = Descriptors(reference.spreads, promises["descriptors"])
-    if "gate_failures" in promises:
-        found["gate_failures"] = GateFailures(promises["gate_failures"])
+    if "check_failures" in promises:
+        found["check_failures"] = CheckFailures(promises["check_failures"])
     if "outputs" in promises:  # three detectors share the promise
         found |= {f"outputs.{name}": Adwin(3 * promises["outputs"]) for name in ("failed", "cut", "length")}
     return found

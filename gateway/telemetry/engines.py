@@ -17,7 +17,7 @@ import httpx
 
 from graduand.gateway.adapters import residency
 from graduand.gateway.errors import GraduandError
-from graduand.gateway.model.routes import Replica, Settings, Upstream
+from graduand.gateway.model.routes import Replica, Settings, Upstream, UpstreamKind
 from graduand.gateway.state import places
 from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.open import open_state
@@ -30,7 +30,7 @@ LOOK_EVERY_S = 5.0
 TIMEOUT_S = 3.0
 MOST_BYTES = 8 << 20
 AT_ONCE = 8
-POLLED = ("vllm", "lorax")
+POLLED: tuple[UpstreamKind, ...] = ("vllm", "lorax")
 HOUR_S = 3600.0
 
 logger = logging.getLogger("graduand")
@@ -142,11 +142,7 @@ def wanted(settings: Settings) -> tuple[set[tuple[str, str]], dict[tuple[str, st
     store = open_state(settings)
     try:
         routes = store.table(settings.routes).routes.values()
-        students = {
-            (route.student.adapter, route.student.upstream)
-            for route in routes
-            if route.student is not None and route.mode != "teacher"
-        }
+        students = {(asked.adapter, asked.upstream) for route in routes if (asked := route.asked_student) is not None}
         incumbents = {
             (route.incumbent.adapter, route.student.upstream)
             for route in routes

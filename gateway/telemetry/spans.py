@@ -40,7 +40,7 @@ def spans(record: Record, upstreams: Mapping[str, Upstream], resource: Resource)
         events=tuple(_verdicts(record, ended_ns)),
     )  # fmt: skip
     # An answer that the client never saw has a record of its own; its attempts are in the served record as well.
-    attempts = [] if record["role"] in ("deferred", "gated") else record["attempts"]
+    attempts = [] if record["role"] in ("deferred", "held_back") else record["attempts"]
     for at, attempt in enumerate(attempts):
         own_id, ended_at = attempt.get("span_id"), attempt.get("ended_at")
         if own_id and ended_at is not None:

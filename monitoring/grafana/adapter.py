@@ -36,7 +36,7 @@ QUALITY = (
     Panel(
         "Answers that fail a check", "Share of answers on which a check triggered, by check.",
         (Query(failing("adapter, check", AR),
-               "{{check}}: {{adapter}}"),), "percentunit", runbooks=("GraduandGateFailures",),
+               "{{check}}: {{adapter}}"),), "percentunit", runbooks=("GraduandCheckFailures",),
     ),
     Panel(
         "Drift against its training data", "Each detector's value as a share of the threshold at which it alarms, up to 200%.",

@@ -1,4 +1,4 @@
-"""Do the inputs still look like the training data, and do the answers pass their gates?"""
+"""Do the inputs still look like the training data, and do the answers pass their checks?"""
 
 from graduand.monitoring.grafana.panels import ROUTES, Board, Panel, Query, drift, failing, quantile, rate
 
@@ -30,20 +30,20 @@ OUTPUTS = (
     Panel(
         "Answers that fail a check", "Share of answers on which a check triggered, by arm: only the student's, or both?",
         (Query(failing("arm, check", R),
-               "{{arm}}: {{check}}"),), "percentunit", runbooks=("GraduandGateFailures",),
+               "{{arm}}: {{check}}"),), "percentunit", runbooks=("GraduandCheckFailures",),
     ),
     Panel("Actions", "What followed from checks: fall back to the teacher, flag, or block.",
-          (Query(f"{rate('graduand_gate_actions', 'check, action', R)}"
-                f" or 0 * sum by (check) (rate(graduand_gate_verdicts_total{{{R}}}[$__rate_interval]))",
+          (Query(f"{rate('graduand_check_actions', 'check, action', R)}"
+                f" or 0 * sum by (check) (rate(graduand_check_verdicts_total{{{R}}}[$__rate_interval]))",
                 "{{check}}: {{action}}"),), "reqps"),
     Panel(
         "Checks that failed themselves", "Errors and time-outs; both count as triggers.",
-        (Query(f'sum by (check, outcome) (rate(graduand_gate_verdicts_total{{{R}, outcome=~"error|timeout"}}'
-               "[$__rate_interval])) or 0 * sum by (check) (rate(graduand_gate_verdicts_total[$__rate_interval]))",
-               "{{check}}: {{outcome}}"),), "reqps", runbooks=("GraduandGatesBroken",),
+        (Query(f'sum by (check, outcome) (rate(graduand_check_verdicts_total{{{R}, outcome=~"error|timeout"}}'
+               "[$__rate_interval])) or 0 * sum by (check) (rate(graduand_check_verdicts_total[$__rate_interval]))",
+               "{{check}}: {{outcome}}"),), "reqps", runbooks=("GraduandChecksBroken",),
     ),
     Panel("Time of a check, p95", "What each check adds to an answer that waits for it.",
-          (Query(quantile(0.95, "graduand_gate_seconds", "check", ""), "{{check}}"),), "s"),
+          (Query(quantile(0.95, "graduand_check_seconds", "check", ""), "{{check}}"),), "s"),
 )  # fmt: skip
 
 BOARD = Board(

@@ -14,7 +14,8 @@ import yaml
 from graduand.gateway import cli
 from graduand.gateway.commands import manual
 from graduand.gateway.config import read, reference
-from graduand.gateway.config.sections import ConfigFile
+from graduand.gateway.model.keys import keys_of
+from graduand.gateway.model.routes import Settings
 from graduand.monitoring.metrics import FAMILIES
 from graduand.rollout.spec import file as specfile
 from tests.docs.blocks import PAGES, ROOT, Block, blocks, commands, named
@@ -35,7 +36,7 @@ WHOLE: dict[str, Any] = {
 }
 PARSER = cli.parser()
 ALERTS = ROOT / "monitoring" / "prometheus" / "rules" / "alerts.yml"
-TOP = set(ConfigFile.model_fields)
+TOP = set(keys_of(Settings))
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
@@ -156,7 +157,7 @@ def test_the_figures_of_the_sizing_are_near_those_of_the_benchmark() -> None:
     small = us("small")
     costs = [small, us("large") - small, us("paced"), us("full"), us("small", "Graduand, shadow 100%") - small]
     text = (ROOT / "docs" / "production.md").read_text()
-    table = text.partition("| cost of a request |")[2].partition("output gates")[0]
+    table = text.partition("| cost of a request |")[2].partition("output checks")[0]
     told = [int(one) for one in re.findall(r"^\|[^|]+\| (?:\+ )?(\d+) \|", table, re.MULTILINE)]
     assert len(told) == len(costs)
     assert all(0.5 < one / cost < 2 for one, cost in zip(told, costs, strict=True)), (told, costs)

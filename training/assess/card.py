@@ -27,7 +27,7 @@ from graduand.training.teacher.ledger import Entry
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class CardSettings:
     """What is assessed, and which teacher may be asked how often."""
 
     route: str | None
@@ -47,7 +47,7 @@ class Settings:
         }
 
 
-def work(source: Path, settings: Settings, purse: Purse) -> Work:
+def work(source: Path, settings: CardSettings, purse: Purse) -> Work:
     """The stage's work on a log folder (with a route) or a file of samples."""
 
     def run(folder: Path, progress: Progress) -> Outcome:
@@ -117,7 +117,7 @@ def _came_twice(samples: Sequence[Sample], outputs: Outputs, task: Task | None) 
 
 
 def _asked_twice(
-    samples: Sequence[Sample], outputs: Outputs, settings: Settings, purse: Purse, progress: Progress
+    samples: Sequence[Sample], outputs: Outputs, settings: CardSettings, purse: Purse, progress: Progress
 ) -> Agreement | None:
     if settings.teacher is None:
         return None
