@@ -1,7 +1,7 @@
 """The configuration file: pydantic at the edge (gateway.config.sections), frozen dataclasses inside.
 
 `load(path)` reads YAML, refuses unknown keys with the nearest known one, reads secrets from the environment or from
-files, and returns `Settings`. It changes nothing and starts nothing. The keys are those of design.md.
+files, and returns `Settings`. It changes nothing and starts nothing. Its keys: docs/configuration.md.
 """
 
 import math

@@ -1,11 +1,10 @@
-"""The documentation says what works: configuration is loaded, commands are parsed, links lead somewhere."""
+"""The documentation says what works: configuration is loaded, commands are parsed."""
 
 import argparse
 import json
 import re
 import statistics
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from graduand.gateway.config.sections import ConfigFile
 from graduand.monitoring.metrics import FAMILIES
 from graduand.rollout.spec import file as specfile
 from tests.docs.blocks import PAGES, ROOT, Block, blocks, commands, named
+from tests.house.mentions import LINK
 
 # What a block that shows a part of the file only is completed with.
 WHOLE: dict[str, Any] = {
@@ -36,7 +36,6 @@ WHOLE: dict[str, Any] = {
 PARSER = cli.parser()
 ALERTS = ROOT / "monitoring" / "prometheus" / "rules" / "alerts.yml"
 TOP = set(ConfigFile.model_fields)
-LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
 class AnySecret(Mapping[str, str]):
@@ -106,13 +105,6 @@ def test_every_named_command_is_there(page: str, words: str) -> None:
 @pytest.mark.parametrize("block", names(blocks("python")))
 def test_every_python_block_compiles(block: Block) -> None:
     compile(block.text.replace("…", "..."), block.place, "exec")
-
-
-@pytest.mark.parametrize("page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES])
-def test_every_link_leads_somewhere(page: Path) -> None:
-    links = [link for link in LINK.findall(page.read_text("utf-8")) if "://" not in link]
-    dead = [link for link in links if not (page.parent / link).exists()]
-    assert not dead
 
 
 def test_the_page_of_the_configuration_is_fresh() -> None:
