@@ -14,7 +14,7 @@ from tests.house.imports import PACKAGES, ROOT
 FOLDERS = (*PACKAGES, "graduand", "docs", "tests", "benchmarks", "deploy", "examples", "research", ".github")
 SUFFIX = r"\.(?:md|py|pyi|sh|ya?ml|toml|json|jsonl|npz|lua|css|js|html|Dockerfile)\b"
 PATH = re.compile(rf"(?<![\w./-])(?:{'|'.join(map(re.escape, FOLDERS))})/[\w./-]*?[\w-]+{SUFFIX}")
-FILE = re.compile(rf"(?<![\w./*-])[\w-]+\.(?:md|py)\b(?![\w/])")
+FILE = re.compile(r"(?<![\w./*-])[\w-]+\.(?:md|py)\b(?![\w/])")
 MODULE = re.compile(rf"(?<![\w./-])(?:graduand\.)?((?:{'|'.join(PACKAGES)})(?:\.[a-z_]\w*)+)(?![\w/(-])")
 FILE_NAME = re.compile(rf"{SUFFIX}$")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")

@@ -75,7 +75,7 @@ def table(commit: str = BEFORE) -> str:
     for name in sorted({name for count in counts for name in count}, key=_place):
         cells = " | ".join(f"{count[name]:,}" if name in count else "–" for count in counts)
         rows.append(
-            f"| {f'**{name}**' if name == ALL or name.count('/') == 1 and name.endswith('/') else f'`{name}`'} | {cells} |"
+            f"| {f'**{name}**' if name == ALL or (name.count('/') == 1 and name.endswith('/')) else f'`{name}`'} | {cells} |"
         )
     return "\n".join(rows)
 
