@@ -1,7 +1,7 @@
 """The log record: one served request, or one shadow answer, as a line of the log.
 
-Schema: docs/logs.md explains each field; `SCHEMA_VERSION` changes when the meaning of a field does. `id` is a UUIDv7 (RFC 9562), so
-records sort by time. Payloads are whole and unaltered; `request_json` is the client's body byte for byte.
+Schema: docs/logs.md; `SCHEMA_VERSION` changes when the meaning of a field does. `id` is a UUIDv7 (RFC 9562), so records
+sort by time. Payloads are whole and unaltered; `request_json` is the client's body byte for byte.
 """
 
 import hashlib

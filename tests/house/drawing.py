@@ -11,7 +11,7 @@ Layers = list[tuple[str, ...]]
 
 
 def drawn(title: str, page: Path = PAGE) -> Layers:
-    """The layers of the drawing under a heading: of each line the words before two spaces, `|` between what stands side by side."""
+    """The layers drawn under a heading: of each line the words before two spaces, `|` between what stands side by side."""
     section = page.read_text("utf-8").partition(f"## {title}\n")[2].partition("\n## ")[0]
     block = re.search(r"^```text\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     assert block is not None, f"{page.name} has no drawing under '{title}'"
