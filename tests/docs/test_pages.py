@@ -126,6 +126,14 @@ def test_every_page_is_in_the_index() -> None:
     assert pages - {"README.md"} <= set(linked)
 
 
+def test_every_decision_is_in_its_index_under_a_number_of_its_own() -> None:
+    folder = ROOT / "docs" / "decisions"
+    pages = sorted(page.name for page in folder.glob("[0-9]*.md"))
+    assert len({name[:4] for name in pages}) == len(pages)
+    assert pages == sorted(LINK.findall((folder / "README.md").read_text("utf-8")))
+    assert all((folder / name).read_text("utf-8").startswith(f"# {name[:4]} ") for name in pages)
+
+
 def test_every_metric_and_alert_that_is_named_is_there() -> None:
     families = {family.name for family in FAMILIES}
     alerts = set(re.findall(r"alert: (\w+)", ALERTS.read_text("utf-8")))
