@@ -10,10 +10,10 @@ from graduand.gateway.admin import allowance
 from graduand.gateway.admin.calls import Body, SettingsHere, StateHere, WhoHere
 from graduand.gateway.config.read import basis_points, budgets_folder
 from graduand.gateway.control import moves, verdicts
-from graduand.gateway.control.store.open import rollouts_in
+from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.errors import RequestError, did_you_mean
 from graduand.gateway.model.routes import MODES, Route, Settings
-from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.store import StateStore
 from graduand.monitoring import verdict
 from graduand.monitoring.checks import written
@@ -53,7 +53,7 @@ def change_route(
 ) -> dict[str, Any]:
     known = _known(name, settings)
     _check(known[name], change)
-    rollouts, documents = rollouts_in(state), documents_in(state)
+    rollouts, documents = Rollouts(state), Documents(state)
 
     def taken_over() -> None:
         moves.taken_over(rollouts, name, who, time.time())
@@ -72,7 +72,7 @@ def _shown(route: Route, state: StateStore, settings: Settings) -> dict[str, Any
     return {
         **show(route),
         **allowance.shown(budgets_folder(settings), route, time.time()),
-        "verdicts": [verdict.sentence(one) for one in verdicts.standing(documents_in(state), route.name)],
+        "verdicts": [verdict.sentence(one) for one in verdicts.standing(Documents(state), route.name)],
     }
 
 

@@ -20,8 +20,9 @@ from graduand.gateway.control.store.rows import Row
 from graduand.gateway.logs import places
 from graduand.gateway.logs.tail import PAIR_WITHIN_S, Batch, Line
 from graduand.gateway.model import reader
+from graduand.gateway.model.fields import Record
 from graduand.gateway.model.routes import Route, Settings
-from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.lease import Lease, LeaseLost
 from graduand.monitoring import metrics as m
 from graduand.monitoring.metrics import Metrics
@@ -52,7 +53,7 @@ class Controller:
         self._asker = Asker(spent=self._spend)
         self._desk = Desk(self._asker, self._count)
         self._store = open_rollouts(settings)
-        self._documents = documents_in(self._store.state)
+        self._documents = Documents(self._store.state)
         self._folder = places.spool(settings)
         self._clock = clock or self._store.state.now
         self._lease = Lease(self._store.state, LEASE, holder, LEASE_S, self._clock)
@@ -156,7 +157,7 @@ class Controller:
         if batch.lines:
             store.write_forgotten(now - PAIR_WITHIN_S, now - IDS_KEPT_S)
 
-    def _take(self, gatherer: Gatherer, line: Line, record: reader.Json) -> None:
+    def _take(self, gatherer: Gatherer, line: Line, record: Record) -> None:
         try:
             gatherer.take(line, record)
         except (LookupError, TypeError, ValueError, AttributeError) as error:

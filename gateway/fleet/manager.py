@@ -20,7 +20,7 @@ from graduand.gateway.fleet.usage import Usage, Use
 from graduand.gateway.fleet.world import MANAGED, Address, Lookout, Wishes, wishes
 from graduand.gateway.model.routes import Replica, Settings, Upstream
 from graduand.gateway.state import places
-from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.lease import Lease
 from graduand.gateway.state.open import open_state
 from graduand.gateway.state.places import Adapter, Cell, Places
@@ -59,7 +59,7 @@ class Manager:
         self._totals = totals
         self._woken = woken
         self._state = open_state(settings)
-        self._documents = documents_in(self._state)
+        self._documents = Documents(self._state)
         self._lease = Lease(self._state, places.LEASE, holder, places.LEASE_S, lambda: self._state.now())
         # A store that is one machine's own has one gateway: nothing is written there.
         self._alone = self._state.heartbeat_s == math.inf

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from graduand.gateway.control.store.open import rollouts_in
+from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.fleet import work
 from graduand.gateway.fleet.placement import Wanted, copies_for
@@ -56,7 +56,7 @@ def wishes(state: StateStore, settings: Settings) -> Wishes:
             pinned.add((route.student.upstream, route.student.adapter))
         if route.student is not None and route.incumbent is not None:
             pinned.add((route.student.upstream, route.incumbent.adapter))
-    for row in rollouts_in(state).live():
+    for row in Rollouts(state).live():
         student = routes[row.state.spec.route].student if row.state.spec.route in routes else None
         if student is not None:
             pinned.add((student.upstream, row.state.spec.student))

@@ -20,12 +20,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.logs import places
 from graduand.gateway.logs.segment import SegmentFile
+from graduand.gateway.model import fields
 from graduand.gateway.model.recording import RecordPolicy
 
 SCHEMA_VERSION = 1
 REMEMBERED = 10_000
 TEXT = 100_000
-TEXTS = ("label", "correction", "comment", "who")
 
 
 class NewFeedback(BaseModel):
@@ -62,7 +62,8 @@ class FeedbackLog:
         """Store a statement; return it as stored, and whether it is new. Raise OSError if the disk does not take it."""
         said = {**new.model_dump(mode="json"), "who": new.who or who}
         if self._redactor is not None:
-            said = {name: self._redactor.text(one) if name in TEXTS and one else one for name, one in said.items()}
+            texts = fields.named(fields.FeedbackRow, "quoting")
+            said = {name: self._redactor.text(one) if name in texts and one else one for name, one in said.items()}
         # Of what may be read only: the hash of a short text can be guessed.
         content = orjson.dumps([said["id"], key or said])
         number = hashlib.sha256(content).hexdigest()[:32]

@@ -22,6 +22,7 @@ import orjson
 
 from graduand.gateway.logs import places
 from graduand.gateway.logs.journal import Journal
+from graduand.gateway.model.fields import Record
 from graduand.gateway.model.recording import DEFAULT, RecordPolicy
 
 MAX_PENDING_BYTES = 64 << 20
@@ -133,7 +134,7 @@ class LogWriter:
         """Whether requests are to be refused until there is room again (`on_full: block`)."""
         return self._policy.on_full == "block" and self.no_room
 
-    def append(self, record: dict[str, Any]) -> None:
+    def append(self, record: Record) -> None:
         """Acknowledge one record or count it as refused; never waits."""
         line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
         if self.pending_bytes > MAX_PENDING_BYTES or (self._crowded and self._policy.on_full == "drop"):

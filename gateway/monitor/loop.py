@@ -18,11 +18,13 @@ from graduand.gateway.control import verdicts
 from graduand.gateway.logs import places, tail
 from graduand.gateway.logs.drift import DriftLog
 from graduand.gateway.logs.tail import Batch, Line
+from graduand.gateway.model import reader
+from graduand.gateway.model.fields import Record
 from graduand.gateway.model.routes import Route, Settings
 from graduand.gateway.monitor import gathering
 from graduand.gateway.monitor.panel import Panel
 from graduand.gateway.monitor.store import MonitorStore
-from graduand.gateway.state.documents import documents_in, key_of
+from graduand.gateway.state.documents import Documents, key_of
 from graduand.gateway.state.open import open_state
 from graduand.monitoring import metrics as m
 from graduand.monitoring.drift import DriftError, files
@@ -65,7 +67,7 @@ class Monitor:
         self._store = MonitorStore(self._folder, holder, clock())
         self._drift = DriftLog(self._folder, settings.record, metrics, clock)
         self._state = open_state(settings)
-        self._documents = documents_in(self._state)
+        self._documents = Documents(self._state)
         self._embedders: dict[str, Embedder] = {}
         self._offsets: dict[str, int] | None = None
         self._watched: dict[str, Watched] = {}
@@ -277,17 +279,8 @@ def _reference(folder: Path | None, adapter: str) -> tuple[Reference | None, str
         return None, str(error)
 
 
-def _in_order(batch: Batch) -> list[tuple[Line, Json]]:
+def _in_order(batch: Batch) -> list[tuple[Line, Record]]:
     """The records as they came. Workers write side by side, and a verdict ends by what comes after its last alarm: were
     one worker's lines read behind another's, old drift would follow new calm."""
-    found = [(line, record) for line in batch.lines if (record := _parsed(line)) is not None]
+    found = [(line, record) for line in batch.lines if (record := reader.read(line.data)) is not None]
     return sorted(found, key=lambda one: float(one[1]["time"]))
-
-
-def _parsed(line: Line) -> Json | None:
-    try:
-        record = orjson.loads(line.data)
-    except orjson.JSONDecodeError:
-        return None
-    known = isinstance(record, dict) and isinstance(record.get("id"), str) and isinstance(record.get("route"), str)
-    return record if known and isinstance(record.get("time"), int | float) else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from graduand.gateway.config.monitors import Monitors
+from graduand.gateway.model.fields import Record
 from graduand.gateway.monitor import observed
 from graduand.monitoring.drift.adwin import Adwin
 from graduand.monitoring.drift.check_failures import GateFailures
@@ -85,7 +86,7 @@ class Panel:
         """Whether these settings would make the same detectors."""
         return self._promises == {name: one.false_alarm_every for name, one in monitors.on.items()}
 
-    def take(self, record: Json) -> None:
+    def take(self, record: Record) -> None:
         """Learn from one record of this route."""
         at = float(record["time"])
         prompt = observed.prompt(record) if self._reference is not None else None
@@ -103,7 +104,7 @@ class Panel:
         ):
             self._raise(failures, "gate_failures", at, "the student's answers fail their gates more than the teacher's")
 
-    def _input(self, prompt: Prompt, record: Json, at: float) -> None:
+    def _input(self, prompt: Prompt, record: Record, at: float) -> None:
         novelty, mix = self._detectors.get("novelty"), self._detectors.get("mix")
         if novelty is not None or mix is not None:
             assert self._embedder is not None

@@ -8,7 +8,6 @@ shipper do: it needs a few milliseconds a second, and starved it would not see t
 import contextlib
 import logging
 import os
-import sqlite3
 import threading
 
 from graduand.gateway.errors import GraduandError
@@ -33,7 +32,7 @@ def main() -> None:
     try:
         _run(manager, process.stopping, woken)
     finally:
-        with contextlib.suppress(GraduandError, sqlite3.Error):  # the lease ends by itself
+        with contextlib.suppress(GraduandError):  # the lease ends by itself
             manager.close()
     os._exit(0)  # without waiting for what replicas are doing
 
@@ -45,7 +44,7 @@ def _run(manager: Manager, stopping: threading.Event, woken: threading.Event) ->
         try:
             manager.look()
             trouble = ""
-        except (GraduandError, sqlite3.Error, OSError) as error:
+        except (GraduandError, OSError) as error:
             if str(error) != trouble:
                 logger.error("a look failed: %s", error)
             trouble, wait_s = str(error), AFTER_TROUBLE_S

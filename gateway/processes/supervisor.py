@@ -22,8 +22,8 @@ from pathlib import Path
 from graduand.gateway.config import read
 from graduand.gateway.errors import ConfigError, GraduandError
 from graduand.gateway.model.routes import Settings, settings_to_json
+from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.open import open_state
-from graduand.gateway.state.store import StateError
 
 POLL_S = 0.1
 RESTART_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)

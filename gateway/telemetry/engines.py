@@ -6,7 +6,6 @@ differences, so a restarted engine or gateway process takes nothing away.
 """
 
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +19,7 @@ from graduand.gateway.adapters import residency
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.model.routes import Replica, Settings, Upstream
 from graduand.gateway.state import places
-from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.open import open_state
 from graduand.monitoring import engines
 from graduand.monitoring import metrics as m
@@ -63,7 +62,7 @@ class Engines:
         while True:
             try:
                 self.look(time.monotonic())
-            except (GraduandError, sqlite3.Error, OSError) as error:
+            except (GraduandError, OSError) as error:
                 logger.warning("engines could not be looked at: %s", error)
             if stopping.wait(LOOK_EVERY_S):
                 return
@@ -153,7 +152,7 @@ def wanted(settings: Settings) -> tuple[set[tuple[str, str]], dict[tuple[str, st
             for route in routes
             if route.student is not None and route.incumbent is not None
         }
-        managed = places.read(documents_in(store))
+        managed = places.read(Documents(store))
         homes = {(name, upstream): len(places.belongs(cells)) for (upstream, name), cells in managed.items()}
         return students | incumbents | {(one.name, one.upstream) for one in store.adapters()}, homes
     finally:

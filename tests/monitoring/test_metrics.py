@@ -69,6 +69,28 @@ def test_nothing_counted_is_lost_by_kill_9(tmp_path: Path) -> None:
     assert {value for (name, _), value in found.items() if name == "graduand_requests_total"} == {200.0}
 
 
+def _commit_for_ever(path: Path) -> None:
+    file = SeriesFile(path)
+    while True:
+        file._commit()
+
+
+def test_a_reader_sees_every_series_while_a_new_one_is_committed(tmp_path: Path) -> None:
+    """A reader may look at any moment, and a restarted worker finds the file as a kill left it."""
+    path = tmp_path / "worker-0.series"
+    file = SeriesFile(path)
+    for name in ("one", "two", "three"):
+        file.cells(name, (), 1)
+    process = multiprocessing.get_context("fork").Process(target=_commit_for_ever, args=(path,), daemon=True)
+    process.start()
+    try:
+        found = {len(list(read(path))) for _ in range(10_000)}
+    finally:
+        process.kill()
+        process.join()
+    assert found == {3}
+
+
 @pytest.mark.parametrize(
     ("cut", "known"), [("entry", 1), ("head", 0), ("empty", 0)]
 )  # a worker killed between writing an entry and committing it, and before its first commit

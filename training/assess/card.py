@@ -89,7 +89,7 @@ def logged(folder: Path, route: str | None) -> list[Sample]:
     """The teacher's whole answers to a route in the order of the log, repeated prompts included."""
     samples = []
     for record in records(str(folder), Counts()):
-        row = row_of(record) if record.get("route") == route else ""
+        row = row_of(record) if record["route"] == route else ""
         if not isinstance(row, str):
             samples.append(Sample(row.id, row.messages, row.prompt, row.completion, user=row.user, source="logs"))
     if not samples:

@@ -17,7 +17,7 @@ from graduand.gateway.monitor import loop, observed
 from graduand.gateway.monitor.loop import Monitor
 from graduand.gateway.monitor.panel import Panel
 from graduand.gateway.monitor.store import MonitorStore, read_to
-from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.sqlite import SqliteStore
 from graduand.monitoring import metrics as m
 from graduand.monitoring.drift import files
@@ -80,7 +80,7 @@ class World:
 
     def documents(self, kind: str) -> dict[str, Json]:
         store = SqliteStore(self.folder / "state.db")
-        found = documents_in(store).all(kind)
+        found = Documents(store).all(kind)
         store.close()
         return found
 
@@ -98,7 +98,7 @@ def record(number: int, text: str, at: float, **more: Any) -> Json:
         "bytes_released_before_verdict": 9, "status": 200, "error": None, "client_disconnected": False,
         "request_json": json.dumps({"messages": [{"role": "user", "content": text}]}),
         "response_json": json.dumps({"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}),
-        "usage": {"completion_tokens": 3}, **more,
+        "usage": {"prompt_tokens": 1, "completion_tokens": 3, "kind": "exact"}, "verdicts": [], **more,
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from graduand.gateway.control import moves, verdicts
-from graduand.gateway.state.documents import documents_in, key_of
+from graduand.gateway.state.documents import Documents, key_of
 from graduand.gateway.state.store import Override
 from graduand.rollout.state import Hold, Phase
 from tests.gateway.control.worlds import STUDENT_NAME, World
@@ -33,7 +33,7 @@ class Watched(World):
     def watch(self, **novelty: Any) -> None:
         routes = {"triage": replace(self.settings.routes["triage"], monitors={"novelty": novelty})}
         self.settings = replace(self.settings, routes=routes)
-        self.documents = documents_in(self.store.state)
+        self.documents = Documents(self.store.state)
         self.n = self.alarms = 0
         self.new_controller()
 

@@ -124,8 +124,8 @@ def test_a_file_goes_and_comes(start: Start, tmp_path: Path) -> None:
     store.change_route(ROUTE, who="ann", weight_bp=300)
     until(lambda: one.weight == 300, "the change is there")
     lock = sqlite3.connect(path, isolation_level=None)
-    lock.execute("ALTER TABLE meta RENAME TO hidden")
+    lock.execute("ALTER TABLE hashes RENAME TO hidden")
     until(lambda: one.watcher.problem, "it cannot be read")
     assert one.weight == 300
-    lock.execute("ALTER TABLE hidden RENAME TO meta")
+    lock.execute("ALTER TABLE hidden RENAME TO hashes")
     until(lambda: not one.watcher.problem, "it can be read")

@@ -1,4 +1,4 @@
-"""Pairs that wait for a judge, in Redis: one queue a rollout, of which only the front is ever read.
+"""Pairs that wait for a judge: one queue a rollout, of which only the front is ever read.
 
 A pair's number names its rollout and its place in the queue, and is never given again.
 """
@@ -7,18 +7,20 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from graduand.gateway.control.store.rollouts import Json, Rollouts
 from graduand.gateway.control.store.rows import Row
-from graduand.gateway.state.redis_hashes import Hashes
+from graduand.gateway.state.hashes import Hashes
 
 QUEUE_NUMBERS = 10**12
 
+Json = dict[str, Any]
+# A waiting pair: its number, the questions to ask, and the verdicts so far by question.
+Waiting = tuple[int, list[int], dict[str, str | None]]
 
-class RedisJudging(Rollouts):
-    """The judge's part of the rollouts in one Redis database."""
 
-    def __init__(self, hashes: Hashes) -> None:
-        self._hashes = hashes
+class JudgeQueue:
+    """By rollout. Methods that write say so by their name and are called inside a transaction only."""
+
+    _hashes: Hashes
 
     def write_judging(self, row: Row, day: int, wanted: list[int], data: Mapping[str, Any]) -> None:
         """Let a pair wait for the answers to the `wanted` questions, and count it for its day."""
@@ -29,11 +31,11 @@ class RedisJudging(Rollouts):
         self._hashes.set(_cases(queue), str(place), json.dumps(data))
         self._hashes.next(f"judged:{queue}", str(day))
 
-    def judging(self, rollout_id: str, most: int) -> list[tuple[int, list[int], dict[str, str | None]]]:
-        """The oldest waiting pairs: number, the questions to ask, and the verdicts so far by question."""
+    def judging(self, rollout_id: str, most: int) -> list[Waiting]:
+        """The oldest waiting pairs."""
         queue = self._queue(rollout_id)
         done, last = (int(one or 0) for one in self._hashes.many(_of(queue), ["done", "last"]))
-        waiting: list[tuple[int, list[int], dict[str, str | None]]] = []
+        waiting: list[Waiting] = []
         while done < last and len(waiting) < most:
             places = range(done + 1, min(last, done + most) + 1)
             for place, found in zip(places, self._hashes.many(_of(queue), [*map(str, places)]), strict=True):
