@@ -90,7 +90,7 @@ def _entries_of(data: bytes) -> Iterator[tuple[Key, int, int]]:
 
 
 def _in_use(path: Path) -> bytes:
-    # Only the part in use: a scrape would otherwise read many megabytes of nothing.
+    # Only the part in use: otherwise a scrape would read many megabytes of zeros.
     with path.open("rb") as file:
         head = file.read(_HEAD.size)
         if len(head) < _HEAD.size:

@@ -126,7 +126,7 @@ def _listing(upstream: Upstream, replica: Replica, name: str) -> dict[str, Any]:
     return {"replica": replica.url, "listed": there, "state": "listed" if there else "missing"}
 
 
-def _shown(verdict: residency.Verdict) -> dict[str, Any]:
+def _shown(verdict: residency.Proof) -> dict[str, Any]:
     distance = verdict.distance
     finite = None if distance is None or distance == float("inf") else round(distance, 6)
     return {

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 MONITORS = ("novelty", "mix", "descriptors", "gate_failures", "outputs")
-ACTIONS = ("flag", "hold", "lower", "teacher")
 
 
 class _Section(BaseModel):

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from graduand.gateway import address
 from graduand.gateway.config.monitors import MonitorsSection
 from graduand.gateway.config.record import RecordSection, policy_of
 from graduand.gateway.config.sections import AdaptersSection, ConfigFile, RouteSection, Secret, UpstreamSection
@@ -38,13 +39,11 @@ from graduand.gateway.model.routes import (
     Upstream,
 )
 from graduand.gateway.state import redis_client
-from graduand.gateway.state.open import local_path
 from graduand.monitoring.checks import written as gates
 from graduand.monitoring.prices import price_of
 from graduand.rollout.answers import tasks
 from graduand.rollout.spec.names import check_name
 
-UPSTREAM_KINDS = ("openai", "vllm", "lorax")
 ROUTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 BASE_URL = re.compile(r"[!\"$->A-~]+")  # no blanks, query or fragment: it becomes part of a request line
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -182,11 +181,11 @@ class _Builder:
                     self.problems.append(f"routes.{route.name}: {model} {text}")
 
     def _address(self, text: str, at: str) -> tuple[str, int]:
-        host, _, port = text.rpartition(":")
-        if not host or not port.isdigit() or not 0 <= int(port) < 65536:
-            self.problems.append(f"{at}: {text!r} is not HOST:PORT, such as 127.0.0.1:8080")
+        try:
+            return address.parse(text, at)
+        except ConfigError as error:
+            self.problems.append(str(error))
             return "127.0.0.1", 0
-        return host.strip("[]"), int(port)
 
     def _state(self, text: str) -> str:
         if text.startswith("redis"):
@@ -386,7 +385,7 @@ def budgets_folder(settings: Settings) -> Path:
     """Where the copies of the day are counted: beside the state, since a restart must not begin a new day; where the
     state is not on this disk, beside the log: each replica counts its own."""
     if settings.state.startswith("sqlite:"):
-        return local_path(settings.state).parent / "budgets"
+        return address.local_path(settings.state).parent / "budgets"
     return places.spool(settings) / "budgets"
 
 
@@ -395,5 +394,5 @@ def adapters_folder(settings: Settings) -> Path:
     if settings.artifacts.cache:
         return Path(settings.artifacts.cache).resolve()
     if settings.state.startswith("sqlite:"):
-        return (local_path(settings.state).parent / "adapters").resolve()
+        return (address.local_path(settings.state).parent / "adapters").resolve()
     return (places.spool(settings) / "adapters").resolve()

@@ -1,4 +1,4 @@
-"""What the manager goes by: which adapters are registered on which upstream, who is asked, and what replicas are seen to hold."""
+"""What the manager knows: registered adapters by upstream, which of them are in service, and what replicas hold."""
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
@@ -16,7 +16,7 @@ from graduand.gateway.state.store import Registered, StateStore
 
 # LoRAX loads an adapter at its first request, and deployments of OpenAI's have none.
 MANAGED = ("vllm",)
-# A replica that does not answer in time may only be busy: after so many times it is away.
+# A replica that does not answer in time may only be busy. After this many times it counts as unreachable.
 PATIENCE = 3
 
 Address = tuple[str, str]  # of a replica: its upstream and its URL
@@ -47,7 +47,7 @@ class Wishes:
 
 
 def wishes(state: StateStore, settings: Settings) -> Wishes:
-    """As the state store has it now."""
+    """The wishes that the state store has now."""
     routes = state.table(settings.routes).routes
     managed = {name for name, one in settings.upstreams.items() if one.kind in MANAGED}
     pinned = set()
@@ -87,7 +87,7 @@ class Lookout:
         }
 
     def holds(self, address: Address, name: str, *, yes: bool) -> None:
-        """A replica was just told to hold an adapter, or not to."""
+        """Note that a replica has just loaded an adapter, or unloaded it."""
         held = self.seen.get(address)
         if held is not None:
             self.seen[address] = held | {name} if yes else held - {name}

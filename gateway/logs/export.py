@@ -20,7 +20,6 @@ from graduand.gateway.model import reader
 from graduand.gateway.model.reader import Answer, Payloads
 
 Json = dict[str, Any]
-FORMATS = ("chat", "prompt-completion", "raw")
 BATCH_ROWS = 500
 # What people said of a pair's answers: the latest of each kind counts.
 JOINED = """

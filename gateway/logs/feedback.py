@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.logs import places
-from graduand.gateway.logs.segment import SegmentFile
+from graduand.gateway.logs.segment import SegmentFile, redactor_of
 from graduand.gateway.model import fields
 from graduand.gateway.model.recording import RecordPolicy
 
@@ -53,7 +53,7 @@ class FeedbackLog:
     def __init__(self, spool: Path, policy: RecordPolicy, clock: Callable[[], float] = time.time) -> None:
         folder = spool / places.FEEDBACK / places.SEGMENTS
         self._file = SegmentFile(folder, f"admin-{os.getpid()}", policy.seal_s)
-        self._redactor = _redactor(policy)
+        self._redactor = redactor_of(policy)
         self._clock = clock
         self._lock = threading.Lock()
         self._known: OrderedDict[str, None] = OrderedDict()
@@ -96,11 +96,3 @@ class FeedbackLog:
 
 class NotStored(GraduandError, OSError):
     """A statement could not be written."""
-
-
-def _redactor(policy: RecordPolicy) -> Any:
-    if not policy.redacts:
-        return None
-    from graduand.gateway.logs.redaction import Redactor
-
-    return Redactor(policy)

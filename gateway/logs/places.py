@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from graduand.gateway.address import local_path
 from graduand.gateway.model.recording import RecordPolicy
 
 if TYPE_CHECKING:
     from graduand.gateway.model.routes import Settings
 
-SCHEMES = ("file", "s3", "gs")
 SEGMENTS, FEEDBACK, DRIFT = "segments", "feedback", "drift"
 MEMORY = Path("/dev/shm")
 
@@ -36,20 +36,14 @@ def is_local(url: str) -> bool:
     return url.startswith("file://")
 
 
-def folder_of(url: str) -> Path:
-    """The folder of a `file:///` address; `///./x` is relative to the working folder."""
-    path = urlsplit(url).path
-    return Path(path[1:]) if path.startswith("/./") else Path("/" + path.lstrip("/"))
-
-
 def spool(settings: "Settings") -> Path:
     """The folder that holds this gateway's segments until they are shipped."""
     if settings.record.spool is not None:
         return Path(settings.record.spool)
     if is_local(settings.logs):
-        return folder_of(settings.logs)
+        return local_path(settings.logs)
     if settings.state.startswith("sqlite://"):
-        return folder_of(settings.state).parent / "spool"
+        return local_path(settings.state).parent / "spool"
     return Path("graduand-data/spool")
 
 

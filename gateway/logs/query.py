@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import duckdb
 
+from graduand.gateway.address import local_path
 from graduand.gateway.errors import ConfigError, GraduandError
 from graduand.gateway.logs import places, schema, seal
 from graduand.gateway.logs.reading import KEYS, LogDamaged, Reader, Source, part_keys
@@ -94,7 +95,7 @@ class Log:
 
     def _address(self, key: str) -> str:
         if places.is_local(self._source.url):
-            return str(places.folder_of(self._source.url).resolve() / key)
+            return str(local_path(self._source.url).resolve() / key)
         parts = urlsplit(self._source.url)
         return f"{parts.scheme}://" + "/".join(one for one in (parts.netloc, parts.path.strip("/"), key) if one)
 

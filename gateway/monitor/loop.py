@@ -1,4 +1,4 @@
-"""The monitor: one look at a time it reads the log, feeds the detectors, stores all of it at once and tells of alarms.
+"""The monitor: one look at a time it reads the log, feeds the detectors, stores all of it at once and publishes alarms.
 
 Invariant: it remembers nothing that its store does not have, so being killed anywhere costs nothing. Requests never wait
 for it: when it falls behind it looks at every second record, then every fourth, and counts what it left out.
@@ -51,7 +51,7 @@ class Watched:
     key: str
     panel: Panel
     problem: str
-    told: dict[str, int]  # by monitor, observations and alarms that the metrics have already
+    counted: dict[str, int]  # by monitor, observations and alarms that the metrics have already
     alarms: dict[str, int]
     gathers: int = 0  # so many of the teacher's answers are wanted for a reference set
 
@@ -73,7 +73,7 @@ class Monitor:
         self._watched: dict[str, Watched] = {}
         self._seen: tuple[int, object] = (-1, None)
         self._shed = 0
-        self._told_at = self._tidied_at = self._followed_at = 0.0
+        self._published_at = self._tidied_at = self._followed_at = 0.0
 
     def close(self) -> None:
         """Let go of its files."""
@@ -92,7 +92,7 @@ class Monitor:
             self._offsets, self._seen, self._watched = None, (-1, None), {}  # as stored, next time
             raise
         self._drift.tidy()
-        self._tell(now, fresh=bool(batch.lines))
+        self._publish(now, fresh=bool(batch.lines))
         return batch.more
 
     # What is watched.
@@ -213,19 +213,19 @@ class Monitor:
             del self._offsets[name]
         return gone
 
-    # What others are told.
+    # What others are to know.
 
-    def _tell(self, now: float, *, fresh: bool) -> None:
-        untold = self._store.untold()
-        if not untold and now - self._told_at < TELL_EVERY_S:
+    def _publish(self, now: float, *, fresh: bool) -> None:
+        waiting = self._store.undelivered()
+        if not waiting and now - self._published_at < TELL_EVERY_S:
             return
         with self._state.transaction():
-            for key, alarm in untold.items():
+            for key, alarm in waiting.items():
                 self._documents.write(verdicts.ALARM, key, alarm)
-            self._write_readings(now, changed=fresh or bool(untold))
-        # Killed here, the alarm is told again: its id is known by then.
-        self._store.told(untold)
-        self._told_at = now
+            self._write_readings(now, changed=fresh or bool(waiting))
+        # Killed here, the alarm is delivered again: its id is known by then.
+        self._store.delivered(waiting)
+        self._published_at = now
         self._measure()
 
     def _write_readings(self, now: float, *, changed: bool) -> None:
@@ -263,9 +263,9 @@ class Monitor:
                 gauges[m.DRIFT_VALUE][labels] = one.value
                 gauges[m.DRIFT_THRESHOLD][labels] = one.threshold
                 gauges[m.DRIFT_ACTIVE][labels] = float(labels in stands)
-                self._metrics.add(m.DRIFT_EVALUATED, labels, max(one.n - watched.told[one.monitor], 0))
+                self._metrics.add(m.DRIFT_EVALUATED, labels, max(one.n - watched.counted[one.monitor], 0))
                 self._metrics.add(m.DRIFT_ALARMS, labels, max(one.alarms - watched.alarms[one.monitor], 0))
-                watched.told[one.monitor], watched.alarms[one.monitor] = one.n, one.alarms
+                watched.counted[one.monitor], watched.alarms[one.monitor] = one.n, one.alarms
         for family, values in gauges.items():
             self._metrics.keep(family, values)
 

@@ -41,7 +41,7 @@ class Detector(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Standing:
     """Where one monitor stands."""
 
     monitor: str
@@ -152,13 +152,13 @@ class Panel:
         evaluated, self._evaluated = self._evaluated, []
         return evaluated
 
-    def reading(self, monitor: str) -> Reading:
+    def reading(self, monitor: str) -> Standing:
         """Where a monitor stands; of several detectors the one that is nearest to an alarm."""
         mine = [one for name, one in self._detectors.items() if name.partition(".")[0] == monitor]
         top = max(mine, key=lambda one: one.value / one.threshold)
-        return Reading(monitor, max(one.n for one in mine), top.value, top.threshold, self._alarms[monitor])
+        return Standing(monitor, max(one.n for one in mine), top.value, top.threshold, self._alarms[monitor])
 
-    def readings(self) -> list[Reading]:
+    def readings(self) -> list[Standing]:
         """All of them."""
         names = dict.fromkeys(name.partition(".")[0] for name in self._detectors)
         return [self.reading(name) for name in names]

@@ -19,7 +19,7 @@ from graduand import __version__
 from graduand.gateway.logs import places, tail
 from graduand.gateway.model import reader
 from graduand.gateway.model.routes import Settings, Tracing
-from graduand.gateway.processes.child import Beside
+from graduand.gateway.processes.child import SideProcess
 from graduand.gateway.telemetry.spans import spans
 from graduand.monitoring import metrics as m
 from graduand.monitoring.metrics import Metrics
@@ -110,7 +110,7 @@ def exporter(tracing: Tracing) -> Export:
 
 def main() -> None:
     """Entry point; the one argument is JSON: run_folder, and when the gateway began."""
-    process = Beside("tracer")
+    process = SideProcess("tracer")
     # Its predecessor, if there was one, has exported what it could; twice would be worse than never.
     since = time.time() if process.series.exists() else process.arguments["began"]
     tracing = process.settings.tracing

@@ -1,6 +1,6 @@
-"""What the leading controller knows, as gauges: shares, phases, agreement with its band, evidence beside its threshold.
+"""The leading controller's state as gauges: shares, phases, agreement with its band, evidence and its threshold.
 
-`read` is pure. Invariant: a series is exported while what it says is so; what ended vanishes with the next look.
+`read` is pure. Invariant: a series is exported only while it is true; when it ends, the next look drops it.
 """
 
 import math

@@ -39,7 +39,7 @@ def spans(record: Record, upstreams: Mapping[str, Upstream], resource: Resource)
         ended_ns - int((record["timings"]["total_ms"] or 0.0) * 1e6), ended_ns, _of_record(record), record["error"], resource,
         events=tuple(_verdicts(record, ended_ns)),
     )  # fmt: skip
-    # What the client never saw has a record of its own, but its attempts stand in the served record too.
+    # An answer that the client never saw has a record of its own; its attempts are in the served record as well.
     attempts = [] if record["role"] in ("deferred", "gated") else record["attempts"]
     for at, attempt in enumerate(attempts):
         own_id, ended_at = attempt.get("span_id"), attempt.get("ended_at")

@@ -75,7 +75,7 @@ def short(module: str) -> str:
 def room(module: str) -> str:
     """The file or folder directly in one of the four packages in which a module stands.
 
-    >>> room("gateway.control.store.sqlite"), room("gateway.errors")
+    >>> room("gateway.control.store.open"), room("gateway.errors")
     ('gateway.control', 'gateway.errors')
     """
     return ".".join(module.split(".")[:2])

@@ -47,7 +47,7 @@ def _git(*arguments: str) -> bytes:
 def package(path: str) -> str:
     """Where a file counts: the folder in one of the four packages, or the folder at the top.
 
-    >>> package("gateway/control/store/sqlite.py"), package("gateway/cli.py"), package("tests/gateway/running.py")
+    >>> package("gateway/control/store/open.py"), package("gateway/cli.py"), package("tests/gateway/running.py")
     ('gateway/control/', 'gateway/*.py', 'tests/')
     """
     parts = PurePosixPath(path).parts

@@ -25,7 +25,7 @@ from graduand.training.stages.stage import Outcome, Work
 from graduand.training.synthesis import prompts
 from graduand.training.synthesis.novelty import Pool, distinct, mean_likeness
 from graduand.training.teacher import ledger as books
-from graduand.training.teacher.asking import Question, TeacherError, ask
+from graduand.training.teacher.asking import TeacherError, TeacherQuestion, ask
 from graduand.training.teacher.config import Teacher
 from graduand.training.teacher.labelling import Purse
 from graduand.training.teacher.ledger import Ledger, key_of
@@ -137,7 +137,7 @@ def _answers(
     """The batch's answers in its order, whatever order they came in."""
     who, how = settings.teacher, Prompt("synth")
     questions = [
-        Question(
+        TeacherQuestion(
             key_of(messages_sha256(request.messages), who.model, who.parameters, batch * BATCH + number),
             f"batch-{batch}-{number}", tuple(request.messages), how, batch * BATCH + number,
         )

@@ -212,7 +212,7 @@ def test_killed_anywhere_it_has_seen_every_record_once(
         world = World(folder, reference, novelty={"false_alarm_every": 1000})
         for start in range(0, len(records), 40):
             world.log(records[start : start + 40])
-            for where in rng.sample(("commit", "untold", "told"), 2) if way == "often" else ():
+            for where in rng.sample(("commit", "undelivered", "delivered"), 2) if way == "often" else ():
                 with monkeypatch.context() as patch:
                     patch.setattr(MonitorStore, where, _killed)
                     try:
