@@ -18,7 +18,7 @@ from graduand import __version__
 from graduand.monitoring.drift import files
 from graduand.monitoring.drift.prompts import prompt_of
 from graduand.monitoring.drift.reference import build, calibration_report
-from graduand.monitoring.embedding import load
+from graduand.monitoring.embedding.named import load
 
 GRADUAND = "Graduand"
 SHADOWING = "Graduand, shadow 100%"

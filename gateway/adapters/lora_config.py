@@ -3,7 +3,7 @@
 Invariant: a setting that changes what an adapter computes is implemented as PEFT computes it, or refused with the
 reason; none is passed over. A key that the table does not know is refused unless its value is empty, so that a newer
 PEFT's settings are never served by accident. Source: LoraConfig and LoraLayer of PEFT 0.3 to 0.21
-(peft/tuners/lora/config.py, layer.py); a test compares the table with the installed PEFT's fields.
+(its `tuners/lora/config.py` and the layers beside it); a test compares the table with the installed PEFT's fields.
 """
 
 from collections.abc import Callable, Mapping

@@ -17,7 +17,7 @@ from graduand.gateway.monitor.store import MonitorStore
 from graduand.monitoring.drift import DriftError, files
 from graduand.monitoring.drift.prompts import Prompt
 from graduand.monitoring.drift.reference import Reference, build, calibration_report, too_few
-from graduand.monitoring.embedding import load
+from graduand.monitoring.embedding.named import load
 
 FOLDER = "references"
 EMBEDDER = "static"

@@ -29,7 +29,8 @@ from graduand.monitoring import metrics as m
 from graduand.monitoring.drift import DriftError, files
 from graduand.monitoring.drift.prompts import Prompt
 from graduand.monitoring.drift.reference import Reference
-from graduand.monitoring.embedding import Embedder, load
+from graduand.monitoring.embedding.embedder import Embedder
+from graduand.monitoring.embedding.named import load
 from graduand.monitoring.metrics import Metrics
 
 Json = dict[str, Any]

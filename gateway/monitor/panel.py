@@ -20,7 +20,7 @@ from graduand.monitoring.drift.neighbours import scores
 from graduand.monitoring.drift.novelty import Novelty
 from graduand.monitoring.drift.prompts import Prompt
 from graduand.monitoring.drift.reference import Reference
-from graduand.monitoring.embedding import Embedder
+from graduand.monitoring.embedding.embedder import Embedder
 from graduand.monitoring.verdict import Alarm
 
 Json = dict[str, Any]

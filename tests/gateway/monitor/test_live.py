@@ -17,7 +17,7 @@ from graduand.gateway.logs.reading import Source
 from graduand.gateway.monitor.store import FILE, MonitorStore
 from graduand.monitoring.drift import files
 from graduand.monitoring.drift.reference import build, calibration_report
-from graduand.monitoring.embedding import load
+from graduand.monitoring.embedding.named import load
 from graduand.training.redistil.alarms import unanswered
 from tests.gateway.control.live import Rollouts, kill
 from tests.gateway.running import ROOT, Gateway, Json, upstream

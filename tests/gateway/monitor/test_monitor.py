@@ -23,7 +23,7 @@ from graduand.gateway.state.sqlite import SqliteStore
 from graduand.monitoring import metrics as m
 from graduand.monitoring.drift import files
 from graduand.monitoring.drift.reference import Reference, build, calibration_report
-from graduand.monitoring.embedding import load
+from graduand.monitoring.embedding.named import load
 from graduand.monitoring.metrics import Metrics, Totals
 from graduand.monitoring.series import SeriesFile
 from tests.monitoring.texts import prompts, recipes, tickets

@@ -16,7 +16,7 @@ from tests.gateway.running import ROOT
 
 CODE = """
 import threading
-from gateway.processes.child import SideProcess
+from graduand.gateway.processes.child import SideProcess
 
 class Told:
     @property
@@ -33,7 +33,7 @@ print(process.stopping.wait(60) and stopped.wait(60), flush=True)
 # The signal comes while the main thread has the lock of the very event that it sets, as `wait` has for a moment.
 HELD = """
 import os, signal
-from gateway.processes.child import SideProcess
+from graduand.gateway.processes.child import SideProcess
 
 process = SideProcess("example")
 with process.stopping._cond:
