@@ -24,7 +24,8 @@ for name, module in list(sys.modules.items()):
     if getattr(module, "__file__", None) and name != "__main__":
         files[os.path.realpath(module.__file__)].add(module.__name__)
 print(len(names))
-print(*[sorted(found) for path, found in files.items() if len(found) > 1 and path.startswith(sys.argv[1])], sep="\\n")
+ours = tuple(os.path.join(sys.argv[1], name) for name in ("gateway", "training", "rollout", "monitoring", "graduand"))
+print(*[sorted(found) for path, found in files.items() if len(found) > 1 and path.startswith(ours)], sep="\\n")
 """
 OLD = re.compile(
     rf"^\s*(?:>>> )?(?:from|import) (?:{'|'.join(PACKAGES)})\b|-m (?:{'|'.join(PACKAGES)})\b", re.MULTILINE
