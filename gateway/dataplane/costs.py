@@ -4,13 +4,12 @@ Invariant: every dollar that a record's `cost` names is counted once in `graduan
 nothing is computed. The formulas are monitoring.prices'.
 """
 
-from typing import Any
-
 from graduand.gateway.dataplane.dispatch import Dispatch
-from graduand.gateway.dataplane.targets import RouteTargets, Target
-from graduand.gateway.model.fields import Usage
+from graduand.gateway.dataplane.targets import RouteTargets
+from graduand.gateway.model.usage import Tokens
 from graduand.monitoring import metrics as m
 from graduand.monitoring.metrics import Metrics
+from graduand.monitoring.prices import Price
 
 
 class Costs:
@@ -20,19 +19,18 @@ class Costs:
         self._metrics = metrics
 
     def charge(
-        self, route: str, dispatches: list[Dispatch], usage: Usage, raw: Any, spent_on: str, *, answered: bool
-    ) -> float | None:  # fmt: skip
+        self, route: str, dispatches: list[Dispatch], used: Tokens, spent_on: str, *, answered: bool
+    ) -> float | None:
         """Charge the dispatches of one record; return their dollars, None if none of them has a price.
 
-        `usage` is the record's and `raw` the upstream's own; both are of the last dispatch, and count if it was
-        `answered`, at least in part. `spent_on`: served, deferred, shadow or audit.
+        `used` are the tokens of the last dispatch, and count if it was `answered`, at least in part. `spent_on`: served,
+        deferred, shadow or audit.
         """
         total: float | None = None
         for at, dispatch in enumerate(dispatches):
             target = dispatch.target
             if target.price is not None:
-                used = answered and at == len(dispatches) - 1
-                dollars = _by_tokens(target, usage, raw) if used else 0.0
+                dollars = _dollars(target.price, used) if answered and at == len(dispatches) - 1 else 0.0
             elif target.upstream.by_hour:
                 dollars = dispatch.gpu_dollars
                 self._metrics.add(m.GPU_USED, (target.upstream_name,), dollars)
@@ -42,20 +40,13 @@ class Costs:
             total = dollars if total is None else total + dollars
         return total
 
-    def avoided(self, targets: RouteTargets, usage: Usage) -> None:
-        """Count what the teacher would have cost for an answer that the student gave."""
+    def avoided(self, targets: RouteTargets, used: Tokens) -> None:
+        """Count what the teacher would have cost for an answer that the student gave; nothing would have been cached."""
         price = targets.teacher.price
         if price is not None:
-            dollars = price.dollars(usage["prompt_tokens"], usage["completion_tokens"])
+            dollars = price.dollars(used.prompt, used.completion)
             self._metrics.add(m.AVOIDED, (targets.route.name,), dollars)
 
 
-def _by_tokens(target: Target, usage: Usage, raw: Any) -> float:
-    price = target.price
-    if price is None:
-        return 0.0
-    details = raw.get("prompt_tokens_details") if type(raw) is dict else None
-    cached = details.get("cached_tokens") if type(details) is dict else None
-    return price.dollars(
-        usage["prompt_tokens"], usage["completion_tokens"], cached if type(cached) is int and cached > 0 else 0
-    )
+def _dollars(price: Price, used: Tokens) -> float:
+    return price.dollars(used.prompt, used.completion, used.cached, used.written, used.heard, used.spoken)

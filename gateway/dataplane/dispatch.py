@@ -200,6 +200,8 @@ class Dispatcher:
             attempt["model"] = target.model
             attempt["span_id"] = dispatch.span_id
             attempt["ended_at"] = self._wall()
+        if not whole and failure.said:
+            attempt["said"] = failures.logged(failure)
         dispatch.attempts.append(attempt)
 
 

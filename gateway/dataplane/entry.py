@@ -4,25 +4,27 @@ from graduand.gateway.dataplane.answer import Answer
 from graduand.gateway.dataplane.asked import Asked
 from graduand.gateway.dataplane.dispatch import Dispatch
 from graduand.gateway.model import record
-from graduand.gateway.model.fields import Record, Timings, Usage
+from graduand.gateway.model.fields import Record, Timings
 from graduand.gateway.model.routing import STUDENT
 from graduand.gateway.model.trace import Trace
+from graduand.gateway.model.usage import Tokens
 from graduand.monitoring.checks import judging
 from graduand.rollout.assignment import BUCKETS
 
 SERVED, DEFERRED, GATED, SHADOW, AUDIT = "served", "deferred", "held_back", "shadow", "audit"
 # Bodies of requests without a right to be served are not kept: nobody may fill the disk for free.
 UNLOGGED = (401, 429)
+MENDED = "mended"
 
 
 def entry(
     asked: Asked, answer: Answer, sent: list[Dispatch], *, id: str, parent_id: str | None, role: str, arm: str, reason: str,
-    status: int, error: str | None, usage: Usage, cost: float | None, trace: Trace | None,
+    status: int, error: str | None, used: Tokens, cost: float | None, trace: Trace | None,
     timings: Timings, released: int = 0, gone: bool = False,
 ) -> Record:  # fmt: skip
     """The record of `answer`, for which `sent` was sent; `arm` is whose it is. `released` are the bytes a client got of it.
 
-    `usage` are its tokens, `cost` its dollars, `timings` its milliseconds (`timings` below); `gone`: the client had left.
+    `used` are its tokens, `cost` its dollars, `timings` its milliseconds (`timings` below); `gone`: the client had left.
     """
     targets = asked.targets
     target = sent[-1].target if arm == STUDENT and sent else None
@@ -33,10 +35,10 @@ def entry(
         teacher_model=targets.route.teacher.model if targets is not None else "", served_model=answer.model,
         status=status, request_body=None if status in UNLOGGED else asked.body, request=asked.data,
         response_json=answer.text, stream=asked.stream, completed=answer.whole, client_disconnected=gone,
-        bytes_released=released if answer.unchecked is None else answer.unchecked, timings=timings, usage=usage,
+        bytes_released=released if answer.unchecked is None else answer.unchecked, timings=timings, usage=used.logged,
         attempts=[one for dispatch in sent for one in dispatch.attempts], error=error, client=asked.client, cost=cost,
         trace=trace, verdicts=judging.logged(answer.verdicts),
-        record_bp=BUCKETS if targets is None else targets.route.record_bp,
+        record_bp=BUCKETS if targets is None else targets.route.record_bp, response_note=MENDED if answer.mended else None,
     )  # fmt: skip
 
 

@@ -24,10 +24,10 @@ from graduand.gateway.dataplane.shared import Shared
 from graduand.gateway.dataplane.targets import RouteTargets, Target
 from graduand.gateway.errors import RequestError, did_you_mean
 from graduand.gateway.model import record, retry_after, trace
-from graduand.gateway.model.fields import Usage
 from graduand.gateway.model.openai import error_body
 from graduand.gateway.model.routes import Route
 from graduand.gateway.model.routing import CONFIDENT, DEFERRED, STUDENT, TEACHER, Decision, decide, deferred
+from graduand.gateway.model.usage import Tokens
 from graduand.monitoring import metrics as m
 from graduand.rollout.hybrid.scorer import Scorer
 
@@ -208,7 +208,8 @@ class Exchange:
         if not told:
             return
         if broken:
-            body = error_body(f"the answer broke off: {failure.message}", "server_error", code=failure.cause)
+            kind = "invalid_request_error" if failure.cause == "content_filter" else "server_error"
+            body = error_body(f"the answer broke off: {failure.message}", kind, code=failure.cause)
             reply.break_off(dialect.error_event(body))
             return
         kind = "rate_limit_error" if failure.status == 429 else "server_error"
@@ -223,13 +224,13 @@ class Exchange:
         """Give an answer that the client will not see a record of its own: paid for, and never seen."""
         shared, asked, answer, sent = self._shared, self._asked, self._answer, self._sent[-1:]
         answer.whole = True
-        usage = answer.tokens(asked.body)
-        cost = shared.costs.charge(asked.route, sent, usage, answer.usage, role, answered=True)
+        used = answer.tokens(asked.data)
+        cost = shared.costs.charge(asked.route, sent, used, role, answered=True)
         span = asked.span
         shared.log.append(
             entry(
                 asked, answer, sent, id=record.new_id(), parent_id=asked.id, role=role, arm=STUDENT, reason=reason,
-                status=200, error=None, usage=usage, cost=cost, trace=None if span is None else span.child(),
+                status=200, error=None, used=used, cost=cost, trace=None if span is None else span.child(),
                 timings=timings(self._began, shared.clock(), queue_ms=answer.queue_ms),
             )
         )  # fmt: skip
@@ -240,13 +241,13 @@ class Exchange:
         asked, answer, reply, sent, began = self._asked, self._answer, self._reply, self._sent, self._began
         now = self._shared.clock()
         sent_at = sent[0].first_sent_at if sent else None
-        usage = answer.tokens(asked.body)
-        self._measure(usage, now, sent_at)
-        cost = self._charge(usage)
+        used = answer.tokens(asked.data)
+        self._measure(used, now, sent_at)
+        cost = self._charge(used)
         self._shared.log.append(
             entry(
                 asked, answer, sent, id=asked.id, parent_id=None, role=SERVED, arm=reply.arm, reason=reply.reason,
-                status=reply.status, error=self._error, usage=usage, cost=cost, trace=asked.trace, released=reply.released,
+                status=reply.status, error=self._error, used=used, cost=cost, trace=asked.trace, released=reply.released,
                 gone=reply.gone,
                 timings=timings(began, now, queue_ms=answer.queue_ms, sent_at=sent_at, first_at=answer.first_at),
             )
@@ -254,16 +255,16 @@ class Exchange:
         reply.leave()
         self._offer_copies(now)
 
-    def _measure(self, usage: Usage, now: float, sent_at: float | None) -> None:
+    def _measure(self, used: Tokens, now: float, sent_at: float | None) -> None:
         shared, asked, reply, began = self._shared, self._asked, self._reply, self._began
-        route, first_at, tokens = asked.route, self._answer.first_at, usage["completion_tokens"]
+        route, first_at, tokens = asked.route, self._answer.first_at, used.completion
         adapter = self._sent[-1].target.adapter if self._sent and reply.arm == STUDENT else ""
         meter = shared.meters.of(route, reply.arm, adapter, self._outcome())
         meter.ended(
             now - began, None if first_at is None else first_at - began, None if sent_at is None else sent_at - began
         )
         if self._answer.came:
-            meter.used(usage["prompt_tokens"], tokens)
+            meter.used(used.prompt, tokens)
             if asked.stream and first_at is not None and tokens > 1:
                 meter.paced((now - first_at) / (tokens - 1))
         if self._error is not None and asked.targets is not None:
@@ -279,16 +280,14 @@ class Exchange:
             return "cancelled"
         return "broken" if reply.released else "error" if reply.status >= 500 else "refused"
 
-    def _charge(self, usage: Usage) -> float | None:
+    def _charge(self, used: Tokens) -> float | None:
         """Put the answer on the client's account and the route's; its cost in dollars, None if that is unknown."""
         shared, asked, answer = self._shared, self._asked, self._answer
         if answer.came:
-            shared.spend(asked.client, usage["prompt_tokens"] + usage["completion_tokens"])
+            shared.spend(asked.client, used.total)
         if asked.targets is not None and answer.whole and self._reply.arm == STUDENT:
-            shared.costs.avoided(asked.targets, usage)
-        return shared.costs.charge(
-            asked.route, self._sent[self._charged :], usage, answer.usage, SERVED, answered=answer.came
-        )
+            shared.costs.avoided(asked.targets, used)
+        return shared.costs.charge(asked.route, self._sent[self._charged :], used, SERVED, answered=answer.came)
 
     def _offer_copies(self, now: float) -> None:
         asked, reply, decision = self._asked, self._reply, self._asked.decision
@@ -320,7 +319,7 @@ def _unknown_model(model: str, routes: Mapping[str, object]) -> RequestError:
 
 def _of_both(student: Failure, teacher: Failure) -> Failure:
     """What to tell the client when both arms failed."""
-    if teacher.body is None or teacher.status >= 500 or student.body is not None:
+    if teacher.body is None or teacher.status >= 500 or teacher.status == 429 or student.body is not None:
         return teacher
     # The student broke down, and the teacher refused a request that the student would have accepted (an assistant
     # prefill, say). To call the request wrong would be untrue: it may work again in a moment.

@@ -115,15 +115,15 @@ class _Shadow:
         except UpstreamFailed as failed:
             error = failed.failure.cause
         shared.metrics.add(m.SHADOWS, (route.name, error or "ok"))
-        usage = answer.tokens(asked.body)
+        used = answer.tokens(asked.data)
         if answer.came:
-            shared.budgets.spend(route, copy.slot, usage["prompt_tokens"] + usage["completion_tokens"], shared.wall())
-        cost = shared.costs.charge(route.name, [dispatch], usage, answer.usage, role, answered=answer.came)
+            shared.budgets.spend(route, copy.slot, used.total, shared.wall())
+        cost = shared.costs.charge(route.name, [dispatch], used, role, answered=answer.came)
         waited_ms = milliseconds(began, copy.offered_at)
         shared.log.append(
             entry(
                 asked, answer, [dispatch], id=record.new_id(), parent_id=asked.id, role=role, arm=arm, reason=role,
-                status=200 if error is None else 502, error=error, usage=usage, cost=cost, trace=span,
+                status=200 if error is None else 502, error=error, used=used, cost=cost, trace=span,
                 timings=timings(began, shared.clock(), queue_ms=waited_ms, first_at=answer.first_at),
             )
         )  # fmt: skip

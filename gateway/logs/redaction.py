@@ -100,7 +100,15 @@ class Redactor:
                 for key, one in value.items()
                 for further in (inside.get(key, {}),)
             }
-        return self._text(value, where, found) if isinstance(value, str) else value
+        return self._quoted(value, where, found) if isinstance(value, str) else value
+
+    def _quoted(self, text: str, where: str, found: Found) -> str | None:
+        """Words that quote somebody: an upstream's may be JSON. None if that is nested too deeply to be looked at."""
+        try:
+            return self._nested(text, where, found)
+        except (TypeError, RecursionError):
+            found["unreadable", where] += 1
+            return None
 
     def _value(self, value: Any, where: str, found: Found) -> Any:
         if isinstance(value, str):

@@ -43,7 +43,10 @@ class Timings(TypedDict):
 
 
 class Usage(TypedDict):
-    """Tokens, and how they are known: exact, estimated, or partial (the answer broke off)."""
+    """Tokens, and how they are known: exact, estimated, or partial (estimated, and the answer broke off).
+
+    How they are read and estimated says `gateway.model.usage`.
+    """
 
     prompt_tokens: int
     completion_tokens: int
@@ -59,11 +62,13 @@ class _Asked(TypedDict):
 
 
 class Attempt(_Asked, total=False):
-    """One request to one replica. The last three fields are there if it has a span."""
+    """One request to one replica. `said` is there if the replica refused or its answer could not be taken: what it answered,
+    or the beginning of it. The other fields are there if the request has a span."""
 
     model: Annotated[str | None, OWN]
     span_id: Annotated[str | None, OWN]
     ended_at: float | None
+    said: str | None
 
 
 class LoggedVerdict(TypedDict):
@@ -153,6 +158,12 @@ class Record(TypedDict):
     span_id: Annotated[str | None, own("the gateway's span")]
     parent_span_id: Annotated[str | None, own("the client's span")]
     trace_sampled: Annotated[bool, own("whether spans are exported")]
+    response_note: Annotated[
+        str | None,
+        own(
+            "`mended`: the answer was no JSON by the standard; here NaN and Infinity are null, half characters are U+FFFD"
+        ),
+    ]
 
 
 class FeedbackRow(TypedDict):

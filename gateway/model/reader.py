@@ -14,7 +14,7 @@ from typing import Any, TypedDict, cast, get_origin, is_typeddict
 
 import orjson
 
-from graduand.gateway.model import fields
+from graduand.gateway.model import fields, lenient
 from graduand.gateway.model.fields import Record
 from graduand.gateway.model.routing import DEFERRED, STUDENT
 from graduand.monitoring.checks.answer import choices_of
@@ -177,8 +177,8 @@ def request(record: Payloads) -> Json:
 
 def _object(text: str | None) -> Json:
     try:
-        data = orjson.loads(text or "{}")
-    except orjson.JSONDecodeError:
+        data = lenient.read(text or "{}")
+    except lenient.Unreadable:
         return {}
     return data if isinstance(data, dict) else {}
 
@@ -197,8 +197,9 @@ def _call(call: Json) -> Json:
     function = function if isinstance(function, dict) else {}
     arguments = function.get("arguments")
     try:
-        return {"name": function.get("name"), "arguments": orjson.loads(arguments or "{}")}
-    except (orjson.JSONDecodeError, TypeError):
+        read = lenient.read(arguments or "{}") if isinstance(arguments, str | None) else arguments
+        return {"name": function.get("name"), "arguments": read}
+    except lenient.Unreadable:
         return {"name": function.get("name"), "arguments": arguments}
 
 

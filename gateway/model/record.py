@@ -46,27 +46,13 @@ def prompt_sha256(request: dict[str, Any], body: bytes | None = None) -> str:
     return hashlib.sha256(encoded).hexdigest()
 
 
-def usage_of(usage: Any, pieces: int, request_bytes: int, *, completed: bool) -> Usage:
-    """Tokens used, and how they are known: exact from the upstream, estimated without it, partial when broken off.
-
-    Estimates count a streamed piece as a token and four bytes of a request as one.
-    """
-    if type(usage) is dict:
-        prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        completion = 0 if completion is None else completion  # embeddings have none
-        if type(prompt) is int and type(completion) is int and prompt >= 0 and completion >= 0:
-            return {"prompt_tokens": prompt, "completion_tokens": completion, "kind": "exact"}
-    kind = "estimated" if completed else "partial"
-    return {"prompt_tokens": request_bytes // 4, "completion_tokens": pieces, "kind": kind}
-
-
 def record(
     *, id: str, parent_id: str | None, role: str, route: str, endpoint: str, decision: Decision, arm: str, reason: str,
     adapter: str | None, base_model: str | None, teacher_model: str, served_model: str | None, status: int,
     request_body: bytes | None, request: dict[str, Any], response_json: str | None, stream: bool, completed: bool,
     client_disconnected: bool, bytes_released: int, timings: Timings, usage: Usage, attempts: list[Attempt],
     error: str | None, client: int, verdicts: list[orjson.Fragment], record_bp: int = BUCKETS, cost: float | None = None,
-    trace: Trace | None = None,
+    trace: Trace | None = None, response_note: str | None = None,
 ) -> Record:  # fmt: skip
     """Assemble one record; times in `timings` are milliseconds, `cost` is dollars (None: unknown).
 
@@ -121,4 +107,5 @@ def record(
         "span_id": None if trace is None else trace.span_id or None,
         "parent_span_id": None if trace is None else trace.parent_id,
         "trace_sampled": trace is not None and trace.sampled,
+        "response_note": response_note,
     }

@@ -10,13 +10,14 @@ from typing import Any
 
 import orjson
 
-from graduand.gateway.dataplane.dialects import jsonedit, lenient, logprobs
+from graduand.gateway.dataplane.dialects import jsonedit, logprobs
 from graduand.gateway.dataplane.dialects.assembly import Assembly
 from graduand.gateway.dataplane.dialects.dialect import Addressee, Whole
 from graduand.gateway.dataplane.dialects.template import Template, learn
 from graduand.gateway.dataplane.http import failures
 from graduand.gateway.dataplane.http.failures import UpstreamFailed
 from graduand.gateway.dataplane.http.sse import EventSplitter, EventTooLong
+from graduand.gateway.model import lenient
 from graduand.gateway.model.openai import SSE_DONE
 
 Json = dict[str, Any]
@@ -29,15 +30,15 @@ def whole(body: bytes, headers: dict[bytes, bytes], by: Addressee) -> Whole:
     try:
         data, strange = lenient.loads(body)
         if strange:
-            data = lenient.mended_all(data)
+            data = orjson.loads(lenient.encoded(data))
     except lenient.Unreadable as error:
-        raise UpstreamFailed(failures.UNREADABLE) from error
+        raise UpstreamFailed(failures.told(failures.UNREADABLE, body)) from error
     if type(data) is not dict or "error" in data or data.get("object") == "error":
         failure = failures.from_error_event(data)
         if failure is not None:
-            raise UpstreamFailed(failure)
+            raise UpstreamFailed(failures.told(failure, body))
     if not data.get("choices") and type(data.get("data")) is not list:
-        raise UpstreamFailed(failures.MALFORMED)
+        raise UpstreamFailed(failures.told(failures.MALFORMED, body))
     if by.lorax:
         encoded = _encoded(data) if normalise_lorax(data, by.model) else _named(body, data, by)
         return Whole(encoded, data, queued_ms(headers), strange=strange)
@@ -65,15 +66,19 @@ def queued_ms(headers: dict[bytes, bytes]) -> float | None:
 
 def without_logprobs(released: bytes, keep: int) -> bytes:
     """An answer or a chunk without the log probabilities that the client did not ask for."""
-    data = orjson.loads(released)
+    data = lenient.loads(released)[0]
     return _encoded(data) if logprobs.strip(data, keep) else released
 
 
 def _encoded(data: Json) -> bytes:
     try:
         return orjson.dumps(data)
-    except TypeError as error:  # orjson reads deeper nesting than it writes
-        raise UpstreamFailed(failures.MALFORMED) from error
+    except TypeError:  # half pairs; or orjson reads deeper nesting than it writes
+        pass
+    try:
+        return lenient.encoded(data)
+    except lenient.Unreadable as error:
+        raise UpstreamFailed(failures.UNREADABLE) from error
 
 
 def normalise_lorax(data: Json, model: str) -> bool:
@@ -168,7 +173,8 @@ class StreamReader:
             return b""
         event = self._event(payload)
         if self.failure is not None:
-            raise UpstreamFailed(failures.TRUNCATED if self.failure is failures.UNREADABLE else self.failure)
+            cut = self.failure.message == failures.UNREADABLE.message
+            raise UpstreamFailed(failures.TRUNCATED if cut else self.failure)
         return b"data: %b\n\n" % event if event else b""
 
     def _plain(self, template: Template, text: bytes) -> bytes:
@@ -184,12 +190,13 @@ class StreamReader:
         try:
             chunk, strange = lenient.loads(payload)
         except lenient.Unreadable:
-            self.failure = failures.UNREADABLE
+            self.failure = failures.told(failures.UNREADABLE, payload)
             return b""
         self.strange = self.strange or strange
         if type(chunk) is not dict or "error" in chunk or chunk.get("object") == "error":
-            self.failure = failures.from_error_event(chunk)
-            if self.failure is not None:
+            failure = failures.from_error_event(chunk)
+            if failure is not None:
+                self.failure = failures.told(failure, payload)
                 return b""
         if b"\n" in payload:  # an event of several data lines: in JSON a newline is a blank
             payload = payload.replace(b"\n", b" ")
@@ -203,14 +210,14 @@ class StreamReader:
             return b""  # the usage chunk that the gateway asked for, not the client
         model = chunk.get("model")
         if not self.served_model and type(model) is str:
-            self.served_model = model
+            self.served_model = lenient.mended(model)
         released = payload
         if model != wanted.model and type(model) is str:
             released = jsonedit.set_model(payload, wanted.model_json)
         keep = self._keep_logprobs
         if keep is not None:
             return without_logprobs(released, keep)
-        if self._lessons and not wanted.lorax:
+        if self._lessons and not wanted.lorax and not strange:
             self._template = learn(payload, released, chunk) or self._template
             # A stream whose chunks differ in more than their text is not worth learning from for ever.
             self._lessons -= self._template is not None

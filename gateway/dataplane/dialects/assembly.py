@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from graduand.gateway.dataplane.dialects import lenient
+from graduand.gateway.model import lenient
 
 Json = dict[str, Any]
 
@@ -38,6 +38,11 @@ class Assembly:
     def complete(self) -> bool:
         """Whether every choice that began has said why it ended."""
         return bool(self._choices) and len(self.finished) == len(self._choices)
+
+    @property
+    def text_pieces(self) -> int:
+        """How many pieces of text have come."""
+        return sum(map(len, self._texts.values()))
 
     def add(self, chunk: Json) -> bool:
         """Take one chunk in; return whether it carries anything that a reader would see (text, tools, an end)."""
@@ -90,8 +95,8 @@ class Assembly:
         except TypeError:
             pass
         try:  # half pairs in the arguments of tools, say
-            return orjson.dumps(lenient.mended_all(answer)).decode()
-        except (TypeError, lenient.Unreadable):
+            return lenient.encoded(answer).decode()
+        except lenient.Unreadable:
             return None
 
     def _add_choice(self, choice: Json) -> bool:

@@ -49,7 +49,7 @@ class Whole:
 
     `encoded` is what the log keeps. `form` is the answer in OpenAI's form and `usage` its usage as it was told. `model` is
     who the upstream says has answered; `queue_ms` how long the request waited there, if the upstream says so. `strange`: it
-    is not JSON by the standard (gateway.dataplane.dialects.lenient), and what was read of it may be less than it holds.
+    is not JSON by the standard (gateway.model.lenient), and what was read of it may be less than it holds.
     """
 
     __slots__ = ("encoded", "form", "model", "queue_ms", "strange", "usage")

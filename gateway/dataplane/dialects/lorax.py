@@ -18,6 +18,7 @@ from graduand.gateway.dataplane.dialects.openai import one_choice
 from graduand.gateway.dataplane.http import failures
 from graduand.gateway.dataplane.http.failures import UpstreamFailed
 from graduand.gateway.errors import RequestError
+from graduand.gateway.model import lenient
 
 Json = dict[str, Any]
 
@@ -177,7 +178,7 @@ def events(block: bytes) -> bytes:
     """LoRAX's token events made of OpenAI's chunks, framed as they are in `block`."""
     out = []
     for line in block.split(b"\n\n"):
-        chunk = orjson.loads(line[6:]) if line.startswith(b"data: {") else None
+        chunk = lenient.loads(line[6:])[0] if line.startswith(b"data: {") else None
         for choice in (chunk or {}).get("choices") or []:
             text = _text(choice)
             if text:
@@ -198,7 +199,8 @@ def last_event(assembly: Assembly, data: Json) -> bytes:
 
 
 def _event(token: Json, *, generated_text: str | None = None, details: Json | None = None) -> bytes:
-    return b"data:" + orjson.dumps({"token": token, "generated_text": generated_text, "details": details}) + b"\n\n"
+    event = {"token": token, "generated_text": generated_text, "details": details}
+    return b"data:" + lenient.encoded(event) + b"\n\n"
 
 
 def _token(text: str, logprob: float, *, special: bool) -> Json:

@@ -5,6 +5,7 @@ the client's request; what they say about keys or addresses never does.
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +25,17 @@ MODEL_WORDS = re.compile(r"\b(model|deployment|adapter|lora)\b", re.I)
 MISSING_WORDS = re.compile(r"\b(not|no|unknown|missing|n't)\b", re.I)
 KINDS_OF_ERROR = {404: "not_found_error", 409: "conflict_error"}
 NO_PATH = ("not found", "404 page not found", "no such path", "404 not found")
+# Errors within a 200 that say so by a word or by the status that they would have had.
+OWN_CODES = frozenset(
+    (
+        *QUOTA_CODES, "invalid_api_key", "authentication_error", "permission_error", "permission_denied", "billing_error",
+        "rate_limit_error", "rate_limit_exceeded", "tokens", "requests", "RESOURCE_EXHAUSTED", "UNAUTHENTICATED",
+        "PERMISSION_DENIED", "insufficient_credits", "payment_required", "access_terminated", "server_error",
+        "internal_error", "api_error", "overloaded_error",
+    )
+)  # fmt: skip
+OWN_STATUS = re.compile(r"401|402|403|407|429|5\d\d")
+MOST_EVENT_CHARACTERS = 500
 CONTEXT_CODES = ("context_length_exceeded", "context_length")
 FILTER_CODES = ("content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation")
 MAX_RETRY_AFTER_S = 600.0
@@ -35,8 +47,8 @@ class Failure:
 
     `cause` is a short fixed word for logs, metrics and `fallback:CAUSE`. `retry`: the same upstream may be asked again.
     `fall_back`: another model may answer instead. `sick`: counts against the replica's health. `body` is the client's to
-    see as it is (None: Graduand writes its own message). `retry_after_s` is what the upstream asked for. `said` is the
-    beginning of what the upstream answered, for the log.
+    see as it is (None: Graduand writes its own message). `retry_after_s` is what the upstream asked for. `said` is what the
+    upstream answered, for the log alone (`logged`).
     """
 
     cause: str
@@ -88,7 +100,21 @@ def from_answer(status: int, headers: dict[bytes, bytes], body: bytes, now: floa
     The client sees the upstream's status if it is one that HTTP has for errors (400 to 599), else 502 with the upstream's in
     the message.
     """
-    return replace(_classified(status, headers, reasons.of(body), now), said=body[:MOST_SAID_BYTES])
+    return told(_classified(status, headers, reasons.of(body), now), body)
+
+
+def told(failure: Failure, body: bytes) -> Failure:
+    """The failure with what the upstream answered, for the log. JSON is written anew: whoever looks for keys and for personal
+    data in it finds them however they were escaped."""
+    with suppress(orjson.JSONDecodeError, TypeError):
+        body = orjson.dumps(orjson.loads(body))
+    # Twice what is kept, so that a key is found whole before the rest is cut off.
+    return replace(failure, said=body[: 2 * MOST_SAID_BYTES])
+
+
+def logged(failure: Failure) -> str:
+    """What the upstream answered, as the log keeps it; empty if it answered nothing."""
+    return failure.said[:MOST_SAID_BYTES].decode("utf-8", "replace")
 
 
 def _classified(status: int, headers: dict[bytes, bytes], reason: Reason, now: float) -> Failure:
@@ -123,10 +149,10 @@ def _rate_limited(reason: Reason, wait_s: float | None) -> Failure:
     """Too many requests; or no quota left, which waiting does not mend."""
     quota = reason.code in QUOTA_CODES or str(reason.error.get("type")) in QUOTA_CODES
     # OpenAI's rate limit messages name the organisation; the client is told what matters to it and no more.
-    told = f"the model is overloaded{' (quota)' if quota else ''}; try again later"
+    text = f"the model is overloaded{' (quota)' if quota else ''}; try again later"
     return Failure(
-        "rate_limited", reason.message or "the upstream is overloaded", 429, retry=not quota, sick=False,
-        body=error_body(told, "rate_limit_error", code=reason.code or None), retry_after_s=wait_s,
+        "rate_limited", text, 429, retry=not quota, sick=False,
+        body=error_body(text, "rate_limit_error", code=reason.code or None), retry_after_s=wait_s,
     )  # fmt: skip
 
 
@@ -175,17 +201,25 @@ def from_error_event(data: Any) -> Failure | None:
     """
     if not isinstance(data, dict):
         return MALFORMED
-    error = data.get("error")
-    if error is None and data.get("object") != "error":
+    if data.get("error") is None and data.get("object") != "error":
         return None
-    if isinstance(error, dict):
-        message, code = error.get("message"), error.get("code") or error.get("type")
-    else:
-        message, code = error if isinstance(error, str) else data.get("message"), data.get("error_type")
-    text = f"the upstream reported an error in its answer: {str(message)[:500]}"
-    if code in FILTER_CODES:
-        return Failure("content_filter", text, 400, retry=False, fall_back=False, sick=False)
+    reason = reasons.of_json(data)
+    if _is_one_of(reason, FILTER_CODES):
+        text = reason.message or "the upstream's filter struck"
+        body = _shown(reason, 400)
+        return Failure("content_filter", text, 400, retry=False, fall_back=False, sick=False, body=body)
+    text = "the upstream reported an error in its answer"
+    if reason.message and not _of_the_gateway(reason):
+        text += f": {reason.message[:MOST_EVENT_CHARACTERS]}"
     return Failure("error_event", text)
+
+
+def _of_the_gateway(reason: Reason) -> bool:
+    """Whether an error within a 200 is about the gateway's own key or account, or about the upstream itself."""
+    words = {
+        str(word) for word in (reason.code, reason.error.get("type"), reason.error.get("code")) if word is not None
+    }
+    return any(word in OWN_CODES or (OWN_STATUS.fullmatch(word) is not None) for word in words)
 
 
 def without_key(failure: Failure, key: str | None) -> Failure:

@@ -12,6 +12,8 @@ import orjson
 MOST_CHARACTERS = 2_000
 MOST_BYTES = 16 << 10
 MOST_DETAILS = 5
+MOST_DEPTH = 4
+PAGE = re.compile(r"<!doctype|</?(html|body|head|title|h1)\b", re.I)
 
 Json = dict[str, Any]
 
@@ -42,14 +44,17 @@ def of(body: bytes) -> Reason:
         data = orjson.loads(body)
     except orjson.JSONDecodeError:
         return Reason(_plain(body))
-    return _of_json(data)
+    return of_json(data)
 
 
-def _of_json(data: Any) -> Reason:
+def of_json(data: Any) -> Reason:
+    """The reason in a refusal, or in an event of a stream, that was read as JSON."""
     if isinstance(data, list):  # Gemini's OpenAI-compatible endpoint wraps its error in one
-        return next((found for one in data[:MOST_DETAILS] if (found := _of_json(one)) != NONE), NONE)
+        return next(
+            (found for one in data[:MOST_DETAILS] if isinstance(one, dict) and (found := of_json(one)) != NONE), NONE
+        )
     if isinstance(data, str):
-        return Reason(_cut(data))
+        return Reason(_text(data))
     if not isinstance(data, dict):
         return NONE
     error = data.get("error")
@@ -68,23 +73,25 @@ def _of_error(error: Json) -> Reason:
     return Reason(text, _word(error.get("code") or error.get("status") or error.get("type")), error)
 
 
-def _text(said: Any) -> str:
-    """Text, or FastAPI's list of what is wrong where."""
+def _text(said: Any, depth: int = MOST_DEPTH) -> str:
+    """Text that is no page, or FastAPI's list of what is wrong where."""
+    if not depth:
+        return ""
     if isinstance(said, str):
-        return _cut(said)
+        return "" if PAGE.search(said[:MOST_BYTES]) else _cut(said)
     if isinstance(said, dict):
-        return _text(said.get("message") or said.get("msg") or "")
+        return _text(said.get("message") or said.get("msg") or "", depth - 1)
     if not isinstance(said, list):
         return ""
-    return _cut("; ".join(text for one in said[:MOST_DETAILS] if (text := _detail(one))))
+    return _cut("; ".join(text for one in said[:MOST_DETAILS] if (text := _detail(one, depth - 1))))
 
 
-def _detail(one: Any) -> str:
+def _detail(one: Any, depth: int) -> str:
     if not isinstance(one, dict):
         return one if isinstance(one, str) else ""
     where = one.get("loc")
     place = ".".join(str(part) for part in where) if isinstance(where, list) else ""
-    text = _text(one.get("msg") or one.get("message") or "")
+    text = _text(one.get("msg") or one.get("message") or "", depth)
     return f"{place}: {text}" if place and text else text
 
 
@@ -98,7 +105,7 @@ def _plain(body: bytes) -> str:
         text = body[:MOST_BYTES].decode("utf-8").strip()
     except UnicodeDecodeError:
         return ""
-    if text.startswith(("<", "{", "[")) or re.search(r"</?(html|body|head|title|h1)\b", text, re.I):
+    if text.startswith(("<", "{", "[")) or PAGE.search(text):
         return ""
     return _cut(text)
 

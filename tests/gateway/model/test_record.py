@@ -6,8 +6,6 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from graduand.gateway.model import record
 from graduand.gateway.model.routing import Decision
@@ -37,42 +35,6 @@ def test_workers_do_not_share_a_sequence() -> None:
         record.reseed()
         bits.add(record.new_id()[19:])
     assert len(bits) == 20
-
-
-EXACT = {"prompt_tokens": 3, "completion_tokens": 2, "kind": "exact"}
-USAGE = [
-    ({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}, True, EXACT),
-    ({"prompt_tokens": 3, "completion_tokens": 2}, False, EXACT),
-    ({"prompt_tokens": 0, "completion_tokens": 0}, True, {"prompt_tokens": 0, "completion_tokens": 0, "kind": "exact"}),
-    ({"prompt_tokens": 3, "total_tokens": 3}, True, {"prompt_tokens": 3, "completion_tokens": 0, "kind": "exact"}),
-    ({"prompt_tokens": 3, "completion_tokens": None}, True, {**EXACT, "completion_tokens": 0}),
-    (None, True, {"prompt_tokens": 10, "completion_tokens": 4, "kind": "estimated"}),
-    (None, False, {"prompt_tokens": 10, "completion_tokens": 4, "kind": "partial"}),
-    ({"prompt_tokens": "3", "completion_tokens": 2}, True, {"prompt_tokens": 10, "completion_tokens": 4, "kind": "estimated"}),
-    ({"prompt_tokens": 3, "completion_tokens": "2"}, True, {"prompt_tokens": 10, "completion_tokens": 4, "kind": "estimated"}),
-    ({"prompt_tokens": -3, "completion_tokens": 2}, True, {"prompt_tokens": 10, "completion_tokens": 4, "kind": "estimated"}),
-    ([], True, {"prompt_tokens": 10, "completion_tokens": 4, "kind": "estimated"}),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("usage", "completed", "wanted"), USAGE)
-def test_usage(usage: Any, completed: bool, wanted: dict[str, Any]) -> None:
-    assert record.usage_of(usage, 4, 40, completed=completed) == wanted
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["prompt_tokens", "completion_tokens"]), inner),
-)  # fmt: skip
-
-
-@given(json_values)
-def test_usage_is_always_numbers(usage: Any) -> None:
-    counted = record.usage_of(usage, 1, 1, completed=True)
-    assert type(counted["prompt_tokens"]) is int
-    assert type(counted["completion_tokens"]) is int
-    assert counted["prompt_tokens"] >= 0
-    assert counted["completion_tokens"] >= 0
 
 
 def made(**changes: Any) -> dict[str, Any]:
