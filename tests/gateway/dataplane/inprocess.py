@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,8 +16,10 @@ from graduand.gateway.dataplane.keys import ClientKeys
 from graduand.gateway.dataplane.plane import Plane
 from graduand.gateway.dataplane.shared import Shared
 from graduand.gateway.logs.segment import LogWriter
+from graduand.gateway.model.recording import RecordPolicy
 from graduand.gateway.model.routes import Replica, Route, RouteTable, Upstream
 from graduand.monitoring.metrics import Metrics
+from graduand.monitoring.prices import Price
 from graduand.monitoring.series import SeriesFile
 
 
@@ -28,18 +30,21 @@ def upstream(name: str, kind: str, url: str) -> Upstream:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, upstreams: list[Upstream], routes: list[Route], keys: tuple[str, ...] = ()) -> Iterator[int]:
+def serving(
+    folder: Path, upstreams: list[Upstream], routes: list[Route], keys: tuple[str, ...] = (),
+    prices: Mapping[str, Price] | None = None, policy: RecordPolicy | None = None,
+) -> Iterator[int]:  # fmt: skip
     """The port of a data plane; its log is whole when the context has ended (`records`)."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    log = LogWriter(folder)
+    log = LogWriter(folder, policy=policy or RecordPolicy())
 
     async def start() -> asyncio.Server:
         fleet = Fleet({one.name: one for one in upstreams}, loop)
         table = RouteTable(1, {route.name: route for route in routes})
         metrics = Metrics(SeriesFile(folder / "worker.series"))
-        shared = Shared(table, fleet, ClientKeys(keys or None), None, metrics, log, Budgets(folder / "budgets"))
+        shared = Shared(table, fleet, ClientKeys(keys or None), None, metrics, log, Budgets(folder / "budgets"), prices)
         plane, connections = Plane(shared), set[ClientConnection]()
         return await loop.create_server(
             lambda: ClientConnection(plane.handle, connections, fleet.outbox), "127.0.0.1", 0

@@ -1,0 +1,198 @@
+"""What an answer is charged and what the log keeps of an upstream's own words, over sockets: one test for each kind."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graduand.gateway.model.recording import RecordPolicy
+from graduand.gateway.model.routes import Route, Teacher, Unit
+from graduand.monitoring.prices import Price
+from tests.gateway.dataplane.inprocess import records, serving
+from tests.gateway.dataplane.inprocess import upstream as one_upstream
+from tests.gateway.faults import says
+from tests.gateway.speaking import Answer, Client, chat
+from tests.gateway.upstream import Action, Conversation, Upstream, chunk, message, usage_chunk
+
+KEY = "sk-the/gateway's-own"
+PRICES = {"gpt-4o": Price(3, 15, cached_input=0.3, cache_write=3.75)}
+GROK = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 11500}
+CACHED = {
+    "prompt_tokens": 1000,
+    "completion_tokens": 10,
+    "total_tokens": 1010,
+    "prompt_tokens_details": {"cached_tokens": 800},
+}
+ANTHROPIC = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 1010, "cache_read_input_tokens": 800,
+             "cache_creation_input_tokens": 100}  # fmt: skip
+
+
+def ask(
+    folder: Path, upstream: Upstream, action: Action, body: dict[str, Any] | None = None, policy: RecordPolicy | None = None
+) -> tuple[Answer, dict[str, Any]]:  # fmt: skip
+    """The answer of a route with one upstream, and its record."""
+    place = upstream.place(folder.name, action)
+    route = Route("r", Teacher("t", "gpt-4o"), None, "teacher", 0, Unit("request"), retries=0)
+    known = replace(one_upstream("t", "openai", place.url), api_key=KEY)
+    with serving(folder, [known], [route], prices=PRICES, policy=policy) as port, Client(port) as client:
+        got = client.ask(body or chat("r"))
+    [record] = records(folder)
+    return got, record
+
+
+def streamed(usage: Any, *texts: str) -> Action:
+    def act(one: Conversation) -> None:
+        one.start_stream()
+        one.events([chunk("gpt-4o", content=text) for text in texts])
+        one.events(
+            [chunk("gpt-4o", finish="stop"), *([{**usage_chunk("gpt-4o"), "usage": usage}] if usage else []), "[DONE]"]
+        )
+        one.end_stream()
+
+    return act
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("usage", "tokens", "cost"),
+    [
+        (GROK, (1000, 10500), 0.1605),
+        ({**GROK, "completion_tokens_details": {"reasoning_tokens": 10000}}, (1000, 10500), 0.1605),
+        (CACHED, (1000, 10), (200 * 3 + 800 * 0.3 + 10 * 15) / 1e6),
+        (ANTHROPIC, (1000, 10), (100 * 3 + 800 * 0.3 + 100 * 3.75 + 10 * 15) / 1e6),
+    ],
+)
+def test_usage_as_its_vendor_means_it(
+    tmp_path: Path, upstream: Upstream, usage: Any, tokens: tuple[int, int], cost: float, stream: bool
+) -> None:
+    action = streamed(usage, "yes") if stream else says(200, message("gpt-4o", usage=usage))
+    _, record = ask(tmp_path, upstream, action, chat("r", stream=stream))
+    assert record["usage"] == {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "kind": "exact"}
+    assert record["cost"] == pytest.approx(cost)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_picture_is_no_text(tmp_path: Path, upstream: Upstream, stream: bool) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 3_000_000}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": "x" * 400}, picture]}]
+    whole = {**message("gpt-4o"), "usage": None}
+    whole["choices"][0]["message"]["content"] = "y" * 40
+    action = streamed(None, *("y" * 4,) * 10) if stream else says(200, whole)
+    _, record = ask(tmp_path, upstream, action, {**chat("r", stream=stream), "messages": messages})
+    assert record["usage"] == {"prompt_tokens": 100, "completion_tokens": 10, "kind": "estimated"}
+    assert record["cost"] == pytest.approx((100 * 3 + 10 * 15) / 1e6)
+
+
+SECRET = f"no such thing for {KEY} of org-secret, ann@example.org"
+ERROR = {"error": {"message": SECRET, "type": "x", "code": "y", "more": ["z" * 50]}}
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 429, 500, 503, 529])
+@pytest.mark.parametrize(
+    "body", [ERROR, {"detail": SECRET}, SECRET.encode(), f"<html><h1>{SECRET}</h1></html>".encode()]
+)
+def test_what_is_not_about_the_request_stays_in_the_log(
+    tmp_path: Path, upstream: Upstream, status: int, body: dict[str, Any] | bytes
+) -> None:
+    got, record = ask(tmp_path, upstream, says(status, body))
+    assert got.status >= 400
+    assert b"org-secret" not in got.body
+    assert b"no such thing" not in got.body
+    [attempt] = record["attempts"]
+    kept = (body.decode() if isinstance(body, bytes) else json.dumps(body, separators=(",", ":"))).replace(KEY, "[key]")
+    assert attempt["said"] == kept
+
+
+@pytest.mark.parametrize("status", [400, 413, 422, 499])
+def test_what_is_about_the_request_is_told_and_logged(tmp_path: Path, upstream: Upstream, status: int) -> None:
+    escaped = json.dumps(ERROR).replace("/", "\\/").replace("sk", "\\u0073k").replace("@", "\\u0040")
+    got, record = ask(tmp_path, upstream, says(status, escaped.encode()), policy=RecordPolicy(redact=("email",)))
+    assert (got.status, got.error["message"]) == (status, SECRET.replace(KEY, "[key]"))
+    said = json.loads(record["attempts"][0]["said"])
+    assert said["error"]["message"] == "no such thing for [key] of org-secret, [redacted:email]"
+    assert said["error"]["more"] == ["z" * 50]
+
+
+def test_what_was_said_is_bounded(tmp_path: Path, upstream: Upstream) -> None:
+    text = "x" * (16 * 1024 - 5) + KEY + "y" * 100_000
+    _, record = ask(tmp_path, upstream, says(400, text.encode()))
+    [attempt] = record["attempts"]
+    assert len(attempt["said"]) == 16 * 1024
+    assert attempt["said"].endswith("[key]")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("error", "told", "kind"),
+    [
+        ({"message": SECRET, "code": 401}, False, "server_error"),
+        ({"message": SECRET, "code": "insufficient_quota"}, False, "server_error"),
+        ({"message": SECRET, "type": "server_error", "code": None}, False, "server_error"),
+        ({"message": f"<html>{SECRET}</html>"}, False, "server_error"),
+        ({"message": SECRET}, True, "server_error"),
+        ({"message": SECRET + "x" * 5000}, True, "server_error"),
+        ({"message": SECRET, "code": "content_filter"}, True, "invalid_request_error"),
+    ],
+)
+def test_an_error_within_a_200(
+    tmp_path: Path, upstream: Upstream, error: Any, told: bool, kind: str, stream: bool
+) -> None:
+    def act(one: Conversation) -> None:
+        if not stream:
+            return one.whole(200, {"error": error})
+        one.start_stream()
+        one.events([{"error": error}])
+        one.end_stream()
+
+    got, record = ask(tmp_path, upstream, act, chat("r", stream=stream))
+    assert KEY not in got.body.decode()
+    assert len(got.body) < 1000
+    assert ("org-secret" in got.error["message"]) is told
+    assert got.error["type"] == kind
+    assert got.status == (400 if kind == "invalid_request_error" else 502)
+    assert json.loads(record["attempts"][0]["said"].replace("[key]", KEY)) == {"error": error}
+
+
+STRANGE = [
+    ('{"logprob": -Infinity, "x": NaN}', '{"logprob":null,"x":null}'),
+    ('"cut \\ud83d"', '"cut �"'),
+    (str(10**400), "null"),
+]
+
+
+@pytest.mark.parametrize(("strange", "kept"), STRANGE)
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("redact", [(), ("email",)])
+def test_an_answer_that_is_no_json_is_noted(
+    tmp_path: Path, upstream: Upstream, strange: str, kept: str, stream: bool, redact: tuple[str, ...]
+) -> None:
+    def act(one: Conversation) -> None:
+        if not stream:
+            text = json.dumps({**message("gpt-4o"), "odd": "@@"}).replace('"@@"', strange)
+            return one.whole(200, text.encode())
+        one.start_stream()
+        one.events([json.dumps({**chunk("gpt-4o", content="hi"), "odd": "@@"}).replace('"@@"', strange)])
+        one.events([chunk("gpt-4o", finish="stop"), "[DONE]"])
+        one.end_stream()
+
+    got, record = ask(tmp_path, upstream, act, chat("r", stream=stream), RecordPolicy(redact=redact))
+    assert got.status == 200
+    assert strange.encode() in got.body
+    assert record["response_note"] == "mended"
+    assert json.loads(record["response_json"])["odd"] == json.loads(kept)
+
+
+@pytest.mark.parametrize("body", [b'{"choices": [', b"\xff\xfe", b"not json", b"[" * 5000])
+def test_what_cannot_be_read_at_all_is_kept_with_its_attempt(tmp_path: Path, upstream: Upstream, body: bytes) -> None:
+    got, record = ask(tmp_path, upstream, says(200, body))
+    assert (got.status, record["error"]) == (502, "malformed")
+    assert record["attempts"][0]["said"] == body.decode("utf-8", "replace")
+    assert body not in got.body
+
+
+def test_a_usual_answer_has_no_note(tmp_path: Path, upstream: Upstream) -> None:
+    _, record = ask(tmp_path, upstream, says(200, message("gpt-4o")))
+    assert record["response_note"] is None
+    assert "said" not in record["attempts"][0]
