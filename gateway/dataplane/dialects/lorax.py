@@ -6,7 +6,7 @@ has no token ids, so a token's `id` is -1, and its `logprob` is 0 where the upst
 Source: LoRAX's router (routes, parameters, `error_type`s) and lorax-client's types.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -22,15 +22,40 @@ from graduand.gateway.model import lenient
 
 Json = dict[str, Any]
 
-# LoRAX's parameters that both APIs have, and those that only engines with raw completions understand.
-SHARED = {
-    "max_new_tokens": "max_tokens",
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "seed": "seed",
-    "stop": "stop",
+
+class Known(NamedTuple):
+    """What a parameter is called at upstreams of kind lorax (its OpenAI routes), at vLLM, and at those that only chat; empty:
+    there is none, and it is taken out."""
+
+    lorax: str = ""
+    vllm: str = ""
+    openai: str = ""
+
+
+# LoRAX's GenerateParameters, all of them. What is not here is no parameter of it and is taken out too.
+PARAMETERS: dict[str, Known] = {
+    "max_new_tokens": Known("max_tokens", "max_tokens", "max_tokens"),
+    "temperature": Known("temperature", "temperature", "temperature"),
+    "top_p": Known("top_p", "top_p", "top_p"),
+    "seed": Known("seed", "seed", "seed"),
+    "stop": Known("stop", "stop", "stop"),
+    "top_k": Known("top_k", "top_k"),
+    "repetition_penalty": Known("repetition_penalty", "repetition_penalty"),
+    "ignore_eos_token": Known("ignore_eos_token", "ignore_eos"),
+    "response_format": Known("response_format", "response_format", "response_format"),
+    "best_of": Known(),
+    "typical_p": Known(),
+    "truncate": Known(),
+    "watermark": Known(),
+    "return_k_alternatives": Known(),
+    "decoder_input_details": Known(),
+    "apply_chat_template": Known(),
+    "adapter_source": Known(),
+    "adapter_parameters": Known(),
+    "api_token": Known(),
 }
-ENGINES_ONLY = {"top_k": "top_k", "repetition_penalty": "repetition_penalty", "ignore_eos_token": "ignore_eos"}
+# What the gateway itself follows: the route, the answer's form, and whether chance is wanted.
+FOLLOWED = ("adapter_id", "merged_adapters", "details", "return_full_text", "do_sample")
 FINISH = {"length": "length", "stop": "eos_token"}
 
 
@@ -136,8 +161,11 @@ def parse(body: bytes, *, stream: bool | None) -> Json:
 def translated(data: Json, to: Addressee) -> Sending:
     """What puts the request to `to`."""
     parameters, chats = data["parameters"], to.kind == "openai"
-    names = SHARED if chats else {**SHARED, **ENGINES_ONLY}
-    body: Json = {names[key]: parameters[key] for key in names if parameters.get(key) not in (None, [], False)}
+    body: Json = {}
+    for key, known in PARAMETERS.items():
+        name = known.lorax if to.lorax else known.openai if chats else known.vllm
+        if name and parameters.get(key) not in (None, [], False):
+            body[name] = parameters[key] if key != "response_format" or to.lorax else _response_format(parameters[key])
     if not parameters.get("do_sample") and "temperature" not in body:
         body["temperature"] = 0
     if data["stream"]:
@@ -149,6 +177,14 @@ def translated(data: Json, to: Addressee) -> Sending:
         return Sending("/chat/completions", orjson.dumps(asked))
     extra: Json = {"logprobs": 1} if parameters.get("details") else {}
     return Sending("/completions", orjson.dumps({"model": to.model, "prompt": data["prompt"], **body, **extra}))
+
+
+def _response_format(wanted: Any) -> Any:
+    """LoRAX's `{type: json_object, schema: ...}` as OpenAI has it; anything else as it came."""
+    schema = wanted.get("schema") if type(wanted) is dict else None
+    if type(schema) is not dict:
+        return wanted
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
 
 
 def rendered(answer: Json, data: Json, *, listed: bool) -> bytes:

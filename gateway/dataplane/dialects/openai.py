@@ -24,7 +24,7 @@ LORAX_ADAPTERS = frozenset(
 )
 FORWARDS = (b"openai-beta",)
 # Fields that LoRAX knows by their old names only. One that it does not know it ignores, and generation runs to its own end.
-OLD_NAMES = {"max_completion_tokens": "max_tokens"}
+OLD_NAMES = {"max_completion_tokens": "max_tokens", "ignore_eos": "ignore_eos_token"}
 
 
 class OpenAI:
