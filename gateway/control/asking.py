@@ -188,11 +188,10 @@ def _said(content: bytes) -> _Said:
     try:
         whole = orjson.loads(content)
         text = whole["choices"][0]["message"].get("content")
-        usage = whole.get("usage") or {}
-        tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+        told = usage.told(whole.get("usage"))
     except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
         raise _Failed("malformed") from None
-    prompt, completion = (count if isinstance(count, int) and count > 0 else 0 for count in tokens)
+    prompt, completion = (0, 0) if told is None else (told.prompt, told.completion)
     return _Said(text if isinstance(text, str) else "", prompt, completion)
 
 

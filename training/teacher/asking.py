@@ -257,36 +257,27 @@ class TeacherClient:
         raw = choice.message.content
         if raw is None:  # a refusal or a tool call: an answer without words, which says nothing
             return self._made(question, began, refused=str(getattr(choice.message, "refusal", None) or "no text"))
-        usage = answer.usage
-        exact = usage is not None and usage.prompt_tokens is not None and usage.completion_tokens is not None
-        counts = (
-            (usage.prompt_tokens, usage.completion_tokens)
-            if exact
-            else (estimated_tokens(list(question.messages)), estimated_tokens([{"content": raw}]))
-        )
+        told = None if answer.usage is None else usage.told(answer.usage.model_dump())
+        if told is None:
+            asked, said = estimated_tokens(list(question.messages)), estimated_tokens([{"content": raw}])
+            told = usage.Tokens(asked, said, "estimated")
         return self._made(
-            question, began, raw=raw, finish=str(choice.finish_reason), counts=counts, exact=exact,
-            cached=_cached_tokens(usage), served=str(answer.model or self._teacher.model),
+            question, began, raw=raw, finish=str(choice.finish_reason), used=told,
+            served=str(answer.model or self._teacher.model),
         )  # fmt: skip
 
     def _made(
-        self, question: TeacherQuestion, began: float, *, raw: str = "", finish: str = "", counts: tuple[int, int] = (0, 0),
-        exact: bool = True, cached: int = 0, served: str = "", refused: str = "",
+        self, question: TeacherQuestion, began: float, *, raw: str = "", finish: str = "",
+        used: usage.Tokens = NONE, served: str = "", refused: str = "",
     ) -> Entry:  # fmt: skip
         now = self._clock.now()
         return Entry(
             key=question.key, sample=question.sample, teacher=self._teacher.name, model=self._teacher.model,
             served_model=served, prompt=question.prompt.name, prompt_version=question.prompt.version,
             parameters=dict(self._teacher.parameters), repeat=question.repeat, raw=raw, finish=finish,
-            prompt_tokens=counts[0], completion_tokens=counts[1], tokens_exact=exact,
-            dollars=self._teacher.dollars(*counts, cached), seconds=round(now - began, 3), time=now, refused=refused,
+            prompt_tokens=used.prompt, completion_tokens=used.completion, tokens_exact=used.kind == "exact",
+            dollars=self._teacher.dollars(used.prompt, used.completion, used.cached), seconds=round(now - began, 3), time=now, refused=refused,
         )  # fmt: skip
-
-
-def _cached_tokens(usage: Any) -> int:
-    """How much of the prompt the provider had in its cache; 0 where it does not say."""
-    found = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None)
-    return found if isinstance(found, int) and found > 0 else 0
 
 
 class _Again(Exception):

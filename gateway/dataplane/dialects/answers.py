@@ -217,7 +217,7 @@ class StreamReader:
         keep = self._keep_logprobs
         if keep is not None:
             return without_logprobs(released, keep)
-        if self._lessons and not wanted.lorax and not strange:
+        if self._lessons and not wanted.lorax and not self.strange:
             self._template = learn(payload, released, chunk) or self._template
             # A stream whose chunks differ in more than their text is not worth learning from for ever.
             self._lessons -= self._template is not None

@@ -220,7 +220,7 @@ def events(block: bytes) -> bytes:
             if text:
                 tokens = _tokens(choice)
                 logprob = tokens[0]["logprob"] if len(tokens) == 1 else 0.0
-                out.append(_event(_token(text, logprob, special=False)))
+                out.append(_event(_token(lenient.mended(text), logprob, special=False)))
     return b"".join(out)
 
 
