@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import httpx
 import orjson
 
-from graduand.gateway.model import retry_after
+from graduand.gateway.model import retry_after, usage
 from graduand.gateway.model.routes import Upstream
 from graduand.rollout.answers.judge import Messages
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from graduand.gateway.errors import ConfigError, GraduandError
+from graduand.gateway.model import usage
 from graduand.training.data.samples import Sample
 from graduand.training.stages.progress import Progress
 from graduand.training.teacher import prompts
@@ -31,6 +32,7 @@ MOST_FAILURES_IN_A_ROW = 10
 # This request will never be answered. Not 404: a model that is missing there is a mistake of ours, said at once.
 REFUSALS = (400, 413, 422)
 FATAL = (401, 402, 403)
+NONE = usage.Tokens(0, 0, "exact")  # of a question without an answer
 
 
 class TeacherError(GraduandError, RuntimeError):
@@ -276,7 +278,8 @@ class TeacherClient:
             served_model=served, prompt=question.prompt.name, prompt_version=question.prompt.version,
             parameters=dict(self._teacher.parameters), repeat=question.repeat, raw=raw, finish=finish,
             prompt_tokens=used.prompt, completion_tokens=used.completion, tokens_exact=used.kind == "exact",
-            dollars=self._teacher.dollars(used.prompt, used.completion, used.cached), seconds=round(now - began, 3), time=now, refused=refused,
+            dollars=self._teacher.dollars(used.prompt, used.completion, used.cached),
+            seconds=round(now - began, 3), time=now, refused=refused,
         )  # fmt: skip
 
 
