@@ -22,7 +22,8 @@ CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": DE
 NASTY: list[tuple[str, str, str | None]] = [
     ("NaN", '{"choices":[{"message":{"content":"yes"},"logprobs":[NaN,-Infinity],"finish_reason":"stop"}]}', "yes"),
     ("half a pair", '{"choices":[{"message":{"content":"yes \\ud83d"},"finish_reason":"stop"}]}', "yes �"),
-    ("a long number", '{"choices":[{"message":{"content":"yes"},"x":1@,"finish_reason":"stop"}],"y":NaN}'.replace("@", "0" * 400), "yes"),
+    ("a long number",
+     '{"choices":[{"message":{"content":"yes"},"x":1@,"finish_reason":"stop"}],"y":NaN}'.replace("@", "0" * 400), "yes"),
     ("deep", '{"choices":[{"message":{"content":"yes","x":@}}]}'.replace("@", DEEP), None),
     ("too deep for any reader", '{"choices":' + "[" * 100_000, None),
     ("a call with deep arguments", json.dumps({"choices": [{"message": {"content": None, "tool_calls": [CALL]}}]}),
