@@ -74,7 +74,7 @@ payloads = (
 @given(payloads, payloads)
 def test_nobody_stumbles(asked: str, answer: str) -> None:
     asked, answer = (one.encode("utf-8", "replace").decode() for one in (asked, answer))
-    record = made(1, request_body=asked.encode(), response_json=answer)
+    record: Any = made(1, request_body=asked.encode(), response_json=answer)
     found = reader.answered(record)
     assert found is None or found.said.encode() is not None
     reader.conversation(reader.request(record))

@@ -37,7 +37,7 @@ def test_workers_do_not_share_a_sequence() -> None:
     assert len(bits) == 20
 
 
-def made(**changes: Any) -> dict[str, Any]:
+def made(**changes: Any) -> Any:
     given: dict[str, Any] = {
         "id": "1", "parent_id": None, "role": "served", "route": "r", "endpoint": "/e", "decision": DECISION,
         "arm": "teacher", "reason": "fallback:http_503", "adapter": "a@3f9c1a", "base_model": "b",
