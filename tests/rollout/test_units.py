@@ -1,6 +1,7 @@
 """Sittings: whole, once, in time, with what is missing at its worst."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -33,7 +34,7 @@ def test_every_request_comes_out_once_and_gaps_separate(steps: list[Step]) -> No
     assert known == sum(outcome is not None for _, _, outcome in steps)
     for unit in range(6):
         own = sorted((one.began, one.last) for one in out if one.unit == unit and (unit or one.requests > 1))
-        assert all(later - end > GAP_S for (_, end), (later, _) in zip(own, own[1:], strict=False))
+        assert all(later - end > GAP_S for (_, end), (later, _) in pairwise(own))
 
 
 @given(STEPS)

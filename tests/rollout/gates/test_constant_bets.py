@@ -153,5 +153,5 @@ def test_bets_that_follow_are_fooled_by_a_rhythm_and_constant_ones_are_not() -> 
 
 def test_there_are_25_bets_and_none_can_lose_all() -> None:
     assert len(SHARES) == 25
-    assert 0 < min(SHARES)
+    assert min(SHARES) > 0
     assert max(SHARES) < 1
