@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx
 
-from gateway.adapters import adapter
-from gateway.errors import AdapterError, GraduandError
-from gateway.routes import Replica, Upstream
+from graduand.gateway.adapters import adapter
+from graduand.gateway.errors import AdapterError, GraduandError
+from graduand.gateway.model.routes import Replica, Upstream
 
 LOAD_TIMEOUT_S = 120.0
 PROBES = ("The capital of France is", "Ticket: I cannot log in.\nQueue:", "def add(a, b):")

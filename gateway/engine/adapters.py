@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gateway.adapters import adapter as adapter_files
-from gateway.errors import AdapterError
+from graduand.gateway.adapters import adapter as adapter_files
+from graduand.gateway.errors import AdapterError
 
 Layout = Mapping[str, tuple[int, int]]
 TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")

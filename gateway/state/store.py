@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gateway.errors import GraduandError
-from gateway.routes import Incumbent, Route, RouteTable, Settings, Student
+from graduand.gateway.errors import GraduandError
+from graduand.gateway.model.routes import Incumbent, Route, RouteTable, Settings, Student
 
 
 class StateError(GraduandError, RuntimeError):
@@ -276,10 +276,10 @@ class StateStore(ABC):
 def open_state(settings: Settings) -> StateStore:
     """The store that the configuration names."""
     if settings.state.startswith("sqlite:"):
-        from gateway.config import local_path
-        from gateway.state.sqlite import SqliteStore
+        from graduand.gateway.config.read import local_path
+        from graduand.gateway.state.sqlite import SqliteStore
 
         return SqliteStore(local_path(settings.state))
-    from gateway.state.redis_store import RedisStore
+    from graduand.gateway.state.redis_store import RedisStore
 
     return RedisStore.of(settings)

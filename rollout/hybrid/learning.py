@@ -8,9 +8,9 @@ import random
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from rollout.hybrid.calibration import fit_logistic, to_dict
-from rollout.hybrid.scorer import Scorer
-from rollout.hybrid.threshold import NoThreshold, candidates, learn
+from graduand.rollout.hybrid.calibration import fit_logistic, to_dict
+from graduand.rollout.hybrid.scorer import Scorer
+from graduand.rollout.hybrid.threshold import NoThreshold, candidates, learn
 
 # Pairs at which the first try is made; each further try waits for twice as many.
 FIRST_TRY = 200

@@ -8,7 +8,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rollout.gates import betabinomial, check_open
+from graduand.rollout.gates import betabinomial, check_open
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rollout.hybrid.confidence import features
+from graduand.rollout.hybrid.confidence import features
 
 
 @dataclass(frozen=True, slots=True)

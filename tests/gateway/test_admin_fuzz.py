@@ -14,10 +14,10 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.admin import Configuration, app
-from gateway.routes import MODES, Limits, Replica, Route, Settings, Student, Teacher, Upstream
-from gateway.state.sqlite import SqliteStore
-from monitoring.metrics import Totals
+from graduand.gateway.admin.app import Configuration, app
+from graduand.gateway.model.routes import MODES, Limits, Replica, Route, Settings, Student, Teacher, Upstream
+from graduand.gateway.state.sqlite import SqliteStore
+from graduand.monitoring.metrics import Totals
 from tests.gateway.upstream import Upstream as Server
 
 Json = dict[str, Any]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane import answers
-from gateway.dataplane.answers import StreamReader
-from gateway.dataplane.assembly import Assembly
-from gateway.dataplane.failures import UpstreamFailed
+from graduand.gateway.dataplane import answers
+from graduand.gateway.dataplane.answers import StreamReader
+from graduand.gateway.dataplane.dialects.assembly import Assembly
+from graduand.gateway.dataplane.http.failures import UpstreamFailed
 from tests.gateway.targets import target
 
 VLLM, LORAX = target("student"), target("student", "lorax")

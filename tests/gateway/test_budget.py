@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import cli
-from gateway.control import allowance, planning
-from gateway.dataplane.budget import AUDIT, DAY_S, SHADOW, Budgets, used
-from gateway.routes import Budget, Route, Teacher
-from rollout import specfile
+from graduand.gateway import cli
+from graduand.gateway.admin import allowance
+from graduand.gateway.control.study import planning
+from graduand.gateway.dataplane.budget import AUDIT, DAY_S, SHADOW, Budgets, used
+from graduand.gateway.model.routes import Budget, Route, Teacher
+from graduand.rollout.spec import file as specfile
 from tests.gateway.conftest import Start
 from tests.gateway.running import Gateway, route, until
 from tests.gateway.running import upstream as configured

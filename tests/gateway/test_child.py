@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import parse
-from gateway.routes import Settings, settings_to_json
+from graduand.gateway.config.read import parse
+from graduand.gateway.model.routes import Settings, settings_to_json
 from tests.gateway.running import ROOT
 
 CODE = """
 import threading
-from gateway.child import Beside
+from gateway.processes.child import Beside
 
 class Told:
     @property
@@ -33,7 +33,7 @@ print(process.stopping.wait(60) and stopped.wait(60), flush=True)
 # The signal comes while the main thread has the lock of the very event that it sets, as `wait` has for a moment.
 HELD = """
 import os, signal
-from gateway.child import Beside
+from gateway.processes.child import Beside
 
 process = Beside("example")
 with process.stopping._cond:

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane import failures
-from gateway.dataplane.client import MAX_ANSWER_BYTES, MAX_HEADER_BYTES, Call, Connection, Pool
-from gateway.dataplane.failures import UpstreamFailed
-from gateway.dataplane.fiber import Fiber
-from gateway.dataplane.outbox import Outbox
-from gateway.routes import Replica
+from graduand.gateway.dataplane.http import failures
+from graduand.gateway.dataplane.http.client import MAX_ANSWER_BYTES, MAX_HEADER_BYTES, Call, Connection, Pool
+from graduand.gateway.dataplane.http.failures import UpstreamFailed
+from graduand.gateway.dataplane.http.fiber import Fiber
+from graduand.gateway.dataplane.http.outbox import Outbox
+from graduand.gateway.model.routes import Replica
 from tests.gateway.test_server import Loop, Transport
 
 JSON = b'{"choices":[{"x":"\xe4\xbd\xa0"}]}'
@@ -192,7 +192,7 @@ def test_any_fault_in_an_answer(at: int, noise: bytes, answer: Any) -> None:
 
 
 def test_an_answer_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.dataplane.client.MAX_ANSWER_BYTES", 10)
+    monkeypatch.setattr("graduand.gateway.dataplane.http.client.MAX_ANSWER_BYTES", 10)
     asked = Asked()
     asked.receive(head(LENGTH % 11) + b"x" * 11)
     assert asked.cause == "malformed"
@@ -201,7 +201,7 @@ def test_an_answer_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_small_answer_does_not_inflate_without_bound(monkeypatch: pytest.MonkeyPatch, streamed: bool) -> None:
-    monkeypatch.setattr("gateway.dataplane.client.MAX_ANSWER_BYTES", 1 << 20)
+    monkeypatch.setattr("graduand.gateway.dataplane.http.client.MAX_ANSWER_BYTES", 1 << 20)
     bomb = gzip.compress(b"x" * (64 << 20))
     asked = Asked(streamed=streamed)
     tracemalloc.start()
@@ -216,7 +216,7 @@ def test_a_small_answer_does_not_inflate_without_bound(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("length", [(1 << 20) - 1, 1 << 20])
 def test_a_compressed_answer_of_the_greatest_length(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
-    monkeypatch.setattr("gateway.dataplane.client.MAX_ANSWER_BYTES", 1 << 20)
+    monkeypatch.setattr("graduand.gateway.dataplane.http.client.MAX_ANSWER_BYTES", 1 << 20)
     packed = gzip.compress(b"x" * length)
     asked = Asked()
     asked.receive(head(b"content-encoding: gzip", LENGTH % len(packed)))

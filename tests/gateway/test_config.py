@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import config
-from gateway.config import basis_points, load, parse
-from gateway.errors import ConfigError
-from gateway.routes import Budget, Limits, Replica, Unit, settings_from_json, settings_to_json
-from gateway.supervisor import explain_gates
+from graduand.gateway.config import read as config
+from graduand.gateway.config.read import basis_points, load, parse
+from graduand.gateway.errors import ConfigError
+from graduand.gateway.model.routes import Budget, Limits, Replica, Unit, settings_from_json, settings_to_json
+from graduand.gateway.processes.supervisor import explain_gates
 
 ROUTE: dict[str, Any] = {
     "teacher": {"upstream": "openai", "model": "gpt-4o"},

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane import failures
-from gateway.dataplane.failures import Failure, from_answer, from_error_event, retry_after, without_key
+from graduand.gateway.dataplane.http import failures
+from graduand.gateway.dataplane.http.failures import Failure, from_answer, from_error_event, retry_after, without_key
 
 NOW = 1_800_000_000.0
 AFTER = [

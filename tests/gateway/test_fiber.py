@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.dataplane.fiber import Fiber, Signal, sleep
+from graduand.gateway.dataplane.http.fiber import Fiber, Signal, sleep
 
 
 class Story:

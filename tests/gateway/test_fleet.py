@@ -2,11 +2,11 @@
 
 import pytest
 
-from gateway.dataplane import failures
-from gateway.dataplane.fleet import ReplicaState, UpstreamState
-from gateway.dataplane.health import FIRST_REST_S, TRIP_AFTER
-from gateway.dataplane.outbox import Outbox
-from gateway.routes import Replica, Upstream
+from graduand.gateway.dataplane.fleet import ReplicaState, UpstreamState
+from graduand.gateway.dataplane.health import FIRST_REST_S, TRIP_AFTER
+from graduand.gateway.dataplane.http import failures
+from graduand.gateway.dataplane.http.outbox import Outbox
+from graduand.gateway.model.routes import Replica, Upstream
 from tests.gateway.test_server import Loop
 
 

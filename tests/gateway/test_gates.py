@@ -11,7 +11,7 @@ from typing import Any
 import openai
 import pytest
 
-from monitoring import metrics as m
+from graduand.monitoring import metrics as m
 from tests.gateway.conftest import Start
 from tests.gateway.gatecases import ACTIONS, BAD, CASES, LABELS, PROSE, RELEASES, SECRET, Case, says
 from tests.gateway.running import Gateway, route, until

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane.health import (
+from graduand.gateway.dataplane.health import (  # fmt: skip
     BUDGET_CAP,
     BUDGET_PER_S,
     BUDGET_SHARE,
@@ -13,7 +13,7 @@ from gateway.dataplane.health import (
     TRIP_AFTER,
     Breaker,
     RetryBudget,
-)  # fmt: skip
+)
 
 
 def opened(now: float = 0.0) -> Breaker:

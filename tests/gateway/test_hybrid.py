@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from gateway.dataplane import wire
-from gateway.dataplane.hybrid import asking, strip, wanted
+from graduand.gateway.dataplane.dialects import wire
+from graduand.gateway.dataplane.hybrid import asking, strip, wanted
 
 TOKEN = {"token": "yes", "logprob": -0.1, "top_logprobs": [{"token": "yes"}, {"token": "no"}]}
 

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane.jsonedit import append_member, set_member, set_model, set_value, value_of, without
+from graduand.gateway.dataplane.dialects.jsonedit import (
+    append_member,
+    set_member,
+    set_model,
+    set_value,
+    value_of,
+    without,
+)
 
 NEW = b'"new@1"'
 TABLE = [

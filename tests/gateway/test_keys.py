@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.dataplane.keys import WINDOW_S, ClientKeys, KeyLimits
-from gateway.errors import RequestError
-from gateway.routes import Limits
+from graduand.gateway.dataplane.keys import WINDOW_S, ClientKeys, KeyLimits
+from graduand.gateway.errors import RequestError
+from graduand.gateway.model.routes import Limits
 
 KEYS = ("first", "second")
 

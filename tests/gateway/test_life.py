@@ -196,8 +196,8 @@ def test_a_worker_killed_under_load_is_replaced(two_workers: Gateway) -> None:
 
 
 def test_the_admin_plane_and_the_controller_die_and_nobody_notices(two_workers: Gateway) -> None:
-    [admin] = two_workers.process_ids("gateway.admin_process")
-    [controller] = two_workers.process_ids("gateway.control.process")
+    [admin] = two_workers.process_ids("graduand.gateway.processes.admin")
+    [controller] = two_workers.process_ids("graduand.gateway.processes.control")
     with traffic(two_workers, "other", connections=4) as driver:
         os.kill(admin, signal.SIGKILL)
         os.kill(controller, signal.SIGKILL)
@@ -439,7 +439,7 @@ def test_a_worker_that_is_starting_drains_as_well(start: Start, upstream: Upstre
 def test_a_monitor_that_gets_no_time_does_not_hold_the_end_up(start: Start, upstream: Upstream) -> None:
     """It gives way to everybody, so on a busy machine it may never hear SIGTERM; workers may take `total_s`, it may not."""
     gateway = start({"t": configured(upstream.place("starved").url)}, {"triage": route("t")})
-    [monitor] = gateway.process_ids("gateway.monitor.process")
+    [monitor] = gateway.process_ids("graduand.gateway.processes.monitor")
     os.kill(monitor, signal.SIGSTOP)
     assert gateway.stop(within_s=40) == 0
     assert not _running(str(monitor))
@@ -450,7 +450,7 @@ def test_a_gateway_that_is_told_to_end_while_it_starts_ends_in_order(tmp_path: P
     os.mkfifo(pipe)
     left.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-m", "gateway", "serve", "--config", str(pipe)], cwd=ROOT, stdout=subprocess.DEVNULL,
+        [sys.executable, "-m", "graduand", "serve", "--config", str(pipe)], cwd=ROOT, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(left)},
     )  # fmt: skip
     with pipe.open("w") as writing:  # opens when the supervisor has begun to read
@@ -495,7 +495,7 @@ def test_a_start_that_fails_says_why(tmp_path: Path, text: str, code: int, says:
         taken.listen()
         (tmp_path / "x.yaml").write_text(text.replace("{listen}", f"127.0.0.1:{taken.getsockname()[1]}"))
         done = subprocess.run(
-            [sys.executable, "-m", "gateway", "serve", "--config", str(tmp_path / "x.yaml")], cwd=ROOT,
+            [sys.executable, "-m", "graduand", "serve", "--config", str(tmp_path / "x.yaml")], cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
     assert done.returncode == code

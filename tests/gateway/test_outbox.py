@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane.outbox import MOST_BYTES, MOST_CONNECTIONS, Outbox, Outlet
+from graduand.gateway.dataplane.http.outbox import MOST_BYTES, MOST_CONNECTIONS, Outbox, Outlet
 from tests.gateway.test_server import Loop, Transport
 
 

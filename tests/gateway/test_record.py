@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import record
-from gateway.routing import Decision
+from graduand.gateway.model import record
+from graduand.gateway.model.routing import Decision
 
 DECISION = Decision("student", "canary", 0.1, 7, False, False)
 

@@ -12,8 +12,8 @@ import httpx
 import openai
 import pytest
 
-from gateway.errors import ConfigError
-from gateway.recordings import count_tokens, parse, pieces
+from graduand.gateway.errors import ConfigError
+from graduand.gateway.recorded.recordings import count_tokens, parse, pieces
 
 CHAT = [{"role": "system", "content": "Route."}, {"role": "user", "content": "My card was charged twice"}]
 RECORDS = [

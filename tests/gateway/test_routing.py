@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.routes import Incumbent, Route, Student, Teacher
-from gateway.routing import STUDENT, TEACHER, decide
+from graduand.gateway.model.routes import Incumbent, Route, Student, Teacher
+from graduand.gateway.model.routing import STUDENT, TEACHER, decide
 
 ROUTE = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", "triage@3f9c1a"), mode="canary", weight_bp=1000)
 weights = st.integers(0, 10_000)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane import server
-from gateway.dataplane.outbox import Outbox
-from gateway.dataplane.server import (
+from graduand.gateway.dataplane.http import server
+from graduand.gateway.dataplane.http.outbox import Outbox
+from graduand.gateway.dataplane.http.server import (
     IDLE_TIMEOUT_S,
     MAX_PIPELINED,
     MAX_URL_BYTES,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane import sse
-from gateway.dataplane.sse import EventSplitter, EventTooLong
+from graduand.gateway.dataplane.http import sse
+from graduand.gateway.dataplane.http.sse import EventSplitter, EventTooLong
 
 TABLE = [
     (b"data: a\n\ndata: b\n\n", [b"a", b"b"], False),

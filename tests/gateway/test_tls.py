@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway import config
-from gateway.adapters import residency
-from gateway.errors import ConfigError
+from graduand.gateway.adapters import residency
+from graduand.gateway.config import read
+from graduand.gateway.errors import ConfigError
 from tests.gateway.authority import Authority
 from tests.gateway.conftest import Start
 from tests.gateway.running import Gateway, route
@@ -137,7 +137,7 @@ def test_the_admin_plane_verifies_as_well(servers: Servers, tmp_path: Path) -> N
         more = f", ca_file: {authority.file}" if authority else ""
         upstreams = f"upstreams: {{u: {{kind: vllm, base_urls: ['{servers.url(name)}']{more}}}}}\n"
         file.write_text(upstreams + "routes: {r: {teacher: {upstream: u, model: m}}}\n")
-        upstream = config.load(file).upstreams["u"]
+        upstream = read.load(file).upstreams["u"]
         residency.listed(upstream, upstream.replicas[0])
 
     for name, authority in [("good", None), ("good", servers.stranger), ("elsewhere", servers.authority)]:
@@ -153,4 +153,4 @@ def test_a_file_that_holds_no_authority(tmp_path: Path) -> None:
         "routes: {r: {teacher: {upstream: u, model: m}}}\n"
     )
     with pytest.raises(ConfigError, match="holds no certificates"):
-        config.load(tmp_path / "g.yaml")
+        read.load(tmp_path / "g.yaml")

@@ -12,7 +12,14 @@ from typing import Any
 
 import pytest
 
-from gateway.dataplane.health import BUDGET_PER_S, BUDGET_SHARE, BUDGET_START, FIRST_REST_S, LONGEST_REST_S, TRIP_AFTER
+from graduand.gateway.dataplane.health import (
+    BUDGET_PER_S,
+    BUDGET_SHARE,
+    BUDGET_START,
+    FIRST_REST_S,
+    LONGEST_REST_S,
+    TRIP_AFTER,
+)
 from tests.gateway.conftest import Start
 from tests.gateway.faults import PATIENT_S, TIMEOUTS, overloaded, refuses, reset, says, silent
 from tests.gateway.running import Gateway, route, until

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from gateway.dataplane.lorax import queued_ms
-from gateway.state.sqlite import SqliteStore
+from graduand.gateway.dataplane.dialects.lorax import queued_ms
+from graduand.gateway.state.sqlite import SqliteStore
 from tests.gateway.conftest import Start
 from tests.gateway.faults import refuses
 from tests.gateway.running import Gateway, route, until

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane import wire
-from gateway.dataplane.wire import CHAT, COMPLETIONS, EMBEDDINGS, Endpoint, parse, upstream_request
-from gateway.errors import RequestError
+from graduand.gateway.dataplane.dialects import wire
+from graduand.gateway.dataplane.dialects.wire import CHAT, COMPLETIONS, EMBEDDINGS, Endpoint, parse, upstream_request
+from graduand.gateway.errors import RequestError
 from tests.gateway.targets import target
 
 USER = [{"role": "user", "content": "hi"}]

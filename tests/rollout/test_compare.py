@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import ConfigError
-from rollout import judge, tasks
-from rollout.answers import Label, Unparsed, parse_label, parse_object
-from rollout.compare import compare, label_of
-from rollout.tasks import read
+from graduand.gateway.errors import ConfigError
+from graduand.rollout.answers import judge, tasks
+from graduand.rollout.answers.answers import Label, Unparsed, parse_label, parse_object
+from graduand.rollout.answers.compare import compare, label_of
+from graduand.rollout.answers.tasks import read
 
 BINARY = read({"kind": "label", "labels": [0, 1], "field": "is_bad", "aliases": {"true": "1", "false": "0"}})
 WORDS = read({"kind": "label", "labels": ["Toxic", "Not toxic"]})

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import ConfigError
-from rollout.compare import compare
-from rollout.schemas import Schema
-from rollout.tasks import read
+from graduand.gateway.errors import ConfigError
+from graduand.rollout.answers.compare import compare
+from graduand.rollout.answers.schemas import Schema
+from graduand.rollout.answers.tasks import read
 
 ORDER = {
     "type": "object",

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from rollout.slices import Slice, named
-from rollout.spec import spec_from_dict
-from rollout.specfile import read
+from graduand.rollout.spec.file import read
+from graduand.rollout.spec.slices import Slice, named
+from graduand.rollout.spec.spec import spec_from_dict
 
 SLICES = (
     Slice("refunds", label="refund"),

@@ -6,9 +6,9 @@ import math
 import pytest
 import yaml
 
-from gateway.errors import ConfigError
-from rollout.spec import spec_from_dict
-from rollout.specfile import read
+from graduand.gateway.errors import ConfigError
+from graduand.rollout.spec.file import read
+from graduand.rollout.spec.spec import spec_from_dict
 
 SIX_LINES = """
 route: support-triage

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import ConfigError
-from training import base_model
+from graduand.gateway.adapters import base_model
+from graduand.gateway.errors import ConfigError
 
 
 def test_the_packaged_model_answers() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.batches import Phase, Size, epoch_batches, padding_share, schedule
+from graduand.training.fit.batches import Phase, Size, epoch_batches, padding_share, schedule
 
 
 @given(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import main
+from graduand.gateway.cli import main
 
 
 def test_fit_prints_the_record_as_json_and_the_path_otherwise(

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from gateway.cli import main
-from training import experiments
-from training.experiments import ComparisonError
-from training.rows import DataError
+from graduand.gateway.cli import main
+from graduand.training.ablation import experiments
+from graduand.training.ablation.experiments import ComparisonError
+from graduand.training.data.rows import DataError
 
 
 def write(folder: Path, name: str, **changes: Any) -> None:

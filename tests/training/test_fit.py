@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gateway.adapters import adapter
-from gateway.errors import AdapterError
-from training import lora
-from training.fit import FitError, fit
-from training.run_config import FitConfig, fit_config
+from graduand.gateway.adapters import adapter
+from graduand.gateway.errors import AdapterError
+from graduand.training.fit import lora
+from graduand.training.fit.fit import FitError, fit
+from graduand.training.fit.run_config import FitConfig, fit_config
 
 
 class Watch:

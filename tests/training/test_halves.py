@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from gateway.adapters import adapter
-from gateway.errors import ConfigError
+from graduand.gateway.adapters import adapter, base_model
+from graduand.gateway.errors import ConfigError
+from graduand.training.fit import lora
+from graduand.training.fit.fit import fit
+from graduand.training.fit.halves import Halves
+from graduand.training.fit.mask import Example
+from graduand.training.fit.steps import Batch, batch_loss, collate
 from tests.training.test_fit import Watch, config
-from training import base_model, lora
-from training.fit import fit
-from training.halves import Halves
-from training.mask import Example
-from training.steps import Batch, batch_loss, collate
 
 EXAMPLES = [Example("a", (5, 9, 11, 30, 2), 3), Example("b", (*range(20, 33), 40, 41, 2), 13)]
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from gateway.cli import main
-from gateway.errors import ConfigError
-from training.logs import write_rows
-from training.rows import DataError, read_rows
+from graduand.gateway.cli import main
+from graduand.gateway.errors import ConfigError
+from graduand.training.data.logs import write_rows
+from graduand.training.data.rows import DataError, read_rows
 
 
 def record(number: int, text: str | None = None, answer: str = "yes", finish: str = "stop", **more: Any) -> bytes:

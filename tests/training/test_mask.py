@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training import mask
-from training.rows import DataError, Row
+from graduand.training.data.rows import DataError, Row
+from graduand.training.fit import mask
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=60)
 tricky = st.sampled_from(["<|im_end|>", "a<|im_start|>assistant\n", "th", " in", "\n", "é\u0301", "\u200b", "🙂🏽"])
@@ -83,7 +83,7 @@ def test_a_template_that_ends_turns_with_another_token_is_refused(tiny_tokenizer
 
 
 def test_padding_differs_from_the_turn_end(tiny_base: Any) -> None:
-    from training import base_model
+    from graduand.gateway.adapters import base_model
 
     _, tokenizer = base_model.load(str(tiny_base))
     assert tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from training.parts import FILE, Parts
+from graduand.training.stages.parts import FILE, Parts
 
 
 def test_a_part_is_done_once(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from training.progress import Bar, Lines, figures
+from graduand.training.stages.progress import Bar, Lines, figures
 
 
 def test_figures_are_readable() -> None:

@@ -13,14 +13,14 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from gateway.adapters import adapter
+from graduand.gateway.adapters import adapter
+from graduand.training.fit.fit import Fitted, fit
+from graduand.training.fit.ranks import Ranks
+from graduand.training.fit.run_config import FitConfig
 from tests.training.test_fit import Watch, config
-from training.fit import Fitted, fit
-from training.ranks import Ranks
-from training.run_config import FitConfig
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
-FIT = ("-m", "gateway", "train", "fit", "--json", "--config")
+FIT = ("-m", "graduand", "train", "fit", "--json", "--config")
 ENVIRON = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from training.rows import DataError, Row, read_rows
+from graduand.training.data.rows import DataError, Row, read_rows
 
 GOOD = b'{"prompt": "a", "completion": "b"}'
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import ConfigError
-from training.run_config import fit_config
+from graduand.gateway.errors import ConfigError
+from graduand.training.fit.run_config import fit_config
 
 
 def test_command_line_wins_over_the_file_and_paths_follow_the_file(tmp_path: Path) -> None:

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cli import main
-from rollout.tasks import read
-from tests.gateway.logs.lines import MORNING, made, write
-from training.data.samples import of_text
-from training.selection import (
+from graduand.gateway.cli import main
+from graduand.rollout.answers.tasks import read
+from graduand.training.data.samples import of_text
+from graduand.training.data.selection import (
     MOST_WEIGHT,
     Observed,
     effective_rows,
@@ -24,6 +23,7 @@ from training.selection import (
     select,
     weights,
 )
+from tests.gateway.logs.lines import MORNING, made, write
 
 TASK = read({"kind": "label", "labels": ["a", "b"]})
 

@@ -7,12 +7,14 @@ from types import ModuleType
 
 import pytest
 
-from gateway.errors import ConfigError
+from graduand.gateway.errors import ConfigError
+from graduand.training import review
+from graduand.training.data import labels
+from graduand.training.review import disputes, page, review_stage, sheet
+from graduand.training.stages import stage
+from graduand.training.stages.progress import Progress
+from graduand.training.stages.stage import Made, Outcome, Plan, StageError, made_by, run, verified
 from tests.training.quiet import Quiet
-from training import labels, review, stage
-from training.progress import Progress
-from training.review import disputes, page, review_stage, sheet
-from training.stage import Made, Outcome, Plan, StageError, made_by, run, verified
 
 
 def plan(source: Path, name: str = "double", code: tuple[ModuleType, ...] = (), **parameters: object) -> Plan:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from training import base_model
-from training.mask import Example
-from training.steps import batch_loss, collate, rate_share
+from graduand.gateway.adapters import base_model
+from graduand.training.fit.mask import Example
+from graduand.training.fit.steps import batch_loss, collate, rate_share
 
 
 def test_rate_rises_then_falls_to_nothing() -> None:

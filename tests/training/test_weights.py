@@ -7,10 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training import base_model, weights
-from training.mask import Example
-from training.rows import DataError, Row
-from training.steps import batch_loss, collate
+from graduand.gateway.adapters import base_model
+from graduand.training.data.rows import DataError, Row
+from graduand.training.fit import weights
+from graduand.training.fit.mask import Example
+from graduand.training.fit.steps import batch_loss, collate
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.1, 9)), min_size=6, max_size=60))

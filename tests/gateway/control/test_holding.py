@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.control.holding import FRESH_S, MONITOR_WITHIN_S, Holding, whole_bytes
-from gateway.control.store import RolloutStore
-from gateway.control.tail import PAIR_WITHIN_S
-from gateway.monitor.store import MonitorStore
-from gateway.state.store import StateError
+from graduand.gateway.control.store.sqlite import RolloutStore
+from graduand.gateway.logs.tail import PAIR_WITHIN_S
+from graduand.gateway.monitor.store import MonitorStore
+from graduand.gateway.processes.holding import FRESH_S, MONITOR_WITHIN_S, Holding, whole_bytes
+from graduand.gateway.state.store import StateError
 from tests.gateway.control.worlds import World
 
 

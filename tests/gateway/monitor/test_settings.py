@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway import config
-from gateway.cli import main
-from gateway.errors import ConfigError
-from gateway.monitor.settings import MONITORS, read
-from gateway.routes import settings_from_json, settings_to_json
+from graduand.gateway.cli import main
+from graduand.gateway.config import read as config
+from graduand.gateway.config.monitors import MONITORS, read
+from graduand.gateway.errors import ConfigError
+from graduand.gateway.model.routes import settings_from_json, settings_to_json
 
 Json = dict[str, Any]
 

@@ -8,12 +8,12 @@ import pytest
 import uvicorn
 from fastapi.testclient import TestClient
 
-from gateway import cli
-from gateway.admin import Configuration, app
-from gateway.fleet import places
-from gateway.routes import Limits, Route, Settings, Student, Teacher
-from gateway.state.store import open_state
-from monitoring.metrics import Totals
+from graduand.gateway import cli
+from graduand.gateway.admin.app import Configuration, app
+from graduand.gateway.model.routes import Limits, Route, Settings, Student, Teacher
+from graduand.gateway.state import places
+from graduand.gateway.state.store import open_state
+from graduand.monitoring.metrics import Totals
 from tests.gateway.redises import RedisServer, free_port
 from tests.gateway.running import until
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from monitoring.gates.answer import Choice, choices_of
-from monitoring.gates.gate import Gate
-from monitoring.gates.written import read
-from rollout import tasks
+from graduand.monitoring.checks.answer import Choice, choices_of
+from graduand.monitoring.checks.check import Gate
+from graduand.monitoring.checks.written import read
+from graduand.rollout.answers import tasks
 
 LABELS = tasks.read({"kind": "label", "labels": ["billing", "shipping"], "aliases": {"invoices": "billing"}})
 FIELD = tasks.read({"kind": "label", "labels": ["0", "1"], "field": "is_bad"})

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gateway.dataplane.answers import StreamReader
-from gateway.dataplane.window import HOLD_ALL, Window
-from monitoring.gates import judging
-from monitoring.gates.answer import Choice, choices_of
-from monitoring.gates.gate import Gate
-from monitoring.gates.judging import Armed, Gates, Verdict
-from monitoring.gates.patterns import PATTERNS, PatternGate
-from monitoring.gates.written import of_route
+from graduand.gateway.dataplane.answers import StreamReader
+from graduand.gateway.dataplane.window import HOLD_ALL, Window
+from graduand.monitoring.checks import judging
+from graduand.monitoring.checks.answer import Choice, choices_of
+from graduand.monitoring.checks.check import Gate
+from graduand.monitoring.checks.judging import Armed, Gates, Verdict
+from graduand.monitoring.checks.patterns import PATTERNS, PatternGate
+from graduand.monitoring.checks.written import of_route
 from tests.gateway.targets import target
 
 MODEL = target("small@3f9c1a0b22de")

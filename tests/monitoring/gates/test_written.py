@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import ConfigError
-from monitoring.gates.written import explain, of_route
+from graduand.gateway.errors import ConfigError
+from graduand.monitoring.checks.written import explain, of_route
 
 LABEL = {"kind": "label", "labels": ["a", "b"]}
 
