@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rollout.gates import GateError
+from graduand.rollout.gates import GateError
 
 Promise = Literal["any", "share"]
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from scipy import special
 
-from rollout.gates.constant_bets import ConstantBets, stored
+from graduand.rollout.gates.constant_bets import ConstantBets, stored
 
 Cycle = Literal["24h", "7d", "none"]
 

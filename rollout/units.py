@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rollout.assignment import BUCKETS, bucket
+from graduand.rollout.assignment import BUCKETS, bucket
 
 Path = Literal["copies", "served"]
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rollout.gates import GateError, check_open
+from graduand.rollout.gates import GateError, check_open
 
 # Shares of the largest bet that keeps every factor above 0.
 SHARES = tuple(0.02 + 0.04 * at for at in range(25))

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rollout.gates import GateError, check_open
-from rollout.gates.constant_bets import log_mean_exp
+from graduand.rollout.gates import GateError, check_open
+from graduand.rollout.gates.constant_bets import log_mean_exp
 
 BETS = (0.2, 0.5, 1.0, 2.0, 4.0, 7.0)
 # The logarithm of "nothing yet", finite so that it stays plain JSON.

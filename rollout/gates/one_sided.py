@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from rollout.gates import GateError
-from rollout.gates.constant_bets import ConstantBets, stored
+from graduand.rollout.gates import GateError
+from graduand.rollout.gates.constant_bets import ConstantBets, stored
 
 # So many units are told by name; a unit that failed more often than all others is always among them.
 NAMED = 16

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rollout.gates import GateError
-from rollout.gates.constant_bets import ConstantBets, log_mean_exp, stored
+from graduand.rollout.gates import GateError
+from graduand.rollout.gates.constant_bets import ConstantBets, log_mean_exp, stored
 
 # Units are drawn into the arms by a hash, so those of the same hour may be exchanged between them.
 WINDOW_S = 3600.0

@@ -5,8 +5,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from rollout.gates.constant_bets import SHARES
-from rollout.gates.drop import BETS
+from graduand.rollout.gates.constant_bets import SHARES
+from graduand.rollout.gates.drop import BETS
 
 Floats = NDArray[np.float64]
 UP = np.array(SHARES)

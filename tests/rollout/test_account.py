@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from rollout.account import draw, weight
-from rollout.gates import GateError
+from graduand.rollout.account import draw, weight
+from graduand.rollout.gates import GateError
 
 
 def test_the_shares_sum_to_one() -> None:

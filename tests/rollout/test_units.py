@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.units import DAY_S, GAP_S, MOST_OPEN, Sitting, Sittings, Tally, drawn, sittings_from_dict
+from graduand.rollout.units import DAY_S, GAP_S, MOST_OPEN, Sitting, Sittings, Tally, drawn, sittings_from_dict
 
 Step = tuple[int | None, float, float | None]
 STEPS = st.lists(

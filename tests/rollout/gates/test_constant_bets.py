@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.gates import GateError
-from rollout.gates.constant_bets import SHARES, ConstantBets
-from rollout.simulate import bets
+from graduand.rollout.gates import GateError
+from graduand.rollout.gates.constant_bets import SHARES, ConstantBets
+from graduand.rollout.simulate import bets
 
 LOG_20 = math.log(20)
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.gates import GateError
-from rollout.gates.drop import Drop
-from rollout.simulate import bets
+from graduand.rollout.gates import GateError
+from graduand.rollout.gates.drop import Drop
+from graduand.rollout.simulate import bets
 
 SERVED = [0.0 if i % 33 == 9 else 1.0 for i in range(100)] + [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
 

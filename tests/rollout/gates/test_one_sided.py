@@ -7,8 +7,8 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from rollout.gates import GateError
-from rollout.gates.one_sided import NAMED, OneSided
+from graduand.rollout.gates import GateError
+from graduand.rollout.gates.one_sided import NAMED, OneSided
 
 LOG_200 = math.log(200)
 

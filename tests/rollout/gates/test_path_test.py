@@ -7,8 +7,8 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from rollout.gates import GateError
-from rollout.gates.path_test import MOST, PathTest
+from graduand.rollout.gates import GateError
+from graduand.rollout.gates.path_test import MOST, PathTest
 
 LOG_1000 = math.log(1000)
 
