@@ -61,8 +61,13 @@ class Proof:
         self.cycles = [one if isinstance(one, Seen) else Seen(*one) for one in self.cycles]
 
     def update(self, x: float, p: float = 1.0, *, whole: bool) -> None:
-        """Count one observation; with `whole` it waits for the end of its cycle."""
-        (self.waiting if whole else self.gate).update(x, p)
+        """Count one observation drawn with probability `p`; with `whole` it waits for the end of its cycle.
+
+        The first says what `p_min` is. One that was drawn more seldom counts as if drawn with that: less than its weight.
+        """
+        if not self.gate.n and not self.waiting.n:
+            self.gate.p_min = self.waiting.p_min = p
+        (self.waiting if whole else self.gate).update(x, max(p, self.gate.p_min))
 
     def close(self, began: float, ended: float) -> None:
         """A cycle has ended without a hold."""
@@ -74,6 +79,14 @@ class Proof:
     def spoil(self) -> None:
         """The cycle that runs had a hold in it: it does not count."""
         self.waiting = _fresh(self.gate)
+
+    @property
+    def so_far(self) -> ConstantBets:
+        """What has been seen, the cycle that runs too: for people, never for a decision."""
+        both = _fresh(self.gate)
+        both.add(self.gate)
+        both.add(self.waiting)
+        return both
 
     @property
     def log_e(self) -> float:
@@ -98,10 +111,11 @@ def proof_from_dict(data: Mapping[str, Any]) -> Proof:
     return Proof(**data)
 
 
-def differ(cycles: list[Seen], alpha: float = DIFFER_ALPHA) -> bool:
+def differ(cycles: list[Seen], of: int = 1) -> bool:
     """Whether the cycles' means differ by more than the sampling of their observations explains.
 
-    Cochran's test of homogeneity; the k-th cycle's look has alpha / (k (k - 1)), so that all looks together have alpha.
+    Cochran's test of homogeneity; the k-th cycle's look has 1 / (k (k - 1)) of DIFFER_ALPHA, and each `of` several gates
+    an equal part, so that all looks together have it once.
     A cycle whose observations are all alike has the error of one that differed once. Cochran, "The combination of
     estimates from different experiments", Biometrics 10 (1954).
 
@@ -117,7 +131,7 @@ def differ(cycles: list[Seen], alpha: float = DIFFER_ALPHA) -> bool:
     mean = sum(weight * one.mean for weight, one in zip(weights, known, strict=True)) / sum(weights)
     spread = sum(weight * (one.mean - mean) ** 2 for weight, one in zip(weights, known, strict=True))
     k = len(known)
-    return float(special.chdtrc(k - 1, spread)) < alpha / (k * (k - 1))
+    return float(special.chdtrc(k - 1, spread)) < DIFFER_ALPHA / (of * k * (k - 1))
 
 
 def room_s(cycle: Cycle) -> float:

@@ -68,13 +68,15 @@ class Tally:
 
 @dataclass(slots=True)
 class Sitting:
-    """One session of a unit on one path, drawn with probability `p`."""
+    """One session of a unit on one path, drawn with probability `p`. `unit` is None where nobody knows it; `of_step`: all of
+    it was asked in the step that its rollout is in."""
 
-    unit: int
+    unit: int | None
     path: Path
     began: float
     last: float
     p: float = 1.0
+    of_step: bool = True
     requests: int = 0
     tallies: dict[str, Tally] = field(default_factory=dict)  # by the signal that a gate listens to
 
@@ -93,26 +95,28 @@ class Sittings:
     open: dict[str, Sitting] = field(default_factory=dict)
 
     def add(
-        self, unit: int | None, path: Path, at: float, outcomes: Mapping[str, float | None], p: float = 1.0
-    ) -> list[Sitting]:
-        """Count one compared request of `unit` (None: unknown, a sitting of its own); what has ended by that."""
+        self, unit: int | None, path: Path, at: float, outcomes: Mapping[str, float | None], *, p: float = 1.0,
+        of_step: bool = True,
+    ) -> tuple[bool, list[Sitting]]:  # fmt: skip
+        """Count one compared request of `unit`; whether a sitting began with it, and what has ended by that."""
         if unit is None:
-            alone = Sitting(0, path, at, at, p)
+            alone = Sitting(None, path, at, at, p, of_step)
             alone.add(at, outcomes)
-            return [alone]
+            return True, [alone]
         key, ended = f"{path}:{unit:x}", []
         found = self.open.pop(key, None)
-        # Another probability is another draw: what was drawn before is whole.
-        if found is not None and (at - found.last > GAP_S or found.p != p):
+        # Another probability is another draw, and another step another question: what was before is whole.
+        if found is not None and (at - found.last > GAP_S or (found.p, found.of_step) != (p, of_step)):
             ended.append(found)
             found = None
+        began = found is None
         if found is None:
-            found = Sitting(unit, path, at, at, p)
+            found = Sitting(unit, path, at, at, p, of_step)
         found.add(at, outcomes)
         self.open[key] = found  # behind all others: the first is the one that was silent longest
         if len(self.open) > MOST_OPEN:
             ended.append(self.open.pop(next(iter(self.open))))
-        return ended
+        return began, ended
 
     def over(self, now: float) -> list[Sitting]:
         """Take out the sittings that have been silent for longer than the gap."""
@@ -133,12 +137,12 @@ class Sittings:
 def sittings_from_dict(data: list[list[Any]]) -> Sittings:
     """The sittings that `Sittings.to_dict` described."""
     found = Sittings()
-    for unit, path, began, last, p, requests, tallies in data:
+    for unit, path, began, last, p, of_step, requests, tallies in data:
         known = {signal: Tally(*tally) for signal, tally in tallies.items()}
-        found.open[f"{path}:{unit:x}"] = Sitting(unit, path, began, last, p, requests, known)
+        found.open[f"{path}:{unit:x}"] = Sitting(unit, path, began, last, p, of_step, requests, known)
     return found
 
 
 def _plain(sitting: Sitting) -> Iterator[Any]:
-    yield from (sitting.unit, sitting.path, sitting.began, sitting.last, sitting.p, sitting.requests)
+    yield from (sitting.unit, sitting.path, sitting.began, sitting.last, sitting.p, sitting.of_step, sitting.requests)
     yield {name: [tally.total, tally.known, tally.missing] for name, tally in sitting.tallies.items()}

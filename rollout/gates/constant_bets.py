@@ -9,6 +9,7 @@ from graduand.rollout.gates import GateError, check_open
 
 # Shares of the largest bet that keeps every factor above 0.
 SHARES = tuple(0.02 + 0.04 * at for at in range(25))
+NOTHING = [0.0] * len(SHARES)
 
 
 def log_mean_exp(logs: list[float]) -> float:
@@ -50,13 +51,13 @@ class ConstantBets:
     n: int = 0
     total: float = 0.0
     squares: float = 0.0
-    logs: list[float] = field(default_factory=list)  # of each bet
+    logs: list[float] = field(default_factory=list)  # of each bet; empty before the first observation
 
     def __post_init__(self) -> None:
         check_open("p0", self.p0)
         if not 0 < self.p_min <= 1:
             raise GateError(f"p_min must lie in (0, 1]; it is {self.p_min!r}")
-        self.logs = list(self.logs) or [0.0] * len(SHARES)
+        self.logs = list(self.logs)
 
     def update(self, x: float, p: float = 1.0) -> None:
         """Bet on one observation that was drawn with probability `p`."""
@@ -66,7 +67,8 @@ class ConstantBets:
             raise GateError(f"p must lie between p_min = {self.p_min:g} and 1; it is {p!r}")
         gain, bound = (self.p0 - x, 1 - self.p0) if self.harm else (x - self.p0, self.p0)
         step = self.p_min / p * gain / bound
-        self.logs = [log + math.log1p(share * step) for log, share in zip(self.logs, SHARES, strict=True)]
+        before = self.logs or NOTHING
+        self.logs = [log + math.log1p(share * step) for log, share in zip(before, SHARES, strict=True)]
         self.n += 1
         self.total += x
         self.squares += x * x
@@ -75,7 +77,8 @@ class ConstantBets:
         """Take over what another gate has seen: with bets that never change, evidence multiplies bet by bet."""
         if (self.p0, self.harm, self.p_min) != (other.p0, other.harm, other.p_min):
             raise GateError("only gates that make the same bets can be added")
-        self.logs = [one + two for one, two in zip(self.logs, other.logs, strict=True)]
+        if other.logs:
+            self.logs = [one + two for one, two in zip(self.logs or NOTHING, other.logs, strict=True)]
         self.n += other.n
         self.total += other.total
         self.squares += other.squares
@@ -83,7 +86,7 @@ class ConstantBets:
     @property
     def log_e(self) -> float:
         """Log evidence."""
-        return log_mean_exp(self.logs) if self.n else 0.0
+        return log_mean_exp(self.logs) if self.logs else 0.0
 
     @property
     def mean(self) -> float:

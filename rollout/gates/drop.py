@@ -37,7 +37,7 @@ class Drop:
     bets: Sequence[float] = BETS
     n: int = 0
     total: float = 0.0
-    logs: list[float] = field(default_factory=list)  # of the starts so far, for each bet
+    logs: list[float] = field(default_factory=list)  # of the starts so far, for each bet; empty before the first
 
     def __post_init__(self) -> None:
         check_open("bound", self.bound)
@@ -46,7 +46,7 @@ class Drop:
         self.bets = [bet for bet in self.bets if 0 < bet < 1 / (1 - self.bound)]
         if not self.bets:
             raise GateError(f"with a bound of {self.bound} bets must lie below {1 / (1 - self.bound):.3g}")
-        self.logs = list(self.logs) or [LOG_ZERO] * len(self.bets)
+        self.logs = list(self.logs)
 
     def update(self, x: float, p: float = 1.0) -> None:
         """Bet on one observation that was drawn with probability `p`."""
@@ -59,8 +59,14 @@ class Drop:
         fresh = -math.log(self.n) - math.log(self.n + 1)
         short = self.p_min / p * (self.bound - x)
         self.logs = [
-            _log_sum(log, fresh) + math.log1p(bet * short) for log, bet in zip(self.logs, self.bets, strict=True)
+            _log_sum(log, fresh) + math.log1p(bet * short)
+            for log, bet in zip(self.logs or [LOG_ZERO] * len(self.bets), self.bets, strict=True)
         ]
+
+    @property
+    def mean(self) -> float:
+        """The mean of the observations; 0 without any."""
+        return self.total / self.n if self.n else 0.0
 
     @property
     def log_e(self) -> float:

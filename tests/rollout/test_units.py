@@ -21,7 +21,7 @@ def played(steps: list[Step], sittings: Sittings) -> list[Sitting]:
     for unit, wait, outcome in steps:
         now += wait
         out += sittings.over(now)
-        out += sittings.add(unit, "served", now, {"agreement": outcome})
+        out += sittings.add(unit, "served", now, {"agreement": outcome})[1]
     return out
 
 
@@ -33,7 +33,7 @@ def test_every_request_comes_out_once_and_gaps_separate(steps: list[Step]) -> No
     known = sum(tally.known for sitting in out for tally in sitting.tallies.values())
     assert known == sum(outcome is not None for _, _, outcome in steps)
     for unit in range(6):
-        own = sorted((one.began, one.last) for one in out if one.unit == unit and (unit or one.requests > 1))
+        own = sorted((one.began, one.last) for one in out if one.unit == unit)
         assert all(later - end > GAP_S for (_, end), (later, _) in pairwise(own))
 
 
@@ -61,7 +61,8 @@ def test_what_is_missing_is_at_its_worst(outcomes: list[float | None]) -> None:
 
 def test_an_unknown_unit_is_a_sitting_of_its_own() -> None:
     sittings = Sittings()
-    assert [one.requests for one in sittings.add(None, "copies", 1.0, {"a": 1.0})] == [1]
+    began, ended = sittings.add(None, "copies", 1.0, {"a": 1.0})
+    assert (began, [one.requests for one in ended]) == (True, [1])
     assert not sittings.open
 
 
@@ -70,14 +71,16 @@ def test_paths_and_probabilities_are_kept_apart() -> None:
     sittings.add(1, "copies", 1.0, {"a": 1.0})
     sittings.add(1, "served", 2.0, {"a": 0.0}, p=0.5)
     assert len(sittings.open) == 2
-    ended = sittings.add(1, "served", 3.0, {"a": 0.0}, p=1.0)
-    assert [(one.p, one.requests) for one in ended] == [(0.5, 1)]
+    began, ended = sittings.add(1, "served", 3.0, {"a": 0.0}, p=1.0)
+    assert (began, [(one.p, one.requests) for one in ended]) == (True, [(0.5, 1)])
+    assert sittings.add(1, "served", 4.0, {"a": 0.0}, p=1.0) == (False, [])
+    assert sittings.add(1, "served", 5.0, {"a": 0.0}, p=1.0, of_step=False)[0]
 
 
 def test_too_many_open_sittings_end_those_silent_longest() -> None:
     sittings, out = Sittings(), []
     for unit in range(MOST_OPEN + 3):
-        out += sittings.add(unit, "served", float(unit % 7), {"a": 1.0})
+        out += sittings.add(unit, "served", float(unit % 7), {"a": 1.0})[1]
     assert [one.unit for one in out] == [0, 1, 2]
     assert len(sittings.open) == MOST_OPEN
 
