@@ -7,7 +7,7 @@ with it. Harm gates see all of the rollout's evidence, and at once. Everything s
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from graduand.rollout import wording
@@ -23,7 +23,7 @@ from graduand.rollout.gates.srm import SampleRatio
 from graduand.rollout.gates.state import AnyGate, dump, load
 from graduand.rollout.gates.watch import Watch
 from graduand.rollout.spec.spec import Claim, GateSpec
-from graduand.rollout.state import Phase, State, serving
+from graduand.rollout.state import PASSING, Phase, State, serving
 from graduand.rollout.units import Path, Sitting, Sittings, sittings_from_dict
 
 ARMS: tuple[Arm, ...] = ("treatment", "control", "rest")
@@ -62,6 +62,7 @@ class Answered:
     at: float
     by_student: bool
     times_s: Mapping[str, float] = field(default_factory=dict)  # first_token, total, per_token
+    drawn: Path | None = None  # the other one is asked as well, so a pair of this path should come
 
 
 @dataclass(slots=True)
@@ -137,6 +138,7 @@ class Ledger:
     courses: dict[str, Course] = field(default_factory=dict)  # by step; those without a proof have none
     sittings: Sittings = field(default_factory=Sittings)
     windows: dict[str, list[float]] = field(default_factory=dict)  # of latency: when it began, within, answered
+    drawn: dict[Path, float] = field(default_factory=dict)  # when a pair was last to be expected, by path
     path: PathTest = field(default_factory=PathTest)
     srm: SampleRatio | None = None
     cycle_began: float = 0.0
@@ -154,7 +156,8 @@ class Ledger:
         self.phase, self.weight_bp = state.held or state.phase, serving(state).weight_bp
         if state.entry != self.entry:
             self._enter(state)
-        held = state.phase is Phase.HOLD
+        # A hold that ends by itself, when traffic or the lease comes back, loses nothing.
+        held = state.phase is Phase.HOLD and state.hold not in PASSING
         if held != self.held and SECONDS[self.cycle]:
             self._spoil()
             self.cycle_began = state.updated_at
@@ -187,6 +190,8 @@ class Ledger:
 
     def answered(self, answered: Answered) -> None:
         """Learn from one served request."""
+        if answered.drawn is not None:
+            self.drawn[answered.drawn] = answered.at
         if not answered.by_student or self.phase is Phase.SHADOW:
             return
         self._count(answered.at)
@@ -223,9 +228,9 @@ class Ledger:
         return Evidence(
             attempt=self.attempt,
             entry=self.entry,
-            gates={name: _proved(proof, told) for name, proof in proofs.items()},
+            gates={name: self._heard(PATHS.get(self.phase), _proved(proof, told)) for name, proof in proofs.items()},
             futile={name: _proved(proof, told) for name, proof in futile.items()},
-            harm={name: tracked.reading() for name, tracked in self.harm.items()},
+            harm={name: self._heard(tracked.path, tracked.reading()) for name, tracked in self.harm.items()},
             watch=self.watch.reading(),
             srm=None if self.srm is None else Reading(self.srm.log_e, self.srm.n, self.step_last_at),
             path=Reading(self.path.log_e, self.path.n, self.step_last_at, wording.seen(self.path)),
@@ -249,6 +254,14 @@ class Ledger:
             "path": dump(self.path),
             "srm": None if self.srm is None else dump(self.srm),
         }
+
+    def _heard(self, path: Path | None, reading: Reading) -> Reading:
+        """The reading, as fresh as the traffic where no pair was to be expected since: few users are seldom drawn."""
+        drawn = None if path is None else self.drawn.get(path)
+        last = reading.last_at
+        if self.step_last_at is None or (drawn is not None and (last is None or last < drawn)):
+            return reading
+        return replace(reading, last_at=self.step_last_at if last is None else max(last, self.step_last_at))
 
     def _enter(self, state: State) -> None:
         """Into a step, or into the same one again: then it goes on with what certifies it."""
@@ -400,7 +413,7 @@ class Ledger:
 
 
 PLAIN = (
-    "attempt", "basis", "entry", "weight_bp", "cycle", "claim", "signals", "bounds", "step", "windows", "cycle_began", "held",
+    "attempt", "basis", "entry", "weight_bp", "cycle", "claim", "signals", "bounds", "step", "windows", "drawn", "cycle_began", "held",
     "step_n", "step_last_at", "pairs", "unparsed",
 )  # fmt: skip
 # Which path a step's proof looks at.

@@ -18,6 +18,8 @@ def log_evidence(good: int, bad: int, p0: float) -> float:
     >>> log_evidence(0, 0, 0.95)
     0.0
     """
+    if not good and not bad:
+        return 0.0
     up, down = gains(p0)
     return float(np.logaddexp.reduce(good * up + bad * down)) - math.log(len(SHARES))
 
@@ -26,7 +28,7 @@ def boundary(p0: float, log_threshold: float, observations: int) -> Ints:
     """For n = 1..observations, the most zeros with which n observations certify a mean above p0; -1 where none do.
 
     >>> boundary(0.95, math.log(20), 90)[[70, 80, 89]].tolist()
-    [-1, 0, 0]
+    [-1, -1, 0]
     """
     up, down = gains(p0)
     most, out = -1, np.empty(observations, dtype=np.int64)

@@ -20,6 +20,7 @@ from graduand.rollout.machine import apply, decide
 from graduand.rollout.simulate.confidence import Confidence, Vector
 from graduand.rollout.spec.spec import Spec, audit_share
 from graduand.rollout.state import PASSING, STEPPING, Event, Phase, State, draft, serving
+from graduand.rollout.units import Path
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -164,14 +165,15 @@ def _live(state: State, ledger: Ledger, hybrid: Confidence, world: World, now: f
     world.wrong += int((by_student & ~np.array(agreed, dtype=bool)).sum())
     for at in range(total):
         student, same = bool(by_student[at]), agreed[at]
-        ledger.answered(Answered(now, student))
+        path: Path = "served" if student else "copies"
+        ledger.answered(Answered(now, student, drawn=path if compared[at] else None))
         if not compared[at]:
             continue
         ours, theirs = bool(failures[0, at]), bool(failures[1, at])
         unit = int(units[at // scenario.session])
         # A judge's score at its least: as good as the teacher where it agrees, never better. Failures are of first attempts.
         pair = Pair(
-            now, same, score=0.5 * same, path="served" if student else "copies", unit=None if unit < 0 else unit,
+            now, same, score=0.5 * same, path=path, unit=None if unit < 0 else unit,
             p=float(p[at]), student_failed=ours, teacher_failed=theirs,
         )  # fmt: skip
         ledger.pair(pair, world.once)

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graduand.rollout.gates.error_ratio import ErrorRatio
-from graduand.rollout.gates.scores import Scores
 from graduand.rollout.gates.srm import SampleRatio
 from graduand.rollout.gates.watch import Watch
 from graduand.rollout.simulate import drop, looking, policy, ramp, thresholds
