@@ -14,7 +14,9 @@ from graduand.gateway.errors import GraduandError
 # Each module owns one command and has `add_parser(commands)`.
 COMMANDS: tuple[str, ...] = (
     "graduand.gateway.processes.supervisor",
+    "graduand.gateway.commands.check",
     "graduand.gateway.commands.routes",
+    "graduand.gateway.commands.adapters",
     "graduand.gateway.commands.state",
     "graduand.gateway.commands.rollout",
     "graduand.gateway.commands.monitor",

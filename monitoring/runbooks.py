@@ -1,4 +1,4 @@
-"""Where the alerts' runbooks are served: `python -m graduand.monitoring.runbooks ADDRESS` changes it everywhere, without it is shown.
+"""Where the alerts' runbooks are served: `python -m graduand.monitoring.runbooks` shows it, with an ADDRESS it changes it.
 
 The one source are the `runbook_url`s of prometheus/rules/alerts.yml; dashboards and the Kubernetes object are made from
 there. Only addresses that end in an alert's page are changed, whatever else a file says about the same place.

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from graduand.gateway.commands.routes import Subparsers, admin_of, leaf_of
+from graduand.gateway.client.options import Subparsers, admin_of, leaf_of
 from graduand.gateway.errors import ConfigError
 
 EXPORT_FORMATS = ("chat", "prompt-completion", "raw")

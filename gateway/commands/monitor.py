@@ -8,7 +8,7 @@ from urllib.parse import quote
 from rich.console import Console
 from rich.table import Table
 
-from graduand.gateway.commands.routes import Subparsers, admin_of, leaf_of
+from graduand.gateway.client.options import Subparsers, admin_of, leaf_of
 
 
 def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:

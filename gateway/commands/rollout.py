@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import yaml
-
-from graduand.gateway.commands.routes import Admin, Subparsers, admin_of, leaf_of
+from graduand.gateway.client.admin import Admin
+from graduand.gateway.client.options import Subparsers, admin_of, leaf_of
+from graduand.gateway.client.spec import read_spec
 from graduand.gateway.config import read
 from graduand.gateway.errors import ConfigError
 
@@ -113,21 +113,6 @@ def _path(admin: Admin, name: str, more: str = "") -> str:
         found = admin.call("GET", f"/v1/rollouts?{urlencode({'route': name})}")["rollouts"]
         name = found[0]["id"] if found else name
     return f"/v1/rollouts/{quote(name, safe='')}{more}"
-
-
-def read_spec(path: Path) -> Json:
-    """A specification file as data, checked here so that a mistake in it is named before anything is asked."""
-    from graduand.rollout.spec import file as specfile
-
-    try:
-        data = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the rollout {path}: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    specfile.read(data)
-    checked: Json = data
-    return checked
 
 
 def _out(arguments: argparse.Namespace, data: Json, show: Any) -> int:

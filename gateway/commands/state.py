@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from graduand.gateway.commands.routes import Subparsers, admin_of, leaf_of
+from graduand.gateway.client.options import Subparsers, admin_of, leaf_of
 
 
 def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:

@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from graduand.gateway.adapters import adapter
 from graduand.gateway.config.monitors import MonitorsSection
+from graduand.gateway.config.record import RecordSection, policy_of
 from graduand.gateway.config.sections import AdaptersSection, ConfigFile, RouteSection, Secret, UpstreamSection
 from graduand.gateway.config.telemetry import TracingSection
 from graduand.gateway.errors import AdapterError, ConfigError, GraduandError, did_you_mean
 from graduand.gateway.logs import places
-from graduand.gateway.model.recording import DEFAULT, RecordPolicy, RecordSection, policy_of
+from graduand.gateway.model.recording import DEFAULT, RecordPolicy
 from graduand.gateway.model.routes import (
     Artifacts,
     Budget,
@@ -38,9 +38,11 @@ from graduand.gateway.model.routes import (
     Upstream,
 )
 from graduand.gateway.state import redis_client
+from graduand.gateway.state.open import local_path
 from graduand.monitoring.checks import written as gates
 from graduand.monitoring.prices import price_of
 from graduand.rollout.answers import tasks
+from graduand.rollout.spec.names import check_name
 
 UPSTREAM_KINDS = ("openai", "vllm", "lorax")
 ROUTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
@@ -283,7 +285,7 @@ class _Builder:
         if section.student is not None:
             self._known(section.student.upstream, upstreams, f"{at}.student.upstream")
             try:
-                adapter.check_name(section.student.adapter)
+                check_name(section.student.adapter)
             except AdapterError as error:
                 self.problems.append(f"{at}.student.adapter: {error}")
         elif section.mode != "teacher":
@@ -395,9 +397,3 @@ def adapters_folder(settings: Settings) -> Path:
     if settings.state.startswith("sqlite:"):
         return (local_path(settings.state).parent / "adapters").resolve()
     return (places.spool(settings) / "adapters").resolve()
-
-
-def local_path(url: str) -> Path:
-    """The path of a `file:///` or `sqlite:///` address; `///./x` is relative to the working folder."""
-    path = urlsplit(url).path
-    return Path(path[1:]) if path.startswith("/./") else Path("/" + path.lstrip("/"))

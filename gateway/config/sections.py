@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from graduand.gateway.config.monitors import MonitorsSection
+from graduand.gateway.config.record import RecordSection
 from graduand.gateway.config.telemetry import Dollars, PriceSection, TracingSection
-from graduand.gateway.model.recording import RecordSection
 
 
 class _Section(BaseModel):

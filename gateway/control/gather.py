@@ -101,7 +101,7 @@ class Gatherer:
     def _read(self, line: Line) -> Json | None:
         """A record that waited: whole, or to be read again where it stands."""
         data = line.data or tail.fetch(self._folder, line.place)
-        return None if data is None else reader.parsed(Line(line.place, data))
+        return None if data is None else reader.parsed(data)
 
     def _compared(self, row: Row, served: Json, copies: dict[str, Json]) -> None:
         """The records of one request that belong together, without those that are gone from the log."""

@@ -14,7 +14,8 @@ from graduand.gateway.control.asking import Asker, Question
 from graduand.gateway.control.course import point
 from graduand.gateway.control.gather import Gatherer
 from graduand.gateway.control.judging import Desk
-from graduand.gateway.control.store.rollouts import LEASE, LEASE_S, open_rollouts
+from graduand.gateway.control.store.open import open_rollouts
+from graduand.gateway.control.store.rollouts import LEASE, LEASE_S
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.logs import places
 from graduand.gateway.logs.tail import PAIR_WITHIN_S, Batch, Line
@@ -147,7 +148,7 @@ class Controller:
         gatherer = Gatherer(store, self._folder, rows)
         # Between the reading and this transaction another leader may have read on.
         new = [line for line in batch.lines if line.place.offset >= stored.get(line.place.file, 0)]
-        records = [(line, record) for line in new if (record := reader.parsed(line)) is not None]
+        records = [(line, record) for line in new if (record := reader.parsed(line.data)) is not None]
         store.expect([record for _, record in records], rows)
         for line, record in records:
             self._take(gatherer, line, record)

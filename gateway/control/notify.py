@@ -12,7 +12,8 @@ import time
 
 import httpx
 
-from graduand.gateway.control.store.rollouts import LEASE, LEASE_S, Rollouts, open_rollouts
+from graduand.gateway.control.store.open import open_rollouts
+from graduand.gateway.control.store.rollouts import LEASE, LEASE_S, Rollouts
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.model.routes import Settings
 from graduand.gateway.state.lease import Lease

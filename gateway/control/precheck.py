@@ -8,7 +8,7 @@ from graduand.gateway.errors import GraduandError
 from graduand.gateway.model.routes import Replica, Route, Settings, Upstream
 from graduand.gateway.state import places
 from graduand.gateway.state.documents import documents_in
-from graduand.gateway.state.store import open_state
+from graduand.gateway.state.open import open_state
 from graduand.rollout.spec.spec import Spec
 
 TIMEOUT_S = 5.0

@@ -15,15 +15,15 @@ from pathlib import Path
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.fleet import work
 from graduand.gateway.fleet.placement import Host, place
-from graduand.gateway.fleet.plan import Cell, Spot, Step, steps
+from graduand.gateway.fleet.plan import Spot, Step, steps
 from graduand.gateway.fleet.usage import Usage, Use
 from graduand.gateway.fleet.world import MANAGED, Address, Lookout, Wishes, wishes
 from graduand.gateway.model.routes import Replica, Settings, Upstream
 from graduand.gateway.state import places
 from graduand.gateway.state.documents import documents_in
 from graduand.gateway.state.lease import Lease
-from graduand.gateway.state.places import Adapter, Places
-from graduand.gateway.state.store import open_state
+from graduand.gateway.state.open import open_state
+from graduand.gateway.state.places import Adapter, Cell, Places
 from graduand.monitoring import metrics as m
 from graduand.monitoring.metrics import Metrics, Totals
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from graduand.gateway.control.store.rollouts import rollouts_in
+from graduand.gateway.control.store.open import rollouts_in
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.fleet import work
 from graduand.gateway.fleet.placement import Wanted, copies_for

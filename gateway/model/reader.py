@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 
-from graduand.gateway.logs.tail import Line
 from graduand.gateway.model.routing import DEFERRED, STUDENT
 
 Json = dict[str, Any]
@@ -22,12 +21,12 @@ NOBODYS = frozenset({"client_gone", "context_length", "content_filter"})
 ABSENT = frozenset({"model_missing", "upstream_auth"})
 
 
-def parsed(line: Line) -> Json | None:
+def parsed(line: bytes) -> Json | None:
     """A line's record if it belongs to some rollout; None for others and for what is no record."""
-    if b'"rollout":null' in line.data:
+    if b'"rollout":null' in line:
         return None
     try:
-        record = orjson.loads(line.data)
+        record = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
     if not isinstance(record, dict) or not isinstance(record.get("rollout"), str):

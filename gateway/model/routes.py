@@ -128,8 +128,9 @@ class Route:
     `salt` and `rollout` enter the hash that assigns units to arms; `version` counts the changes made at run time.
     `threshold` is from what confidence on a hybrid route's student answers alone (rollout.hybrid.learning); `logprobs`
     asks for log probabilities of the student's copies, to learn one. `task` is what the route's answers are
-    (rollout.answers.tasks), as written; `audit_bp` of what the student answers also goes to the teacher. `gates` are the checks of
-    its answers (monitoring.checks), as written, None: its task's; `release_window` is how many streamed pieces a window holds.
+    (rollout.answers.tasks), as written; `audit_bp` of what the student answers also goes to the teacher. `gates` are the
+    checks of its answers (monitoring.checks), as written, None: its task's; `release_window` is how many streamed pieces a
+    window holds.
     With an `incumbent`, that student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to
     the other student.
     `shadow_budget` bounds the copies to students, `audit_budget` those to the teacher.

@@ -23,7 +23,7 @@ from graduand.gateway.monitor import gathering
 from graduand.gateway.monitor.panel import Panel
 from graduand.gateway.monitor.store import MonitorStore
 from graduand.gateway.state.documents import documents_in, key_of
-from graduand.gateway.state.store import open_state
+from graduand.gateway.state.open import open_state
 from graduand.monitoring import metrics as m
 from graduand.monitoring.drift import DriftError, files
 from graduand.monitoring.drift.prompts import Prompt

@@ -52,7 +52,7 @@ def shipper_of(settings: Settings, metrics: Metrics) -> Shipper:
 
     def rollouts() -> "Rollouts":
         # Loads all of the rollouts' statistics: only once there is something to ask.
-        from graduand.gateway.control.store.rollouts import open_rollouts
+        from graduand.gateway.control.store.open import open_rollouts
 
         return open_rollouts(settings)
 

@@ -7,16 +7,46 @@ leaves it as it was.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from graduand.gateway.fleet.plan import Cell
 from graduand.gateway.model.routes import RouteTable
 from graduand.gateway.state.documents import Documents, documents_in, key_of
 from graduand.gateway.state.store import StateStore
 
+# After so many seconds a failed attempt is repeated; it doubles with each.
+RETRY_S, LONGEST_RETRY_S = 5.0, 300.0
+
 KIND, USED = "fleet", "fleet-used"
 # The lease of the one manager that does something, where several gateways share a store.
 LEASE, LEASE_S = "fleet", 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """How an adapter stands on a replica.
+
+    `state`: `missing` (it belongs there), `loading`, `ready` (it is asked), `draining` (it was, and answers what is under
+    way), `failed` (for `reason`, tried again later), `away` (the replica is). `since` is in seconds; `attempts` have
+    failed in a row.
+    """
+
+    state: str
+    since: float
+    reason: str = ""
+    attempts: int = 0
+
+    def after(self, error: BaseException | None, now: float) -> "Cell":
+        """Once the replica has done what it was asked, or has failed at it."""
+        if error is None:
+            return Cell("ready", now)
+        if self.state == "draining":  # could not be unloaded: tried again as long as it is not wanted
+            return replace(self, reason=str(error))
+        return Cell("failed", now, str(error) or type(error).__name__, self.attempts + 1)
+
+    def retry_at(self) -> float:
+        """When a failed attempt is repeated."""
+        return self.since + min(RETRY_S * 2.0 ** min(max(self.attempts - 1, 0), 20), LONGEST_RETRY_S)
+
 
 Adapter = tuple[str, str]  # its upstream and its name
 Places = dict[Adapter, dict[str, Cell]]  # of an adapter, by replica

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from graduand.gateway.errors import GraduandError
-from graduand.gateway.model.routes import Incumbent, Route, RouteTable, Settings, Student
+from graduand.gateway.model.routes import Incumbent, Route, RouteTable, Student
 
 
 class StateError(GraduandError, RuntimeError):
@@ -271,15 +271,3 @@ class StateStore(ABC):
         with self.transaction():
             self.drop_adapter(name, upstream)
             self.changed(f"adapter/{name}", who, {"remove": True, "upstream": upstream})
-
-
-def open_state(settings: Settings) -> StateStore:
-    """The store that the configuration names."""
-    if settings.state.startswith("sqlite:"):
-        from graduand.gateway.config.read import local_path
-        from graduand.gateway.state.sqlite import SqliteStore
-
-        return SqliteStore(local_path(settings.state))
-    from graduand.gateway.state.redis_store import RedisStore
-
-    return RedisStore.of(settings)

@@ -21,7 +21,7 @@ from graduand.gateway.errors import GraduandError
 from graduand.gateway.model.routes import Replica, Settings, Upstream
 from graduand.gateway.state import places
 from graduand.gateway.state.documents import documents_in
-from graduand.gateway.state.store import open_state
+from graduand.gateway.state.open import open_state
 from graduand.monitoring import engines
 from graduand.monitoring import metrics as m
 from graduand.monitoring.engines import Histogram, Reading

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
-from graduand.gateway.adapters.adapter import check_name
 from graduand.gateway.errors import AdapterError, ConfigError, did_you_mean
 from graduand.rollout.account import Promise
 from graduand.rollout.answers import tasks
@@ -30,6 +29,7 @@ from graduand.rollout.spec.gates import (
     promote_gates,
     watch_gate,
 )
+from graduand.rollout.spec.names import check_name
 from graduand.rollout.spec.slices import Slice, SliceIn
 from graduand.rollout.spec.spec import Claim, GateSpec, Spec, Step, StepKind, Webhook
 

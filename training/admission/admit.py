@@ -16,6 +16,7 @@ from graduand import __version__
 from graduand.gateway.adapters import adapter, admission, base_model
 from graduand.gateway.adapters.adapter import AdapterFiles
 from graduand.gateway.errors import AdapterError, ConfigError
+from graduand.rollout.spec.names import check_name
 from graduand.training.admission import embedded, verdict
 from graduand.training.admission.card import card
 from graduand.training.admission.checks import Base, Check, on_disk
@@ -126,7 +127,7 @@ def _endings(served: Engine, name: str, sampled: Sequence[Probe]) -> Check:
 def _name(files: AdapterFiles) -> str:
     """The folder's own name if it is the immutable one, else one made of it."""
     folder = files.path.resolve().name
-    return adapter.check_name(folder if folder.endswith(f"@{files.digest}") else files.name(folder.partition("@")[0]))
+    return check_name(folder if folder.endswith(f"@{files.digest}") else files.name(folder.partition("@")[0]))
 
 
 def _base(model: str) -> Base:

@@ -86,7 +86,7 @@ def _spec(arguments: argparse.Namespace) -> dict[str, Any] | None:
         return None
     if not arguments.upstream:
         raise ConfigError("--rollout needs --upstream, the upstream that serves the student")
-    from graduand.gateway.commands.rollout import read_spec
+    from graduand.gateway.client.spec import read_spec
 
     spec: dict[str, Any] = read_spec(arguments.rollout)
     return spec
@@ -96,7 +96,7 @@ def _because_of_alarm(arguments: argparse.Namespace, spec: dict[str, Any] | None
     """Whether an alarm asks for a candidate; if so it is the reason, unless another was given."""
     if spec is None:
         raise ConfigError("--on-alarm needs --rollout SPEC.yaml: its route is the one whose alarms are asked for")
-    from graduand.gateway.commands.routes import admin_of
+    from graduand.gateway.client.options import admin_of
     from graduand.training.redistil.alarms import unanswered
 
     admin, route = admin_of(arguments), str(spec.get("route", ""))
@@ -158,7 +158,7 @@ def _settings(arguments: argparse.Namespace, data: Path) -> "FitConfig":
 
 def _start(arguments: argparse.Namespace, spec: dict[str, Any], adapter: Path) -> str:
     """Load the adapter and start the rollout; the same candidate again starts nothing new."""
-    from graduand.gateway.commands.routes import admin_of
+    from graduand.gateway.client.options import admin_of
 
     admin = admin_of(arguments)
     body = {"name": adapter.name, "path": str(adapter.resolve()), "upstream": arguments.upstream}

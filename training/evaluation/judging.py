@@ -1,8 +1,8 @@
 """Free text before a judge: is the student's answer at least as good as the wanted one? Resumable.
 
-The rollout's own judge (`rollout.answers.judge`): both orders are asked, two verdicts that contradict each other are a tie. Invariant:
-a verdict that cannot be read, and a question that the judge refuses, leave the row unscored, which is neither pass nor
-fail and is counted; while a question is open nothing is reported. Must never make up a verdict.
+The rollout's own judge (`rollout.answers.judge`): both orders are asked, two verdicts that contradict each other are a
+tie. Invariant: a verdict that cannot be read, and a question that the judge refuses, leave the row unscored, which
+is neither pass nor fail and is counted; while a question is open nothing is reported. Must never make up a verdict.
 """
 
 from collections.abc import Sequence

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from graduand.gateway.adapters.adapter import RANKS, check_name
+from graduand.gateway.adapters.adapter import RANKS
 from graduand.gateway.errors import AdapterError, ConfigError, did_you_mean
+from graduand.rollout.spec.names import check_name
 
 
 class Part(BaseModel):

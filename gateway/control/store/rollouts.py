@@ -6,7 +6,7 @@ as a whole. Methods that write say so by their name and are called inside a tran
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,7 @@ from graduand.gateway.control.store.rows import Row
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.logs import tail
 from graduand.gateway.logs.tail import Batch, Line
-from graduand.gateway.model.routes import Settings
-from graduand.gateway.state.store import StateStore, open_state
+from graduand.gateway.state.store import StateStore
 from graduand.rollout.state import Event
 
 # The lease of the one controller that decides.
@@ -234,36 +233,3 @@ class Rollouts(ABC):
     @abstractmethod
     def write_forgotten(self, halves_before: float, ids_before: float) -> int:
         """Give up halves that waited too long, and forget old ids; how many halves."""
-
-
-def open_rollouts(settings: Settings) -> Rollouts:
-    """The rollouts in the store that the configuration names."""
-    return rollouts_in(open_state(settings))
-
-
-def for_each_call(settings: Callable[[], Settings]) -> Callable[[], Iterator[Rollouts]]:
-    """A FastAPI dependency: the rollouts that the configuration names, closed when the call has been answered."""
-
-    def opened() -> Iterator[Rollouts]:
-        rollouts = open_rollouts(settings())
-        try:
-            yield rollouts
-        finally:
-            rollouts.close()
-
-    return opened
-
-
-def rollouts_in(state: StateStore) -> Rollouts:
-    """The rollouts in a store that is open already."""
-    from graduand.gateway.state.sqlite import SqliteStore
-
-    if isinstance(state, SqliteStore):
-        from graduand.gateway.control.store.sqlite import RolloutStore
-
-        return RolloutStore(state)
-    from graduand.gateway.control.store.redis import RedisRollouts
-    from graduand.gateway.state.redis_store import RedisStore
-
-    assert isinstance(state, RedisStore)
-    return RedisRollouts(state)

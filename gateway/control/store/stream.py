@@ -98,7 +98,7 @@ class Evidence:
 
 def _wanted(line: Line, live: Container[str]) -> bytes | None:
     """The line if it belongs to a live rollout, without the texts of requests that nothing is compared with."""
-    record = reader.parsed(line)
+    record = reader.parsed(line.data)
     if record is None or record["rollout"] not in live:
         return None
     if record.get("role") != "served" or record.get("copy_wanted"):

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from graduand.gateway.control.store.rollouts import Rollouts, open_rollouts
+from graduand.gateway.control.store.open import open_rollouts
+from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.model.routes import Limits, Settings
 from graduand.rollout.state import Phase, draft
 from graduand.rollout.transitions import replay

@@ -10,7 +10,8 @@ from graduand.gateway.control.store.redis import RedisRollouts
 from graduand.gateway.control.store.rollouts import LEASE, LEASE_S
 from graduand.gateway.logs.tail import Batch
 from graduand.gateway.state.documents import documents_in
-from graduand.gateway.state.store import StateError, open_state
+from graduand.gateway.state.open import open_state
+from graduand.gateway.state.store import StateError
 from graduand.rollout.state import Phase
 from tests.gateway.control.worlds import World
 from tests.gateway.redises import RedisServer

@@ -7,7 +7,7 @@ from typing import Any
 
 from graduand.gateway.control import moves
 from graduand.gateway.control.loop import Controller
-from graduand.gateway.control.store.rollouts import open_rollouts
+from graduand.gateway.control.store.open import open_rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.model.routes import Limits, Replica, Route, Settings, Student, Teacher, Upstream
 from graduand.gateway.model.routing import STUDENT, decide

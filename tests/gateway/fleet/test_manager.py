@@ -14,8 +14,8 @@ from graduand.gateway.model.routes import Route, Settings, Student, Teacher
 from graduand.gateway.state import places
 from graduand.gateway.state.documents import documents_in
 from graduand.gateway.state.lease import LeaseLost
+from graduand.gateway.state.open import open_state
 from graduand.gateway.state.places import LEASE, LEASE_S
-from graduand.gateway.state.store import open_state
 from graduand.monitoring import metrics as m
 from graduand.monitoring.metrics import Metrics, Totals
 from graduand.monitoring.series import SeriesFile

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graduand.gateway.config.record import RecordSection, policy_of
 from graduand.gateway.errors import ConfigError
 from graduand.gateway.logs.patterns import KINDS, own
 from graduand.gateway.logs.redaction import PRESIDIO_MODELS, Redactor
 from graduand.gateway.logs.segment import LogWriter
-from graduand.gateway.model.recording import RecordPolicy, RecordSection, policy_of
+from graduand.gateway.model.recording import RecordPolicy
 from tests.gateway.logs.lines import made
 
 ALL = Redactor(RecordPolicy(redact=tuple(KINDS), patterns=(("order", r"ORD-\d+"),)))

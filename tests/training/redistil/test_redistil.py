@@ -14,7 +14,7 @@ from graduand.gateway.cli import main
 from graduand.training.data.samples import Sample, of_text, read_samples, write_samples
 from graduand.training.redistil.alarms import unanswered
 from graduand.training.redistil.candidate_stage import merged
-from tests.training.test_selection import answer
+from tests.training.data.test_selection import answer
 
 TASK = "{labels: [A, B]}"
 

@@ -116,7 +116,7 @@ def test_sigkill_and_the_same_run_again(tiny_base: Path, tiny_rows: Path, tmp_pa
     settings = config(tiny_base, tiny_rows, tmp_path / "killed", epochs=25)
     file = tmp_path / "run.yaml"
     file.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, "-c", FIT_AND_DIE, str(settings.out / ".letters.fit")]
     process = subprocess.run([*command, "train", "fit", "--config", str(file)], env=environment, timeout=150)
     assert process.returncode == -signal.SIGKILL

@@ -13,7 +13,7 @@ from graduand.training.fit.fit import fit
 from graduand.training.fit.halves import Halves
 from graduand.training.fit.mask import Example
 from graduand.training.fit.steps import Batch, batch_loss, collate
-from tests.training.test_fit import Watch, config
+from tests.training.fit.test_fit import Watch, config
 
 EXAMPLES = [Example("a", (5, 9, 11, 30, 2), 3), Example("b", (*range(20, 33), 40, 41, 2), 13)]
 

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graduand.gateway.config import read as config
+from graduand.gateway.config.explain import explain_gates
 from graduand.gateway.config.read import basis_points, load, parse
 from graduand.gateway.errors import ConfigError
 from graduand.gateway.model.routes import Budget, Limits, Replica, Unit, settings_from_json, settings_to_json
-from graduand.gateway.processes.supervisor import explain_gates
+from graduand.gateway.state.open import local_path
 
 ROUTE: dict[str, Any] = {
     "teacher": {"upstream": "openai", "model": "gpt-4o"},
@@ -303,7 +304,7 @@ def test_any_value_anywhere_is_read_or_refused(path: str, value: Any) -> None:
     [("sqlite:////var/x.db", "/var/x.db"), ("file:///./logs", "./logs"), ("file:///var/logs", "/var/logs")],
 )
 def test_local_path(url: str, path: str) -> None:
-    assert config.local_path(url) == Path(path)
+    assert local_path(url) == Path(path)
 
 
 @pytest.mark.parametrize(

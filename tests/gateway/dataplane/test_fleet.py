@@ -7,7 +7,7 @@ from graduand.gateway.dataplane.health import FIRST_REST_S, TRIP_AFTER
 from graduand.gateway.dataplane.http import failures
 from graduand.gateway.dataplane.http.outbox import Outbox
 from graduand.gateway.model.routes import Replica, Upstream
-from tests.gateway.test_server import Loop
+from tests.gateway.dataplane.http.test_server import Loop
 
 
 @pytest.fixture

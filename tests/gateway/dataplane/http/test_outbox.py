@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graduand.gateway.dataplane.http.outbox import MOST_BYTES, MOST_CONNECTIONS, Outbox, Outlet
-from tests.gateway.test_server import Loop, Transport
+from tests.gateway.dataplane.http.test_server import Loop, Transport
 
 
 class Sends(Transport):

@@ -164,5 +164,5 @@ def test_every_case_is_counted_once(gateway: Gateway, outcomes: dict[Case, "Futu
 
 
 def test_the_page_is_up_to_date() -> None:
-    written = (Path(__file__).parents[2] / "docs" / "faults.md").read_text()
+    written = (Path(__file__).parents[3] / "docs" / "faults.md").read_text()
     assert written == faults.page(), "run: python -m tests.gateway.faults > docs/faults.md"

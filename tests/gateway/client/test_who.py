@@ -5,7 +5,7 @@ import pwd
 
 import pytest
 
-from graduand.gateway.commands.routes import _who
+from graduand.gateway.client.admin import _who
 
 
 def test_a_user_without_a_name_is_told_by_id(monkeypatch: pytest.MonkeyPatch) -> None:

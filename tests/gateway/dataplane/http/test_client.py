@@ -16,7 +16,7 @@ from graduand.gateway.dataplane.http.failures import UpstreamFailed
 from graduand.gateway.dataplane.http.fiber import Fiber
 from graduand.gateway.dataplane.http.outbox import Outbox
 from graduand.gateway.model.routes import Replica
-from tests.gateway.test_server import Loop, Transport
+from tests.gateway.dataplane.http.test_server import Loop, Transport
 
 JSON = b'{"choices":[{"x":"\xe4\xbd\xa0"}]}'
 STREAM = b'data: {"a":1}\n\n: c\n\ndata: [DONE]\n\n'

@@ -17,11 +17,11 @@ from graduand.gateway.adapters import adapter
 from graduand.training.fit.fit import Fitted, fit
 from graduand.training.fit.ranks import Ranks
 from graduand.training.fit.run_config import FitConfig
-from tests.training.test_fit import Watch, config
+from tests.training.fit.test_fit import Watch, config
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 FIT = ("-m", "graduand", "train", "fit", "--json", "--config")
-ENVIRON = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+ENVIRON = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
 
 
 def test_shares_are_all_of_a_batch() -> None:
