@@ -28,6 +28,9 @@ from graduand.rollout.units import Path, Sitting, Sittings, sittings_from_dict
 
 ARMS: tuple[Arm, ...] = ("treatment", "control", "rest")
 VERSION = 2
+# Where there is no rhythm, open sittings are cut and looked at after so long in a step, and then each time that twice as long
+# has passed: whoever uses the service all day is seen, and few sittings are cut.
+CUT_S = 30.0
 # Slow answers come in episodes: a window is longer than one, and its share is one observation.
 WINDOW_S = 600.0
 
@@ -142,6 +145,7 @@ class Ledger:
     path: PathTest = field(default_factory=PathTest)
     srm: SampleRatio | None = None
     cycle_began: float = 0.0
+    cut_s: float = CUT_S
     held: bool = False
     step_n: int = 0
     step_last_at: float | None = None
@@ -206,10 +210,12 @@ class Ledger:
         if self.srm is not None:
             self.srm.update(ARMS.index(arm))
 
-    def tick(self, now: float, once: Once) -> None:
-        """Time has passed: sittings that were silent end, and cycles that are whole are closed."""
-        for sitting in self.sittings.over(now):
+    def tick(self, now: float, once: Once) -> bool:
+        """Time has passed: sittings that were silent end, and cycles that are whole are closed; whether there were any."""
+        over = self.sittings.over(now)
+        for sitting in over:
             self._ended(sitting, once)
+        began = self.cycle_began
         span, course = SECONDS[self.cycle], self.course
         while span and course is not None and not self.held and now >= self.cycle_began + span:
             for sitting in self.sittings.cut():
@@ -219,11 +225,17 @@ class Ledger:
             course.seen.add(course.waiting)
             course.waiting, course.whole = Seen(), course.whole + 1
             self.cycle_began += span
+        cut = not span and course is not None and now >= self.cycle_began + self.cut_s
+        if cut:
+            for sitting in self.sittings.cut():
+                self._ended(sitting, once)
+            self.cut_s = 2 * (now - self.cycle_began)
+        return bool(over) or cut or self.cycle_began != began
 
     def snapshot(self, **facts: Any) -> Evidence:
         """The evidence now; `facts` are what only the shell knows (precheck, trips, lease_held, ...)."""
         course = self.course
-        told = "" if course is None else wording.scope(course.seen, self.claim)
+        told = "" if course is None else wording.scope(course.seen, self.claim, self.cycle)
         proofs, futile = ({}, {}) if course is None else (course.proofs, course.futile)
         return Evidence(
             attempt=self.attempt,
@@ -270,7 +282,7 @@ class Ledger:
         self.entry, self.step = state.entry, "" if step is None else step.name
         self.step_n, self.step_last_at = 0, None
         self.srm = _sample_ratio(self.weight_bp) if self.phase is Phase.CANARY else None
-        self.path, self.cycle_began = PathTest(), state.entered_at
+        self.path, self.cycle_began, self.cut_s = PathTest(), state.entered_at, CUT_S
         for tracked in self.harm.values():
             if isinstance(tracked.gate, OneSided):  # what held the step would hold it again at once
                 tracked.gate.requests = ConstantBets(tracked.gate.requests.p0)
@@ -413,8 +425,8 @@ class Ledger:
 
 
 PLAIN = (
-    "attempt", "basis", "entry", "weight_bp", "cycle", "claim", "signals", "bounds", "step", "windows", "drawn", "cycle_began", "held",
-    "step_n", "step_last_at", "pairs", "unparsed",
+    "attempt", "basis", "entry", "weight_bp", "cycle", "claim", "signals", "bounds", "step", "windows", "drawn",
+    "cycle_began", "cut_s", "held", "step_n", "step_last_at", "pairs", "unparsed",
 )  # fmt: skip
 # Which path a step's proof looks at.
 PATHS: dict[Phase, Path] = {

@@ -2,7 +2,7 @@
 
 Requests of one user are alike, so counting each as evidence of its own promotes students by luck. A sitting is what a unit
 does without a gap of `GAP_S`, on one path; it ends at the end of its cycle too. All of it is drawn or none of it, by a hash
-of unit and day that knows nothing of any outcome (`drawn`), and its mean is one observation. An outcome that is missing
+of unit and day that knows nothing of any outcome (`assignment.drawn`), and its mean is one observation. A missing outcome
 counts as a disagreement where promotion is asked about and as an agreement where harm is.
 """
 
@@ -10,29 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from graduand.rollout.assignment import BUCKETS, bucket
-
 Path = Literal["copies", "served"]
 
 GAP_S = 1800.0
-DAY_S = 86400.0
 # So many sittings are open at most; beyond that those that were silent longest end early, whatever was in them.
 MOST_OPEN = 4096
-
-
-def drawn(what: str, salt: str, unit: str, at: float, share_bp: int) -> bool:
-    """Whether all of a unit's requests of the day (UTC) of `at` are drawn for `what`, with probability share_bp / 10,000.
-
-    No state, and nothing of what was asked or answered: the same unit is drawn afresh each day.
-
-    >>> drawn("audit", "salt", "ann", 0.0, 10_000), drawn("audit", "salt", "ann", 0.0, 0)
-    (True, False)
-    >>> drawn("audit", "salt", "ann", 5.0, 500) == drawn("audit", "salt", "ann", 86_399.0, 500)
-    True
-    """
-    if share_bp >= BUCKETS:
-        return True
-    return share_bp > 0 and bucket(what, salt, f"{int(at // DAY_S)}:{unit}") < share_bp
 
 
 @dataclass(slots=True)

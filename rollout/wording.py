@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from graduand.rollout.cycles import LEAST, Proof, Seen, differ
+from graduand.rollout.cycles import LEAST, Cycle, Proof, Seen, differ
 from graduand.rollout.evidence import Reading
 from graduand.rollout.gates.constant_bets import ConstantBets
 from graduand.rollout.gates.drop import Drop
@@ -114,7 +114,7 @@ def seen(gate: AnyGate) -> str:
     return f"{gate.n} observations"
 
 
-def scope(seen: "ledger.Seen", claim: Claim) -> str:
+def scope(seen: "ledger.Seen", claim: Claim, cycle: Cycle) -> str:
     """Whom a claim is about: units, sessions, requests, days; and what is not known of them."""
     if seen.first_at is None or seen.last_at is None:
         return ""
@@ -122,6 +122,8 @@ def scope(seen: "ledger.Seen", claim: Claim) -> str:
     known = max(0, seen.units - seen.unknown)
     who = f"{known} users, " * bool(known) + f"{seen.sittings} sessions, {seen.requests} requests"
     said = f"of {who}, {first} to {last} UTC"
+    if cycle == "none":
+        said += "; taken to have no rhythm (cycle: none)"
     if claim == "users":
         said += "; one observation a user"
     if seen.unknown:

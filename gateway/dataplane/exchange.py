@@ -23,6 +23,7 @@ from graduand.gateway.dataplane.window import HOLD_ALL, Window
 from graduand.gateway.errors import RequestError, did_you_mean
 from graduand.gateway.model import record, trace
 from graduand.gateway.model.openai import error_body
+from graduand.gateway.model.reader import NOBODYS
 from graduand.gateway.model.routes import Route
 from graduand.gateway.model.routing import CONFIDENT, DEFERRED, STUDENT, TEACHER, Decision, decide, deferred
 from graduand.monitoring import metrics as m
@@ -173,9 +174,10 @@ class Exchange:
             raise _unknown_model(data["model"], plane.routes)
         route = targets.route
         self._stream = data.get("stream") is True and self._endpoint.streams
-        decision = decide(route, _unit(route, data, request), self._id)
+        unit, now = _unit(route, data, request), plane.wall()
+        decision = decide(route, unit, self._id, now)
         if decision.reason == CONFIDENT and not self._can_be_judged(targets, decision, data):
-            decision = deferred(route, decision, self._id)
+            decision = deferred(route, decision, unit, self._id, now)
         self._decision = decision
         self._reason, self._arm = decision.reason, decision.arm
         if decision.unit_missing and route.unit.kind != "request":
@@ -534,13 +536,20 @@ class Exchange:
             self._route_name, self.asked[self._charged :], usage, self._usage, "served", answered=self._answered
         )
 
+    @property
+    def _failed(self) -> bool:
+        """Whether whoever was meant to answer was asked and failed: the other one is asked then too, or each failure that
+        only one of the two has would look like the copy's."""
+        broken = self._released > 0 or self._status >= 500
+        return bool(self.asked) and broken and not self._gone and self._error is not None and self._error not in NOBODYS
+
     def _offer_copies(self, now: float) -> None:
         targets, decision = self._targets, self._decision
         # After a fallback the other arm has been asked already, and failed. What an incumbent deferred or had held back is
         # the teacher's, and the new student is to be compared there too.
         set_aside = self._deferred or self._reason.startswith("fallback:gate:")
         as_meant = self._arm == decision.arm or (decision.incumbent and set_aside)
-        if targets is not None and self._whole and decision.shadow and as_meant:
+        if targets is not None and decision.shadow and as_meant and (self._whole or self._failed):
             body, data = self._request.body, self._data
             for target in targets.copied_to(decision, self._arm):
                 self._plane.shadower.offer(

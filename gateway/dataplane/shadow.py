@@ -119,7 +119,7 @@ class _Shadow:
         route, target = copy.targets.route, copy.target
         learning = route.logprobs or route.mode == "hybrid"
         question = plane.question(
-            route, target, copy.endpoint, copy.body, copy.data, headers=b"", retries=0,
+            route, target, copy.endpoint, copy.body, copy.data, headers=b"", retries=route.retries,
             stop_at=self._began + route.timeouts.total_s,
             logprobs=learning and target.arm == STUDENT and hybrid.possible(copy.endpoint, target, copy.data),
             trace=self._trace,

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graduand.rollout.units import DAY_S, GAP_S, MOST_OPEN, Sitting, Sittings, Tally, drawn, sittings_from_dict
+from graduand.rollout.assignment import DAY_S, drawn
+from graduand.rollout.units import GAP_S, MOST_OPEN, Sitting, Sittings, Tally, sittings_from_dict
 
 Step = tuple[int | None, float, float | None]
 STEPS = st.lists(

@@ -111,7 +111,7 @@ def test_who_answers_in_a_canary(world: World) -> None:
     assert route.weight_bp == 1000
     seen = set()
     for number in range(3000):
-        decision = decide(route, f"user-{number}", str(number))
+        decision = decide(route, f"user-{number}", str(number), 0.0)
         side = arm(decision.bucket, 1000)
         seen.add((side, decision.arm, decision.reason, decision.incumbent))
     assert seen == {
