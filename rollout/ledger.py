@@ -24,13 +24,13 @@ from graduand.rollout.gates.state import AnyGate, dump, load
 from graduand.rollout.gates.watch import Watch
 from graduand.rollout.spec.spec import Claim, GateSpec
 from graduand.rollout.state import PASSING, Phase, State, serving
-from graduand.rollout.units import Path, Sitting, Sittings, sittings_from_dict
+from graduand.rollout.units import GAP_S, Path, Sitting, Sittings, sittings_from_dict
 
 ARMS: tuple[Arm, ...] = ("treatment", "control", "rest")
 VERSION = 2
-# Where there is no rhythm, open sittings are cut and looked at after so long in a step, and then each time that twice as long
-# has passed: whoever uses the service all day is seen, and few sittings are cut.
-CUT_S = 30.0
+# Where there is no rhythm, open sittings are cut and looked at after a step's dwell (this long at least), and then each time
+# that twice as long has passed: whoever uses the service all day is seen, and few sittings are cut.
+LEAST_CUT_S = 1.0
 # Slow answers come in episodes: a window is longer than one, and its share is one observation.
 WINDOW_S = 600.0
 
@@ -145,7 +145,7 @@ class Ledger:
     path: PathTest = field(default_factory=PathTest)
     srm: SampleRatio | None = None
     cycle_began: float = 0.0
-    cut_s: float = CUT_S
+    cut_s: float = GAP_S
     held: bool = False
     step_n: int = 0
     step_last_at: float | None = None
@@ -282,7 +282,8 @@ class Ledger:
         self.entry, self.step = state.entry, "" if step is None else step.name
         self.step_n, self.step_last_at = 0, None
         self.srm = _sample_ratio(self.weight_bp) if self.phase is Phase.CANARY else None
-        self.path, self.cycle_began, self.cut_s = PathTest(), state.entered_at, CUT_S
+        self.path, self.cycle_began = PathTest(), state.entered_at
+        self.cut_s = GAP_S if step is None else min(GAP_S, max(LEAST_CUT_S, step.dwell_s))
         for tracked in self.harm.values():
             if isinstance(tracked.gate, OneSided):  # what held the step would hold it again at once
                 tracked.gate.requests = ConstantBets(tracked.gate.requests.p0)

@@ -11,6 +11,7 @@ from graduand.gateway.control.store.open import open_rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.model.routes import Limits, Replica, Route, Settings, Student, Teacher, Upstream
 from graduand.gateway.model.routing import STUDENT, decide
+from graduand.rollout.cycles import Proof
 from graduand.rollout.spec import file as specfile
 from graduand.rollout.state import Event, Phase
 
@@ -95,6 +96,12 @@ class World:
     def waiting(self) -> int:
         """Pairs that wait for a judge."""
         return self.store.judging_count(self.row.id)
+
+    def proof(self, name: str) -> Proof:
+        """What one of the promotion's gates has of the present step, in whole sessions."""
+        course = self.row.ledger.course
+        assert course is not None
+        return course.proofs[name]
 
     @property
     def phase(self) -> Phase:

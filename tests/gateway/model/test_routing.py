@@ -83,8 +83,22 @@ def test_another_rollout_draws_other_users() -> None:
 @pytest.mark.parametrize(("sample", "share"), [(0, 0.0), (2500, 0.25), (10_000, 1.0)])
 def test_shadow_sample(sample: int, share: float) -> None:
     route = replace(ROUTE, mode="shadow", shadow_bp=sample)
-    got = sum(decide(route, "ann", f"request-{number}", 0.0).shadow for number in range(10_000)) / 10_000
-    assert got == pytest.approx(share, abs=0.02)
+    decisions = [decide(route, f"user-{number % 5000}", f"request-{number}", 0.0) for number in range(10_000)]
+    assert sum(one.shadow for one in decisions) / 10_000 == pytest.approx(share, abs=0.03)
+    assert {one.drawn_bp for one in decisions} == {sample}
+    assert [one.shadow for one in decisions[:5000]] == [
+        one.shadow for one in decisions[5000:]
+    ]  # a user's day, as a whole
+    days = [decide(route, "ann", "id", day * 86400.0).shadow for day in range(5000)]
+    assert sum(days) / 5000 == pytest.approx(share, abs=0.03)
+
+
+def test_a_user_is_known_again_in_the_next_rollout() -> None:
+    one, other = (decide(replace(ROUTE, rollout=name, salt=name), "ann", "id", 0.0) for name in ("first", "second"))
+    assert one.unit_hash != other.unit_hash
+    assert one.unit == other.unit != 0
+    assert decide(replace(ROUTE, unit_salt="secret"), "ann", "id", 0.0).unit != one.unit
+    assert decide(ROUTE, None, "id", 0.0).unit == 0
 
 
 @pytest.mark.parametrize(
