@@ -8,7 +8,7 @@ with it. Harm gates see all of the rollout's evidence, and at once. Everything s
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from graduand.rollout import wording
 from graduand.rollout.assignment import BUCKETS, CONTROL_START, Arm
@@ -34,6 +34,7 @@ LEAST_CUT_S = 1.0
 # Slow answers come in episodes: a window is longer than one, and its share is one observation.
 WINDOW_S = 600.0
 
+Duel = Literal["won", "lost", "equal", ""]
 # Whether something happens to a unit for the first time on this basis. The caller keeps the answer.
 Once = Callable[[str, int], bool]
 
@@ -47,7 +48,7 @@ class Pair:
     agreed: bool | None = None
     fields: Mapping[str, bool] = field(default_factory=dict)
     score: float | None = None
-    incumbent_agreed: bool | None = None
+    duel: Duel = ""  # against the student in service: empty where there should be an outcome and is none
     slices: tuple[str, ...] = ()  # names of the slices of traffic that the request belongs to
     unparsed: bool = False  # the student's answer could not be read; `agreed` is False then
     path: Path = "copies"
@@ -447,10 +448,8 @@ def outcomes(pair: Pair, signals: Iterable[str]) -> dict[str, float | None]:
         elif name == "score":
             found[signal] = pair.score
         elif name == "incumbent":
-            if pair.agreed is None or pair.incumbent_agreed is None:
-                found[signal] = None
-            elif pair.agreed != pair.incumbent_agreed:  # where both are right or both wrong nothing is learnt
-                found[signal] = float(pair.agreed)
+            if pair.duel != "equal":  # where both are right or both wrong nothing is learnt
+                found[signal] = {"won": 1.0, "lost": 0.0}.get(pair.duel)
         elif name.startswith("agreement:"):
             same = pair.fields.get(name.removeprefix("agreement:"))
             if same is not None or pair.agreed is None:

@@ -193,7 +193,7 @@ class Gatherer:
             case = Case(reader.conversation(reader.request(served)), answers, found.unparsed, agreed)
             judging.take_in(self._store, row, task, case)
         else:
-            outcomes.learn(self._store, row, answers, found, incumbent_agreed=agreed)
+            outcomes.learn(self._store, row, answers, found, duel=outcomes.duel(found.agreed, agreed))
 
     def _compare(self, task: tasks.Task, teacher: str, student: Json) -> Comparison:
         if student["error"]:

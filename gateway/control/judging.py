@@ -180,9 +180,10 @@ class Desk:
         else:
             self._count(row.state.spec.route, OUTCOMES[judged.score])
         found = Comparison(judged.agreed, unparsed=case.unparsed, unscored=judged.unscored)
-        known = case.incumbent_agreed if case.incumbent_agreed is not None else incumbent.agreed
+        known = incumbent.score if case.incumbent_agreed is None else float(case.incumbent_agreed)
         said = () if case.unparsed else tuple(verdicts.get(str(at)) or "" for at in (0, 1))
-        outcomes.learn(store, row, case.answers, found, incumbent_agreed=known, score=judged.score, verdicts=said)
+        duel = outcomes.duel(judged.score, known)
+        outcomes.learn(store, row, case.answers, found, duel=duel, score=judged.score, verdicts=said)
 
 
 def _judged(verdicts: Mapping[str, str | None], first: int) -> Judged:

@@ -11,7 +11,7 @@ from typing import Any
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.rollout.answers.compare import Comparison
-from graduand.rollout.ledger import Pair
+from graduand.rollout.ledger import Duel, Pair
 from graduand.rollout.units import Path
 
 SHOWN = 4000
@@ -53,13 +53,13 @@ def answers_from_dict(data: Mapping[str, Any]) -> Answers:
 
 
 def learn(
-    store: Rollouts, row: Row, answers: Answers, found: Comparison, *, incumbent_agreed: bool | None = None,
+    store: Rollouts, row: Row, answers: Answers, found: Comparison, *, duel: Duel = "",
     score: float | None = None, verdicts: tuple[str, ...] = (),
 ) -> None:  # fmt: skip
     """Give an outcome to everything that learns from it."""
     drawn = answers.drawn
     pair = Pair(
-        answers.at, found.agreed, found.fields, score, incumbent_agreed, answers.parts,
+        answers.at, found.agreed, found.fields, score, duel, answers.parts,
         unparsed=bool(found.unparsed), path=drawn.path, unit=drawn.unit, p=drawn.p,
         of_step=drawn.route_version >= row.entry_version, student_failed=drawn.student_failed,
         teacher_failed=drawn.teacher_failed,
@@ -73,6 +73,13 @@ def learn(
         row.count(f"unscored: {found.unscored.partition(':')[0]}")
     if found.agreed is False:
         store.write_disagreement(row, answers.at, answers.record, _shown(answers, found, verdicts))
+
+
+def duel(student: float | None, incumbent: float | None) -> Duel:
+    """Which of the two students did better, by whether each agrees or by a judge's scores."""
+    if student is None or incumbent is None:
+        return ""
+    return "equal" if student == incumbent else "won" if student > incumbent else "lost"
 
 
 def _shown(answers: Answers, found: Comparison, verdicts: tuple[str, ...]) -> dict[str, Any]:

@@ -48,8 +48,8 @@ def fed(ledger: Ledger, pairs: list[Pair], once: Once | None = None) -> Once:
 def test_each_signal_reaches_its_gates() -> None:
     ledger = start(reach("canary-10", RICH)[0])
     pairs = [
-        Pair(1.0, agreed=True, fields={"kind": True, "other": False}, score=0.7, incumbent_agreed=True, path="served"),
-        Pair(2.0, agreed=False, score=0.7, incumbent_agreed=True, unparsed=True, path="served"),
+        Pair(1.0, agreed=True, fields={"kind": True, "other": False}, score=0.7, duel="equal", path="served"),
+        Pair(2.0, agreed=False, score=0.7, duel="lost", unparsed=True, path="served"),
         Pair(3.0, path="served"),  # no outcome: the worst one
     ]
     fed(ledger, pairs)
@@ -329,7 +329,7 @@ def test_stored_in_the_middle_changes_no_bit(cycle: str, acts: list[tuple[int, f
     for unit, wait, agreed, served in acts:
         now += wait * 10
         pair = Pair(
-            now, agreed, {} if agreed is None else {"kind": agreed}, None if agreed is None else 0.5, not agreed,
+            now, agreed, {} if agreed is None else {"kind": agreed}, None if agreed is None else 0.5, "" if agreed is None else "won",
             path="served" if served else "copies", unit=unit or None, student_failed=served, p=0.5,
         )  # fmt: skip
         for ledger, seen in ((straight, once), (stored, same)):

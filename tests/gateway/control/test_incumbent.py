@@ -228,7 +228,7 @@ def test_both_students_before_the_judge(tmp_path: Path) -> None:
     to_shadow(world, task=TEXT, gates=["score 0.3", "incumbent"])
     world.ask(80, agree=0.98, incumbent=0.2)
     look_until(world, lambda: world.row.ledger.pairs >= 60)
-    gate = world.proof("incumbent").gate
+    gate = world.row.ledger.courses["shadow"].proofs["incumbent"].gate
     assert (gate.n > 20, gate.mean) == (True, 1.0)
     judge.close()
 

@@ -133,7 +133,7 @@ def test_babble_is_neither_pass_nor_fail(world: World, judge: JudgeServer) -> No
 @pytest.mark.parametrize("mode", ["down", "page"])
 def test_while_the_judge_is_away_nothing_moves_and_nothing_is_lost(world: World, judge: JudgeServer, mode: str) -> None:
     judge.mode = mode
-    started(world, stale_after="60s")
+    started(world, stale_after="60s", steps=[{"shadow": {"pairs": 1000}}, "full"])
     world.ask(60, agree=0.5, broken=False)
     look_until(world, lambda: sum(judge.asked.values()) >= 5)
     assert (world.waiting, world.row.ledger.pairs) == (60, 0)
@@ -143,6 +143,14 @@ def test_while_the_judge_is_away_nothing_moves_and_nothing_is_lost(world: World,
     judge.mode = "fair"
     world.ask(40)
     look_until(world, lambda: world.waiting == 0)
+    print(
+        world.row.state.phase,
+        world.row.state.hold,
+        world.row.state.note,
+        world.row.ledger.held,
+        world.row.ledger.step,
+        world.row.counts,
+    )
     assert (world.row.ledger.pairs, world.proof("score").n) == (100, 100)
     assert world.row.counts.get("unscored: judge could not be asked", 0) == 0
 
