@@ -64,7 +64,7 @@ def nobodys(record: Mapping[str, Any]) -> bool:
 def failed_first(record: Mapping[str, Any]) -> bool:
     """Whether an arm failed at its first attempt: one definition for both arms, for copies and served answers. A retry that
     went well does not undo it, and an answer that a check set aside, or flagged, is a failure whoever gave it."""
-    attempts: list[Json] = record.get("attempts") or []
+    attempts = [one for one in record.get("attempts") or () if one["arm"] == record["arm"]]
     if attempts and attempts[0]["outcome"] != "ok":
         return attempts[0]["outcome"] not in NOBODYS
     return bool(failure(record)) or (bool(record["error"]) and not nobodys(record)) or flagged(record)

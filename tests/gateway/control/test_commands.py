@@ -17,7 +17,14 @@ SLOW = [{"shadow": {"pairs": 20}}, {"canary": {"weight": 10, "requests": 5, "dwe
 @pytest.fixture
 def spec(tmp_path: Path) -> Path:
     path = tmp_path / "rollout.yaml"
-    data = {"route": "verbs", "student": GOOD, "gates": ["agreement 0.8"], "cycle": "none", "steps": SLOW, "approvals": ["canary-10"]}
+    data = {
+        "route": "verbs",
+        "student": GOOD,
+        "gates": ["agreement 0.8"],
+        "cycle": "none",
+        "steps": SLOW,
+        "approvals": ["canary-10"],
+    }
     path.write_text(yaml.safe_dump(data))
     return path
 
