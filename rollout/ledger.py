@@ -83,7 +83,7 @@ class Tracked:
         """What a decision sees."""
         gate = self.gate
         apart = gate.apart(self.log_threshold) if isinstance(gate, OneSided) else ""
-        return Reading(gate.log_e, gate.n, self.last_at, wording.seen(gate), apart)
+        return Reading(gate.log_e, gate.n, self.last_at, wording.seen(gate), apart=apart)
 
 
 @dataclass(slots=True)
@@ -518,7 +518,8 @@ def _load_course(data: Mapping[str, Any]) -> Course:
 
 
 def _proved(proof: Proof, told: str) -> Reading:
-    return Reading(proof.log_e, proof.n, proof.last_at, wording.proof(proof, told))
+    means = tuple(one.mean for one in proof.cycles if one.n)
+    return Reading(proof.log_e, proof.n, proof.last_at, wording.proof(proof, told), means)
 
 
 def _sample_ratio(weight_bp: int) -> SampleRatio | None:

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from graduand.rollout import planning
 from graduand.rollout.account import weight
-from graduand.rollout.cycles import LEAST, Seen, differ
+from graduand.rollout.cycles import LEAST, Seen, above, differ
 from graduand.rollout.simulate import bets, earlier
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 LOG_20, LOG_500 = math.log(20), math.log(500)
+# What a route's first candidate is asked for at alpha .05.
+FIRST = LOG_20 - math.log(weight(1))
 
 
 def session_means(
@@ -82,12 +84,12 @@ def day_counts(
     """Agreements of each day: a rhythm of +-`swing` over its hours, and a true mean of its own that deviates by `apart`."""
     hours = mean + swing * np.sin(2 * np.pi * (np.arange(24) + 0.5) / 24)
     own = apart * rng.standard_normal((runs, days, 1))
-    return rng.binomial(a_day // 24, np.clip(hours + own, 0, 1)).sum(axis=2)
+    return np.asarray(rng.binomial(a_day // 24, np.clip(hours + own, 0, 1)).sum(axis=2))
 
 
 def days(
     rng: np.random.Generator, *, a_day: int, mean: float = 0.95, swing: float = 0.0, apart: float = 0.0, p0: float = 0.95,
-    most: int = 7, runs: int = 2000, log_threshold: float = LOG_20,
+    most: int = 7, runs: int = 2000, log_threshold: float = FIRST,
 ) -> dict[str, float]:  # fmt: skip
     """Promoted within so many days, looked at at their ends from the second on, unless the days differ; held for that; and
     the median day of promotion."""
@@ -105,7 +107,9 @@ def days(
         for run in np.flatnonzero(~held & np.isinf(ended)):
             seen = [Seen(0, 0, size, float(shares[run, at]), float(errors[run, at])) for at in range(day)]
             held[run] = differ(seen)
-        ended[(logs >= log_threshold) & ~held & np.isinf(ended)] = day
+        for run in np.flatnonzero((logs >= log_threshold) & ~held & np.isinf(ended)):
+            if above(shares[run, :day].tolist(), p0, math.exp(-log_threshold)):
+                ended[run] = day
     done = np.isfinite(ended)
     return {
         "promoted": float(done.mean()), "held": float(held.mean()),
