@@ -132,16 +132,16 @@ def failures(
     rng: np.random.Generator, *, student: float, teacher: float, users: int, alike: float = 0.3, pairs: int = 20_000,
     burst: int = 5, runs: int = 300, ratio: float = 1.0, log_threshold: float = math.log(200),
 ) -> dict[str, float]:  # fmt: skip
-    """Alarms about failures in bursts of 5, Zipf users whose rates differ: every request counted, and the first one-sided
-    failure of each; and the median of pairs until the second."""
+    """Alarms about failures in bursts of 5 requests that correlate by `alike`, of Zipf users, each arm's its own: every
+    request counted, and the first one-sided failure of each user; and the median of pairs until the second."""
     weights = 1 / np.arange(1, users + 1)
     every = firsts = 0
     waits = []
     spread = 1 / alike - 1
     for _ in range(runs):
         units = rng.choice(users, size=pairs // burst, p=weights / weights.sum())
-        own = [rng.beta(rate * spread, (1 - rate) * spread, size=users)[units] for rate in (student, teacher)]
-        ours, theirs = (np.repeat(rng.random(len(units)) < rate, burst) for rate in own)
+        own = [rng.beta(rate * spread, (1 - rate) * spread, size=len(units)) for rate in (student, teacher)]
+        ours, theirs = (rng.random(len(units) * burst) < np.repeat(rate, burst) for rate in own)
         at = np.flatnonzero(ours != theirs)
         _, seen = np.unique(np.repeat(units, burst)[at], return_index=True)
         first = np.sort(seen)
