@@ -72,7 +72,7 @@ class Gatherer:
     def _served(self, row: Row, record: Json, *, both: bool) -> None:
         path: units.Path = "served" if _by_student(row, record) else "copies"
         in_shadow = row.ledger.phase is Phase.SHADOW
-        if record["route_version"] < row.entry_version or (in_shadow and not both):
+        if record["route_version"] < row.entry_version:
             return
         drawn = path if both else None
         if in_shadow:
@@ -170,7 +170,10 @@ class Gatherer:
 
     def _judge(self, row: Row, served: Json, teacher: Json, student: Json, incumbent: Json | None) -> None:
         """Compare the answers, or leave them to a judge."""
-        row.renewal = facts.served(row, teacher["served_model"]) or row.renewal
+        told = (
+            facts.served(row, teacher["served_model"]), facts.asked(row, reader.system(reader.request(served))),
+        )  # fmt: skip
+        row.renewal = "; ".join(one for one in (row.renewal, *told) if one)
         other = teacher if incumbent is None else incumbent
         failed = {"student_failed": reader.failed_first(student), "teacher_failed": reader.failed_first(other)}
         if teacher["error"] or student["error"] in reader.NOT_ASKED:

@@ -132,7 +132,8 @@ class Controller:
             row.token = self.token
             # A cycle ends when all that was written in it has been read.
             ticked = not batch.more and row.ledger.tick(now, partial(store.write_once, row))
-            changed = fresh or bool(batch.lines) or row.id in judged or ticked
+            thinned = moves.thin(store, row, now, self.settings.routes)
+            changed = fresh or bool(batch.lines) or row.id in judged or ticked or thinned
             if incumbents.sleeping(row, rows) is None:
                 moved |= self._decide(row, now, changed=changed)
             elif changed:

@@ -140,6 +140,17 @@ def prompt(asked: Mapping[str, Any]) -> str:
     return ""
 
 
+def system(asked: Mapping[str, Any]) -> str:
+    """What the application said before anybody else: the system's messages, or the developer's."""
+    messages = asked.get("messages")
+    if not isinstance(messages, list):
+        return ""
+    said = [
+        one.get("content") for one in messages if isinstance(one, dict) and one.get("role") in ("system", "developer")
+    ]
+    return "\n".join(one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in said)
+
+
 def conversation(asked: Mapping[str, Any]) -> str:
     """Everything that was said before the answer, as one text; a single message stands alone."""
     messages = asked.get("messages")

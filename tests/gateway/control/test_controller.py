@@ -329,3 +329,21 @@ def test_answers_off_the_schema_are_counted_on_their_own(world: World) -> None:
     world.look()
     assert world.row.counts["student off schema"] == 10
     assert (world.row.ledger.pairs, world.row.ledger.unparsed) == (10, 10)
+
+
+def test_a_new_system_prompt_starts_new_evidence(world: World) -> None:
+    rollout = world.start(steps=[{"shadow": {"pairs": 1000}}, "full"])
+    world.look(3)
+    for prompt, count in (("be short", 60), ("be long", 19), ("be short", 5), ("be long", 40)):
+        said = json.dumps([{"role": "system", "content": prompt}, {"role": "user", "content": "?"}])
+        lines = [
+            json.dumps({**json.loads(line), "request_json": json.dumps({"messages": json.loads(said)})})
+            for line in world.lines(count)
+        ]
+        with (world.folder / "logs" / "segments" / "w0.jsonl").open("a") as out:
+            out.write("\n".join(lines) + "\n")
+        world.look(2)
+    reasons = [event.reason for _, _, event in world.store.events(rollout) if event.kind == "renew"]
+    assert len(reasons) == 1
+    assert "the system prompt has changed" in reasons[0]
+    assert world.row.state.basis == 2
