@@ -174,6 +174,7 @@ def policies(scale: int) -> None:
             0.98, served_agreement=0.0, users=20, session=20
         ),
         "right until full, then wrong": Scenario(0.98, breaks_at=10_000, broken_agreement=0.0),
+        "the same, all defaults": Scenario(0.98, breaks_at=10_000, broken_agreement=0.0),
         "half of what is served wrong": Scenario(0.98, served_agreement=0.5),
         "at the bound .95": Scenario(0.95, horizon_s=6 * 3600.0),
         "at the bound, 1,000 users, sessions of 5, .3": Scenario(0.95, horizon_s=6 * 3600.0, **users),
@@ -181,10 +182,12 @@ def policies(scale: int) -> None:
         ".985, 1,000 users, sessions of 5, .3": Scenario(0.985, horizon_s=12 * 3600.0, **users),
         ".90": Scenario(0.90, horizon_s=6 * 3600.0),
     }
+    defaults = read({"route": "r", "student": "s@3f9c1a", "cycle": "none"})
     few = replace(spec, steps=tuple(step for step in spec.steps if step.name not in ("canary-1", "canary-5")))
     for part, (name, world) in enumerate(worlds.items()):
         # One in a hundred of 20 users is nobody.
-        found = policy.many(few if world.users == 20 else spec, world, generator(70 + part), runs)
+        asked = defaults if name.endswith("all defaults") else few if world.users == 20 else spec
+        found = policy.many(asked, world, generator(70 + part), runs)
         print(
             f"  {name}: promoted {found.promoted:.0%}, rolled back {found.rolled_back:.0%}, held {found.held:.0%}; median "
             f"{found.median_hours:.1f} h, {found.median_student_answers:,.0f} answers by the student, {found.median_wrong:,.0f} "
