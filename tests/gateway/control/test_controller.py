@@ -8,7 +8,7 @@ import pytest
 
 from graduand.gateway.control import moves
 from graduand.gateway.control.store.rollouts import LEASE_S
-from graduand.gateway.control.store.rows import COLUMNS, from_columns, to_columns
+from graduand.gateway.control.store.rows import from_json, to_json
 from graduand.gateway.errors import RequestError
 from graduand.gateway.logs.tail import PAIR_WITHIN_S
 from graduand.rollout.gates.one_sided import OneSided
@@ -170,10 +170,9 @@ def test_a_rollout_of_an_earlier_versions_gates_is_held_and_told_what_stays(worl
         del old[name]
     row = world.row
     plain = row.state.to_dict()
-    columns = dict(zip(COLUMNS, to_columns(row), strict=True))
-    columns["state"] = json.dumps({**plain, "spec": old})
-    columns["ledger"] = json.dumps({"pairs": 40, "attempt": 1})
-    loaded = from_columns(tuple(columns[name] for name in COLUMNS))
+    stored = json.loads(to_json(row))
+    stored |= {"state": json.dumps({**plain, "spec": old}), "ledger": json.dumps({"pairs": 40, "attempt": 1})}
+    loaded = from_json(json.dumps(stored))
     assert loaded.upgraded
     with world.store.transaction():
         moves.upgrade(world.store, loaded, world.now, world.settings.routes)
