@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from graduand.rollout import wording
 from graduand.rollout.assignment import BUCKETS, CONTROL_START, Arm
-from graduand.rollout.cycles import SECONDS, Cycle, Proof, proof_from_dict
 from graduand.rollout.evidence import Evidence, Reading
 from graduand.rollout.gates import GateError
 from graduand.rollout.gates.constant_bets import ConstantBets
+from graduand.rollout.gates.cycles import SECONDS, Cycle, Proof, proof_from_dict
 from graduand.rollout.gates.drop import Drop
 from graduand.rollout.gates.one_sided import OneSided
 from graduand.rollout.gates.path_test import PathTest

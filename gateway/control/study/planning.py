@@ -12,10 +12,10 @@ from graduand.gateway.errors import ConfigError, GraduandError
 from graduand.gateway.logs.reading import Source
 from graduand.gateway.model.routes import Budget
 from graduand.rollout import planning, wording
-from graduand.rollout.account import draw
 from graduand.rollout.answers.tasks import Task
 from graduand.rollout.assignment import BUCKETS
-from graduand.rollout.cycles import LEAST, SECONDS
+from graduand.rollout.gates.account import draw
+from graduand.rollout.gates.cycles import LEAST, SECONDS
 from graduand.rollout.simulate.policy import Scenario, many
 from graduand.rollout.spec.spec import GateSpec, Spec, Step, audit_share
 
