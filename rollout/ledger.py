@@ -239,7 +239,7 @@ class Ledger:
 
     def snapshot(self, **facts: Any) -> Evidence:
         """The evidence now; `facts` are what only the shell knows (precheck, trips, lease_held, ...)."""
-        course = self.course
+        course = self.courses.get(self.step)  # after the last step too: what promoted it stays to be seen
         told = "" if course is None else wording.scope(course.seen, self.claim, self.cycle)
         proofs, futile = ({}, {}) if course is None else (course.proofs, course.futile)
         return Evidence(
