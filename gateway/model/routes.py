@@ -34,6 +34,7 @@ class Upstream:
     """A set of replicas that serve the same models. `api_key` never leaves the process but towards them.
 
     `gpu_hour` is what one replica costs an hour, in dollars. `slots` is how many adapters a replica may hold; None: all.
+    `stream_usage`: whether the gateway may ask for a stream's usage (`ask`), or what clients ask for only (`never`).
     """
 
     name: str
@@ -43,6 +44,7 @@ class Upstream:
     ca_file: str | None = None
     gpu_hour: float | None = None
     slots: int | None = None
+    stream_usage: str = "ask"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Teacher:
 
     upstream: str
     model: str
+    first_token_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Student:
 
     upstream: str
     adapter: str
+    first_token_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +77,10 @@ class Incumbent:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Bounds of one request in seconds."""
+    """Bounds of one request in seconds. `first_token_s` None: as long as waiting is better than asking somebody else."""
 
     connect_s: float = 2
-    first_token_s: float = 10
+    first_token_s: float | None = None
     idle_s: float = 10
     total_s: float = 120
 
