@@ -6,7 +6,7 @@ what a client has already seen.
 
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from graduand.gateway.dataplane.fleet import Fleet, ReplicaState
 from graduand.gateway.dataplane.http import failures
@@ -14,6 +14,7 @@ from graduand.gateway.dataplane.http.client import Call, Connection
 from graduand.gateway.dataplane.http.failures import Failure, UpstreamFailed, is_about
 from graduand.gateway.dataplane.http.fiber import sleep
 from graduand.gateway.dataplane.targets import Target
+from graduand.gateway.model.fields import Attempt
 from graduand.gateway.model.trace import Trace, new_span_id
 from graduand.monitoring.metrics import ATTEMPTS, Metrics
 
@@ -71,7 +72,7 @@ class Dispatch:
         self.retries = retries
         self.committed = False
         self.first_sent_at: float | None = None
-        self.attempts: list[dict[str, Any]] = []
+        self.attempts: list[Attempt] = []
         self.gpu_dollars = 0.0  # of an upstream that is paid by the hour
         self.trace = trace
         self.span_id = ""  # of the attempt under way, where spans are made
@@ -220,7 +221,7 @@ class Dispatcher:
         outcome = "ok" if whole else failure.cause
         self._metrics.add(ATTEMPTS, (target.upstream_name, outcome))
         took_ms = round((now - began) * 1000, 3)
-        attempt: dict[str, Any] = {
+        attempt: Attempt = {
             "upstream": target.upstream_name,
             "arm": target.arm,
             "replica": replica.url,

@@ -8,15 +8,12 @@ import orjson
 
 from graduand.gateway.dataplane.dialects.dialect import Addressee
 from graduand.gateway.dataplane.fleet import Fleet, ReplicaState, UpstreamState
-from graduand.gateway.model.routes import Route, RouteTable, Student, Teacher, Timeouts
+from graduand.gateway.model.routes import FIRST_TOKEN_S, Route, RouteTable, Student, Teacher, Timeouts
 from graduand.gateway.model.routing import STUDENT, TEACHER, Decision
 from graduand.monitoring.checks import written
-from graduand.monitoring.checks.judging import Gates
+from graduand.monitoring.checks.judging import Checks
 from graduand.monitoring.prices import Price, price_of
 from graduand.rollout.hybrid.scorer import Scorer, scorer_from_dict
-
-# How long a student may be silent before its teacher is asked.
-FIRST_TOKEN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +53,7 @@ class RouteTargets:
     teacher: Target
     student: Target | None
     scorer: Scorer | None  # what a hybrid route judges the student's answers by
-    gates: Gates  # what every answer is checked by
+    checks: Checks  # what every answer is checked by
     incumbent: Target | None = None  # the student in service, while a rollout tries another
     incumbent_scorer: Scorer | None = None
 
@@ -83,7 +80,7 @@ def resolve(table: RouteTable, fleet: Fleet, prices: Mapping[str, Price]) -> dic
         student = route.student
         if route.teacher.upstream not in fleet.upstreams or (student and student.upstream not in fleet.upstreams):
             continue
-        fallback = route.on_student_failure == TEACHER
+        fallback = route.falls_back
         incumbent = route.incumbent if student is not None else None
         resolved[name] = RouteTargets(
             route,
@@ -92,7 +89,7 @@ def resolve(table: RouteTable, fleet: Fleet, prices: Mapping[str, Price]) -> dic
             if student is None
             else _target(STUDENT, table, fleet, route, student, student.adapter, prices, fallback_behind=fallback),
             scorer_from_dict(route.threshold) if route.mode == "hybrid" and route.threshold is not None else None,
-            Gates(written.of_route(route.gates, route.task)),
+            Checks(written.of_route(route.checks, route.task)),
             None
             if incumbent is None or student is None
             else _target(STUDENT, table, fleet, route, student, incumbent.adapter, prices, fallback_behind=fallback),
@@ -110,9 +107,9 @@ def _target(
     state, times = fleet[of.upstream], route.timeouts
     replicas = state.with_ready(table.ready.get((of.upstream, model)))
     kind, encoded = state.upstream.kind, orjson.dumps(model)
-    first_token_s = times.first_token_s if of.first_token_s is None else of.first_token_s
+    first_token_s = of.first_token_s
     if first_token_s is None:
-        first_token_s = _patience_s(times.total_s, fallback_behind=fallback_behind, replicas=len(replicas))
+        first_token_s = _patience_s(times, fallback_behind=fallback_behind, replicas=len(replicas))
     return Target(
         arm, state, of.upstream, model, Addressee(kind, model, encoded),
         Addressee(kind, model, encoded, adds_usage=False), times, first_token_s, fallback_behind, replicas,
@@ -120,8 +117,9 @@ def _target(
     )  # fmt: skip
 
 
-def _patience_s(total_s: float, *, fallback_behind: bool, replicas: int) -> float:
-    """How long a silent model is waited for where nobody has said: as long as there is nobody better to ask."""
-    if fallback_behind:
-        return FIRST_TOKEN_S
-    return total_s / 2 if replicas > 1 else math.inf
+def _patience_s(times: Timeouts, *, fallback_behind: bool, replicas: int) -> float:
+    """How long a model that says nothing of it may be silent. The default is meant for where somebody else can answer: to cut
+    a model that has nobody behind it helps nobody, and is paid for."""
+    if fallback_behind or times.first_token_s != FIRST_TOKEN_S:
+        return times.first_token_s
+    return times.total_s / 2 if replicas > 1 else math.inf

@@ -178,7 +178,8 @@ def test_patience_is_the_models_before_the_routes(
     world: Make, arm: str, route_s: float | None, own_s: float | None, borne_s: float
 ) -> None:
     told = Told()
-    it = world(**{arm: told, f"{arm}_s": own_s}, timeouts=Timeouts(first_token_s=route_s, idle_s=99, total_s=60))
+    times = {} if route_s is None else {"first_token_s": route_s}
+    it = world(**{arm: told, f"{arm}_s": own_s}, timeouts=Timeouts(**times, idle_s=99, total_s=60))
     with it.asking() as asking:
         told.next()
         passed, got = asking.answer_within(70)
