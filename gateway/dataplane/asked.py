@@ -38,15 +38,15 @@ class Asked:
         return self.targets.route.name if self.targets is not None else "unknown"
 
     def dispatch(
-        self, target: Target, *, headers: bytes, began: float, retries: int, scored: bool, span: Trace | None
+        self, target: Target, *, headers: bytes, began: float, retries: int, scored: bool, held: bool, span: Trace | None
     ) -> Dispatch:  # fmt: skip
         """What puts the request to one of the route's models; `scored` asks for log probabilities as well. Its time runs since
-        `began`."""
+        `began`; `held`: a stream is not released as it comes."""
         to = target.addressee if target.upstream.adds_usage else target.plain_addressee
         sending = self.dialect.sending(self.body, self.data, to, scored=scored)
         return Dispatch(
             self, target, sending.path, headers + sending.headers if sending.headers else headers, sending.body,
-            stream=self.stream, began=began, retries=retries, scored=scored, trace=span,
+            stream=self.stream, began=began, retries=retries, scored=scored, held=held, trace=span,
         )  # fmt: skip
 
     def plain(self, target: Target, *, scored: bool) -> bytes:

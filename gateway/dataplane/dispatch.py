@@ -46,7 +46,8 @@ class Plain(Protocol):
 class Dispatch:
     """One request to one model; `committed` once a client has seen some of the answer. Times are the event loop's.
 
-    It must be over at `last_at`; where another model may answer instead, at `stop_at`, unless it is committed by then.
+    It must be over at `last_at`; where another model may answer instead, at `stop_at`, unless it is committed by then. `held`:
+    its stream is not released as it comes.
     """
 
     __slots__ = (
@@ -56,7 +57,7 @@ class Dispatch:
 
     def __init__(
         self, asked: Plain, target: Target, path: str, headers: bytes, body: bytes, *, stream: bool, began: float,
-        retries: int, scored: bool, trace: Trace | None = None,
+        retries: int, scored: bool, held: bool, trace: Trace | None = None,
     ) -> None:  # fmt: skip
         self.asked = asked
         self.scored = scored
@@ -66,9 +67,12 @@ class Dispatch:
         self.body = body
         self.stream = stream
         total_s = target.times.total_s
-        self.last_at = began + total_s
-        # The other half is the fallback's.
-        self.stop_at = began + total_s / 2 if target.fallback_behind else self.last_at
+        self.stop_at = self.last_at = began + total_s
+        if target.fallback_behind:
+            # The other half is the fallback's. Whoever is to be waited for longer than that, may be, as long as he is silent.
+            half_s = total_s / 2
+            waits_s = half_s if held or not stream else max(half_s, min(target.first_token_s, total_s))
+            self.stop_at = began + waits_s
         self.retries = retries
         self.committed = False
         self.first_sent_at: float | None = None

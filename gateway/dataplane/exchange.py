@@ -177,7 +177,8 @@ class Exchange:
         asked, route = self._asked, targets.route
         dispatch = asked.dispatch(
             target, headers=self._forwarded(), began=self._began + self._shared.pauses.since(self._began),
-            retries=route.retries, scored=scorer is not None, span=asked.span,
+            retries=route.retries, scored=scorer is not None, held=scorer is not None or route.release != "observe",
+            span=asked.span,
         )  # fmt: skip
         self._sent.append(dispatch)
         relay = Relay(self._shared, asked, targets, dispatch, self._reply, scorer)

@@ -105,7 +105,7 @@ class _Shadow:
         span = None if asked.span is None else asked.span.child()
         learning = arm == STUDENT and (route.logprobs or route.mode == "hybrid")
         dispatch = asked.dispatch(
-            target, headers=b"", began=began, retries=0, span=span,
+            target, headers=b"", began=began, retries=0, held=False, span=span,
             scored=learning and asked.dialect.scorable(asked.data, target.addressee),
         )  # fmt: skip
         error = None
