@@ -140,7 +140,9 @@ def translated(data: Json, to: Addressee) -> Sending:
     if not parameters.get("do_sample") and "temperature" not in body:
         body["temperature"] = 0
     if data["stream"]:
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        body["stream"] = True
+        if to.adds_usage:
+            body["stream_options"] = {"include_usage": True}
     if chats:
         message = {"role": "user", "content": data["prompt"]}
         asking: Json = {"logprobs": True} if parameters.get("details") else {}

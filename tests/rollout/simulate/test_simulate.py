@@ -174,7 +174,10 @@ HYBRID = read(
 
 
 def test_hybrid_defers_more_the_less_its_confidence_tells() -> None:
-    good, blind = (policy.many(HYBRID, Scenario(0.94, separation=k, horizon_s=43_200.0), np.random.default_rng(19), 4) for k in (6.0, 0.0))
+    good, blind = (
+        policy.many(HYBRID, Scenario(0.94, separation=k, horizon_s=43_200.0), np.random.default_rng(19), 4)
+        for k in (6.0, 0.0)
+    )
     assert (good.promoted, good.learnt) == (1, 1)
     assert good.median_deferred is not None
     assert 0.02 < good.median_deferred < 0.7
