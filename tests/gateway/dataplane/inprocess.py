@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from graduand.gateway.dataplane.budget import Budgets
 from graduand.gateway.dataplane.fleet import Fleet
-from graduand.gateway.dataplane.http.server import ClientConnection
+from graduand.gateway.dataplane.http.bodies import Held
+from graduand.gateway.dataplane.http.server import ClientConnection, Request
 from graduand.gateway.dataplane.keys import ClientKeys
 from graduand.gateway.dataplane.plane import Plane
 from graduand.gateway.dataplane.shared import Shared
@@ -28,8 +29,14 @@ def upstream(name: str, kind: str, url: str) -> Upstream:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, upstreams: list[Upstream], routes: list[Route], keys: tuple[str, ...] = ()) -> Iterator[int]:
-    """The port of a data plane; its log is whole when the context has ended (`records`)."""
+def serving(
+    folder: Path, upstreams: list[Upstream], routes: list[Route], keys: tuple[str, ...] = (), *, held: Held | None = None,
+    seen: list[Request] | None = None,
+) -> Iterator[int]:  # fmt: skip
+    """The port of a data plane; its log is whole when the context has ended (`records`).
+
+    `held` counts its bodies; `seen` gets every request that reaches the application.
+    """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -40,9 +47,15 @@ def serving(folder: Path, upstreams: list[Upstream], routes: list[Route], keys: 
         table = RouteTable(1, {route.name: route for route in routes})
         metrics = Metrics(SeriesFile(folder / "worker.series"))
         shared = Shared(table, fleet, ClientKeys(keys or None), None, metrics, log, Budgets(folder / "budgets"))
-        plane, connections = Plane(shared), set[ClientConnection]()
+        plane, connections, counted = Plane(shared), set[ClientConnection](), held or Held()
+
+        def handle(connection: ClientConnection, request: Request) -> None:
+            if seen is not None:
+                seen.append(request)
+            plane.handle(connection, request)
+
         return await loop.create_server(
-            lambda: ClientConnection(plane.handle, connections, fleet.outbox), "127.0.0.1", 0
+            lambda: ClientConnection(handle, connections, fleet.outbox, counted, plane.lets_in), "127.0.0.1", 0
         )
 
     server = asyncio.run_coroutine_threadsafe(start(), loop).result()
