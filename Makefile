@@ -9,7 +9,7 @@ JIGSAW ?= jigsaw
 LORAX_URL ?=
 LORAX_ADAPTER ?=
 
-.PHONY: setup demo observe prometheus test check bench e2e e2e-vllm e2e-lorax kills replicas soak pure baselines jigsaw fit-speed
+.PHONY: setup demo observe prometheus nginx test check bench e2e e2e-vllm e2e-lorax kills replicas soak pure baselines jigsaw fit-speed
 
 setup: $(VENV)/installed $(VENV)/compiled
 
@@ -46,7 +46,11 @@ observe: setup prometheus
 prometheus:
 	@sh monitoring/prometheus/fetch.sh $(VENV)/prometheus
 
-test: setup prometheus
+# The same, for the test that puts it in front of the gateway.
+nginx:
+	@sh tests/gateway/dataplane/nginx.sh $(VENV)/nginx
+
+test: setup prometheus nginx
 	$(PYTHON) -m pytest $(ARGS)
 
 # Minutes long: real clients through the real gateway to the real engine. lorax-client pins old packages: its own place.
