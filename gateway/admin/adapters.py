@@ -76,7 +76,7 @@ def remove_adapter(name: str, state: StateHere, settings: SettingsHere, who: Who
         raise _no_adapter(name, state)
     for route in state.table(settings.routes).routes.values():
         kept = route.incumbent is not None and route.incumbent.adapter == name
-        if kept or (route.student is not None and route.student.adapter == name and route.mode != "teacher"):
+        if kept or (route.asked_student is not None and route.asked_student.adapter == name):
             raise RequestError(
                 409, f"route {route.name!r} uses {name} in mode {route.mode}; set its mode to teacher first",
                 code="adapter_in_use",
@@ -126,7 +126,7 @@ def _listing(upstream: Upstream, replica: Replica, name: str) -> dict[str, Any]:
     return {"replica": replica.url, "listed": there, "state": "listed" if there else "missing"}
 
 
-def _shown(verdict: residency.Verdict) -> dict[str, Any]:
+def _shown(verdict: residency.Proof) -> dict[str, Any]:
     distance = verdict.distance
     finite = None if distance is None or distance == float("inf") else round(distance, 6)
     return {

@@ -10,7 +10,7 @@ from graduand.gateway.admin.calls import Body, RolloutsHere, SettingsHere, WhoHe
 from graduand.gateway.control import verdicts
 from graduand.gateway.errors import RequestError
 from graduand.gateway.state.documents import Documents
-from graduand.monitoring.verdict import Verdict, sentence
+from graduand.monitoring.verdict import DriftVerdict, sentence
 
 Json = dict[str, Any]
 
@@ -51,5 +51,5 @@ def release(
     return {"released": monitor, "route": route}
 
 
-def _shown(verdict: Verdict) -> Json:
+def _shown(verdict: DriftVerdict) -> Json:
     return {**verdict.to_json(), "text": sentence(verdict)}

@@ -8,8 +8,6 @@ belong together. Records of an earlier attempt teach nothing, those of an earlie
 from collections.abc import Mapping
 from pathlib import Path
 
-import orjson
-
 from graduand.gateway.control import judging, outcomes, thresholds
 from graduand.gateway.control.judging import Case
 from graduand.gateway.control.outcomes import Answers
@@ -18,7 +16,7 @@ from graduand.gateway.control.store.rows import Row
 from graduand.gateway.logs import tail
 from graduand.gateway.logs.tail import Line
 from graduand.gateway.model import reader
-from graduand.gateway.model.reader import Json
+from graduand.gateway.model.fields import Record
 from graduand.gateway.model.routing import DEFERRED, STUDENT
 from graduand.rollout import assignment
 from graduand.rollout.answers import tasks
@@ -43,9 +41,9 @@ class Gatherer:
         self._rows = rows
         self._tasks = {name: tasks.read(row.task) for name, row in rows.items()}
 
-    def take(self, line: Line, record: Json) -> None:
+    def take(self, line: Line, record: Record) -> None:
         """Learn from one record."""
-        row = self._rows.get(record["rollout"])
+        row = self._rows.get(record["rollout"] or "")
         if row is None or record["route_version"] < row.attempt_version:
             return
         if not self._store.write_seen(record["id"], record["time"]):
@@ -57,10 +55,10 @@ class Gatherer:
             as_meant = record["arm"] == record["assigned_arm"] or (row.incumbent and set_aside)
             if record["copy_wanted"] and record["completed"] and as_meant:
                 self._part(row, record["id"], line, record)
-        elif record["role"] in COPIES and isinstance(record["parent_id"], str):
+        elif record["role"] in COPIES and record["parent_id"] is not None:
             self._part(row, record["parent_id"], line, record)
 
-    def _served(self, row: Row, record: Json) -> None:
+    def _served(self, row: Row, record: Record) -> None:
         if record["route_version"] < row.entry_version or row.ledger.phase is Phase.SHADOW:
             return
         store, unit, cause = self._store, record["unit_hash"], reader.failure(record)
@@ -77,7 +75,7 @@ class Gatherer:
         if student and cause in reader.ABSENT:
             row.count(f"absent: {cause}")
 
-    def _part(self, row: Row, pair_id: str, line: Line, record: Json) -> None:
+    def _part(self, row: Row, pair_id: str, line: Line, record: Record) -> None:
         """One record of a pair: compare all of them if it is the last, else let it wait for the others."""
         role, store = record["role"], self._store
         lines = {role: line}
@@ -85,7 +83,7 @@ class Gatherer:
             waiting = store.take_waiting(pair_id, other) if other != role else None
             if waiting is not None:
                 lines[other] = waiting
-        records: dict[str, Json | None] = {role: record}
+        records: dict[str, Record | None] = {role: record}
         if "served" in lines and role != "served":
             records["served"] = self._read(lines["served"])
         served = records.get("served")
@@ -98,12 +96,12 @@ class Gatherer:
             copies = {one: records.get(one) or self._read(lines[one]) for one in _copies_of(row, served)}
             self._compared(row, served, {one: copy for one, copy in copies.items() if copy is not None})
 
-    def _read(self, line: Line) -> Json | None:
+    def _read(self, line: Line) -> Record | None:
         """A record that waited: whole, or to be read again where it stands."""
         data = line.data or tail.fetch(self._folder, line.place)
         return None if data is None else reader.parsed(data)
 
-    def _compared(self, row: Row, served: Json, copies: dict[str, Json]) -> None:
+    def _compared(self, row: Row, served: Record, copies: dict[str, Record]) -> None:
         """The records of one request that belong together, without those that are gone from the log."""
         students = [one for one in (served, copies.get("shadow")) if one is not None and one["arm"] == STUDENT]
         teacher = copies.get("audit") if served["arm"] == STUDENT else served
@@ -122,7 +120,7 @@ class Gatherer:
         else:
             self._judge(row, served, teacher, student, incumbent)
 
-    def _judge(self, row: Row, served: Json, teacher: Json, student: Json, incumbent: Json | None) -> None:
+    def _judge(self, row: Row, served: Record, teacher: Record, student: Record, incumbent: Record | None) -> None:
         """Compare the answers, or leave them to a judge."""
         task, asked, said = self._tasks[row.id], reader.request(served), reader.answer(teacher)
         found, known = self._compare(task, said, student), None
@@ -144,39 +142,36 @@ class Gatherer:
         else:
             outcomes.learn(self._store, row, answers, found, incumbent_agreed=agreed)
 
-    def _compare(self, task: tasks.Task, teacher: str, student: Json) -> Comparison:
+    def _compare(self, task: tasks.Task, teacher: str, student: Record) -> Comparison:
         if student["error"]:
             return Comparison(False, unparsed=f"failed: {student['error']}")
         return compare(task, teacher, reader.answer(student))
 
-    def _vector(self, row: Row, student: Json) -> tuple[float, ...] | None:
+    def _vector(self, row: Row, student: Record) -> tuple[float, ...] | None:
         """Only pairs whose sampling does not depend on confidence may teach a threshold: the shadow's."""
         if not thresholds.sampling(row) or student["role"] != "shadow":
             return None
-        try:
-            vector = vector_of(orjson.loads(student["response_json"] or "{}"))
-        except orjson.JSONDecodeError:
-            vector = None
+        vector = vector_of(reader.response(student))
         if vector is None:
             row.count("pairs without log probabilities")
         return None if vector is None else tuple(vector)
 
 
-def _copies_of(row: Row, served: Json) -> tuple[str, ...]:
+def _copies_of(row: Row, served: Record) -> tuple[str, ...]:
     """The roles of the copies that a served request has."""
     if served["arm"] != STUDENT:
         return ("shadow",)
     return COPIES if row.incumbent else ("audit",)
 
 
-def _by_student(row: Row, record: Json) -> bool:
+def _by_student(row: Row, record: Record) -> bool:
     """Whether the student of this rollout was to answer; the records of an incumbent are of the same arm."""
     if not reader.by_student(record):
         return False
     return row.incumbent is None or _placed(row, record) == "treatment"
 
 
-def _arm(row: Row, record: Json) -> Arm:
+def _arm(row: Row, record: Record) -> Arm:
     if row.incumbent is not None:
         return _placed(row, record)
     if reader.by_student(record):
@@ -184,5 +179,5 @@ def _arm(row: Row, record: Json) -> Arm:
     return "control" if record["reason"] == "control" else "rest"
 
 
-def _placed(row: Row, record: Json) -> Arm:
+def _placed(row: Row, record: Record) -> Arm:
     return assignment.arm(record["unit_bucket"], row.ledger.weight_bp)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from graduand.gateway.control import incumbents, moves, precheck, thresholds, verdicts
-from graduand.gateway.control.asking import Asker, Question
+from graduand.gateway.control.asking import JudgeClient, JudgeQuestion
 from graduand.gateway.control.course import point
 from graduand.gateway.control.gather import Gatherer
 from graduand.gateway.control.judging import Desk
@@ -20,6 +20,7 @@ from graduand.gateway.control.store.rows import Row
 from graduand.gateway.logs import places
 from graduand.gateway.logs.tail import PAIR_WITHIN_S, Batch, Line
 from graduand.gateway.model import reader
+from graduand.gateway.model.fields import Record
 from graduand.gateway.model.routes import Route, Settings
 from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.lease import Lease, LeaseLost
@@ -30,7 +31,6 @@ from graduand.rollout.evidence import Evidence
 from graduand.rollout.machine import decide
 from graduand.rollout.state import Phase
 
-Checks = Callable[[], tuple[str, ...]]
 # Ids are kept this long to know a record that comes twice.
 IDS_KEPT_S = 3600.0
 # Each look at a verdict that stands writes to the store, on a core that may be a worker's.
@@ -49,7 +49,7 @@ class Controller:
     ) -> None:
         self.settings = settings
         self._metrics = metrics
-        self._asker = Asker(spent=self._spend)
+        self._asker = JudgeClient(spent=self._spend)
         self._desk = Desk(self._asker, self._count)
         self._store = open_rollouts(settings)
         self._documents = Documents(self._store.state)
@@ -136,7 +136,7 @@ class Controller:
         if self._metrics is not None:
             self._metrics.add(m.JUDGED, (route, outcome))
 
-    def _spend(self, question: Question, prompt_tokens: int, completion_tokens: int) -> None:
+    def _spend(self, question: JudgeQuestion, prompt_tokens: int, completion_tokens: int) -> None:
         """A judge is there because there is a student: what it costs is taken from what the student saves."""
         price = price_of(self.settings.prices, question.model)
         if self._metrics is not None and price is not None:
@@ -156,7 +156,7 @@ class Controller:
         if batch.lines:
             store.write_forgotten(now - PAIR_WITHIN_S, now - IDS_KEPT_S)
 
-    def _take(self, gatherer: Gatherer, line: Line, record: reader.Json) -> None:
+    def _take(self, gatherer: Gatherer, line: Line, record: Record) -> None:
         try:
             gatherer.take(line, record)
         except (LookupError, TypeError, ValueError, AttributeError) as error:

@@ -6,6 +6,8 @@ constant: without a unit, the request's id is hashed and the decision says so.
 
 from typing import NamedTuple
 
+import mmh3
+
 from graduand.gateway.model.routes import Route
 from graduand.rollout.assignment import BUCKETS, unit_hash
 from graduand.rollout.assignment import arm as arm_of
@@ -36,6 +38,15 @@ class Decision(NamedTuple):
     route_version: int = 0
     unit_hash: int = 0
     incumbent: bool = False
+
+
+def preference(replica: str, model: str) -> int:
+    """How much an adapter is drawn to a replica (by its URL): the replica with the least number is the preferred one.
+
+    Where adapters are placed and where they are asked follow this one rule, or an adapter would be asked where it is
+    cold. Rendezvous hashing (Thaler and Ravishankar, 1998).
+    """
+    return mmh3.hash(replica + model, signed=False)
 
 
 def decide(route: Route, unit: str | None, request_id: str) -> Decision:

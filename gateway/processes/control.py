@@ -12,7 +12,7 @@ import time
 from graduand.gateway.control.loop import Controller
 from graduand.gateway.control.notify import Notifier
 from graduand.gateway.errors import GraduandError
-from graduand.gateway.processes.child import Beside
+from graduand.gateway.processes.child import SideProcess
 from graduand.gateway.telemetry import rollouts
 from graduand.monitoring.metrics import Metrics
 
@@ -25,7 +25,7 @@ logger = logging.getLogger("graduand")
 
 def main() -> None:
     """Entry point; the one argument is JSON: run_folder."""
-    process = Beside("controller")
+    process = SideProcess("controller")
     metrics = process.metrics()
     controller = Controller(process.settings, process.holder, metrics=metrics)
     notifier = Notifier(process.settings, process.holder)

@@ -12,7 +12,7 @@ import threading
 
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.fleet.manager import LOOK_EVERY_S, Manager
-from graduand.gateway.processes.child import Beside
+from graduand.gateway.processes.child import SideProcess
 from graduand.monitoring.metrics import Totals
 
 # What replicas have done is looked at this soon, and many of them at once.
@@ -25,7 +25,7 @@ logger = logging.getLogger("graduand")
 def main() -> None:
     """Entry point; the one argument is JSON: run_folder."""
     woken = threading.Event()
-    process = Beside("fleet", woken.set)
+    process = SideProcess("fleet", woken.set)
     totals = Totals(process.series.parent)
     manager = Manager(process.settings, process.holder, process.metrics(), totals, woken.set)
     process.follow(manager)

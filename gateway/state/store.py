@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from graduand.gateway.errors import GraduandError
-from graduand.gateway.model.routes import Incumbent, Route, RouteTable, Student
+from graduand.gateway.model.routes import TEACHER_ALONE, Incumbent, Mode, Route, RouteTable, Student
 from graduand.gateway.state.hashes import Hashes, StateError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Override:
     """What was changed of a route since the file was written; None is 'as in the file'."""
 
     version: int
-    mode: str | None = None
+    mode: Mode | None = None
     weight_bp: int | None = None
     adapter: str | None = None
     rollout: str | None = None
@@ -83,10 +83,10 @@ class Override:
             return None
         return Incumbent(**json.loads(self.incumbent))
 
-    def _limited(self, mode: str, weight_bp: int) -> tuple[str, int]:
+    def _limited(self, mode: Mode, weight_bp: int) -> tuple[Mode, int]:
         """Mode and weight under the limit. What is to be taken from the student altogether is still copied to it, so
         that it can be seen to recover; so is a hybrid route's, whose share nobody sets."""
-        if self.limit_bp is None or mode in ("teacher", "shadow"):
+        if self.limit_bp is None or mode in TEACHER_ALONE:
             return mode, weight_bp
         if self.limit_bp == 0 or mode == "hybrid":
             return "shadow", 0
@@ -264,7 +264,7 @@ class StateStore(ABC):
         return self.overrides().get(route.name, Override(route.version))
 
     def change_route(
-        self, route: Route, *, who: str, why: str = "", version: int | None = None, mode: str | None = None,
+        self, route: Route, *, who: str, why: str = "", version: int | None = None, mode: Mode | None = None,
         weight_bp: int | None = None, adapter: str | None = None, reset: bool = False,
         inside: Callable[[], None] = lambda: None,
     ) -> int:  # fmt: skip

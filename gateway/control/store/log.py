@@ -204,6 +204,6 @@ def _wanted(line: Line, live: Container[str]) -> bytes | None:
     record = reader.parsed(line.data)
     if record is None or record["rollout"] not in live:
         return None
-    if record.get("role") != "served" or record.get("copy_wanted"):
+    if record["role"] != "served" or record["copy_wanted"]:
         return line.data
     return orjson.dumps({**record, "request_json": None, "response_json": None})

@@ -14,6 +14,7 @@ from graduand.gateway.control.store.observations import Observations, samples_of
 from graduand.gateway.control.store.queue import JudgeQueue
 from graduand.gateway.control.store.rows import Row, from_json, to_json
 from graduand.gateway.errors import GraduandError
+from graduand.gateway.model.fields import Record
 from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.store import StateStore
 from graduand.rollout.state import Event, event_from_dict
@@ -108,16 +109,16 @@ class Rollouts(Observations, JudgeQueue, Log):
         """A webhook was told up to this version."""
         self._hashes.set("told", f"{rollout_id}/{hook}", version)
 
-    def expect(self, records: list[Json], rows: Mapping[str, Row]) -> None:
+    def expect(self, records: list[Record], rows: Mapping[str, Row]) -> None:
         """These records are about to be gathered: a store far away may fetch at once what it knows of them: whether they
         were seen, their units, their other halves."""
         wanted: dict[str, list[str]] = {}
         for record in records:
-            row = rows.get(record["rollout"])
-            if row is not None and isinstance(record.get("time"), float | int):
+            row = rows.get(record["rollout"] or "")
+            if row is not None:
                 wanted.setdefault(seen_at(record["time"]), []).append(record["id"])
-                wanted.setdefault(units_of(row), []).append(str(record.get("unit_hash")))
-                pair = str(record.get("parent_id") or record["id"])
+                wanted.setdefault(units_of(row), []).append(str(record["unit_hash"]))
+                pair = record["parent_id"] or record["id"]
                 wanted.setdefault("waiting", []).extend(half_of(pair, role) for role in ROLES)
         for key, fields in wanted.items():
             self._hashes.expect(key, fields)

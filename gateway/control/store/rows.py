@@ -11,8 +11,6 @@ from graduand.rollout.state import Phase, State, state_from_dict
 
 # In these phases nothing is decided and no evidence is gathered.
 AT_REST = frozenset({Phase.DRAFT, Phase.ROLLED_BACK, Phase.ABORTED, Phase.SUPERSEDED})
-# In these a route belongs to its rollout, and nobody changes it by hand.
-HOLDS_ROUTE = frozenset(Phase) - AT_REST - {Phase.PROMOTED}
 
 
 @dataclass(slots=True)

@@ -162,7 +162,7 @@ def test_an_answer_that_a_gate_held_back_is_a_loss_of_the_incumbent(world: World
         name = world.start("garbled", BETTER, **DUEL)
         world.rollouts.until(name, "promoted")
     reasons = {(reply.arm, reply.reason) for reply in users.replies}
-    assert ("teacher", "fallback:gate:label") in reasons
+    assert ("teacher", "fallback:check:label") in reasons
     gate = next(gate for gate in world.rollouts.get(name)["gates"] if gate["name"] == "incumbent")
     assert gate["n"] > 0
 

@@ -1,4 +1,4 @@
-"""Bad answers, the gates that find them, and what becomes of each: one table for the tests and for docs/faults.md."""
+"""Bad answers, the checks that find them, and what becomes of each: one table for the tests and for docs/faults.md."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ LABELS = {"kind": "label", "labels": ["billing", "shipping"]}
 
 @dataclass(frozen=True)
 class Bad:
-    """A bad answer and the gate that finds it. `late`: a window has released something by then."""
+    """A bad answer and the check that finds it. `late`: a window has released something by then."""
 
     name: str
-    gate: str
+    check: str
     label: str
     text: str
     finish: str = "stop"
@@ -94,15 +94,15 @@ CASES = [Case(b, a, r, s) for b in BAD for a in ACTIONS for r in RELEASES for s 
 
 
 COLUMNS = (("not streamed", "observe", False), *((f"streamed, `{one}`", one, True) for one in RELEASES))
-HEAD = """## By a student whose answer fails an output gate
+HEAD = """## By a student whose answer fails an output check
 
-One gate a route, with the action named; `release_window: 5`. What a window has begun to release cannot be taken back. The
-teacher's own answers are never held back, whatever the gates say. See [gates.md](gates.md).
+One check a route, with the action named; `release_window: 5`. What a window has begun to release cannot be taken back. The
+teacher's own answers are never held back, whatever the checks say. See [checks.md](checks.md).
 """
 
 
 def words(case: Case) -> str:
-    cause = f"gate:{BAD[case.bad].gate}"
+    cause = f"check:{BAD[case.bad].check}"
     return {
         "student": "the student's answer, flagged",
         "teacher": f"the teacher answers: `fallback:{cause}`",
@@ -115,10 +115,10 @@ def lines() -> Iterator[str]:
     """The page's section."""
     yield HEAD
     for action in ("fallback", "block"):
-        yield f"| answer, `action: {action}` | gate | " + " | ".join(title for title, *_ in COLUMNS) + " |"
+        yield f"| answer, `action: {action}` | check | " + " | ".join(title for title, *_ in COLUMNS) + " |"
         yield "|---" * (len(COLUMNS) + 2) + "|"
         for key, bad in BAD.items():
             cells = [words(Case(key, action, release, stream)) for _, release, stream in COLUMNS]
-            yield f"| {bad.name} | `{bad.gate}` | " + " | ".join(cells) + " |"
+            yield f"| {bad.name} | `{bad.check}` | " + " | ".join(cells) + " |"
         yield ""
     yield "With `action: flag` the student's answer is released in every form, and the verdict is logged and counted."

@@ -1,4 +1,4 @@
-"""Each gate over whole choices: what triggers it, and what must not."""
+"""Each check over whole choices: what triggers it, and what must not."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from graduand.monitoring.checks.answer import Choice, choices_of
-from graduand.monitoring.checks.check import Gate
+from graduand.monitoring.checks.check import Check
 from graduand.monitoring.checks.written import read
 from graduand.rollout.answers import tasks
 
@@ -22,9 +22,9 @@ TABLE = "\n".join(f"| {number} | order {number * 7919} | {number * 31 % 97}.50 E
 JWT = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P"
 
 
-def gate(written: Any, task: tasks.Task | None = None) -> Gate:
+def check(written: Any, task: tasks.Task | None = None) -> Check:
     [armed] = read([written], task)
-    return armed.gate
+    return armed.check
 
 
 WITH_SCHEMA = tasks.read({"kind": "json", "schema": SCHEMA})
@@ -119,7 +119,7 @@ CASES: list[tuple[Any, Any, str, str]] = [
 
 @pytest.mark.parametrize(("written", "task", "text", "label"), CASES, ids=[f"{c[0]}-{c[2][:24]}" for c in CASES])
 def test_text(written: Any, task: tasks.Task | None, text: str, label: str) -> None:
-    finding = gate(written, task).judge(Choice(text, "stop"))
+    finding = check(written, task).judge(Choice(text, "stop"))
     assert finding.label == label
     assert finding.triggered == (label != "pass")
 
@@ -139,7 +139,7 @@ def test_text(written: Any, task: tasks.Task | None, text: str, label: str) -> N
     ],
 )
 def test_what_is_no_text(written: str, choice: Choice, label: str) -> None:
-    assert gate(written).judge(choice).label == label
+    assert check(written).judge(choice).label == label
 
 
 @pytest.mark.parametrize(
