@@ -73,7 +73,7 @@ class Worker:
             settings.tracing,
         )
         self._plane = Plane(self._shared)
-        self._held = Held()
+        self._held = Held(settings.max_body_mb << 20)
         self._stopping = asyncio.Event()
         self._longest_s = _longest(settings)
 
@@ -206,6 +206,7 @@ class Worker:
         for connection in self._connections:
             connection.authorized = None
         self._longest_s = _longest(settings)
+        self._held.accept(settings.max_body_mb << 20)
         self._watcher.configure(settings)
 
 

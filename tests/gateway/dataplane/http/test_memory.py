@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from graduand.gateway.dataplane.http.bodies import MAX_BODY_BYTES, Held
+from graduand.gateway.dataplane.http.bodies import Held
 from tests.gateway.dataplane.inprocess import serving
 from tests.gateway.running import until
 from tests.gateway.speaking import Client, request
 
 KEY = "key-of-a-client"
 MEGABYTE = 1 << 20
+LONG = 10 * MEGABYTE
 LARGE = request(
     b'{"model":"nobody","messages":[{"role":"user","content":"%b"}]}' % (b"x" * MEGABYTE),
     headers=(f"authorization: Bearer {KEY}",),
@@ -41,7 +42,7 @@ def unfinished(port: int, stack: ExitStack, lines: bytes) -> socket.socket:
     """A connection on which all of a long body has been sent but its last byte, as far as somebody reads it."""
     made = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
     with suppress(ConnectionError, TimeoutError):  # refused, and closed meanwhile
-        made.sendall(BEGUN % (MAX_BODY_BYTES, lines) + bytes(MAX_BODY_BYTES - 1))
+        made.sendall(BEGUN % (LONG, lines) + bytes(LONG - 1))
     return made
 
 

@@ -306,6 +306,19 @@ def test_what_bodies_hold_is_bounded_and_given_back() -> None:
     assert held.bytes == 0
 
 
+def test_the_longest_body_can_be_changed_while_connections_are_open() -> None:
+    talk = Talk(held=Held(most_each=3, most=5))
+    talk.receive(POST)
+    talk.held.accept(2)
+    talk.receive(POST)
+    assert len(talk.requests) == 1
+    assert talk.transport.written.count(b"HTTP/1.1 413 ") == 1
+    talk.held.accept(300)
+    assert talk.held.most == 300
+    talk.held.accept(3)
+    assert talk.held.most == 5
+
+
 def test_a_closed_connection_is_freed_without_the_collector() -> None:
     talk = Talk()
     talk.receive(POST)
