@@ -272,7 +272,9 @@ class ClientConnection(asyncio.Protocol):
     def _check_version(self) -> None:
         """RFC 9110, 2.5: what speaks another major version is told so; RFC 9112, 6.1: 1.0 knows no chunks."""
         version = self._parser.get_http_version()
-        if version not in ("1.0", "1.1"):
+        if version == "0.9":
+            self._refuse(400, "the request line names no version: send HTTP/1.1")
+        elif version not in ("1.0", "1.1"):
             self._refuse(505, f"HTTP/{version} is not spoken here: send HTTP/1.1")
         elif version == "1.0" and b"transfer-encoding" in self._headers:
             self._refuse(400, "HTTP/1.0 has no 'transfer-encoding': send 'content-length'")
@@ -282,11 +284,9 @@ class ClientConnection(asyncio.Protocol):
         method, url = self._parser.get_method(), self._url
         if method == b"CONNECT":
             self._refuse(405, "this is no proxy: CONNECT is not supported", ALLOW)
-        elif url == b"*" and method == b"OPTIONS":
-            self._refuse(405, "OPTIONS is not supported", ALLOW)
         elif b"#" in url:
             self._refuse(400, "the request's target has a fragment, which is for the client alone")
-        else:
+        elif url != b"*" or method != b"OPTIONS":
             self._url = _path_of(url)
             if not self._url:
                 self._refuse(400, "the request's target is neither a path nor an address of http or https")

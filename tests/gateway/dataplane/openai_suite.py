@@ -1,9 +1,9 @@
 """openai-python's own tests of chat, completions, embeddings and models, pointed at the gateway over a stand-in.
 
-`python -m tests.gateway.dataplane.openai_suite CHECKOUT` takes a clone of https://github.com/openai/openai-python and runs its tests with its
-own source, in this Python, which needs pytest-asyncio and, for some of them, aiohttp and httpx-aiohttp. It prints what
-passed, and each failure; it ends with 1 if one is there that is not about an endpoint which the gateway does not offer
-(NOT_OFFERED). Nothing of the checkout is copied.
+`python -m tests.gateway.dataplane.openai_suite CHECKOUT` takes a clone of https://github.com/openai/openai-python and runs
+its tests with its own source, in this Python, which needs pytest-asyncio and, for some of them, aiohttp and httpx-aiohttp.
+It prints what passed, and each failure; it ends with 1 if one is there that is not about an endpoint which the gateway does
+not offer (NOT_OFFERED). Nothing of the checkout is copied.
 """
 
 import argparse
