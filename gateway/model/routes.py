@@ -394,6 +394,9 @@ class Settings:
         Address, Field(description="HOST:PORT of the admin plane, which asks for no key: keep it private")
     ] = ("127.0.0.1", 8081)
     workers: Annotated[int, Field(ge=1, le=256, description="processes that serve requests; one a core")] = 1
+    max_body_mb: Annotated[
+        int, Field(ge=1, le=200, description="MiB of a request's body, decoded, beyond which it is refused")
+    ] = 32
     state: Annotated[
         StateUrl,
         Field(

@@ -73,7 +73,7 @@ class Worker:
         )
         self._plane = Plane(self._shared)
         self._sweep = sweep.Sweep(self._shared.fleet, self._connections, self._shared.pauses)
-        self._held = Held()
+        self._held = Held(settings.max_body_mb << 20)
         self._stopping = asyncio.Event()
         self._longest_s = _longest(settings)
 
@@ -200,6 +200,7 @@ class Worker:
         for connection in self._connections:
             connection.authorized = None
         self._longest_s = _longest(settings)
+        self._held.accept(settings.max_body_mb << 20)
         self._watcher.configure(settings)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from graduand.gateway.dataplane.dialects import answers, jsonedit
+from graduand.gateway.dataplane.dialects import answers, bounds, jsonedit
 from graduand.gateway.dataplane.dialects.answers import StreamReader
 from graduand.gateway.dataplane.dialects.dialect import Addressee, Sending, Whole
 from graduand.gateway.errors import RequestError
@@ -61,7 +61,10 @@ class OpenAI:
 
     def parse(self, body: bytes) -> Json:
         try:
+            bounds.check_request(body)
             data = orjson.loads(body)
+        except bounds.TooManyParts as error:
+            raise RequestError(400, f"the body cannot be read: {error}", code="too_many_parts") from error
         except orjson.JSONDecodeError as error:
             raise RequestError(400, f"the body is not JSON: {error}", code="invalid_json") from error
         if type(data) is not dict:

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from graduand.gateway.dataplane.budget import Budgets
 from graduand.gateway.dataplane.dispatch import Dispatcher
 from graduand.gateway.dataplane.fleet import Fleet
-from graduand.gateway.dataplane.http.server import ClientConnection
+from graduand.gateway.dataplane.http.bodies import Held
+from graduand.gateway.dataplane.http.server import ClientConnection, Request
 from graduand.gateway.dataplane.keys import ClientKeys
 from graduand.gateway.dataplane.plane import Plane
 from graduand.gateway.dataplane.shared import Shared
@@ -48,8 +49,10 @@ class Running:
     """A data plane in a thread. Its clocks run out only where a test lets time pass."""
 
     def __init__(
-        self, folder: Path, upstreams: list[Upstream], routes: list[Route], keys: tuple[str, ...] = ()
-    ) -> None:
+        self, folder: Path, upstreams: list[Upstream], routes: list[Route], keys: tuple[str, ...] = (),
+        *, held: Held | None = None, seen: list[Request] | None = None,
+    ) -> None:  # fmt: skip
+        self._held, self._seen = held or Held(), seen
         self.loop = loop = Ahead()
         self.connections = set[ClientConnection]()
         self._thread = threading.Thread(target=loop.run_forever)
@@ -73,8 +76,14 @@ class Running:
         self.sweep = Sweep(fleet, self.connections, self.shared.pauses)
         self.sweep.look(self.loop.time(), self._longest_s)
         return await self.loop.create_server(
-            lambda: ClientConnection(self.plane.handle, self.connections, fleet.outbox), "127.0.0.1", 0
-        )
+            lambda: ClientConnection(self._handle, self.connections, fleet.outbox, self._held, self.plane.lets_in),
+            "127.0.0.1", 0,
+        )  # fmt: skip
+
+    def _handle(self, connection: ClientConnection, request: Request) -> None:
+        if self._seen is not None:
+            self._seen.append(request)
+        self.plane.handle(connection, request)
 
     def do(self, what: Coroutine[Any, Any, Result]) -> Result:
         """Run it on the data plane's loop."""
@@ -105,9 +114,15 @@ class Running:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, upstreams: list[Upstream], routes: list[Route], keys: tuple[str, ...] = ()) -> Iterator[int]:
-    """The port of a data plane; its log is whole when the context has ended (`records`)."""
-    running = Running(folder, upstreams, routes, keys)
+def serving(
+    folder: Path, upstreams: list[Upstream], routes: list[Route], keys: tuple[str, ...] = (), *, held: Held | None = None,
+    seen: list[Request] | None = None,
+) -> Iterator[int]:  # fmt: skip
+    """The port of a data plane; its log is whole when the context has ended (`records`).
+
+    `held` counts its bodies; `seen` gets every request that reaches the application.
+    """
+    running = Running(folder, upstreams, routes, keys, held=held, seen=seen)
     try:
         yield running.port
     finally:
