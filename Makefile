@@ -1,7 +1,7 @@
 # One command each; `make demo` and `make test` need no other step on a fresh machine.
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-HOT := $(wildcard gateway/dataplane/*.py monitoring/gates/*.py) gateway/record.py gateway/routing.py rollout/assignment.py
+HOT := $(shell find gateway/dataplane gateway/model monitoring/checks -name '*.py') rollout/assignment.py
 ARGS ?=
 JIGSAW ?= jigsaw
 LORAX_URL ?=

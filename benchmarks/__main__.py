@@ -23,7 +23,7 @@ from benchmarks.peers import DIRECT, NGINX, PEERS, Peer
 from benchmarks.process import Server, wait_idle
 from benchmarks.results import Results, targets
 from benchmarks.scenarios import BODIES, SCENARIOS, Load, Scenario
-from gateway.errors import ConfigError, GraduandError
+from graduand.gateway.errors import ConfigError, GraduandError
 
 
 def arguments() -> argparse.Namespace:

@@ -19,14 +19,14 @@ import numpy as np
 
 from benchmarks.drift_report import markdown, plot
 from benchmarks.drift_texts import comments, descriptions, docstrings, summaries
-from monitoring.drift.describe import Description, describe
-from monitoring.drift.descriptors import Descriptors
-from monitoring.drift.mix import MixShift
-from monitoring.drift.neighbours import scores
-from monitoring.drift.novelty import Novelty
-from monitoring.drift.prompts import Prompt
-from monitoring.drift.reference import Reference, build
-from monitoring.embedding import NAMES, Embedder, Vector, load
+from graduand.monitoring.drift.describe import Description, describe
+from graduand.monitoring.drift.descriptors import Descriptors
+from graduand.monitoring.drift.mix import MixShift
+from graduand.monitoring.drift.neighbours import scores
+from graduand.monitoring.drift.novelty import Novelty
+from graduand.monitoring.drift.prompts import Prompt
+from graduand.monitoring.drift.reference import Reference, build
+from graduand.monitoring.embedding import NAMES, Embedder, Vector, load
 
 Json = dict[str, Any]
 RUNS = 20

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from gateway.engine import adapters as loading
-from gateway.engine.model import RaggedModel, Span, order
-from training import base_model
+from graduand.gateway.adapters import base_model
+from graduand.gateway.engine import adapters as loading
+from graduand.gateway.engine.model import RaggedModel, Span, order
 
 MODEL, LENGTH = "smollm2-135m", 100
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

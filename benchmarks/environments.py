@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gateway.errors import GraduandError
+from graduand.gateway.errors import GraduandError
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH = ROOT / ".bench"

@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from training import base_model, lora, mask
-from training.batches import Phase
-from training.checkpoint import CheckpointFile
-from training.loop import Run
-from training.ranks import Ranks
-from training.rows import Row
-from training.run_config import FitConfig
+from graduand.gateway.adapters import base_model
+from graduand.training.data.rows import Row
+from graduand.training.fit import lora, mask
+from graduand.training.fit.batches import Phase
+from graduand.training.fit.checkpoint import CheckpointFile
+from graduand.training.fit.loop import Run
+from graduand.training.fit.ranks import Ranks
+from graduand.training.fit.run_config import FitConfig
 
 STEPS = 20
 BATCH_TOKENS = 1600

@@ -19,21 +19,22 @@ import httptools
 import orjson
 import uvloop
 
-from gateway import record
-from gateway.dataplane import answers, gating, wire
-from gateway.dataplane.budget import Budgets
-from gateway.dataplane.client import Connection
-from gateway.dataplane.fleet import Fleet
-from gateway.dataplane.keys import ClientKeys
-from gateway.dataplane.plane import Plane
-from gateway.dataplane.server import ClientConnection
-from gateway.logs.segment import LogWriter
-from gateway.routes import Replica, Route, RouteTable, Student, Teacher, Unit, Upstream
-from gateway.routing import decide
-from monitoring.gates import judging, written
-from monitoring.gates.judging import Gates
-from monitoring.metrics import Metrics
-from monitoring.series import SeriesFile
+from graduand.gateway.dataplane import answers, checking
+from graduand.gateway.dataplane.budget import Budgets
+from graduand.gateway.dataplane.dialects import wire
+from graduand.gateway.dataplane.fleet import Fleet
+from graduand.gateway.dataplane.http.client import Connection
+from graduand.gateway.dataplane.http.server import ClientConnection
+from graduand.gateway.dataplane.keys import ClientKeys
+from graduand.gateway.dataplane.plane import Plane
+from graduand.gateway.logs.segment import LogWriter
+from graduand.gateway.model import record
+from graduand.gateway.model.routes import Replica, Route, RouteTable, Student, Teacher, Unit, Upstream
+from graduand.gateway.model.routing import decide
+from graduand.monitoring.checks import judging, written
+from graduand.monitoring.checks.judging import Gates
+from graduand.monitoring.metrics import Metrics
+from graduand.monitoring.series import SeriesFile
 
 BODY = (
     b'{"model":"triage","user":"user-17","messages":[{"role":"system","content":"You route support tickets to one of '
@@ -150,7 +151,7 @@ def _gates(parts: Parts, task: dict[str, Any], answer: dict[str, Any]) -> Callab
     gates, meters = Gates(written.of_route(None, task)), parts.plane.meters
 
     def judge() -> object:
-        verdicts = gates.judge(gating.choices(answer, {}), acting=True)
+        verdicts = gates.judge(checking.choices(answer, {}), acting=True)
         judging.worst(verdicts)
         meters.judged(verdicts, "triage", "student", "triage@3f9c1a")
         return judging.logged(verdicts)

@@ -18,12 +18,12 @@ import mmh3
 import numpy as np
 from scipy import optimize, sparse, special
 
-from gateway.control import tradeoff
-from rollout.compare import compare
-from rollout.hybrid.calibration import fit_isotonic
-from rollout.hybrid.curve import curve
-from rollout.hybrid.threshold import Threshold, candidates, learn
-from rollout.tasks import read
+from graduand.gateway.control.study import tradeoff
+from graduand.rollout.answers.compare import compare
+from graduand.rollout.answers.tasks import read
+from graduand.rollout.hybrid.calibration import fit_isotonic
+from graduand.rollout.hybrid.curve import curve
+from graduand.rollout.hybrid.threshold import Threshold, candidates, learn
 
 TASK = read({"kind": "label", "labels": [0, 1], "field": "is_bad"})
 SIZE = 1 << 18

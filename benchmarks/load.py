@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.environments import ROOT, program
 from benchmarks.payload import CLIENT_KEY, USER
 from benchmarks.process import die_with_parent, pinned
-from gateway.errors import GraduandError
+from graduand.gateway.errors import GraduandError
 
 USERS = 4096
 MARGIN_S = 30

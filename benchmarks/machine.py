@@ -5,7 +5,7 @@ import platform
 import time
 from pathlib import Path
 
-from gateway.dataplane import exchange
+from graduand.gateway.dataplane import exchange
 
 
 def machine() -> dict[str, str]:

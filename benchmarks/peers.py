@@ -14,11 +14,11 @@ from benchmarks import nginx
 from benchmarks.drift_texts import docstrings
 from benchmarks.environments import ROOT, environment
 from benchmarks.payload import ADAPTER, CLIENT_KEY, MODEL, TEACHER_MODEL, UPSTREAM_KEY
-from gateway import __version__
-from monitoring.drift import files
-from monitoring.drift.prompts import prompt_of
-from monitoring.drift.reference import build, calibration_report
-from monitoring.embedding import load
+from graduand import __version__
+from graduand.monitoring.drift import files
+from graduand.monitoring.drift.prompts import prompt_of
+from graduand.monitoring.drift.reference import build, calibration_report
+from graduand.monitoring.embedding import load
 
 GRADUAND = "Graduand"
 SHADOWING = "Graduand, shadow 100%"

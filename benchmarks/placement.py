@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from benchmarks.placement_report import Outcome, markdown, plot
-from gateway.fleet.placement import Host, Wanted, copies_for, place, preference
-from gateway.fleet.plan import Cell, Sight, Spot, steps
-from gateway.fleet.usage import Use
+from graduand.gateway.fleet.placement import Host, Wanted, copies_for, place, preference
+from graduand.gateway.fleet.plan import Sight, Spot, steps
+from graduand.gateway.fleet.usage import Use
+from graduand.gateway.state.places import Cell
 
 RESULTS = Path(__file__).parent / "results"
 LOOK_EVERY_S = 2.0

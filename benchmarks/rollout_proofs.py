@@ -6,14 +6,14 @@ import timeit
 
 import numpy as np
 
-from rollout.assignment import arm, bucket
-from rollout.gates.agreement import Agreement
-from rollout.gates.error_ratio import ErrorRatio
-from rollout.gates.scores import Scores
-from rollout.gates.watch import Watch
-from rollout.planning import boundary, crossing, pairs_needed
-from rollout.simulate import drop, looking, policy, ramp, thresholds
-from rollout.specfile import read
+from graduand.rollout.assignment import arm, bucket
+from graduand.rollout.gates.agreement import Agreement
+from graduand.rollout.gates.error_ratio import ErrorRatio
+from graduand.rollout.gates.scores import Scores
+from graduand.rollout.gates.watch import Watch
+from graduand.rollout.planning import boundary, crossing, pairs_needed
+from graduand.rollout.simulate import drop, looking, policy, ramp, thresholds
+from graduand.rollout.spec.file import read
 
 SEED = 20240601
 

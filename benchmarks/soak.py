@@ -29,7 +29,7 @@ from benchmarks.mixture import CUT_STREAM, CUT_WAITING, STREAMED, UNKNOWN, WHOLE
 from benchmarks.peers import Place, graduand
 from benchmarks.process import Server, free_port
 from benchmarks.soak_report import Check, Soak
-from gateway.errors import GraduandError
+from graduand.gateway.errors import GraduandError
 
 CLIENTS = 64
 SHADOW_PERCENT = 10
@@ -68,11 +68,11 @@ class Gateway:
         env = graduand(place, shadow=SHADOW_PERCENT).env
         config = folder / "graduand.yaml"
         config.write_text(config.read_text() + LIMITS)
-        command = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
+        command = [sys.executable, "-m", "graduand", "serve", "--config", str(config)]
         server = Server.start(command, core=None, log=folder / "gateway.log", env=env)
         stack.callback(server.stop)
         _await(server, place.port)
-        worker = server.descendant("gateway.worker")
+        worker = server.descendant("graduand.gateway.processes.worker")
         if worker is None:
             raise Unavailable("the gateway's worker cannot be found")
         return cls(server, place.port, place.second_port, place.upstream_port, folder, worker)
@@ -198,7 +198,7 @@ def check(gateway: Gateway, soak: Soak, before: Counter[tuple[str, str]]) -> Non
         Check(
             "the worker never restarted",
             f"process {gateway.worker} all the time",
-            gateway.server.descendant("gateway.worker") == gateway.worker,
+            gateway.server.descendant("graduand.gateway.processes.worker") == gateway.worker,
         ),
     ]
 

@@ -5,7 +5,7 @@ Invariant: a socket returned by `bind` already accepts connections, so an announ
 
 import socket
 
-from gateway.errors import ConfigError, GraduandError
+from graduand.gateway.errors import ConfigError, GraduandError
 
 BACKLOG = 2048
 

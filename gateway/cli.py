@@ -8,20 +8,21 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from gateway import __version__
-from gateway.errors import GraduandError
+from graduand import __version__
+from graduand.gateway.errors import GraduandError
 
 # Each module owns one command and has `add_parser(commands)`.
 COMMANDS: tuple[str, ...] = (
-    "gateway.supervisor",
-    "gateway.admin_commands",
-    "gateway.state.commands",
-    "gateway.control.commands",
-    "gateway.monitor.commands",
-    "gateway.engine.cli",
-    "gateway.logs.commands",
-    "gateway.recorded",
-    "training.cli",
+    "graduand.gateway.processes.supervisor",
+    "graduand.gateway.commands.routes",
+    "graduand.gateway.commands.adapters",
+    "graduand.gateway.commands.state",
+    "graduand.gateway.commands.rollout",
+    "graduand.gateway.commands.monitor",
+    "graduand.gateway.engine.cli",
+    "graduand.gateway.commands.logs",
+    "graduand.gateway.recorded.server",
+    "graduand.training.commands.cli",
 )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from monitoring.metrics import FIRST_TOKEN_BUCKETS_S, PER_TOKEN_BUCKETS_S
+from graduand.monitoring.metrics import FIRST_TOKEN_BUCKETS_S, PER_TOKEN_BUCKETS_S
 
 RUNNING = ("vllm:num_requests_running", "lorax_batch_current_size")
 WAITING = ("vllm:num_requests_waiting", "lorax_queue_length")

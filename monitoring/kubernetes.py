@@ -1,4 +1,4 @@
-"""`python -m monitoring.kubernetes`: the recording rules and alerts as the Prometheus Operator reads them.
+"""`python -m graduand.monitoring.kubernetes`: the recording rules and alerts as the Prometheus Operator reads them.
 
 The files that Prometheus itself reads stay the source; kustomize can put a file into a ConfigMap but not into an object's
 `spec`, so the object is written here. Never edit its file by hand: a test compares them.
@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 RULES = Path(__file__).parent / "prometheus" / "rules"
-TARGET = Path(__file__).parents[1] / "deploy" / "k8s" / "components" / "observability" / "rules.yaml"
-HEADER = "# Written by `python -m monitoring.kubernetes` from monitoring/prometheus/rules; edit those.\n"
+TARGET = Path(__file__).resolve().parents[1] / "deploy" / "k8s" / "components" / "observability" / "rules.yaml"
+HEADER = "# Written by `python -m graduand.monitoring.kubernetes` from monitoring/prometheus/rules; edit those.\n"
 
 
 class _Block(yaml.SafeDumper):

@@ -13,8 +13,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from monitoring import series
-from monitoring.series import Key, SeriesFile
+from graduand.monitoring import series
+from graduand.monitoring.series import Key, SeriesFile
 
 MAX_SERIES_PER_FAMILY = 2_000
 OTHER = "other"

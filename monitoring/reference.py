@@ -1,15 +1,15 @@
-"""The page docs/metrics.md, made from what is declared: `python -m monitoring.reference` writes it."""
+"""The page docs/metrics.md, made from what is declared: `python -m graduand.monitoring.reference` writes it."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from monitoring.metrics import FAMILIES, Family
+from graduand.monitoring.metrics import FAMILIES, Family
 
-PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "metrics.md"
 HEAD = """\
 # Metrics
 
-Made from `monitoring/metrics.py` by `python -m monitoring.reference`; do not edit. `GET /metrics` on the admin plane has
+Made from `monitoring/metrics.py` by `python -m graduand.monitoring.reference`; do not edit. `GET /metrics` on the admin plane has
 them all, summed over the gateway's processes. Labels are only `route`, `arm`, `adapter`, `upstream`, `outcome` and
 `monitor`; a family has at most 2,000 series, what comes after is counted under `other`. A gauge about which nothing is known
 (a dead engine's, a rollout's that has ended) is not exported. [observability.md](observability.md) says how they are used.

@@ -1,4 +1,4 @@
-"""Where the alerts' runbooks are served: `python -m monitoring.runbooks ADDRESS` changes it everywhere, without it is shown.
+"""Where the alerts' runbooks are served: `python -m graduand.monitoring.runbooks` shows it, with an ADDRESS it changes it.
 
 The one source are the `runbook_url`s of prometheus/rules/alerts.yml; dashboards and the Kubernetes object are made from
 there. Only addresses that end in an alert's page are changed, whatever else a file says about the same place.
@@ -13,7 +13,7 @@ ALERTS = HERE / "prometheus" / "rules" / "alerts.yml"
 OTHERS = (
     *sorted((HERE / "prometheus" / "tests").glob("*.yml")),
     *sorted((HERE / "grafana" / "dashboards").glob("*.json")),
-    HERE.parent / "deploy" / "k8s" / "components" / "observability" / "rules.yaml",
+    HERE.resolve().parent / "deploy" / "k8s" / "components" / "observability" / "rules.yaml",
 )
 PAGE = re.compile(r"https?://[^\s\"']+?(?=/Graduand\w+\.md\b)")
 

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from gateway.errors import GraduandError
+from graduand.gateway.errors import GraduandError
 
 FILE_BYTES = 16 << 20
 _HEAD = struct.Struct("<Q")

@@ -9,20 +9,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rollout import wording
-from rollout.assignment import BUCKETS, CONTROL_START, Arm
-from rollout.evidence import Evidence, Reading
-from rollout.gates import GateError
-from rollout.gates.agreement import Agreement
-from rollout.gates.discordant import Discordant
-from rollout.gates.error_ratio import ErrorRatio
-from rollout.gates.latency import Latency
-from rollout.gates.scores import Scores
-from rollout.gates.srm import SampleRatio
-from rollout.gates.state import AnyGate, dump, load
-from rollout.gates.watch import Watch
-from rollout.spec import GateSpec
-from rollout.state import Phase, State, serving
+from graduand.rollout import wording
+from graduand.rollout.assignment import BUCKETS, CONTROL_START, Arm
+from graduand.rollout.evidence import Evidence, Reading
+from graduand.rollout.gates import GateError
+from graduand.rollout.gates.agreement import Agreement
+from graduand.rollout.gates.discordant import Discordant
+from graduand.rollout.gates.error_ratio import ErrorRatio
+from graduand.rollout.gates.latency import Latency
+from graduand.rollout.gates.scores import Scores
+from graduand.rollout.gates.srm import SampleRatio
+from graduand.rollout.gates.state import AnyGate, dump, load
+from graduand.rollout.gates.watch import Watch
+from graduand.rollout.spec.spec import GateSpec
+from graduand.rollout.state import Phase, State, serving
 
 ARMS: tuple[Arm, ...] = ("treatment", "control", "rest")
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rollout import wording
-from rollout.evidence import Evidence, Reading
-from rollout.spec import GateSpec, Step
-from rollout.state import PASSING, STEPPING, Event, Hold, Phase, State
-from rollout.transitions import IllegalEvent, StaleVersion, apply, replay
+from graduand.rollout import wording
+from graduand.rollout.evidence import Evidence, Reading
+from graduand.rollout.spec.spec import GateSpec, Step
+from graduand.rollout.state import PASSING, STEPPING, Event, Hold, Phase, State
+from graduand.rollout.transitions import IllegalEvent, StaleVersion, apply, replay
 
 __all__ = ["Decision", "IllegalEvent", "StaleVersion", "apply", "decide", "replay"]
 

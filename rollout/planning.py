@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from rollout.gates import betabinomial, check_open
+from graduand.rollout.gates import betabinomial, check_open
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

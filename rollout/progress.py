@@ -2,13 +2,13 @@
 
 import math
 
-from rollout.gates import betabinomial
-from rollout.gates.agreement import Agreement
-from rollout.gates.latency import Latency
-from rollout.gates.state import AnyGate
-from rollout.ledger import Ledger
-from rollout.spec import GateSpec
-from rollout.state import STEPPING, State
+from graduand.rollout.gates import betabinomial
+from graduand.rollout.gates.agreement import Agreement
+from graduand.rollout.gates.latency import Latency
+from graduand.rollout.gates.state import AnyGate
+from graduand.rollout.ledger import Ledger
+from graduand.rollout.spec.spec import GateSpec
+from graduand.rollout.state import STEPPING, State
 
 FARTHEST = 1 << 20
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-from rollout.spec import Spec, Step, spec_from_dict
+from graduand.rollout.spec.spec import Spec, Step, spec_from_dict
 
 
 class Phase(StrEnum):

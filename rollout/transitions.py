@@ -7,8 +7,8 @@ weight 0 is never barred: `trip` and `rollback` are legal wherever the student m
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from gateway.errors import GraduandError
-from rollout.state import PASSING, STEPPING, Event, Hold, Phase, State, serving
+from graduand.gateway.errors import GraduandError
+from graduand.rollout.state import PASSING, STEPPING, Event, Hold, Phase, State, serving
 
 
 class IllegalEvent(GraduandError, ValueError):

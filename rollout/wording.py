@@ -2,15 +2,15 @@
 
 import math
 
-from rollout.evidence import Reading
-from rollout.gates.agreement import Agreement
-from rollout.gates.discordant import Discordant
-from rollout.gates.error_ratio import ErrorRatio
-from rollout.gates.latency import Latency
-from rollout.gates.scores import Scores
-from rollout.gates.state import AnyGate
-from rollout.spec import GateSpec, Step
-from rollout.state import Phase, State
+from graduand.rollout.evidence import Reading
+from graduand.rollout.gates.agreement import Agreement
+from graduand.rollout.gates.discordant import Discordant
+from graduand.rollout.gates.error_ratio import ErrorRatio
+from graduand.rollout.gates.latency import Latency
+from graduand.rollout.gates.scores import Scores
+from graduand.rollout.gates.state import AnyGate
+from graduand.rollout.spec.spec import GateSpec, Step
+from graduand.rollout.state import Phase, State
 
 AT_REST = {
     Phase.DRAFT: "not started",

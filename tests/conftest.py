@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Refuse to test stale compiled modules."""
-    for source in [*ROOT.glob("gateway/**/*.py"), *ROOT.glob("rollout/*.py")]:
+    for source in (path for folder in ("gateway", "monitoring", "rollout") for path in (ROOT / folder).rglob("*.py")):
         for compiled in source.parent.glob(f"{source.stem}.*.so"):
             if compiled.stat().st_mtime < source.stat().st_mtime:
                 pytest.exit(

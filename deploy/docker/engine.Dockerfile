@@ -8,6 +8,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY pyproject.toml setup.py README.md LICENSE ./
+COPY graduand graduand
 COPY gateway gateway
 COPY monitoring monitoring
 COPY rollout rollout
@@ -20,7 +21,7 @@ RUN python -m venv /opt/graduand \
     && /opt/graduand/bin/python -m pip install --index-url https://download.pytorch.org/whl/cpu torch==2.13.0 \
     && /opt/graduand/bin/python -m pip install --constraint /constraints.txt "$(echo /wheels/*.whl)[engine]"
 ENV GRADUAND_CACHE=/opt/models
-RUN /opt/graduand/bin/python -c "from training.base_model import resolve; print(resolve('smollm2-135m'))"
+RUN /opt/graduand/bin/python -c "from graduand.gateway.adapters.base_model import resolve; print(resolve('smollm2-135m'))"
 
 FROM python:3.11.14-slim-bookworm
 COPY --from=build /opt/graduand /opt/graduand

@@ -8,6 +8,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY pyproject.toml setup.py README.md LICENSE ./
+COPY graduand graduand
 COPY gateway gateway
 COPY monitoring monitoring
 COPY rollout rollout

@@ -156,7 +156,7 @@ def _start_fit(places: Places, task: Task, run: list[str]) -> "subprocess.Popen[
     _print_command(places, run)
     with (places.folder / f"fit-{task.name}.log").open("wb") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "gateway", *run], stdout=output, stderr=subprocess.STDOUT,
+            [sys.executable, "-m", "graduand", *run], stdout=output, stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
 
@@ -289,7 +289,7 @@ def _print_command(places: Places, arguments: Sequence[str]) -> str:
 
 def _command(places: Places, *arguments: str) -> None:
     shown = _print_command(places, arguments)
-    if subprocess.run([sys.executable, "-m", "gateway", *arguments], check=False).returncode != 0:
+    if subprocess.run([sys.executable, "-m", "graduand", *arguments], check=False).returncode != 0:
         raise Failed(f"the command above failed: {shown}")
 
 

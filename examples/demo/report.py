@@ -14,7 +14,7 @@ from rich.table import Table
 
 from examples.demo.tickets import TASKS
 from examples.demo.traffic import Reply
-from gateway.logs.reading import Reader, Source
+from graduand.gateway.logs.reading import Reader, Source
 
 Json = dict[str, Any]
 

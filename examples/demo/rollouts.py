@@ -15,7 +15,7 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from examples.demo.tickets import Task
-from gateway.control.screen import picture
+from graduand.gateway.commands.screen import picture
 
 Json = dict[str, Any]
 LOOK_EVERY_S = 0.5

@@ -46,7 +46,7 @@ class Servers:
         output = self._folder / f"{name}.log"
         with output.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", *arguments],
+                [sys.executable, "-m", "graduand", *arguments],
                 stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )  # fmt: skip

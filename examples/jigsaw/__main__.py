@@ -15,12 +15,12 @@ from typing import Any
 from benchmarks.machine import machine
 from examples.jigsaw import development, figures, table
 from examples.jigsaw.figures import Student
-from gateway.control import tradeoff
-from rollout.tasks import Task
-from training import plots
-from training.data.frozen import read_frozen
-from training.labels import read_task
-from training.progress import shown
+from graduand.gateway.control.study import tradeoff
+from graduand.rollout.answers.tasks import Task
+from graduand.training.data.frozen import read_frozen
+from graduand.training.data.labels import read_task
+from graduand.training.stages import plots
+from graduand.training.stages.progress import shown
 
 HERE = Path(__file__).parent
 TASK = HERE / "task.yaml"
@@ -107,7 +107,7 @@ def run(*arguments: str) -> str:
     """One step; its progress is shown as it goes, what it prints at the end is the answer."""
     command = ("train", *arguments)
     print(f"$ graduand {shlex.join(command)}", flush=True)
-    done = subprocess.run([sys.executable, "-m", "gateway", *command], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "graduand", *command], stdout=subprocess.PIPE, text=True, check=False)
     print(done.stdout, flush=True)
     if done.returncode:
         raise SystemExit(done.returncode)

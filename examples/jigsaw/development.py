@@ -8,11 +8,11 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from training import stage
-from training.data import frozen
-from training.data.leaks import all_leaks
-from training.data.samples import Sample, read_samples, write_samples
-from training.progress import Progress
+from graduand.training.data import frozen
+from graduand.training.data.leaks import all_leaks
+from graduand.training.data.samples import Sample, read_samples, write_samples
+from graduand.training.stages import stage
+from graduand.training.stages.progress import Progress
 
 NAME = "development"
 APART = ("A", "E")  # students of the other sets have learned some of these rows

@@ -15,15 +15,16 @@ import numpy as np
 
 from examples.jigsaw.development import APART
 from examples.jigsaw.development import NAME as DEVELOPMENT
-from rollout.answers import Label
-from rollout.hybrid.curve import Curve, curve
-from rollout.tasks import Task
-from training import labels, scores, stage
-from training.baselines import table, tfidf
-from training.data.frozen import read_frozen
-from training.data.samples import Sample, read_samples
-from training.evaluation import paired, threshold
-from training.rows import json_lines
+from graduand.rollout.answers.answers import Label
+from graduand.rollout.answers.tasks import Task
+from graduand.rollout.hybrid.curve import Curve, curve
+from graduand.training.baselines import table, tfidf
+from graduand.training.data import labels, scores
+from graduand.training.data.frozen import read_frozen
+from graduand.training.data.rows import json_lines
+from graduand.training.data.samples import Sample, read_samples
+from graduand.training.evaluation import paired, threshold
+from graduand.training.stages import stage
 
 Json = dict[str, Any]
 DEFERRED = (0.1, 0.2, 0.3, 0.4)

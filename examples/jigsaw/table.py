@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from training import markdown
+from graduand.training.stages import markdown
 
 Json = Mapping[str, Any]
 # Balanced test set, in percent: Llama-2-7B for A to D, as the article gives them; E is its 5k row.

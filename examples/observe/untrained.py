@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gateway.adapters import adapter, admission
+from graduand.gateway.adapters import adapter, admission
 
 # SmolLM2-135M's query projections.
 LAYERS, WIDTH, RANK = 30, 576, 8

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.errors import AdapterError
+from graduand.gateway.errors import AdapterError
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 DIGEST_LENGTH = 12
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}(@[0-9a-f]{6,64})?")
 RANKS = (8, 16, 32, 64)
 LAYER = re.compile(r"\.layers\.(\d+)\.")
 TARGET_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -43,16 +42,6 @@ class AdapterFiles:
         """The model that it was trained on, by the name or the path that its configuration has; None without one."""
         named = self.config.get("base_model_name_or_path")
         return named if isinstance(named, str) and named else None
-
-
-def check_name(name: str) -> str:
-    """Return `name` if it is a safe adapter name; raise AdapterError otherwise (no paths, no blanks)."""
-    if not NAME.fullmatch(name):
-        raise AdapterError(
-            f"adapter name {name!r} is not allowed: use letters, digits, '.', '_' and '-', at most 128 of them, "
-            "optionally followed by '@' and a hexadecimal digest, such as 'support-triage@3f9c1a0b22de'"
-        )
-    return name
 
 
 def digest(path: Path) -> str:

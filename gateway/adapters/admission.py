@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gateway.adapters.adapter import AdapterFiles
-from gateway.errors import AdapterError
+from graduand.gateway.adapters.adapter import AdapterFiles
+from graduand.gateway.errors import AdapterError
 
 ADMISSION_FILE = "admission.json"
 

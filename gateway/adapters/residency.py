@@ -11,9 +11,10 @@ from typing import Any
 
 import httpx
 
-from gateway.adapters import adapter
-from gateway.errors import AdapterError, GraduandError
-from gateway.routes import Replica, Upstream
+from graduand.gateway.adapters import adapter
+from graduand.gateway.errors import AdapterError, GraduandError
+from graduand.gateway.model.routes import Replica, Upstream
+from graduand.rollout.spec.names import check_name
 
 LOAD_TIMEOUT_S = 120.0
 PROBES = ("The capital of France is", "Ticket: I cannot log in.\nQueue:", "def add(a, b):")
@@ -48,7 +49,7 @@ def resolve_name(name: str, path: Path) -> str:
     problems = [*adapter.servable_problems(files), *adapter.missing_problems(files)]
     if problems:
         raise AdapterError(f"{path} cannot be served by both vLLM and LoRAX: {'; '.join(problems)}")
-    base, at, digest = adapter.check_name(name).partition("@")
+    base, at, digest = check_name(name).partition("@")
     if not at:
         return files.name(base)
     if not files.digest.startswith(digest) and not digest.startswith(files.digest):

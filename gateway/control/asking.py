@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import httpx
 import orjson
 
-from gateway.routes import Upstream
-from rollout.judge import Messages
+from graduand.gateway.model.routes import Upstream
+from graduand.rollout.answers.judge import Messages
 
 AT_ONCE = 8
 CONNECT_S = 5.0

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from gateway.control.rows import Row
-from rollout.evidence import Evidence
-from rollout.gates.agreement import Agreement
-from rollout.gates.state import AnyGate
-from rollout.state import serving
+from graduand.gateway.control.store.rows import Row
+from graduand.rollout.evidence import Evidence
+from graduand.rollout.gates.agreement import Agreement
+from graduand.rollout.gates.state import AnyGate
+from graduand.rollout.state import serving
 
 # A course of any length has about so many points.
 POINTS = 500

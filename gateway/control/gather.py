@@ -10,20 +10,24 @@ from pathlib import Path
 
 import orjson
 
-from gateway.control import facts, judging, outcomes, tail, thresholds
-from gateway.control.facts import Json
-from gateway.control.judging import Case
-from gateway.control.outcomes import Answers
-from gateway.control.rollouts import Rollouts
-from gateway.control.rows import Row
-from gateway.control.tail import Line
-from gateway.routing import DEFERRED, STUDENT
-from rollout import assignment, slices, tasks
-from rollout.assignment import Arm
-from rollout.compare import Comparison, compare
-from rollout.hybrid.scorer import vector_of
-from rollout.ledger import Answered
-from rollout.state import Phase
+from graduand.gateway.control import judging, outcomes, thresholds
+from graduand.gateway.control.judging import Case
+from graduand.gateway.control.outcomes import Answers
+from graduand.gateway.control.store.rollouts import Rollouts
+from graduand.gateway.control.store.rows import Row
+from graduand.gateway.logs import tail
+from graduand.gateway.logs.tail import Line
+from graduand.gateway.model import reader
+from graduand.gateway.model.reader import Json
+from graduand.gateway.model.routing import DEFERRED, STUDENT
+from graduand.rollout import assignment
+from graduand.rollout.answers import tasks
+from graduand.rollout.answers.compare import Comparison, compare
+from graduand.rollout.assignment import Arm
+from graduand.rollout.hybrid.scorer import vector_of
+from graduand.rollout.ledger import Answered
+from graduand.rollout.spec import slices
+from graduand.rollout.state import Phase
 
 # Errors of one unit are not independent: at most one in so many seconds is evidence.
 ERROR_WINDOW_S = 60.0
@@ -49,7 +53,7 @@ class Gatherer:
             return
         if record["role"] == "served":
             self._served(row, record)
-            set_aside = record["reason"] == DEFERRED or facts.held_back(record)
+            set_aside = record["reason"] == DEFERRED or reader.held_back(record)
             as_meant = record["arm"] == record["assigned_arm"] or (row.incumbent and set_aside)
             if record["copy_wanted"] and record["completed"] and as_meant:
                 self._part(row, record["id"], line, record)
@@ -59,18 +63,18 @@ class Gatherer:
     def _served(self, row: Row, record: Json) -> None:
         if record["route_version"] < row.entry_version or row.ledger.phase is Phase.SHADOW:
             return
-        store, unit, cause = self._store, record["unit_hash"], facts.failure(record)
+        store, unit, cause = self._store, record["unit_hash"], reader.failure(record)
         if store.write_unit(row, unit):
             row.ledger.unit(_arm(row, record))
         failed = bool(cause) and store.write_failure(row, unit, record["time"], ERROR_WINDOW_S)
         student = _by_student(row, record)
-        row.ledger.answered(Answered(record["time"], student, failed, facts.times_s(record)))
+        row.ledger.answered(Answered(record["time"], student, failed, reader.times_s(record)))
         if student:
             row.count("requests for the student")
         if cause:
             base = "incumbent" if row.incumbent else "teacher"
             row.count(f"{'student' if student else base} failed: {cause}")
-        if student and cause in facts.ABSENT:
+        if student and cause in reader.ABSENT:
             row.count(f"absent: {cause}")
 
     def _part(self, row: Row, pair_id: str, line: Line, record: Json) -> None:
@@ -97,7 +101,7 @@ class Gatherer:
     def _read(self, line: Line) -> Json | None:
         """A record that waited: whole, or to be read again where it stands."""
         data = line.data or tail.fetch(self._folder, line.place)
-        return None if data is None else facts.parsed(Line(line.place, data))
+        return None if data is None else reader.parsed(data)
 
     def _compared(self, row: Row, served: Json, copies: dict[str, Json]) -> None:
         """The records of one request that belong together, without those that are gone from the log."""
@@ -111,31 +115,31 @@ class Gatherer:
             row.count("copies whose request is gone from the log")
         elif student is None:
             row.count("pairs of another adapter")
-        elif teacher["error"] or student["error"] in facts.NOT_ASKED:
+        elif teacher["error"] or student["error"] in reader.NOT_ASKED:
             row.count(f"copies not answered: {teacher['error'] or student['error']}")
-        elif student["error"] in facts.NOBODYS:
+        elif student["error"] in reader.NOBODYS:
             row.count(f"copies not comparable: {student['error']}")
         else:
             self._judge(row, served, teacher, student, incumbent)
 
     def _judge(self, row: Row, served: Json, teacher: Json, student: Json, incumbent: Json | None) -> None:
         """Compare the answers, or leave them to a judge."""
-        task, asked, said = self._tasks[row.id], facts.request(served), facts.answer(teacher)
+        task, asked, said = self._tasks[row.id], reader.request(served), reader.answer(teacher)
         found, known = self._compare(task, said, student), None
-        if incumbent is not None and incumbent["error"] not in facts.NOT_ASKED | facts.NOBODYS:
+        if incumbent is not None and incumbent["error"] not in reader.NOT_ASKED | reader.NOBODYS:
             known = self._compare(task, said, incumbent)
-        elif row.incumbent and facts.held_back(served):
+        elif row.incumbent and reader.held_back(served):
             known = Comparison(False, unparsed=served["reason"])
-        prompt = facts.prompt(asked)
+        prompt = reader.prompt(asked)
         answers = Answers(
-            served["id"], max(teacher["time"], student["time"]), prompt, said, facts.answer(student),
-            None if known is None or incumbent is None else facts.answer(incumbent),
-            slices.named(row.state.spec.slices, prompt, found.teacher, facts.metadata(asked)),
+            served["id"], max(teacher["time"], student["time"]), prompt, said, reader.answer(student),
+            None if known is None or incumbent is None else reader.answer(incumbent),
+            slices.named(row.state.spec.slices, prompt, found.teacher, reader.metadata(asked)),
             self._vector(row, student),
         )  # fmt: skip
         agreed = None if known is None else known.agreed
         if task.kind == "text" and not found.unscored.startswith("teacher"):
-            case = Case(facts.conversation(asked), answers, found.unparsed, agreed)
+            case = Case(reader.conversation(asked), answers, found.unparsed, agreed)
             judging.take_in(self._store, row, task, case)
         else:
             outcomes.learn(self._store, row, answers, found, incumbent_agreed=agreed)
@@ -143,7 +147,7 @@ class Gatherer:
     def _compare(self, task: tasks.Task, teacher: str, student: Json) -> Comparison:
         if student["error"]:
             return Comparison(False, unparsed=f"failed: {student['error']}")
-        return compare(task, teacher, facts.answer(student))
+        return compare(task, teacher, reader.answer(student))
 
     def _vector(self, row: Row, student: Json) -> tuple[float, ...] | None:
         """Only pairs whose sampling does not depend on confidence may teach a threshold: the shadow's."""
@@ -167,7 +171,7 @@ def _copies_of(row: Row, served: Json) -> tuple[str, ...]:
 
 def _by_student(row: Row, record: Json) -> bool:
     """Whether the student of this rollout was to answer; the records of an incumbent are of the same arm."""
-    if not facts.by_student(record):
+    if not reader.by_student(record):
         return False
     return row.incumbent is None or _placed(row, record) == "treatment"
 
@@ -175,7 +179,7 @@ def _by_student(row: Row, record: Json) -> bool:
 def _arm(row: Row, record: Json) -> Arm:
     if row.incumbent is not None:
         return _placed(row, record)
-    if facts.by_student(record):
+    if reader.by_student(record):
         return "treatment"
     return "control" if record["reason"] == "control" else "rest"
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from gateway.control.rollouts import Rollouts
-from gateway.control.rows import Row
-from gateway.routes import Route
-from gateway.state.store import Override
-from rollout.spec import Spec
+from graduand.gateway.control.store.rollouts import Rollouts
+from graduand.gateway.control.store.rows import Row
+from graduand.gateway.model.routes import Route
+from graduand.gateway.state.store import Override
+from graduand.rollout.spec.spec import Spec
 
 
 def problem(spec: Spec, served: Route) -> str:

@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gateway.control import outcomes
-from gateway.control.asking import Asker, Question, Reply
-from gateway.control.outcomes import Answers
-from gateway.control.rollouts import Rollouts
-from gateway.control.rows import Row
-from gateway.routes import Upstream
-from rollout import judge, tasks
-from rollout.assignment import BUCKETS, bucket
-from rollout.compare import Comparison
-from rollout.judge import Judged, Messages
-from rollout.tasks import Task
+from graduand.gateway.control import outcomes
+from graduand.gateway.control.asking import Asker, Question, Reply
+from graduand.gateway.control.outcomes import Answers
+from graduand.gateway.control.store.rollouts import Rollouts
+from graduand.gateway.control.store.rows import Row
+from graduand.gateway.model.routes import Upstream
+from graduand.rollout.answers import judge, tasks
+from graduand.rollout.answers.compare import Comparison
+from graduand.rollout.answers.judge import Judged, Messages
+from graduand.rollout.answers.tasks import Task
+from graduand.rollout.assignment import BUCKETS, bucket
 
 # So many pairs of a rollout are under way, or wait for an older one's verdicts.
 WINDOW = 64

@@ -9,24 +9,26 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from gateway.control import facts, incumbents, moves, precheck, thresholds, verdicts
-from gateway.control.asking import Asker, Question
-from gateway.control.course import point
-from gateway.control.documents import documents_in
-from gateway.control.gather import Gatherer
-from gateway.control.judging import Desk
-from gateway.control.rollouts import LEASE, LEASE_S, open_rollouts
-from gateway.control.rows import Row
-from gateway.control.tail import PAIR_WITHIN_S, Batch, Line
-from gateway.logs import places
-from gateway.routes import Route, Settings
-from gateway.state.lease import Lease, LeaseLost
-from monitoring import metrics as m
-from monitoring.metrics import Metrics
-from monitoring.prices import price_of
-from rollout.evidence import Evidence
-from rollout.machine import decide
-from rollout.state import Phase
+from graduand.gateway.control import incumbents, moves, precheck, thresholds, verdicts
+from graduand.gateway.control.asking import Asker, Question
+from graduand.gateway.control.course import point
+from graduand.gateway.control.gather import Gatherer
+from graduand.gateway.control.judging import Desk
+from graduand.gateway.control.store.open import open_rollouts
+from graduand.gateway.control.store.rollouts import LEASE, LEASE_S
+from graduand.gateway.control.store.rows import Row
+from graduand.gateway.logs import places
+from graduand.gateway.logs.tail import PAIR_WITHIN_S, Batch, Line
+from graduand.gateway.model import reader
+from graduand.gateway.model.routes import Route, Settings
+from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.lease import Lease, LeaseLost
+from graduand.monitoring import metrics as m
+from graduand.monitoring.metrics import Metrics
+from graduand.monitoring.prices import price_of
+from graduand.rollout.evidence import Evidence
+from graduand.rollout.machine import decide
+from graduand.rollout.state import Phase
 
 Checks = Callable[[], tuple[str, ...]]
 # Ids are kept this long to know a record that comes twice.
@@ -146,7 +148,7 @@ class Controller:
         gatherer = Gatherer(store, self._folder, rows)
         # Between the reading and this transaction another leader may have read on.
         new = [line for line in batch.lines if line.place.offset >= stored.get(line.place.file, 0)]
-        records = [(line, record) for line in new if (record := facts.parsed(line)) is not None]
+        records = [(line, record) for line in new if (record := reader.parsed(line.data)) is not None]
         store.expect([record for _, record in records], rows)
         for line, record in records:
             self._take(gatherer, line, record)
@@ -154,7 +156,7 @@ class Controller:
         if batch.lines:
             store.write_forgotten(now - PAIR_WITHIN_S, now - IDS_KEPT_S)
 
-    def _take(self, gatherer: Gatherer, line: Line, record: facts.Json) -> None:
+    def _take(self, gatherer: Gatherer, line: Line, record: reader.Json) -> None:
         try:
             gatherer.take(line, record)
         except (LookupError, TypeError, ValueError, AttributeError) as error:

@@ -9,16 +9,16 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from gateway.control import incumbents
-from gateway.control.rollouts import Rollouts
-from gateway.control.rows import Row
-from gateway.errors import RequestError
-from gateway.routes import Route
-from gateway.state.store import Override
-from rollout import ledger as ledgers
-from rollout.spec import Spec
-from rollout.state import TEACHER, Event, Phase, draft, serving
-from rollout.transitions import apply
+from graduand.gateway.control import incumbents
+from graduand.gateway.control.store.rollouts import Rollouts
+from graduand.gateway.control.store.rows import Row
+from graduand.gateway.errors import RequestError
+from graduand.gateway.model.routes import Route
+from graduand.gateway.state.store import Override
+from graduand.rollout import ledger as ledgers
+from graduand.rollout.spec.spec import Spec
+from graduand.rollout.state import TEACHER, Event, Phase, draft, serving
+from graduand.rollout.transitions import apply
 
 
 def carry_out(store: Rollouts, row: Row, event: Event, routes: Mapping[str, Route]) -> Row:

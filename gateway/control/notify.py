@@ -12,12 +12,13 @@ import time
 
 import httpx
 
-from gateway.control.rollouts import LEASE, LEASE_S, Rollouts, open_rollouts
-from gateway.errors import GraduandError
-from gateway.routes import Settings
-from gateway.state.lease import Lease
-from rollout.spec import Webhook
-from rollout.state import Event
+from graduand.gateway.control.store.open import open_rollouts
+from graduand.gateway.control.store.rollouts import LEASE, LEASE_S, Rollouts
+from graduand.gateway.errors import GraduandError
+from graduand.gateway.model.routes import Settings
+from graduand.gateway.state.lease import Lease
+from graduand.rollout.spec.spec import Webhook
+from graduand.rollout.state import Event
 
 EVERY_S = 0.5
 TIMEOUT_S = 5.0

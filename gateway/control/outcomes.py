@@ -6,10 +6,10 @@ Invariant: an outcome is learnt from once, by whoever found it: the comparison i
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.control.rollouts import Rollouts
-from gateway.control.rows import Row
-from rollout.compare import Comparison
-from rollout.ledger import Pair
+from graduand.gateway.control.store.rollouts import Rollouts
+from graduand.gateway.control.store.rows import Row
+from graduand.rollout.answers.compare import Comparison
+from graduand.rollout.ledger import Pair
 
 SHOWN = 4000
 SHOWN_VERDICT = 600

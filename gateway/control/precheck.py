@@ -2,14 +2,14 @@
 
 import httpx
 
-from gateway.adapters import residency
-from gateway.control import incumbents
-from gateway.control.documents import documents_in
-from gateway.errors import GraduandError
-from gateway.fleet import places
-from gateway.routes import Replica, Route, Settings, Upstream
-from gateway.state.store import open_state
-from rollout.spec import Spec
+from graduand.gateway.adapters import residency
+from graduand.gateway.control import incumbents
+from graduand.gateway.errors import GraduandError
+from graduand.gateway.model.routes import Replica, Route, Settings, Upstream
+from graduand.gateway.state import places
+from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.open import open_state
+from graduand.rollout.spec.spec import Spec
 
 TIMEOUT_S = 5.0
 

@@ -1,11 +1,11 @@
 """When a rollout's confidence threshold is learnt, and whether the one it has still holds."""
 
-from gateway.control.rollouts import Rollouts
-from gateway.control.rows import Row
-from rollout.hybrid.learning import LIFETIME_S, MOST_TRIES, learn_threshold, pairs_for
-from rollout.hybrid.threshold import NoThreshold, threshold_from_dict
-from rollout.spec import Step
-from rollout.state import STEPPING, Phase
+from graduand.gateway.control.store.rollouts import Rollouts
+from graduand.gateway.control.store.rows import Row
+from graduand.rollout.hybrid.learning import LIFETIME_S, MOST_TRIES, learn_threshold, pairs_for
+from graduand.rollout.hybrid.threshold import NoThreshold, threshold_from_dict
+from graduand.rollout.spec.spec import Step
+from graduand.rollout.state import STEPPING, Phase
 
 
 def ready(row: Row, now: float) -> bool:

@@ -8,15 +8,15 @@ verdict with it. Every change is an audited event with its reason.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from gateway.control import moves
-from gateway.control.documents import Documents, key_of
-from gateway.control.rollouts import Rollouts
-from gateway.control.rows import Row
-from gateway.monitor import settings as monitors
-from gateway.routes import Route
-from monitoring import verdict as hysteresis
-from monitoring.verdict import Alarm, Verdict, verdict_from_json
-from rollout.state import STEPPING, Event, Hold, Phase
+from graduand.gateway.config import monitors
+from graduand.gateway.control import moves
+from graduand.gateway.control.store.rollouts import Rollouts
+from graduand.gateway.control.store.rows import Row
+from graduand.gateway.model.routes import Route
+from graduand.gateway.state.documents import Documents, key_of
+from graduand.monitoring import verdict as hysteresis
+from graduand.monitoring.verdict import Alarm, Verdict, verdict_from_json
+from graduand.rollout.state import STEPPING, Event, Hold, Phase
 
 ALARM, DRIFT, VERDICT = "alarm", "drift", "verdict"
 ACTOR = "monitor"

@@ -8,13 +8,15 @@ from typing import Any
 
 import orjson
 
-from gateway.dataplane import failures, hybrid, jsonedit
-from gateway.dataplane.assembly import Assembly
-from gateway.dataplane.failures import UpstreamFailed
-from gateway.dataplane.sse import EventSplitter, EventTooLong
-from gateway.dataplane.targets import Target
-from gateway.dataplane.template import Template, learn
-from gateway.openai import SSE_DONE
+from graduand.gateway.dataplane import hybrid
+from graduand.gateway.dataplane.dialects import jsonedit
+from graduand.gateway.dataplane.dialects.assembly import Assembly
+from graduand.gateway.dataplane.http import failures
+from graduand.gateway.dataplane.http.failures import UpstreamFailed
+from graduand.gateway.dataplane.http.sse import EventSplitter, EventTooLong
+from graduand.gateway.dataplane.targets import Target
+from graduand.gateway.dataplane.template import Template, learn
+from graduand.gateway.model.openai import SSE_DONE
 
 Json = dict[str, Any]
 

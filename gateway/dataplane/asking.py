@@ -8,15 +8,15 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from gateway.dataplane import failures
-from gateway.dataplane.client import Call, Connection
-from gateway.dataplane.failures import Failure, UpstreamFailed
-from gateway.dataplane.fiber import sleep
-from gateway.dataplane.fleet import Fleet, ReplicaState
-from gateway.dataplane.targets import Target
-from gateway.dataplane.trace import Trace, new_span_id
-from gateway.routes import Timeouts
-from monitoring.metrics import ATTEMPTS, Metrics
+from graduand.gateway.dataplane.fleet import Fleet, ReplicaState
+from graduand.gateway.dataplane.http import failures
+from graduand.gateway.dataplane.http.client import Call, Connection
+from graduand.gateway.dataplane.http.failures import Failure, UpstreamFailed
+from graduand.gateway.dataplane.http.fiber import sleep
+from graduand.gateway.dataplane.targets import Target
+from graduand.gateway.model.routes import Timeouts
+from graduand.gateway.model.trace import Trace, new_span_id
+from graduand.monitoring.metrics import ATTEMPTS, Metrics
 
 BACKOFF_S = 0.05
 LONGEST_BACKOFF_S = 2.0

@@ -9,8 +9,8 @@ import logging
 from hashlib import sha256
 from pathlib import Path
 
-from gateway.dataplane.counts import SharedCounts, peek
-from gateway.routes import Budget, Route
+from graduand.gateway.dataplane.counts import SharedCounts, peek
+from graduand.gateway.model.routes import Budget, Route
 
 DAY_S = 86400.0
 SHADOW, AUDIT = 0, 1

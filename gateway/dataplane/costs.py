@@ -6,11 +6,11 @@ nothing is computed. The formulas are monitoring.prices'.
 
 from typing import Any
 
-from gateway.dataplane.asking import Question
-from gateway.dataplane.targets import RouteTargets, Target
-from gateway.routing import STUDENT
-from monitoring import metrics as m
-from monitoring.metrics import Metrics
+from graduand.gateway.dataplane.asking import Question
+from graduand.gateway.dataplane.targets import RouteTargets, Target
+from graduand.gateway.model.routing import STUDENT
+from graduand.monitoring import metrics as m
+from graduand.monitoring.metrics import Metrics
 
 
 class Costs:

@@ -9,27 +9,29 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from gateway import record
-from gateway.dataplane import answers, failures, gating, hybrid, lorax, trace, wire
-from gateway.dataplane.asking import ClientGone, Question
-from gateway.dataplane.client import Call
-from gateway.dataplane.failures import Failure, UpstreamFailed
-from gateway.dataplane.fiber import Fiber
-from gateway.dataplane.server import JSON, ClientConnection, Request, retry_after
-from gateway.dataplane.shadow import Copy
-from gateway.dataplane.targets import RouteTargets, Target
-from gateway.dataplane.window import HOLD_ALL, Window
-from gateway.errors import RequestError, did_you_mean
-from gateway.openai import error_body
-from gateway.routes import Route
-from gateway.routing import CONFIDENT, DEFERRED, STUDENT, TEACHER, Decision, decide, deferred
-from monitoring import metrics as m
-from monitoring.gates import judging
-from monitoring.gates.judging import Verdict, Watcher
-from rollout.hybrid.scorer import Scorer
+from graduand.gateway.dataplane import answers, checking, hybrid
+from graduand.gateway.dataplane.asking import ClientGone, Question
+from graduand.gateway.dataplane.dialects import lorax, wire
+from graduand.gateway.dataplane.http import failures
+from graduand.gateway.dataplane.http.client import Call
+from graduand.gateway.dataplane.http.failures import Failure, UpstreamFailed
+from graduand.gateway.dataplane.http.fiber import Fiber
+from graduand.gateway.dataplane.http.server import JSON, ClientConnection, Request, retry_after
+from graduand.gateway.dataplane.shadow import Copy
+from graduand.gateway.dataplane.targets import RouteTargets, Target
+from graduand.gateway.dataplane.window import HOLD_ALL, Window
+from graduand.gateway.errors import RequestError, did_you_mean
+from graduand.gateway.model import record, trace
+from graduand.gateway.model.openai import error_body
+from graduand.gateway.model.routes import Route
+from graduand.gateway.model.routing import CONFIDENT, DEFERRED, STUDENT, TEACHER, Decision, decide, deferred
+from graduand.monitoring import metrics as m
+from graduand.monitoring.checks import judging
+from graduand.monitoring.checks.judging import Verdict, Watcher
+from graduand.rollout.hybrid.scorer import Scorer
 
 if TYPE_CHECKING:
-    from gateway.dataplane.plane import Plane
+    from graduand.gateway.dataplane.plane import Plane
 
 FORWARDED_HEADERS = (b"openai-beta", b"tracestate")
 # Bodies of requests without a right to be served are not kept: nobody may fill the disk for free.
@@ -279,7 +281,7 @@ class Exchange:
         release = HOLD_ALL if judged else self._hold(targets.route)
         acting = bool(targets.gates.armed) and question.target.arm == STUDENT and release != 0
         watcher = targets.gates.watcher() if acting and release != HOLD_ALL else None
-        if watcher is not None and not gating.watchable(self._data, self._endpoint):
+        if watcher is not None and not checking.watchable(self._data, self._endpoint):
             release, watcher = HOLD_ALL, None
         window, assembly, pieces = Window(release, watcher.reach if watcher is not None else 0), reader.assembly, 0
         try:
@@ -341,7 +343,7 @@ class Exchange:
         if self._released and verdict is not None:
             self._verdicts, self._unchecked = watcher.verdicts, self._released
             self._count(self.asked[-1].target, watcher.verdicts)
-            raise UpstreamFailed(gating.failure(verdict, self._route_name))
+            raise UpstreamFailed(checking.failure(verdict, self._route_name))
         window.hold_all()
 
     async def _judge(
@@ -351,11 +353,11 @@ class Exchange:
         targets = self._targets
         if targets is None or not targets.gates.armed or not answer.get("choices"):
             return False
-        seen = gating.choices(answer, self._data)
+        seen = checking.choices(answer, self._data)
         # Awaited only where there is something to wait for: an await costs as much as a gate.
-        verdicts = gating.at_once(targets.gates, seen, acting=acting)
+        verdicts = checking.at_once(targets.gates, seen, acting=acting)
         if verdicts is None:
-            verdicts = await gating.in_turns(targets.gates, self._plane.loop, seen, acting=acting)
+            verdicts = await checking.in_turns(targets.gates, self._plane.loop, seen, acting=acting)
         self._verdicts = verdicts if watcher is None else watcher.confirmed(verdicts)
         self._count(question.target, self._verdicts)
         if not acting:
@@ -363,7 +365,7 @@ class Exchange:
         self._unchecked = self._released
         verdict = judging.worst(self._verdicts)
         if verdict is not None:
-            self._held_back = gating.failure(verdict, self._route_name)
+            self._held_back = checking.failure(verdict, self._route_name)
         return verdict is not None
 
     def _count(self, target: Target, verdicts: list[Verdict]) -> None:

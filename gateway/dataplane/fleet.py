@@ -12,11 +12,11 @@ import ssl
 
 import mmh3
 
-from gateway.dataplane.client import Call, Pool
-from gateway.dataplane.failures import Failure
-from gateway.dataplane.health import Breaker, RetryBudget
-from gateway.dataplane.outbox import Outbox
-from gateway.routes import Replica, Upstream
+from graduand.gateway.dataplane.health import Breaker, RetryBudget
+from graduand.gateway.dataplane.http.client import Call, Pool
+from graduand.gateway.dataplane.http.failures import Failure
+from graduand.gateway.dataplane.http.outbox import Outbox
+from graduand.gateway.model.routes import Replica, Upstream
 
 MISSING_FOR_S = 5.0
 # Ends of a request that say nothing about the replica's health.

@@ -5,8 +5,8 @@ Invariant: a client sees the log probabilities that it asked for and no others, 
 
 from typing import Any
 
-from gateway.dataplane import jsonedit, wire
-from gateway.dataplane.targets import Target
+from graduand.gateway.dataplane.dialects import jsonedit, wire
+from graduand.gateway.dataplane.targets import Target
 
 Json = dict[str, Any]
 # Two alternatives are enough for a margin; many slow servers down.

@@ -8,9 +8,9 @@ import hashlib
 import hmac
 from pathlib import Path
 
-from gateway.dataplane.counts import SharedCounts
-from gateway.errors import RequestError
-from gateway.routes import Limits
+from graduand.gateway.dataplane.counts import SharedCounts
+from graduand.gateway.errors import RequestError
+from graduand.gateway.model.routes import Limits
 
 WINDOW_S = 60.0
 

@@ -3,9 +3,9 @@
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from monitoring import metrics as m
-from monitoring.gates.judging import Verdict
-from monitoring.metrics import Metrics
+from graduand.monitoring import metrics as m
+from graduand.monitoring.checks.judging import Verdict
+from graduand.monitoring.metrics import Metrics
 
 _LAST_DURATION = len(m.DURATION.buckets) + 1
 _LAST_FIRST_TOKEN = len(m.FIRST_TOKEN.buckets) + 1

@@ -10,25 +10,26 @@ from typing import Any
 
 import orjson
 
-from gateway.dataplane import hybrid, lorax, wire
-from gateway.dataplane.asking import Asker, Question
-from gateway.dataplane.budget import Budgets
-from gateway.dataplane.costs import Costs
-from gateway.dataplane.exchange import Exchange
-from gateway.dataplane.fleet import Fleet
-from gateway.dataplane.keys import ClientKeys, KeyLimits
-from gateway.dataplane.meters import Meters
-from gateway.dataplane.server import JSON, ClientConnection, Request, retry_after
-from gateway.dataplane.shadow import Shadower
-from gateway.dataplane.targets import Target, resolve
-from gateway.dataplane.trace import Trace
-from gateway.errors import RequestError, did_you_mean
-from gateway.logs.segment import LogWriter
-from gateway.openai import error_body, model_list
-from gateway.routes import Route, RouteTable, Tracing, Upstream
-from monitoring import metrics as m
-from monitoring.metrics import Metrics
-from monitoring.prices import Price
+from graduand.gateway.dataplane import hybrid
+from graduand.gateway.dataplane.asking import Asker, Question
+from graduand.gateway.dataplane.budget import Budgets
+from graduand.gateway.dataplane.costs import Costs
+from graduand.gateway.dataplane.dialects import lorax, wire
+from graduand.gateway.dataplane.exchange import Exchange
+from graduand.gateway.dataplane.fleet import Fleet
+from graduand.gateway.dataplane.http.server import JSON, ClientConnection, Request, retry_after
+from graduand.gateway.dataplane.keys import ClientKeys, KeyLimits
+from graduand.gateway.dataplane.meters import Meters
+from graduand.gateway.dataplane.shadow import Shadower
+from graduand.gateway.dataplane.targets import Target, resolve
+from graduand.gateway.errors import RequestError, did_you_mean
+from graduand.gateway.logs.segment import LogWriter
+from graduand.gateway.model.openai import error_body, model_list
+from graduand.gateway.model.routes import Route, RouteTable, Tracing, Upstream
+from graduand.gateway.model.trace import Trace
+from graduand.monitoring import metrics as m
+from graduand.monitoring.metrics import Metrics
+from graduand.monitoring.prices import Price
 
 logger = logging.getLogger("graduand")
 

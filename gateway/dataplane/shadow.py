@@ -13,22 +13,22 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gateway import record
-from gateway.dataplane import answers, budget, gating, hybrid
-from gateway.dataplane.asking import Question
-from gateway.dataplane.client import Call
-from gateway.dataplane.failures import UpstreamFailed
-from gateway.dataplane.fiber import Fiber
-from gateway.dataplane.targets import RouteTargets, Target
-from gateway.dataplane.trace import Trace
-from gateway.dataplane.wire import Endpoint
-from gateway.routing import STUDENT, Decision
-from monitoring import metrics as m
-from monitoring.gates import judging
-from monitoring.gates.judging import Verdict
+from graduand.gateway.dataplane import answers, budget, checking, hybrid
+from graduand.gateway.dataplane.asking import Question
+from graduand.gateway.dataplane.dialects.wire import Endpoint
+from graduand.gateway.dataplane.http.client import Call
+from graduand.gateway.dataplane.http.failures import UpstreamFailed
+from graduand.gateway.dataplane.http.fiber import Fiber
+from graduand.gateway.dataplane.targets import RouteTargets, Target
+from graduand.gateway.model import record
+from graduand.gateway.model.routing import STUDENT, Decision
+from graduand.gateway.model.trace import Trace
+from graduand.monitoring import metrics as m
+from graduand.monitoring.checks import judging
+from graduand.monitoring.checks.judging import Verdict
 
 if TYPE_CHECKING:
-    from gateway.dataplane.plane import Plane
+    from graduand.gateway.dataplane.plane import Plane
 
 MAX_UNDER_WAY = 16
 MAX_WAITING = 1000
@@ -164,10 +164,10 @@ class _Shadow:
         plane, copy = self._plane, self._copy
         gates = copy.targets.gates
         if gates.armed and answer.get("choices"):
-            seen = gating.choices(answer, copy.data)
-            at_once = gating.at_once(gates, seen, acting=False)
+            seen = checking.choices(answer, copy.data)
+            at_once = checking.at_once(gates, seen, acting=False)
             self._verdicts = (
-                await gating.in_turns(gates, plane.loop, seen, acting=False) if at_once is None else at_once
+                await checking.in_turns(gates, plane.loop, seen, acting=False) if at_once is None else at_once
             )
             adapter = target.model if target.arm == STUDENT else ""
             plane.meters.judged(self._verdicts, copy.targets.route.name, target.arm, adapter)

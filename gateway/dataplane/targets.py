@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import orjson
 
-from gateway.dataplane.fleet import Fleet, ReplicaState, UpstreamState
-from gateway.routes import Route, RouteTable
-from gateway.routing import STUDENT, TEACHER, Decision
-from monitoring.gates import written
-from monitoring.gates.judging import Gates
-from monitoring.prices import Price, price_of
-from rollout.hybrid.scorer import Scorer, scorer_from_dict
+from graduand.gateway.dataplane.fleet import Fleet, ReplicaState, UpstreamState
+from graduand.gateway.model.routes import Route, RouteTable
+from graduand.gateway.model.routing import STUDENT, TEACHER, Decision
+from graduand.monitoring.checks import written
+from graduand.monitoring.checks.judging import Gates
+from graduand.monitoring.prices import Price, price_of
+from graduand.rollout.hybrid.scorer import Scorer, scorer_from_dict
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,8 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gateway.adapters import adapter as adapter_files
-from gateway.errors import AdapterError
+from graduand.gateway.adapters import adapter as adapter_files
+from graduand.gateway.errors import AdapterError
+from graduand.rollout.spec.names import check_name
 
 Layout = Mapping[str, tuple[int, int]]
 TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
@@ -44,7 +45,7 @@ class LoadedAdapter:
 
 def load(name: str, path: Path, layout: Layout) -> LoadedAdapter:
     """Read the adapter folder and check it against the base's layout; raise AdapterError with the reason."""
-    adapter_files.check_name(name)
+    check_name(name)
     files = adapter_files.read(path)
     scaling = _scaling(files.config, path)
     try:

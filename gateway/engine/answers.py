@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gateway import openai
-from gateway.engine.sampling import Pick
-from gateway.engine.scheduler import Event
+from graduand.gateway.engine.sampling import Pick
+from graduand.gateway.engine.scheduler import Event
+from graduand.gateway.model import openai
 
 Json = dict[str, Any]
 Decode = Callable[[int], str]

@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import Any
 
-from gateway.errors import ConfigError
+from graduand.gateway.errors import ConfigError
 
 DIALECTS = ("openai", "lorax", "both")
 
@@ -48,8 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         import torch
 
-        from gateway.engine.engine import Engine
-        from gateway.engine.server import Server, listen
+        from graduand.gateway.engine.engine import Engine
+        from graduand.gateway.engine.server import Server, listen
     except ImportError as error:
         raise ConfigError(f"the engine needs more packages ({error}): pip install 'graduand[engine]'") from error
     listener = listen(host, port)

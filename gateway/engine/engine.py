@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from gateway.engine.adapters import AdapterTable, LoadedAdapter
-from gateway.engine.metrics import Metrics
-from gateway.engine.model import RaggedModel
-from gateway.engine.protocol import bad_request, not_found
-from gateway.engine.sampling import Sampling
-from gateway.engine.scheduler import Event, Job, Scheduler
-from gateway.errors import AdapterError, GraduandError
-from gateway.openai import usage
+from graduand.gateway.engine.adapters import AdapterTable, LoadedAdapter
+from graduand.gateway.engine.metrics import Metrics
+from graduand.gateway.engine.model import RaggedModel
+from graduand.gateway.engine.protocol import bad_request, not_found
+from graduand.gateway.engine.sampling import Sampling
+from graduand.gateway.engine.scheduler import Event, Job, Scheduler
+from graduand.gateway.errors import AdapterError, GraduandError
+from graduand.gateway.model.openai import usage
 
 Part = tuple[Sequence[int], Sampling]  # a prompt and what is asked of its answer
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gateway.engine.adapters import LoadedAdapter
+from graduand.gateway.engine.adapters import LoadedAdapter
 
 Run = tuple[int, int, LoadedAdapter]
 

@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from gateway import __version__
-from gateway.engine.adapters import LoadedAdapter
-from gateway.engine.engine import Engine
-from gateway.engine.lorax_protocol import (
+from graduand import __version__
+from graduand.gateway.engine.adapters import LoadedAdapter
+from graduand.gateway.engine.engine import Engine
+from graduand.gateway.engine.lorax_protocol import (
     ChatRequest,
     CompletionRequest,
     GenerateRequest,
@@ -29,10 +29,10 @@ from gateway.engine.lorax_protocol import (
     openai_chunk,
     openai_whole,
 )
-from gateway.engine.openai_api import CLIENT_CLOSED_REQUEST, json_response, unless_gone
-from gateway.engine.sampling import Sampling
-from gateway.errors import GraduandError, RequestError
-from gateway.openai import SSE_DONE
+from graduand.gateway.engine.openai_api import CLIENT_CLOSED_REQUEST, json_response, unless_gone
+from graduand.gateway.engine.sampling import Sampling
+from graduand.gateway.errors import GraduandError, RequestError
+from graduand.gateway.model.openai import SSE_DONE
 
 Body = TypeVar("Body", bound=BaseModel)
 Render = Callable[[Json], Any]

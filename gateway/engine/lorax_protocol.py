@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from gateway.engine.sampling import Sampling
-from gateway.engine.scheduler import Event
-from gateway.errors import RequestError
+from graduand.gateway.engine.sampling import Sampling
+from graduand.gateway.engine.scheduler import Event
+from graduand.gateway.errors import RequestError
 
 Json = dict[str, Any]
 MAX_STOPS = 4

@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gateway.engine.adapters import Layout, LoadedAdapter
-from gateway.engine.layers import PackedLinear, Run, replace_linears, runs_of
-from gateway.errors import ConfigError
-from training import base_model
+from graduand.gateway.adapters import base_model
+from graduand.gateway.engine.adapters import Layout, LoadedAdapter
+from graduand.gateway.engine.layers import PackedLinear, Run, replace_linears, runs_of
+from graduand.gateway.errors import ConfigError
 
 ATTENTION = "graduand_ragged"
 CACHE_STEP = 64

@@ -13,10 +13,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from gateway import openai
-from gateway.engine.answers import ChatAnswer, CompletionAnswer
-from gateway.engine.engine import Engine, Generation
-from gateway.engine.protocol import (
+from graduand.gateway.engine.answers import ChatAnswer, CompletionAnswer
+from graduand.gateway.engine.engine import Engine, Generation
+from graduand.gateway.engine.protocol import (
     DEFAULT_COMPLETION_TOKENS,
     ChatRequest,
     CompletionRequest,
@@ -27,8 +26,9 @@ from gateway.engine.protocol import (
     not_found,
     parse,
 )
-from gateway.engine.sampling import Sampling
-from gateway.errors import AdapterError, GraduandError
+from graduand.gateway.engine.sampling import Sampling
+from graduand.gateway.errors import AdapterError, GraduandError
+from graduand.gateway.model import openai
 
 CLIENT_CLOSED_REQUEST = 499
 Answer = ChatAnswer | CompletionAnswer

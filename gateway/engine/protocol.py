@@ -7,8 +7,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gateway.engine.sampling import Sampling
-from gateway.errors import RequestError
+from graduand.gateway.engine.sampling import Sampling
+from graduand.gateway.errors import RequestError
 
 MAX_TOP_LOGPROBS = 20
 MAX_CHOICES = 64

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from gateway.engine.adapters import LoadedAdapter
-from gateway.engine.detokenizer import Detokenizer
-from gateway.engine.metrics import Metrics
-from gateway.engine.model import KVCache, RaggedModel, Span, order
-from gateway.engine.sampling import Pick, Sampler, Sampling
-from gateway.engine.stops import StopFilter
+from graduand.gateway.engine.adapters import LoadedAdapter
+from graduand.gateway.engine.detokenizer import Detokenizer
+from graduand.gateway.engine.metrics import Metrics
+from graduand.gateway.engine.model import KVCache, RaggedModel, Span, order
+from graduand.gateway.engine.sampling import Pick, Sampler, Sampling
+from graduand.gateway.engine.stops import StopFilter
 
 log = logging.getLogger(__name__)
 

@@ -19,10 +19,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway import __version__, openai
-from gateway.engine import lorax, openai_api
-from gateway.engine.engine import Engine
-from gateway.errors import GraduandError, RequestError
+from graduand import __version__
+from graduand.gateway.engine import lorax, openai_api
+from graduand.gateway.engine.engine import Engine
+from graduand.gateway.errors import GraduandError, RequestError
+from graduand.gateway.model import openai
 
 GRACE_S = 3
 DIALECTS: dict[str, tuple[Callable[[Engine], list[Any]], ...]] = {

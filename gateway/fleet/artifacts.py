@@ -14,12 +14,12 @@ from pathlib import Path
 
 import httpx
 
-from gateway.adapters import adapter
-from gateway.adapters.admission import ADMISSION_FILE
-from gateway.errors import AdapterError, ConfigError, GraduandError
-from gateway.logs import places
-from gateway.logs.target import Target
-from gateway.routes import Artifacts
+from graduand.gateway.adapters import adapter
+from graduand.gateway.adapters.admission import ADMISSION_FILE
+from graduand.gateway.errors import AdapterError, ConfigError, GraduandError
+from graduand.gateway.logs import places
+from graduand.gateway.logs.target import Target
+from graduand.gateway.model.routes import Artifacts
 
 FILES = (adapter.CONFIG_FILE, adapter.WEIGHTS_FILE)
 # The admission record travels with the adapter where there is one.

@@ -12,19 +12,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.control.documents import documents_in
-from gateway.errors import GraduandError
-from gateway.fleet import places, work
-from gateway.fleet.placement import Host, place
-from gateway.fleet.places import Adapter, Places
-from gateway.fleet.plan import Cell, Spot, Step, steps
-from gateway.fleet.usage import Usage, Use
-from gateway.fleet.world import MANAGED, Address, Lookout, Wishes, wishes
-from gateway.routes import Replica, Settings, Upstream
-from gateway.state.lease import Lease
-from gateway.state.store import open_state
-from monitoring import metrics as m
-from monitoring.metrics import Metrics, Totals
+from graduand.gateway.errors import GraduandError
+from graduand.gateway.fleet import work
+from graduand.gateway.fleet.placement import Host, place
+from graduand.gateway.fleet.plan import Spot, Step, steps
+from graduand.gateway.fleet.usage import Usage, Use
+from graduand.gateway.fleet.world import MANAGED, Address, Lookout, Wishes, wishes
+from graduand.gateway.model.routes import Replica, Settings, Upstream
+from graduand.gateway.state import places
+from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.lease import Lease
+from graduand.gateway.state.open import open_state
+from graduand.gateway.state.places import Adapter, Cell, Places
+from graduand.monitoring import metrics as m
+from graduand.monitoring.metrics import Metrics, Totals
 
 LOOK_EVERY_S = 1.0
 # How often it is written down when adapters were last asked; nobody needs it but to choose who gives way.

@@ -5,39 +5,11 @@ applied, warmed. It is unloaded only after it was drained. Nothing is to be done
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-# After so many seconds a failed attempt is repeated; it doubles with each.
-RETRY_S, LONGEST_RETRY_S = 5.0, 300.0
+from graduand.gateway.state.places import Cell
 
 Spot = tuple[str, str]  # a replica's address and an adapter's name
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """How an adapter stands on a replica.
-
-    `state`: `missing` (it belongs there), `loading`, `ready` (it is asked), `draining` (it was, and answers what is under
-    way), `failed` (for `reason`, tried again later), `away` (the replica is). `since` is in seconds; `attempts` have
-    failed in a row.
-    """
-
-    state: str
-    since: float
-    reason: str = ""
-    attempts: int = 0
-
-    def after(self, error: BaseException | None, now: float) -> "Cell":
-        """Once the replica has done what it was asked, or has failed at it."""
-        if error is None:
-            return Cell("ready", now)
-        if self.state == "draining":  # could not be unloaded: tried again as long as it is not wanted
-            return replace(self, reason=str(error))
-        return Cell("failed", now, str(error) or type(error).__name__, self.attempts + 1)
-
-    def retry_at(self) -> float:
-        """When a failed attempt is repeated."""
-        return self.since + min(RETRY_S * 2.0 ** min(max(self.attempts - 1, 0), 20), LONGEST_RETRY_S)
 
 
 @dataclass(frozen=True, slots=True)

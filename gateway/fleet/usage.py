@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gateway.fleet.placement import HALF_LIFE_S
-from gateway.fleet.places import Adapter
-from gateway.routes import Route
-from monitoring import metrics as m
-from monitoring.series import Key
+from graduand.gateway.fleet.placement import HALF_LIFE_S
+from graduand.gateway.model.routes import Route
+from graduand.gateway.state.places import Adapter
+from graduand.monitoring import metrics as m
+from graduand.monitoring.series import Key
 
 
 @dataclass(frozen=True, slots=True)

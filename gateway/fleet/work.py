@@ -6,10 +6,10 @@ from pathlib import Path
 
 import httpx
 
-from gateway.adapters import residency
-from gateway.errors import AdapterError
-from gateway.routes import Replica, Upstream
-from gateway.telemetry.engines import look_at
+from graduand.gateway.adapters import residency
+from graduand.gateway.errors import AdapterError
+from graduand.gateway.model.routes import Replica, Upstream
+from graduand.gateway.telemetry.engines import look_at
 
 LIST_TIMEOUT_S = 3.0
 

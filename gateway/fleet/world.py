@@ -4,15 +4,15 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from gateway.control.rollouts import rollouts_in
-from gateway.errors import GraduandError
-from gateway.fleet import work
-from gateway.fleet.placement import Wanted, copies_for
-from gateway.fleet.places import Adapter
-from gateway.fleet.plan import Sight
-from gateway.fleet.usage import Use
-from gateway.routes import Replica, Route, Settings, Upstream
-from gateway.state.store import Registered, StateStore
+from graduand.gateway.control.store.open import rollouts_in
+from graduand.gateway.errors import GraduandError
+from graduand.gateway.fleet import work
+from graduand.gateway.fleet.placement import Wanted, copies_for
+from graduand.gateway.fleet.plan import Sight
+from graduand.gateway.fleet.usage import Use
+from graduand.gateway.model.routes import Replica, Route, Settings, Upstream
+from graduand.gateway.state.places import Adapter
+from graduand.gateway.state.store import Registered, StateStore
 
 # LoRAX loads an adapter at its first request, and deployments of OpenAI's have none.
 MANAGED = ("vllm",)

@@ -14,11 +14,11 @@ from typing import Any
 
 import orjson
 
-from gateway.logs import places
-from gateway.logs.policy import RecordPolicy
-from gateway.logs.segment import SegmentFile, size_of
-from monitoring import metrics as m
-from monitoring.metrics import Metrics
+from graduand.gateway.logs import places
+from graduand.gateway.logs.segment import SegmentFile, size_of
+from graduand.gateway.model.recording import RecordPolicy
+from graduand.monitoring import metrics as m
+from graduand.monitoring.metrics import Metrics
 
 SCHEMA_VERSION = 1
 WEIGH_EVERY_S = 1.0

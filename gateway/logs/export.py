@@ -14,8 +14,8 @@ from typing import Any
 
 import orjson
 
-from gateway.errors import ConfigError, GraduandError
-from gateway.logs.query import Log
+from graduand.gateway.errors import ConfigError, GraduandError
+from graduand.gateway.logs.query import Log
 
 Json = dict[str, Any]
 FORMATS = ("chat", "prompt-completion", "raw")

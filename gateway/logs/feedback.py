@@ -18,13 +18,13 @@ import orjson
 from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gateway.errors import GraduandError, RequestError
-from gateway.logs import places
-from gateway.logs.policy import RecordPolicy
-from gateway.logs.segment import SegmentFile
-from gateway.routes import Settings
-from monitoring import metrics as m
-from monitoring.metrics import Metrics
+from graduand.gateway.errors import GraduandError, RequestError
+from graduand.gateway.logs import places
+from graduand.gateway.logs.segment import SegmentFile
+from graduand.gateway.model.recording import RecordPolicy
+from graduand.gateway.model.routes import Settings
+from graduand.monitoring import metrics as m
+from graduand.monitoring.metrics import Metrics
 
 SCHEMA_VERSION = 1
 REMEMBERED = 10_000
@@ -166,6 +166,6 @@ def _tidy(log: FeedbackLog) -> None:
 def _redactor(policy: RecordPolicy) -> Any:
     if not policy.redacts:
         return None
-    from gateway.logs.redaction import Redactor
+    from graduand.gateway.logs.redaction import Redactor
 
     return Redactor(policy)

@@ -11,7 +11,7 @@ from typing import Any
 
 import re2
 
-from gateway.errors import ConfigError
+from graduand.gateway.errors import ConfigError
 
 MAX_MEMORY_BYTES = 8 << 20
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.logs.policy import RecordPolicy
+from graduand.gateway.model.recording import RecordPolicy
 
 if TYPE_CHECKING:
-    from gateway.routes import Settings
+    from graduand.gateway.model.routes import Settings
 
 SCHEMES = ("file", "s3", "gs")
 SEGMENTS, FEEDBACK, DRIFT = "segments", "feedback", "drift"

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import duckdb
 
-from gateway.errors import ConfigError, GraduandError
-from gateway.logs import places, schema, seal
-from gateway.logs.reading import KEYS, LogDamaged, Reader, Source, part_keys
+from graduand.gateway.errors import ConfigError, GraduandError
+from graduand.gateway.logs import places, schema, seal
+from graduand.gateway.logs.reading import KEYS, LogDamaged, Reader, Source, part_keys
 
 # What was said twice counts once: of feedback the first, of drift the last, which the monitor's state goes by. The same id
 # has the same hour; grouped by it as well, a condition on `dt` reaches the parts of `drift` through the join, and a query

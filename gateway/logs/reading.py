@@ -13,8 +13,8 @@ from typing import IO, Any
 
 import orjson
 
-from gateway.errors import GraduandError
-from gateway.logs import places
+from graduand.gateway.errors import GraduandError
+from graduand.gateway.logs import places
 
 Json = dict[str, Any]
 BATCH_ROWS = 1024
@@ -100,8 +100,8 @@ class Reader:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from gateway.logs import schema
-        from gateway.logs.target import Target
+        from graduand.gateway.logs import schema
+        from graduand.gateway.logs.target import Target
 
         target = Target(self._source.url)
         try:
@@ -126,8 +126,8 @@ def part_keys(source: Source, table: str) -> list[str]:
     """The keys of a table's parts, oldest first."""
     if places.is_local(source.url) and not places.folder_of(source.url).is_dir():
         return []
-    from gateway.logs import seal
-    from gateway.logs.target import Target
+    from graduand.gateway.logs import seal
+    from graduand.gateway.logs.target import Target
 
     return seal.parts_in_order(Target(source.url).listed(), table)
 

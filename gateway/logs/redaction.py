@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 
-from gateway.errors import ConfigError, did_you_mean
-from gateway.logs.patterns import KINDS, Kind, Span, compiled, own
-from gateway.logs.policy import RecordPolicy
-from gateway.record import prompt_sha256
+from graduand.gateway.errors import ConfigError, did_you_mean
+from graduand.gateway.logs.patterns import KINDS, Kind, Span, compiled, own
+from graduand.gateway.model.record import prompt_sha256
+from graduand.gateway.model.recording import RecordPolicy
 
 Json = dict[str, Any]
 # What the gateway writes itself, from its own configuration and counters.

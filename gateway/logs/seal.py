@@ -32,7 +32,7 @@ class Part:
         """The Parquet file, compressed with zstd."""
         import pyarrow.parquet as pq
 
-        from gateway.logs import schema
+        from graduand.gateway.logs import schema
 
         rows = schema.table([orjson.loads(line) for line in self.lines], schema.TABLES[self.table])
         out = io.BytesIO()

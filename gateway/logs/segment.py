@@ -20,9 +20,9 @@ from typing import Any
 
 import orjson
 
-from gateway.logs import places
-from gateway.logs.journal import Journal
-from gateway.logs.policy import DEFAULT, RecordPolicy
+from graduand.gateway.logs import places
+from graduand.gateway.logs.journal import Journal
+from graduand.gateway.model.recording import DEFAULT, RecordPolicy
 
 MAX_PENDING_BYTES = 64 << 20
 SEGMENT_BYTES = 32 << 20
@@ -264,6 +264,6 @@ def _journal(folder: Path | None, name: str) -> Journal | None:
 def _redactor(policy: RecordPolicy) -> Any:
     if not policy.redacts:
         return None
-    from gateway.logs.redaction import Redactor  # loads RE2, which a worker without redaction does not need
+    from graduand.gateway.logs.redaction import Redactor  # loads RE2, which a worker without redaction does not need
 
     return Redactor(policy)

@@ -14,12 +14,12 @@ from typing import Protocol
 
 import orjson
 
-from gateway.errors import GraduandError
-from gateway.logs import journal, places, retention, seal
-from gateway.logs.policy import RecordPolicy
-from gateway.logs.target import Target, TargetError
-from monitoring import metrics as m
-from monitoring.metrics import Metrics
+from graduand.gateway.errors import GraduandError
+from graduand.gateway.logs import journal, places, retention, seal
+from graduand.gateway.logs.target import Target, TargetError
+from graduand.gateway.model.recording import RecordPolicy
+from graduand.monitoring import metrics as m
+from graduand.monitoring.metrics import Metrics
 
 SHIPPED = ".shipped"
 RETRY_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
@@ -119,7 +119,7 @@ class Shipper:
     def _redacted(self, lines: list[bytes]) -> list[bytes]:
         if not self._policy.redacts:
             return lines
-        from gateway.logs.redaction import Redactor
+        from graduand.gateway.logs.redaction import Redactor
 
         redactor = Redactor(self._policy)
         return [redactor.line(line)[0] for line in lines]

@@ -13,8 +13,8 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
 
-from gateway.errors import ConfigError, GraduandError
-from gateway.logs import places
+from graduand.gateway.errors import ConfigError, GraduandError
+from graduand.gateway.logs import places
 
 CONNECT_S = 5
 TIMEOUT_S = 120

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from gateway.monitor import observed
-from gateway.monitor.settings import Monitors
-from gateway.monitor.store import MonitorStore
-from gateway.routing import TEACHER
-from monitoring.drift import DriftError, files
-from monitoring.drift.prompts import Prompt
-from monitoring.drift.reference import Reference, build, calibration_report, too_few
-from monitoring.embedding import load
+from graduand.gateway.config.monitors import Monitors
+from graduand.gateway.model.routing import TEACHER
+from graduand.gateway.monitor import observed
+from graduand.gateway.monitor.store import MonitorStore
+from graduand.monitoring.drift import DriftError, files
+from graduand.monitoring.drift.prompts import Prompt
+from graduand.monitoring.drift.reference import Reference, build, calibration_report, too_few
+from graduand.monitoring.embedding import load
 
 FOLDER = "references"
 EMBEDDER = "static"

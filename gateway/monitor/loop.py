@@ -13,23 +13,23 @@ from typing import Any
 
 import orjson
 
-from gateway.control import tail, verdicts
-from gateway.control.documents import documents_in, key_of
-from gateway.control.tail import Batch, Line
-from gateway.logs import places
-from gateway.logs.drift import DriftLog
-from gateway.monitor import gathering
-from gateway.monitor import settings as monitors
-from gateway.monitor.panel import Panel
-from gateway.monitor.store import MonitorStore
-from gateway.routes import Route, Settings
-from gateway.state.store import open_state
-from monitoring import metrics as m
-from monitoring.drift import DriftError, files
-from monitoring.drift.prompts import Prompt
-from monitoring.drift.reference import Reference
-from monitoring.embedding import Embedder, load
-from monitoring.metrics import Metrics
+from graduand.gateway.config import monitors
+from graduand.gateway.control import verdicts
+from graduand.gateway.logs import places, tail
+from graduand.gateway.logs.drift import DriftLog
+from graduand.gateway.logs.tail import Batch, Line
+from graduand.gateway.model.routes import Route, Settings
+from graduand.gateway.monitor import gathering
+from graduand.gateway.monitor.panel import Panel
+from graduand.gateway.monitor.store import MonitorStore
+from graduand.gateway.state.documents import documents_in, key_of
+from graduand.gateway.state.open import open_state
+from graduand.monitoring import metrics as m
+from graduand.monitoring.drift import DriftError, files
+from graduand.monitoring.drift.prompts import Prompt
+from graduand.monitoring.drift.reference import Reference
+from graduand.monitoring.embedding import Embedder, load
+from graduand.monitoring.metrics import Metrics
 
 Json = dict[str, Any]
 BEHIND_S, UP_TO_DATE_S = 30.0, 5.0

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.control import facts
-from gateway.routing import STUDENT
-from monitoring.drift.prompts import Prompt, prompt_of
+from graduand.gateway.model import reader
+from graduand.gateway.model.routing import STUDENT
+from graduand.monitoring.drift.prompts import Prompt, prompt_of
 
 Json = Mapping[str, Any]
 # An answer of so many tokens or more is as long as can be.
@@ -35,7 +35,7 @@ def prompt(record: Json) -> Prompt | None:
     """The prompt of a client's request, once a request."""
     if record.get("role") != "served":
         return None
-    asked = facts.request(record)
+    asked = reader.request(record)
     found = prompt_of(asked) if asked else None
     return found if found is not None and found.text else None
 
@@ -43,14 +43,14 @@ def prompt(record: Json) -> Prompt | None:
 def output(record: Json, adapter: str) -> Output | None:
     """How the student did; None for what is not this student's."""
     served = record.get("role") == "served"
-    if served and not facts.by_student(record):
+    if served and not reader.by_student(record):
         return None
     if not served and (record.get("role") != "shadow" or record.get("arm") != STUDENT):
         return None
     if record.get("adapter") not in (adapter, None):
         return None
-    cause = facts.failure(record) if served else record.get("error") or ""
-    if cause in facts.NOBODYS or cause in facts.NOT_ASKED or record.get("client_disconnected"):
+    cause = reader.failure(record) if served else record.get("error") or ""
+    if cause in reader.NOBODYS or cause in reader.NOT_ASKED or record.get("client_disconnected"):
         return None
     if cause:
         return Output(True, False, None)

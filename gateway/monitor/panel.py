@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gateway.monitor import observed
-from gateway.monitor.settings import Monitors
-from monitoring.drift.adwin import Adwin
-from monitoring.drift.describe import describe
-from monitoring.drift.descriptors import Descriptors
-from monitoring.drift.gate_failures import GateFailures
-from monitoring.drift.mix import MixShift
-from monitoring.drift.neighbours import scores
-from monitoring.drift.novelty import Novelty
-from monitoring.drift.prompts import Prompt
-from monitoring.drift.reference import Reference
-from monitoring.embedding import Embedder
-from monitoring.verdict import Alarm
+from graduand.gateway.config.monitors import Monitors
+from graduand.gateway.monitor import observed
+from graduand.monitoring.drift.adwin import Adwin
+from graduand.monitoring.drift.check_failures import GateFailures
+from graduand.monitoring.drift.describe import describe
+from graduand.monitoring.drift.descriptors import Descriptors
+from graduand.monitoring.drift.mix import MixShift
+from graduand.monitoring.drift.neighbours import scores
+from graduand.monitoring.drift.novelty import Novelty
+from graduand.monitoring.drift.prompts import Prompt
+from graduand.monitoring.drift.reference import Reference
+from graduand.monitoring.embedding import Embedder
+from graduand.monitoring.verdict import Alarm
 
 Json = dict[str, Any]
 

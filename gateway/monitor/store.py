@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway.errors import GraduandError
-from monitoring.drift.prompts import Prompt
+from graduand.gateway.errors import GraduandError
+from graduand.monitoring.drift.prompts import Prompt
 
 FILE = "monitor.db"
 SCHEMA = """

@@ -7,8 +7,8 @@ Source: Gray and Cheriton (1989), Leases; fencing tokens as in Kleppmann, Design
 
 from collections.abc import Callable
 
-from gateway.errors import GraduandError
-from gateway.state.store import StateStore
+from graduand.gateway.errors import GraduandError
+from graduand.gateway.state.store import StateStore
 
 
 class LeaseLost(GraduandError, RuntimeError):

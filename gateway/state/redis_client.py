@@ -51,7 +51,7 @@ def connect(url: str, password: str | None) -> Any:
     from redis.sentinel import Sentinel
 
     where = address(url)
-    assert where is not None, "checked by gateway.config"
+    assert where is not None, "checked by gateway.config.read"
     options: dict[str, Any] = {
         "db": where.db, "username": where.user, "password": password, "client_name": "graduand",
         "socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S, "retry": Retry(NoBackoff(), 0),

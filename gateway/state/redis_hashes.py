@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from gateway.state.store import StateError
+from graduand.gateway.state.store import StateError
 
 PREFIX = "graduand:"
 LOCK, META = PREFIX + "lock", PREFIX + "meta"

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
-from gateway.logs import places
-from gateway.routes import Route, RouteTable, Settings
-from gateway.state.redis_client import connect
-from gateway.state.redis_hashes import META, PREFIX, Hashes, told
-from gateway.state.replica import Copy, Replica
-from gateway.state.store import Override, Registered, StateError, StateStore, table_of
+from graduand.gateway.logs import places
+from graduand.gateway.model.routes import Route, RouteTable, Settings
+from graduand.gateway.state.redis_client import connect
+from graduand.gateway.state.redis_hashes import META, PREFIX, Hashes, told
+from graduand.gateway.state.replica import Copy, Replica
+from graduand.gateway.state.store import Override, Registered, StateError, StateStore, table_of
 
 # A worker that was not heard of for so long is not waited for: it has died, or is cut off and serves its last table.
 GONE_S = 30.0

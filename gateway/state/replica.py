@@ -10,8 +10,8 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gateway.errors import GraduandError
-from gateway.state.store import Override
+from graduand.gateway.errors import GraduandError
+from graduand.gateway.state.store import Override
 
 
 class ReplicaError(GraduandError, OSError):

@@ -1,6 +1,6 @@
 """The run-time state in one SQLite file: for one machine, where several processes may use it at once.
 
-Rollouts live in the same file (gateway.control.store), so that a decision and the route change that it means are one
+Rollouts live in the same file (gateway.control.store.sqlite), so that a decision and the route change that it means are one
 transaction.
 """
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gateway.state.store import Override, Registered, StateError, StateStore
+from graduand.gateway.state.store import Override, Registered, StateError, StateStore
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL);

@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gateway.errors import GraduandError
-from gateway.routes import Incumbent, Route, RouteTable, Settings, Student
+from graduand.gateway.errors import GraduandError
+from graduand.gateway.model.routes import Incumbent, Route, RouteTable, Student
 
 
 class StateError(GraduandError, RuntimeError):
@@ -271,15 +271,3 @@ class StateStore(ABC):
         with self.transaction():
             self.drop_adapter(name, upstream)
             self.changed(f"adapter/{name}", who, {"remove": True, "upstream": upstream})
-
-
-def open_state(settings: Settings) -> StateStore:
-    """The store that the configuration names."""
-    if settings.state.startswith("sqlite:"):
-        from gateway.config import local_path
-        from gateway.state.sqlite import SqliteStore
-
-        return SqliteStore(local_path(settings.state))
-    from gateway.state.redis_store import RedisStore
-
-    return RedisStore.of(settings)

@@ -11,10 +11,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from gateway.errors import GraduandError
-from gateway.fleet.places import with_places
-from gateway.routes import RouteTable, Settings
-from gateway.state.store import StateError, StateStore, open_state
+from graduand.gateway.errors import GraduandError
+from graduand.gateway.model.routes import RouteTable, Settings
+from graduand.gateway.state.open import open_state
+from graduand.gateway.state.places import with_places
+from graduand.gateway.state.store import StateError, StateStore
 
 LOOK_EVERY_S = 0.1
 

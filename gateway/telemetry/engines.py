@@ -16,16 +16,16 @@ from typing import Any
 
 import httpx
 
-from gateway.adapters import residency
-from gateway.control.documents import documents_in
-from gateway.errors import GraduandError
-from gateway.fleet import places
-from gateway.routes import Replica, Settings, Upstream
-from gateway.state.store import open_state
-from monitoring import engines
-from monitoring import metrics as m
-from monitoring.engines import Histogram, Reading
-from monitoring.metrics import Family, Metrics
+from graduand.gateway.adapters import residency
+from graduand.gateway.errors import GraduandError
+from graduand.gateway.model.routes import Replica, Settings, Upstream
+from graduand.gateway.state import places
+from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.open import open_state
+from graduand.monitoring import engines
+from graduand.monitoring import metrics as m
+from graduand.monitoring.engines import Histogram, Reading
+from graduand.monitoring.metrics import Family, Metrics
 
 LOOK_EVERY_S = 5.0
 TIMEOUT_S = 3.0

@@ -6,15 +6,15 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
-from gateway.control.course import agreement_gate
-from gateway.control.rows import Row
-from gateway.routes import Route
-from gateway.routing import STUDENT, TEACHER
-from monitoring import metrics as m
-from monitoring.metrics import Family, Metrics
-from rollout.evidence import Reading
-from rollout.spec import GateSpec
-from rollout.state import STEPPING, Phase
+from graduand.gateway.control.course import agreement_gate
+from graduand.gateway.control.store.rows import Row
+from graduand.gateway.model.routes import Route
+from graduand.gateway.model.routing import STUDENT, TEACHER
+from graduand.monitoring import metrics as m
+from graduand.monitoring.metrics import Family, Metrics
+from graduand.rollout.evidence import Reading
+from graduand.rollout.spec.spec import GateSpec
+from graduand.rollout.state import STEPPING, Phase
 
 GAUGES = (
     m.SHARE, m.AGREEMENT, m.AGREEMENT_LOWER, m.AGREEMENT_UPPER, m.ROLLOUT_PHASE, m.ROLLOUT_EVIDENCE,

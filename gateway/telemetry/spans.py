@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from gateway import __version__
-from gateway.routes import Upstream
+from graduand import __version__
+from graduand.gateway.model.routes import Upstream
 
 Json = Mapping[str, Any]
 SCOPE = InstrumentationScope("graduand", __version__)

@@ -11,7 +11,7 @@ look: with a fixed threshold somebody who looks often enough always finds someth
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.errors import GraduandError
+from graduand.gateway.errors import GraduandError
 
 State = Mapping[str, Any]
 

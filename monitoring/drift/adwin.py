@@ -2,7 +2,7 @@
 
 import math
 
-from monitoring.drift import State, check_promise
+from graduand.monitoring.drift import State, check_promise
 
 BUCKETS = 5
 LEAST = 5

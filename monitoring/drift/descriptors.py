@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from monitoring.drift import DriftError, State, check_promise
-from monitoring.drift.describe import Description
+from graduand.monitoring.drift import DriftError, State, check_promise
+from graduand.monitoring.drift.describe import Description
 
 WINDOW = 500
 OTHER = "other"

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from monitoring.drift import DriftError, descriptors
-from monitoring.drift.mix import Whitening
-from monitoring.drift.neighbours import Usual
-from monitoring.drift.reference import Reference
+from graduand.monitoring.drift import DriftError, descriptors
+from graduand.monitoring.drift.mix import Whitening
+from graduand.monitoring.drift.neighbours import Usual
+from graduand.monitoring.drift.reference import Reference
 
 FOLDER, ABOUT, POINTS = "reference", "reference.json", "reference.npz"
 SCHEMA = 1

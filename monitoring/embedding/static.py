@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.embedding import MAX_CHARACTERS, Vector
-from monitoring.embedding.wordpiece import WordPiece
+from graduand.monitoring.embedding import MAX_CHARACTERS, Vector
+from graduand.monitoring.embedding.wordpiece import WordPiece
 
 TABLE = Path(__file__).parent / "static.npz"
 

@@ -1,1 +1,4 @@
-"""Dashboards as code: `python -m monitoring.grafana` writes dashboards/*.json, which are committed. Not used at run time."""
+"""Dashboards as code: `python -m graduand.monitoring.grafana` writes dashboards/*.json, which are committed.
+
+Not used at run time.
+"""

@@ -1,9 +1,9 @@
-"""Write the dashboards' JSON: `python -m monitoring.grafana`."""
+"""Write the dashboards' JSON: `python -m graduand.monitoring.grafana`."""
 
 from pathlib import Path
 
-from monitoring.grafana import adapter, engines, log, overview, quality, rollout, savings
-from monitoring.grafana.build import encoded
+from graduand.monitoring.grafana import adapter, engines, log, overview, quality, rollout, savings
+from graduand.monitoring.grafana.build import encoded
 
 FOLDER = Path(__file__).parent / "dashboards"
 BOARDS = (overview.BOARD, rollout.BOARD, adapter.BOARD, quality.BOARD, savings.BOARD, engines.BOARD, log.BOARD)

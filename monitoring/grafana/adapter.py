@@ -1,6 +1,6 @@
 """Where is this adapter loaded, what does it do, how good is it, and what does it cost?"""
 
-from monitoring.grafana.panels import ADAPTERS, ROUTES, Board, Panel, Query, drift, failing, rate
+from graduand.monitoring.grafana.panels import ADAPTERS, ROUTES, Board, Panel, Query, drift, failing, rate
 
 A = 'adapter=~"$adapter"'
 AR = 'adapter=~"$adapter", route=~"$route"'

@@ -8,7 +8,7 @@ from grafana_foundation_sdk.builders import prometheus, stat, table, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common, dashboard
 
-from monitoring.grafana.panels import RUNBOOKS, Board, Panel, Query, Variable
+from graduand.monitoring.grafana.panels import RUNBOOKS, Board, Panel, Query, Variable
 
 SOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")
 GREEN, YELLOW, RED = "green", "yellow", "red"

@@ -1,6 +1,6 @@
 """Are the engines up, full or slow, and are the adapters where they should be?"""
 
-from monitoring.grafana.panels import UPSTREAMS, Board, Panel, Query, quantile, rate
+from graduand.monitoring.grafana.panels import UPSTREAMS, Board, Panel, Query, quantile, rate
 
 U = 'upstream=~"$upstream"'
 

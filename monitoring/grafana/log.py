@@ -1,6 +1,6 @@
 """Does every record reach its place, and do the state store and the traces?"""
 
-from monitoring.grafana.panels import Board, Panel, Query, counted, rate
+from graduand.monitoring.grafana.panels import Board, Panel, Query, counted, rate
 
 # A line at zero where there is nothing to count: no data would look like a panel that is broken.
 REQUESTS = rate("graduand_requests", "route", "")

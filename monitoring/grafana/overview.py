@@ -1,6 +1,6 @@
 """Is anything wrong, how much does the student carry, and what does it save?"""
 
-from monitoring.grafana.panels import ROUTES, Board, Panel, Query, counted, quantile, rate
+from graduand.monitoring.grafana.panels import ROUTES, Board, Panel, Query, counted, quantile, rate
 
 R = 'route=~"$route"'
 ERRORS = 'route=~"$route", outcome=~"error|broken"'

@@ -6,7 +6,7 @@ at any zoom; sums over the shown time are over $__range.
 
 from dataclasses import dataclass, field
 
-from monitoring import runbooks
+from graduand.monitoring import runbooks
 
 RUNBOOKS = runbooks.address(runbooks.ALERTS.read_text("utf-8"))
 # Good, then from where on it is to be looked at, then from where on it is bad.

@@ -1,6 +1,6 @@
 """Do the inputs still look like the training data, and do the answers pass their gates?"""
 
-from monitoring.grafana.panels import ROUTES, Board, Panel, Query, drift, failing, quantile, rate
+from graduand.monitoring.grafana.panels import ROUTES, Board, Panel, Query, drift, failing, quantile, rate
 
 R = 'route=~"$route"'
 

@@ -1,6 +1,6 @@
 """Where does this route's rollout stand, what does it wait for, and is the student any worse?"""
 
-from monitoring.grafana.panels import ROUTE, Board, Panel, Query, counted, quantile
+from graduand.monitoring.grafana.panels import ROUTE, Board, Panel, Query, counted, quantile
 
 R = 'route="$route"'
 ENDED = f'sum by (arm) (rate(graduand_requests_total{{{R}, outcome=~"ok|error|broken"}}[$__rate_interval]))'

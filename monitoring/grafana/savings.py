@@ -1,6 +1,6 @@
 """What do teacher and students cost, and what is saved when everything is counted in?"""
 
-from monitoring.grafana.panels import ROUTES, Board, Panel, Query
+from graduand.monitoring.grafana.panels import ROUTES, Board, Panel, Query
 
 R = 'route=~"$route"'
 OVER = "[$__range]"

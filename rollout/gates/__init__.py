@@ -6,7 +6,7 @@ Invariant: under its null hypothesis a gate's E = exp(log_e) reaches 1/alpha at 
 
 from typing import Protocol
 
-from gateway.errors import GraduandError
+from graduand.gateway.errors import GraduandError
 
 
 class GateError(GraduandError, ValueError):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rollout.gates import betabinomial, check_open
+from graduand.rollout.gates import betabinomial, check_open
 
 
 @dataclass(slots=True)

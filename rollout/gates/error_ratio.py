@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rollout.gates import GateError, check_open
+from graduand.rollout.gates import GateError, check_open
 
 RATIOS = (1.25, 1.5, 2.0, 3.0, 5.0)
 

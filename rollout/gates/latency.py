@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from rollout.gates import GateError, betabinomial, check_open
+from graduand.rollout.gates import GateError, betabinomial, check_open
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from rollout.gates import GateError, check_open
+from graduand.rollout.gates import GateError, check_open
 
 # A bet never risks more than this share of the evidence on one observation (c <= 3/4 in the paper's experiments).
 CAUTION = 0.75

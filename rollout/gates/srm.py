@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rollout.gates import GateError
+from graduand.rollout.gates import GateError
 
 # Stands for "impossible under the null" and stays plain, finite JSON.
 CERTAIN = 1e9

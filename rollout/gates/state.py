@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from gateway.errors import did_you_mean
-from rollout.gates import GateError
-from rollout.gates.agreement import Agreement
-from rollout.gates.discordant import Discordant
-from rollout.gates.error_ratio import ErrorRatio
-from rollout.gates.latency import Latency
-from rollout.gates.scores import Scores
-from rollout.gates.srm import SampleRatio
-from rollout.gates.watch import Watch
+from graduand.gateway.errors import did_you_mean
+from graduand.rollout.gates import GateError
+from graduand.rollout.gates.agreement import Agreement
+from graduand.rollout.gates.discordant import Discordant
+from graduand.rollout.gates.error_ratio import ErrorRatio
+from graduand.rollout.gates.latency import Latency
+from graduand.rollout.gates.scores import Scores
+from graduand.rollout.gates.srm import SampleRatio
+from graduand.rollout.gates.watch import Watch
 
 AnyGate = Agreement | Discordant | ErrorRatio | Latency | SampleRatio | Scores | Watch
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rollout.gates import GateError, check_open
+from graduand.rollout.gates import GateError, check_open
 
 MULTIPLES = (1.5, 2.0, 3.0, 5.0)
 # The logarithm of "no evidence at all", finite so that it stays plain JSON.

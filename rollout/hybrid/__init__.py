@@ -5,7 +5,7 @@ guaranteed cut, `curve` shows the trade. What is guaranteed is agreement with th
 correctness.
 """
 
-from gateway.errors import GraduandError
+from graduand.gateway.errors import GraduandError
 
 
 class HybridError(GraduandError, ValueError):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
-from rollout.hybrid import HybridError
+from graduand.rollout.hybrid import HybridError
 
 Floats = NDArray[np.float64]
 

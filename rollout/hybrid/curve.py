@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rollout.hybrid import HybridError
+from graduand.rollout.hybrid import HybridError
 
 Floats = NDArray[np.float64]
 

@@ -14,13 +14,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rollout.hybrid.calibration import fit_logistic
-from rollout.hybrid.cuts import Fitted, path
-from rollout.hybrid.pairs import Pair, half
-from rollout.hybrid.promise import Promise, promise_from_dict
-from rollout.hybrid.proof import ClassRisk, Proof, Side, prove
-from rollout.hybrid.scorer import Reads, Scorer, fit_from_dict, fit_to_dict
-from rollout.hybrid.threshold import Threshold, threshold_from_dict
+from graduand.rollout.hybrid.calibration import fit_logistic
+from graduand.rollout.hybrid.cuts import Fitted, path
+from graduand.rollout.hybrid.pairs import Pair, half
+from graduand.rollout.hybrid.promise import Promise, promise_from_dict
+from graduand.rollout.hybrid.proof import ClassRisk, Proof, Side, prove
+from graduand.rollout.hybrid.scorer import Reads, Scorer, fit_from_dict, fit_to_dict
+from graduand.rollout.hybrid.threshold import Threshold, threshold_from_dict
 
 # Pairs at which the first fit is made, and how many times as many the next one waits for.
 FIRST_FIT, PATIENCE = 200, 4

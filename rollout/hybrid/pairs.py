@@ -12,7 +12,7 @@ import mmh3
 import numpy as np
 from numpy.typing import NDArray
 
-from rollout.hybrid import HybridError
+from graduand.rollout.hybrid import HybridError
 
 DAY_S = 86400.0
 

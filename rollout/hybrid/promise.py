@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rollout.gates import GateError, check_open
+from graduand.rollout.gates import GateError, check_open
 
 BETS = (0.2, 0.5, 1.0, 2.0, 4.0, 7.0)
 

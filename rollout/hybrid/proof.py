@@ -18,8 +18,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rollout.hybrid.cuts import CLOSED
-from rollout.hybrid.pairs import Pair, cells
+from graduand.rollout.hybrid.cuts import CLOSED
+from graduand.rollout.hybrid.pairs import Pair, cells
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rollout.answers import Label, parse_label
-from rollout.hybrid.confidence import features
+from graduand.rollout.answers.answers import Label, parse_label
+from graduand.rollout.hybrid.confidence import features
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rollout.hybrid.proof import ClassRisk
+from graduand.rollout.hybrid.proof import ClassRisk
 
 
 @dataclass(frozen=True, slots=True)

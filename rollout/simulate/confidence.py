@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from rollout.hybrid.learning import LIFETIME_S, MOST_TRIES, learn_threshold, pairs_for
-from rollout.hybrid.scorer import Scorer, scorer_from_dict
-from rollout.hybrid.threshold import NoThreshold
-from rollout.spec import Step
+from graduand.rollout.hybrid.learning import LIFETIME_S, MOST_TRIES, learn_threshold, pairs_for
+from graduand.rollout.hybrid.scorer import Scorer, scorer_from_dict
+from graduand.rollout.hybrid.threshold import NoThreshold
+from graduand.rollout.spec.spec import Step
 
 Vector = list[float]
 

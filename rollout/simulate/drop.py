@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from rollout.gates.watch import MULTIPLES
+from graduand.rollout.gates.watch import MULTIPLES
 
 Floats = NDArray[np.float64]
 

@@ -10,8 +10,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from rollout.gates.scores import CAUTION
-from rollout.planning import boundary
+from graduand.rollout.gates.scores import CAUTION
+from graduand.rollout.planning import boundary
 
 Bools = NDArray[np.bool_]
 Rule = Callable[[Bools, float, float], Bools]

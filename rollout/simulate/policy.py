@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rollout import ledger as ledgers
-from rollout.ledger import Answered, Ledger, Pair
-from rollout.machine import apply, decide
-from rollout.simulate.confidence import Confidence, Vector
-from rollout.spec import Spec
-from rollout.state import PASSING, STEPPING, Event, Phase, State, draft, serving
+from graduand.rollout import ledger as ledgers
+from graduand.rollout.ledger import Answered, Ledger, Pair
+from graduand.rollout.machine import apply, decide
+from graduand.rollout.simulate.confidence import Confidence, Vector
+from graduand.rollout.spec.spec import Spec
+from graduand.rollout.state import PASSING, STEPPING, Event, Phase, State, draft, serving
 
 
 @dataclass(frozen=True, slots=True)

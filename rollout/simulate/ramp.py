@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from rollout.gates.error_ratio import RATIOS
+from graduand.rollout.gates.error_ratio import RATIOS
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -7,7 +7,7 @@ best cut that keeps the risk lets `COVERAGE` through.
 import numpy as np
 from numpy.typing import NDArray
 
-from rollout.hybrid.threshold import Threshold, learn
+from graduand.rollout.hybrid.threshold import Threshold, learn
 
 Floats = NDArray[np.float64]
 COVERAGE = 0.65

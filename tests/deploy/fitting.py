@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from monitoring.metrics import FAMILIES
+from graduand.monitoring.metrics import FAMILIES
 from tests.deploy.pods import Object, Pod, gateway_configuration, name, of_kind, pods, replicas
 
 Findings = Iterator[str]

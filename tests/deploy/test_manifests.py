@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
-from monitoring import kubernetes as rules
+from graduand.monitoring import kubernetes as rules
 from tests.deploy import custom_resources
 from tests.deploy.pods import KUBERNETES, REPOSITORY, Object, name, of_kind, pods, render
 from tests.deploy.policies import POLICIES
@@ -101,7 +101,7 @@ def test_the_configuration_starts_the_gateway(which: str, tmp_path: Path) -> Non
     assert which == "local" or secrets
     file = tmp_path / "gateway.yaml"
     file.write_text(text.replace("/run/secrets", f"{tmp_path}/run/secrets"))
-    command = [sys.executable, "-m", "gateway", "check", "--config", file]
+    command = [sys.executable, "-m", "graduand", "check", "--config", file]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
     assert "support-triage" in done.stdout
@@ -161,10 +161,10 @@ def test_a_ray_cluster_runs_what_its_image_has() -> None:
 
 def test_every_command_of_a_ray_job_is_one(tmp_path: Path) -> None:
     """Each is parsed by the real command line, with the files that the pods mount."""
-    from gateway.cli import parser
-    from training.curation.pipeline import read_curation
-    from training.labels import read_any_task
-    from training.teacher.config import read_teachers
+    from graduand.gateway.cli import parser
+    from graduand.training.curation.pipeline import read_curation
+    from graduand.training.data.labels import read_any_task
+    from graduand.training.teacher.config import read_teachers
 
     [data] = [one["data"] for one in of_kind(rendered("rayjob"), "ConfigMap")]
     for name_of_file, text in data.items():
@@ -181,7 +181,7 @@ def test_every_command_of_a_ray_job_is_one(tmp_path: Path) -> None:
 
 
 def test_the_operator_gets_the_rules_that_prometheus_gets() -> None:
-    assert rules.TARGET.read_text() == rules.manifest(rules.RULES), "run python -m monitoring.kubernetes"
+    assert rules.TARGET.read_text() == rules.manifest(rules.RULES), "run python -m graduand.monitoring.kubernetes"
 
 
 def test_every_dashboard_is_shipped() -> None:

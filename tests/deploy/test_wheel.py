@@ -76,8 +76,8 @@ def _hot() -> list[str]:
     dataplane = [path for path in sorted(REPOSITORY.glob("gateway/dataplane/*.py")) if path.name != "__init__.py"]
     return [
         *(str(path.relative_to(REPOSITORY)) for path in dataplane),
-        "gateway/record.py",
-        "gateway/routing.py",
+        "gateway/model/record.py",
+        "gateway/model/routing.py",
         "rollout/assignment.py",
     ]
 

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway import cli, config, manual, reference
-from gateway.sections import ConfigFile
-from monitoring.metrics import FAMILIES
-from rollout import specfile
+from graduand.gateway import cli
+from graduand.gateway.commands import manual
+from graduand.gateway.config import read, reference
+from graduand.gateway.config.sections import ConfigFile
+from graduand.monitoring.metrics import FAMILIES
+from graduand.rollout.spec import file as specfile
 from tests.docs.blocks import PAGES, ROOT, Block, blocks, commands, named
 
 # What a block that shows a part of the file only is completed with.
@@ -72,7 +74,7 @@ def test_every_yaml_block_is_taken(block: Block) -> None:
         return
     assert data.keys() <= TOP, f"neither configuration nor a rollout: {sorted(data.keys() - TOP)}"
     whole = data if {"upstreams", "routes"} <= data.keys() and _teachers(data) else completed(data)
-    config.parse(whole, where=block.place, environ=AnySecret())
+    read.parse(whole, where=block.place, environ=AnySecret())
 
 
 def _teachers(data: dict[str, Any]) -> bool:
@@ -114,11 +116,11 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 def test_the_page_of_the_configuration_is_fresh() -> None:
-    assert reference.PAGE.read_text() == reference.page(), "stale: python -m gateway.reference"
+    assert reference.PAGE.read_text() == reference.page(), "stale: python -m graduand.gateway.config.reference"
 
 
 def test_the_page_of_the_commands_is_fresh() -> None:
-    assert manual.PAGE.read_text() == manual.page(), "stale: python -m gateway.manual"
+    assert manual.PAGE.read_text() == manual.page(), "stale: python -m graduand.gateway.commands.manual"
 
 
 def test_every_key_and_every_argument_is_explained() -> None:

@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 
 from examples.demo.tickets import ALONE, MATTERS, PRODUCTS
+from graduand.gateway.adapters.base_model import cache_folder
 from tests.gateway.running import ROOT, until
-from training.base_model import cache_folder
 
 Json = dict[str, Any]
 BASE, TEACHER = "smollm2-135m", "gpt-4o-recorded"
@@ -69,7 +69,7 @@ def fitted(name: str, folder: Path) -> Path:
     rows.write_text("".join(lines))
     out = cache_folder() / "test-students"
     done = subprocess.run(
-        [sys.executable, "-m", "gateway", "train", "fit", "--data", str(rows), "--out", str(out), "--name", name,
+        [sys.executable, "-m", "graduand", "train", "fit", "--data", str(rows), "--out", str(out), "--name", name,
          "--epochs", "3", "--threads", "1", "--seed", "7", "--json"],
         capture_output=True, text=True, timeout=900, cwd=ROOT, check=False,
     )  # fmt: skip
@@ -88,7 +88,7 @@ class Server:
         self.output = folder / f"{name}.log"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", *arguments, "--listen", self.address],
+                [sys.executable, "-m", "graduand", *arguments, "--listen", self.address],
                 stdout=output, stderr=subprocess.STDOUT, cwd=ROOT,
             )  # fmt: skip
         until(self._healthy, f"{name} starts")

@@ -31,7 +31,7 @@ def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     dialect = "lorax" if request.param == "lorax" else "openai"
     with (folder / "engine.log").open("wb") as output:
         engine = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "engine", "--model", BASE, "--listen", f"127.0.0.1:{port}",
+            [sys.executable, "-m", "graduand", "engine", "--model", BASE, "--listen", f"127.0.0.1:{port}",
              "--dialect", dialect],
             stdout=output, stderr=subprocess.STDOUT, cwd=ROOT,
         )  # fmt: skip

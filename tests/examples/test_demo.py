@@ -10,14 +10,14 @@ from examples.demo.rollouts import write_spec
 from examples.demo.tickets import QUEUE, TASKS, Task
 from examples.observe.check import Finding, table
 from examples.observe.dashboards import Asked
-from gateway import config
-from rollout import specfile
+from graduand.gateway.config import read
+from graduand.rollout.spec import file as specfile
 
 
 def test_the_gateway_takes_the_demos_configuration(tmp_path: Path) -> None:
     places = Places(tmp_path, *(f"127.0.0.1:{port}" for port in (1, 2, 3, 4)))
     write_configuration(places, "base", shadow_sample=5)
-    settings = config.load(places.config, {})
+    settings = read.load(places.config, {})
     assert settings.routes.keys() == {task.name for task in TASKS}
     assert (settings.upstreams["engine"].gpu_hour, settings.prices[TEACHER].output) == (MACHINE_HOUR, 10)
     assert settings.routes[QUEUE.name].gates, "answers are judged"

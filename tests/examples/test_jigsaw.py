@@ -8,12 +8,12 @@ import pytest
 
 from examples.jigsaw import development, figures, table
 from examples.jigsaw.figures import Student
+from graduand.training.data import frozen
+from graduand.training.data.labels import read_task
+from graduand.training.data.samples import Sample, of_text, write_samples
+from graduand.training.fit.run_config import fit_config
+from graduand.training.stages import stage
 from tests.training.quiet import Quiet
-from training import stage
-from training.data import frozen
-from training.data.samples import Sample, of_text, write_samples
-from training.labels import read_task
-from training.run_config import fit_config
 
 HERE = Path(__file__).parents[2] / "examples" / "jigsaw"
 TASK = read_task(str(HERE / "task.yaml"))

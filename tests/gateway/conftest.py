@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.state.redis_store import RedisStore
+from graduand.gateway.state.redis_store import RedisStore
 from tests.gateway.redises import RedisServer
 from tests.gateway.running import Gateway
 from tests.gateway.upstream import Upstream

@@ -450,7 +450,7 @@ def cases() -> Iterator[Case]:
 HEAD = """# Faults of upstreams, and what clients see of them
 
 Written by `python -m tests.gateway.faults > docs/faults.md` from the table that the tests run: each line below is a test
-against real sockets (tests/gateway/test_faults.py). Retries: {retries}. A student has the teacher behind it
+against real sockets (tests/gateway/dataplane/test_faults.py). Retries: {retries}. A student has the teacher behind it
 (`on_student_failure: teacher`). 'Streamed' is with `release: observe`; with `release: block` nothing leaves before the
 answer is whole. A truncated answer is never presented as a success, and every request has exactly one log record.
 """

@@ -15,7 +15,7 @@ import httpx
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.logs.reading import Reader, Source
+from graduand.gateway.logs.reading import Reader, Source
 from tests.gateway.speaking import Client
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ class Gateway:
         self.errors_path = folder / "stderr"
         with self.errors_path.open("ab") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", UNTIL_PARENT_ENDS, "-m", "gateway", "serve", "--config", str(self.file)],
+                [sys.executable, "-c", UNTIL_PARENT_ENDS, "-m", "graduand", "serve", "--config", str(self.file)],
                 stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})},
             )  # fmt: skip
@@ -99,7 +99,7 @@ class Gateway:
 
     def worker_ids(self) -> list[int]:
         """The process ids of its workers."""
-        return self.process_ids("gateway.worker")
+        return self.process_ids("graduand.gateway.processes.worker")
 
     def process_ids(self, module: str) -> list[int]:
         """The process ids of its processes of one kind."""

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from gateway.dataplane.fleet import UpstreamState
-from gateway.dataplane.outbox import Outbox
-from gateway.dataplane.targets import Target
-from gateway.routes import Replica, Upstream
+from graduand.gateway.dataplane.fleet import UpstreamState
+from graduand.gateway.dataplane.http.outbox import Outbox
+from graduand.gateway.dataplane.targets import Target
+from graduand.gateway.model.routes import Replica, Upstream
 
 
 def target(model: str, kind: str = "vllm") -> Target:

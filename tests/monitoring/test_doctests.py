@@ -6,14 +6,12 @@ import pkgutil
 
 import pytest
 
-import monitoring.drift
-import monitoring.embedding
-import monitoring.gates
+from graduand.monitoring import checks, drift, embedding
 
-PACKAGES = (monitoring.drift, monitoring.embedding, monitoring.gates)
+PACKAGES = (drift, embedding, checks)
 MODULES = [
     module.name for package in PACKAGES for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
-] + ["monitoring.grafana.panels", "monitoring.runbooks"]
+] + ["graduand.monitoring.grafana.panels", "graduand.monitoring.runbooks"]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring.engines import FIRST_TOKEN_BUCKETS_S, Histogram, NotMetrics, Reading, read
+from graduand.monitoring.engines import FIRST_TOKEN_BUCKETS_S, Histogram, NotMetrics, Reading, read
 
 VLLM = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -80,7 +80,7 @@ def test_lorax() -> None:
 
 
 def test_the_embedded_engine() -> None:
-    from gateway.engine.metrics import Metrics
+    from graduand.gateway.engine.metrics import Metrics
 
     metrics = Metrics("base", max_sequences=4, context=100)
     metrics.load(running=1, waiting=2, running_adapters=["a@1"], waiting_adapters=["b@2"], cached_tokens=100)

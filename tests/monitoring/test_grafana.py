@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from examples.observe.dashboards import boards, panels, queries, substituted, variables
-from monitoring import runbooks
-from monitoring.metrics import FAMILIES
+from graduand.monitoring import runbooks
+from graduand.monitoring.metrics import FAMILIES
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "monitoring" / "prometheus" / "rules"
@@ -33,10 +33,10 @@ def families(expr: str) -> set[str]:
 
 def test_the_committed_json_is_what_the_code_makes() -> None:
     pytest.importorskip("grafana_foundation_sdk", reason="grafana-foundation-sdk is not installed: make setup")
-    from monitoring.grafana.__main__ import files
+    from graduand.monitoring.grafana.__main__ import files
 
     for path, text in files().items():
-        assert path.read_text() == text, f"{path.name} is stale: python -m monitoring.grafana"
+        assert path.read_text() == text, f"{path.name} is stale: python -m graduand.monitoring.grafana"
     assert {path.stem for path in files()} == boards().keys()
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitoring import metrics as m
-from monitoring import series
-from monitoring.metrics import FAMILIES, MAX_SERIES_PER_FAMILY, OTHER, Metrics, Totals, exposition
-from monitoring.series import SeriesFile, SeriesFull, read
+from graduand.monitoring import metrics as m
+from graduand.monitoring import series
+from graduand.monitoring.metrics import FAMILIES, MAX_SERIES_PER_FAMILY, OTHER, Metrics, Totals, exposition
+from graduand.monitoring.series import SeriesFile, SeriesFull, read
 
 
 def worker(folder: Path, number: int = 0) -> Metrics:

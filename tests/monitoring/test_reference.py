@@ -1,9 +1,9 @@
-from monitoring.metrics import FAMILIES
-from monitoring.reference import PAGE, page
+from graduand.monitoring.metrics import FAMILIES
+from graduand.monitoring.reference import PAGE, page
 
 
 def test_the_page_of_metrics_is_fresh() -> None:
-    assert PAGE.read_text() == page(FAMILIES), "stale: python -m monitoring.reference"
+    assert PAGE.read_text() == page(FAMILIES), "stale: python -m graduand.monitoring.reference"
 
 
 def test_every_family_is_on_it() -> None:

@@ -3,7 +3,7 @@
 import random
 
 from examples.demo.tickets import corpus
-from monitoring.drift.prompts import Prompt
+from graduand.monitoring.drift.prompts import Prompt
 
 DISHES = ("the lentil soup", "a rhubarb tart", "the sourdough", "grilled mackerel", "a mushroom risotto", "the custard")
 STEPS = (

@@ -3,11 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
-from rollout.evidence import Evidence, Reading
-from rollout.machine import apply, decide
-from rollout.spec import Spec
-from rollout.specfile import read
-from rollout.state import Event, Phase, State, draft
+from graduand.rollout.evidence import Evidence, Reading
+from graduand.rollout.machine import apply, decide
+from graduand.rollout.spec.file import read
+from graduand.rollout.spec.spec import Spec
+from graduand.rollout.state import Event, Phase, State, draft
 
 SPEC = read(
     {

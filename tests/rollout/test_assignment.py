@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.assignment import BUCKETS, arm, bucket
+from graduand.rollout.assignment import BUCKETS, arm, bucket
 
 weights = st.integers(0, BUCKETS)
 positions = st.integers(0, BUCKETS - 1)

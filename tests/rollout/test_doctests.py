@@ -6,9 +6,9 @@ import pkgutil
 
 import pytest
 
-import rollout
+from graduand import rollout
 
-MODULES = [module.name for module in pkgutil.walk_packages(rollout.__path__, "rollout.")]
+MODULES = [module.name for module in pkgutil.walk_packages(rollout.__path__, "graduand.rollout.")]
 
 
 @pytest.mark.parametrize("name", MODULES)

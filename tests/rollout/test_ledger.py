@@ -5,12 +5,12 @@ import random
 
 import pytest
 
-from rollout.assignment import BUCKETS, arm
-from rollout.gates.agreement import Agreement
-from rollout.ledger import ARMS, Answered, Ledger, Pair, _sample_ratio, ledger_from_dict, start
-from rollout.machine import decide
-from rollout.specfile import read
-from rollout.state import Hold, Phase
+from graduand.rollout.assignment import BUCKETS, arm
+from graduand.rollout.gates.agreement import Agreement
+from graduand.rollout.ledger import ARMS, Answered, Ledger, Pair, _sample_ratio, ledger_from_dict, start
+from graduand.rollout.machine import decide
+from graduand.rollout.spec.file import read
+from graduand.rollout.state import Hold, Phase
 from tests.rollout.plays import SPEC, begin, good, reach, verb
 
 RICH = read(

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.evidence import Evidence, Reading
-from rollout.machine import decide
-from rollout.state import STEPPING, Hold, Phase, State, serving
+from graduand.rollout.evidence import Evidence, Reading
+from graduand.rollout.machine import decide
+from graduand.rollout.state import STEPPING, Hold, Phase, State, serving
 from tests.rollout.plays import HYBRID, SPEC, begin, good, harmful, reach, verb
 
 DAY = 86400.0

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from rollout.gates import betabinomial
-from rollout.planning import boundary, crossing, pairs_needed
+from graduand.rollout.gates import betabinomial
+from graduand.rollout.planning import boundary, crossing, pairs_needed
 
 
 @pytest.mark.parametrize(("true", "median"), [(0.97, 600), (0.98, 244), (0.99, 134)])

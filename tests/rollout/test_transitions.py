@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout.machine import decide
-from rollout.state import Event, Hold, Phase, Serving, State, draft, event_from_dict, serving, state_from_dict
-from rollout.transitions import TABLE, VERBS, IllegalEvent, StaleVersion, apply, replay
+from graduand.rollout.machine import decide
+from graduand.rollout.state import Event, Hold, Phase, Serving, State, draft, event_from_dict, serving, state_from_dict
+from graduand.rollout.transitions import TABLE, VERBS, IllegalEvent, StaleVersion, apply, replay
 from tests.rollout.plays import HYBRID, SPEC, begin, good, harmful, reach, verb
 
 KINDS = sorted({kind for events in TABLE.values() for kind in events})

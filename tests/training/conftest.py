@@ -95,8 +95,8 @@ def tiny_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(tiny_base: Path, tiny_rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adapter that has learned the letters."""
-    from training.fit import fit
-    from training.run_config import FitConfig
+    from graduand.training.fit.fit import fit
+    from graduand.training.fit.run_config import FitConfig
 
     values = {"data": tiny_rows, "out": tmp_path_factory.mktemp("adapters"), "name": "letters", "base": str(tiny_base)}
     more = {"rank": 8, "rate": 5e-3, "batch": 8, "epochs": 20, "threads": 1, "checkpoint_steps": 1000}
@@ -106,8 +106,8 @@ def trained(tiny_base: Path, tiny_rows: Path, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="session")
 def engine(tiny_base: Path) -> Iterator[str]:
     """A running engine's base URL."""
-    from gateway.engine.engine import Engine
-    from gateway.engine.server import Server, listen
+    from graduand.gateway.engine.engine import Engine
+    from graduand.gateway.engine.server import Server, listen
 
     listener = listen("127.0.0.1", 0)
     server = Server(Engine(str(tiny_base), name="tiny"), "openai")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-import training
+from graduand import training
 
 ROOT = Path(training.__file__).parent
 MODULES = sorted(
-    ".".join(("training", *path.relative_to(ROOT).with_suffix("").parts))
+    ".".join(("graduand.training", *path.relative_to(ROOT).with_suffix("").parts))
     for path in ROOT.rglob("*.py")
     if ">>> " in path.read_text()
 )

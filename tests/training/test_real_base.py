@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from examples.demo.tickets import QUEUE, corpus
-from gateway.adapters import adapter
-from training import base_model, mask
-from training.fit import fit
-from training.progress import Lines
-from training.rows import Row
-from training.run_config import FitConfig
+from graduand.gateway.adapters import adapter, base_model
+from graduand.training.data.rows import Row
+from graduand.training.fit import mask
+from graduand.training.fit.fit import fit
+from graduand.training.fit.run_config import FitConfig
+from graduand.training.stages.progress import Lines
 
 
 @pytest.mark.parametrize("upper_layers", [0, 15])

@@ -12,7 +12,7 @@ from typing import Any
 import openai
 import pytest
 
-from gateway.adapters.admission import ADMISSION_FILE
+from graduand.gateway.adapters.admission import ADMISSION_FILE
 from tests.e2e import students
 from tests.e2e.students import TEACHER, Server
 from tests.gateway.running import ROOT, Gateway, upstream
@@ -45,7 +45,7 @@ class Road:
         """One command, as a person types it; those that talk to the gateway are told where it is."""
         where = ["--admin", self.gateway.admin_url] if arguments[0] in ("adapters", "routes") else []
         return subprocess.run(
-            [sys.executable, "-m", "gateway", *arguments, *where], capture_output=True, text=True, timeout=900, cwd=ROOT,
+            [sys.executable, "-m", "graduand", *arguments, *where], capture_output=True, text=True, timeout=900, cwd=ROOT,
             check=False,
         )  # fmt: skip
 

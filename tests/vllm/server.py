@@ -10,9 +10,9 @@ from pathlib import Path
 
 import httpx
 
+from graduand.gateway.adapters import base_model
 from tests.gateway.running import UNTIL_PARENT_ENDS, until
 from tests.vllm import environment
-from training import base_model
 
 MODEL = "smollm2-135m"
 BASE = "smollm2-135m-instruct"

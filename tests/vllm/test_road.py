@@ -11,17 +11,17 @@ import httpx
 import openai
 import pytest
 
-from gateway.adapters import residency
-from gateway.errors import AdapterError
-from monitoring import engines
-from monitoring.engines import Reading
+from graduand.gateway.adapters import residency
+from graduand.gateway.errors import AdapterError
+from graduand.monitoring import engines
+from graduand.monitoring.engines import Reading
+from graduand.training.admission.serving import engine_at
 from tests.e2e import students
 from tests.e2e.students import QUEUES, TEACHER
 from tests.gateway.running import until
 from tests.gateway.speaking import Client
 from tests.vllm.conftest import CLIENT_S, NOBODY, SHORT, Road, Say, as_json, tickets
 from tests.vllm.server import BASE, CONTEXT, SLOTS
-from training.admission.serving import engine_at
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(3600)]
 

@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rollout.tasks import Task
-from training import labels, markdown, plots
-from training.ablation import laws, subsets
-from training.ablation.laws import Law, Point
-from training.baselines import majority, tfidf
-from training.data.frozen import read_frozen
-from training.data.leaks import refuse_leaks
-from training.data.samples import Sample, read_samples
-from training.progress import Progress
-from training.stage import Outcome, Work
+from graduand.rollout.answers.tasks import Task
+from graduand.training.ablation import laws, subsets
+from graduand.training.ablation.laws import Law, Point
+from graduand.training.baselines import majority, tfidf
+from graduand.training.data import labels
+from graduand.training.data.frozen import read_frozen
+from graduand.training.data.leaks import refuse_leaks
+from graduand.training.data.samples import Sample, read_samples
+from graduand.training.stages import markdown, plots
+from graduand.training.stages.progress import Progress
+from graduand.training.stages.stage import Outcome, Work
 
 POINTS = "points.jsonl"
 # Learns from samples with their labels, drawn by a seed; answers with labels for each test set's samples.

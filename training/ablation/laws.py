@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.rows import DataError
+from graduand.training.data.rows import DataError
 
 LEAST_SIZES = 4
 FARTHEST = 4.0

@@ -7,8 +7,8 @@ changes the order of none.
 import hashlib
 from collections.abc import Sequence
 
-from training.data.samples import Sample
-from training.rows import DataError
+from graduand.training.data.rows import DataError
+from graduand.training.data.samples import Sample
 
 SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 LEAST_ROWS = 8

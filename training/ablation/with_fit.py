@@ -6,13 +6,13 @@ Each adapter is made once: `train fit` finds what it has made, and goes on with 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rollout.tasks import Task
-from training.ablation.ablate_stage import Learn
-from training.data.samples import Sample, write_samples
-from training.evaluation.local import Student
-from training.fit import fit
-from training.progress import Progress
-from training.run_config import FitConfig
+from graduand.rollout.answers.tasks import Task
+from graduand.training.ablation.ablate_stage import Learn
+from graduand.training.data.samples import Sample, write_samples
+from graduand.training.evaluation.local import Student
+from graduand.training.fit.fit import fit
+from graduand.training.fit.run_config import FitConfig
+from graduand.training.stages.progress import Progress
 
 
 def learner(task: Task, config: FitConfig, progress: Progress) -> Learn:

@@ -12,19 +12,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gateway import __version__
-from gateway.adapters import adapter, admission
-from gateway.adapters.adapter import AdapterFiles
-from gateway.errors import AdapterError, ConfigError
-from training import base_model, lora, mask, stage
-from training.admission import embedded, verdict
-from training.admission.card import card
-from training.admission.checks import Base, Check, on_disk
-from training.admission.probes import Probe, probes
-from training.admission.reference import reference
-from training.admission.serving import Engine, engine_at
-from training.progress import Progress
-from training.rows import read_rows
+from graduand import __version__
+from graduand.gateway.adapters import adapter, admission, base_model
+from graduand.gateway.adapters.adapter import AdapterFiles
+from graduand.gateway.errors import AdapterError, ConfigError
+from graduand.rollout.spec.names import check_name
+from graduand.training.admission import embedded, verdict
+from graduand.training.admission.card import card
+from graduand.training.admission.checks import Base, Check, on_disk
+from graduand.training.admission.probes import Probe, probes
+from graduand.training.admission.reference import reference
+from graduand.training.admission.serving import Engine, engine_at
+from graduand.training.data.rows import read_rows
+from graduand.training.fit import lora, mask
+from graduand.training.stages import stage
+from graduand.training.stages.progress import Progress
 
 CARD_FILE = "README.md"
 REFERENCE = "reference"  # where `train fit` leaves what drift is measured against
@@ -125,7 +127,7 @@ def _endings(served: Engine, name: str, sampled: Sequence[Probe]) -> Check:
 def _name(files: AdapterFiles) -> str:
     """The folder's own name if it is the immutable one, else one made of it."""
     folder = files.path.resolve().name
-    return adapter.check_name(folder if folder.endswith(f"@{files.digest}") else files.name(folder.partition("@")[0]))
+    return check_name(folder if folder.endswith(f"@{files.digest}") else files.name(folder.partition("@")[0]))
 
 
 def _base(model: str) -> Base:

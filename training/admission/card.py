@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training import markdown
+from graduand.training.stages import markdown
 
 HEADER = """---
 base_model: {base}

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.adapters import adapter
-from gateway.adapters.adapter import AdapterFiles
+from graduand.gateway.adapters import adapter
+from graduand.gateway.adapters.adapter import AdapterFiles
 
 # So few rows without an end unlearn nothing; that the student does end its answers is then tried (`stops`).
 CUT_LIMIT = 0.01

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import httpx
 
-from gateway import address
-from gateway.errors import AdapterError
+from graduand.gateway import address
+from graduand.gateway.errors import AdapterError
 
 START_S = 300.0
 END_S = 10.0
@@ -21,7 +21,7 @@ def engine(model: str) -> Iterator[str]:
     """The base URL of a `graduand engine` with this base, which ends with the block."""
     with address.bind("127.0.0.1", 0) as probe:
         where = address.show(probe)
-    command = [sys.executable, "-m", "gateway", "engine", "--model", model, "--listen", where, "--threads", "1"]
+    command = [sys.executable, "-m", "graduand", "engine", "--model", model, "--listen", where, "--threads", "1"]
     quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}}
     with subprocess.Popen(command, **quiet) as process:  # type: ignore[call-overload]
         try:

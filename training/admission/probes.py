@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training.mask import Example
+from graduand.training.fit.mask import Example
 
 LONGEST = 512  # tokens; a probe need not be long, and each costs a whole reading of it
 

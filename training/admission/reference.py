@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.admission.probes import Probe
+from graduand.training.admission.probes import Probe
 
 ALTERNATIVES = 50
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.adapters import residency
-from gateway.errors import AdapterError, ConfigError
-from gateway.routes import Replica, Upstream
+from graduand.gateway.adapters import residency
+from graduand.gateway.errors import AdapterError, ConfigError
+from graduand.gateway.model.routes import Replica, Upstream
 
 ALTERNATIVES = 5
 PROMPTS_A_REQUEST = 16

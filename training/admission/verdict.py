@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training.admission.checks import Check
-from training.admission.reference import Reference
+from graduand.training.admission.checks import Check
+from graduand.training.admission.reference import Reference
 
 TIMES_NOISE = 2.0
 LEAST_NOISE = 1e-3  # log-probabilities closer than this are the same for all purposes

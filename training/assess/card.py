@@ -6,23 +6,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rollout.answers import Unparsed
-from rollout.compare import compare
-from rollout.tasks import Task, read
-from training import labels, markdown, plots
-from training.assess import curve, facts
-from training.assess.facts import Outputs
-from training.assess.verdict import TARGET, Agreement, Finding, Reached, findings, verdict
-from training.data.samples import Sample, read_samples
-from training.logs import Counts, records, row_of
-from training.progress import Progress
-from training.rows import DataError
-from training.stage import Outcome, Work
-from training.teacher import ledger as books
-from training.teacher import prompts
-from training.teacher.config import Teacher
-from training.teacher.labelling import Purse, of_teacher
-from training.teacher.ledger import Entry
+from graduand.rollout.answers.answers import Unparsed
+from graduand.rollout.answers.compare import compare
+from graduand.rollout.answers.tasks import Task, read
+from graduand.training.assess import curve, facts
+from graduand.training.assess.facts import Outputs
+from graduand.training.assess.verdict import TARGET, Agreement, Finding, Reached, findings, verdict
+from graduand.training.data import labels
+from graduand.training.data.logs import Counts, records, row_of
+from graduand.training.data.rows import DataError
+from graduand.training.data.samples import Sample, read_samples
+from graduand.training.stages import markdown, plots
+from graduand.training.stages.progress import Progress
+from graduand.training.stages.stage import Outcome, Work
+from graduand.training.teacher import ledger as books
+from graduand.training.teacher import prompts
+from graduand.training.teacher.config import Teacher
+from graduand.training.teacher.labelling import Purse, of_teacher
+from graduand.training.teacher.ledger import Entry
 
 
 @dataclass(frozen=True, slots=True)

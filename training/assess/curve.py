@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.baselines import tfidf
-from training.rows import DataError
+from graduand.training.baselines import tfidf
+from graduand.training.data.rows import DataError
 
 SHARES = (0.125, 0.25, 0.5, 1.0)
 SEEDS = (0, 1, 2)

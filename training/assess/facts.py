@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from rollout.answers import Unparsed, normalise, parse_object
-from rollout.compare import label_of
-from rollout.tasks import Task
-from training.data.near import near_pairs, squeezed
-from training.data.samples import Sample
+from graduand.rollout.answers.answers import Unparsed, normalise, parse_object
+from graduand.rollout.answers.compare import label_of
+from graduand.rollout.answers.tasks import Task
+from graduand.training.data.near import near_pairs, squeezed
+from graduand.training.data.samples import Sample
 
 Kind = Literal["label", "json", "text"]
 WORD = re.compile(r"\w+")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from training.assess.facts import Inputs, Outputs
-from training.scores import wilson
+from graduand.training.assess.facts import Inputs, Outputs
+from graduand.training.data.scores import wilson
 
 Level = Literal["go", "try", "no-go"]
 ORDER: tuple[Level, ...] = ("go", "try", "no-go")

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rollout.tasks import Task
-from training import labels, markdown, plots, scores
-from training.baselines import table, zero_shot
-from training.baselines.table import Row
-from training.data.frozen import read_frozen
-from training.data.leaks import refuse_leaks
-from training.data.samples import Sample, read_samples
-from training.parts import Parts
-from training.progress import Progress
-from training.stage import Outcome, Work
-from training.teacher import prompts
+from graduand.rollout.answers.tasks import Task
+from graduand.training.baselines import table, zero_shot
+from graduand.training.baselines.table import Row
+from graduand.training.data import labels, scores
+from graduand.training.data.frozen import read_frozen
+from graduand.training.data.leaks import refuse_leaks
+from graduand.training.data.samples import Sample, read_samples
+from graduand.training.stages import markdown, plots
+from graduand.training.stages.parts import Parts
+from graduand.training.stages.progress import Progress
+from graduand.training.stages.stage import Outcome, Work
+from graduand.training.teacher import prompts
 
 ZERO_SHOT = "zero-shot student"
 

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rollout.answers import Label
-from rollout.tasks import Task
-from training import labels, markdown, plots, scores
-from training.baselines import majority, tfidf
-from training.data.samples import Sample
-from training.scores import Scores
+from graduand.rollout.answers.answers import Label
+from graduand.rollout.answers.tasks import Task
+from graduand.training.baselines import majority, tfidf
+from graduand.training.data import labels, scores
+from graduand.training.data.samples import Sample
+from graduand.training.data.scores import Scores
+from graduand.training.stages import markdown, plots
 
 Tests = Mapping[str, Sequence[Sample]]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.rows import DataError
+from graduand.training.data.rows import DataError
 
 STRENGTH = 4.0
 FEW = 50  # rows below which every term counts, or nothing might be left

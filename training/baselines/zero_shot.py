@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from rollout.answers import Label
-from rollout.compare import label_of
-from rollout.tasks import Task
-from training import base_model
-from training.data.samples import Sample
-from training.parts import Parts
-from training.progress import Progress
-from training.teacher import prompts
+from graduand.gateway.adapters import base_model
+from graduand.rollout.answers.answers import Label
+from graduand.rollout.answers.compare import label_of
+from graduand.rollout.answers.tasks import Task
+from graduand.training.data.samples import Sample
+from graduand.training.stages.parts import Parts
+from graduand.training.stages.progress import Progress
+from graduand.training.teacher import prompts
 
 MOST_NEW_TOKENS = 24
 MOST_PROMPT_TOKENS = 1024

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gateway.errors import ConfigError
-from training.commands import options
-from training.commands.options import Commands
+from graduand.gateway.errors import ConfigError
+from graduand.training.commands import options
+from graduand.training.commands.options import Commands
 
 SHARES = "0.05,0.1,0.25,0.5,0.75,1"
 SEEDS = 3
@@ -34,10 +34,11 @@ def _shares(text: str) -> tuple[float, ...]:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from training import labels, stage
-    from training.ablation import ablate_stage, laws, subsets
-    from training.baselines import tfidf
-    from training.progress import shown
+    from graduand.training.ablation import ablate_stage, laws, subsets
+    from graduand.training.baselines import tfidf
+    from graduand.training.data import labels
+    from graduand.training.stages import stage
+    from graduand.training.stages.progress import shown
 
     task = labels.read_task(arguments.task)
     if arguments.fit is not None and arguments.labels_from != "completion":
@@ -56,7 +57,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _config(arguments: argparse.Namespace) -> Any:
-    from training.run_config import fit_config
+    from graduand.training.fit.run_config import fit_config
 
     given = {"data": arguments.data, "out": arguments.out / "ablated", "name": "ablated"}
     return fit_config(arguments.fit, given)
@@ -71,10 +72,10 @@ def _fitted(arguments: argparse.Namespace) -> dict[str, Any] | str:
 
 def _learner(arguments: argparse.Namespace, task: Any, progress: Any) -> Any:
     if arguments.fit is None:
-        from training.ablation.ablate_stage import with_tfidf
+        from graduand.training.ablation.ablate_stage import with_tfidf
 
         return with_tfidf
-    from training.ablation.with_fit import learner
+    from graduand.training.ablation.with_fit import learner
 
     return learner(task, _config(arguments), progress)
 

@@ -4,9 +4,9 @@ import argparse
 import os
 from pathlib import Path
 
-from gateway.errors import ConfigError
-from training.commands import options
-from training.commands.options import Commands
+from graduand.gateway.errors import ConfigError
+from graduand.training.commands import options
+from graduand.training.commands.options import Commands
 
 
 def add_parser(steps: Commands) -> None:
@@ -26,8 +26,8 @@ def add_parser(steps: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from training.admission.admit import Request, admit
-    from training.progress import shown
+    from graduand.training.admission.admit import Request, admit
+    from graduand.training.stages.progress import shown
 
     request = Request(
         arguments.adapter,

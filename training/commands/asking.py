@@ -4,13 +4,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.errors import ConfigError
-from training.commands import options
+from graduand.gateway.errors import ConfigError
+from graduand.training.commands import options
 
 if TYPE_CHECKING:
-    from training.engines.engine import Engine
-    from training.teacher.config import Teacher
-    from training.teacher.labelling import Purse
+    from graduand.training.engines.engine import Engine
+    from graduand.training.teacher.config import Teacher
+    from graduand.training.teacher.labelling import Purse
 
 CONCURRENCY = 8
 
@@ -42,14 +42,14 @@ def add_purse(who: "argparse._ArgumentGroup") -> None:
 
 def teachers_of(arguments: argparse.Namespace) -> "list[Teacher]":
     """The teachers that the command line names."""
-    from training.teacher.config import read_teachers
+    from graduand.training.teacher.config import read_teachers
 
     return _priced(read_teachers(arguments.teachers, arguments.use), arguments)
 
 
 def judge_of(arguments: argparse.Namespace) -> "Teacher":
     """The judge that the command line names."""
-    from training.teacher.config import read_teachers
+    from graduand.training.teacher.config import read_teachers
 
     if arguments.teachers is None:
         raise ConfigError("--judge needs --teachers, the file that says where the judge is asked")
@@ -68,8 +68,8 @@ def _priced(found: "list[Teacher]", arguments: argparse.Namespace) -> "list[Teac
 
 def purse_of(arguments: argparse.Namespace, engine: "Engine | None" = None) -> "Purse":
     """What may be spent, where it is written down, and who asks (None: this process)."""
-    from training.engines.engine import LOCAL
-    from training.teacher.labelling import Purse
+    from graduand.training.engines.engine import LOCAL
+    from graduand.training.teacher.labelling import Purse
 
     ledger = arguments.ledger or arguments.out / "teacher.ledger.jsonl"
     return Purse(ledger, arguments.budget_dollars, arguments.budget_tokens, arguments.concurrency, engine or LOCAL)

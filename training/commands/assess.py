@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from gateway.errors import ConfigError
-from training.commands import asking, options
-from training.commands.options import Commands
+from graduand.gateway.errors import ConfigError
+from graduand.training.commands import asking, options
+from graduand.training.commands.options import Commands
 
 
 def add_parser(steps: Commands) -> None:
@@ -28,10 +28,11 @@ def add_parser(steps: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from training import labels, logs, stage
-    from training.assess import card, curve, facts, verdict
-    from training.baselines import tfidf
-    from training.progress import shown
+    from graduand.training.assess import card, curve, facts, verdict
+    from graduand.training.baselines import tfidf
+    from graduand.training.data import labels, logs
+    from graduand.training.stages import stage
+    from graduand.training.stages.progress import shown
 
     if bool(arguments.logs) != bool(arguments.route):
         raise ConfigError("--from (a log) and --route go together; --data needs neither")

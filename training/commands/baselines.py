@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from gateway.errors import ConfigError
-from training.commands import options
-from training.commands.options import Commands
+from graduand.gateway.errors import ConfigError
+from graduand.training.commands import options
+from graduand.training.commands.options import Commands
 
 ZERO_SHOT_ROWS = 10
 
@@ -32,11 +32,12 @@ def add_parser(steps: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from training import baselines, labels, scores, stage
-    from training.baselines import baselines_stage, tfidf
-    from training.data import frozen, leaks
-    from training.progress import shown
-    from training.teacher import prompts
+    from graduand.training import baselines
+    from graduand.training.baselines import baselines_stage, tfidf
+    from graduand.training.data import frozen, labels, leaks, scores
+    from graduand.training.stages import stage
+    from graduand.training.stages.progress import shown
+    from graduand.training.teacher import prompts
 
     settings = baselines_stage.Settings(
         task=labels.read_task(arguments.task),

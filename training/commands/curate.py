@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gateway.errors import ConfigError
-from training.commands import options
-from training.commands.options import Commands
+from graduand.gateway.errors import ConfigError
+from graduand.training.commands import options
+from graduand.training.commands.options import Commands
 
 
 def add_parser(steps: Commands) -> None:
@@ -28,11 +28,12 @@ def add_parser(steps: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from training import curation, labels, scores, stage
-    from training.baselines import tfidf
-    from training.curation import pipeline
-    from training.data import arrow, leaks, near, samples
-    from training.progress import shown
+    from graduand.training import curation
+    from graduand.training.baselines import tfidf
+    from graduand.training.curation import pipeline
+    from graduand.training.data import arrow, labels, leaks, near, samples, scores
+    from graduand.training.stages import stage
+    from graduand.training.stages.progress import shown
 
     if arguments.effect and arguments.tests is None:
         raise ConfigError("--effect needs --tests, a folder with frozen test sets")

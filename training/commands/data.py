@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from training.commands import options
-from training.commands.options import Commands
+from graduand.training.commands import options
+from graduand.training.commands.options import Commands
 
 if TYPE_CHECKING:
-    from training.data.collapse import Collapse
-    from training.data.samples import Sample
-    from training.stage import Outcome
+    from graduand.training.data.collapse import Collapse
+    from graduand.training.data.samples import Sample
+    from graduand.training.stages.stage import Outcome
 
 
 def add_parser(steps: Commands) -> None:
@@ -41,7 +41,7 @@ def _add_logs(sources: Commands) -> None:
 
 
 def _run_logs(arguments: argparse.Namespace) -> int:
-    from training.logs import write_rows
+    from graduand.training.data.logs import write_rows
 
     counts = write_rows(arguments.logs, arguments.route, arguments.out, arguments.limit, arguments.holdout)
     if arguments.json:
@@ -73,9 +73,9 @@ def _add_table(sources: Commands, kind: str) -> None:
 
 
 def _run_table(arguments: argparse.Namespace) -> int:
-    from training import stage
-    from training.data import collapse, samples, tables
-    from training.progress import Progress, shown
+    from graduand.training.data import collapse, samples, tables
+    from graduand.training.stages import stage
+    from graduand.training.stages.progress import Progress, shown
 
     rule = _rule(arguments.gold)
     names = {name: getattr(arguments, name) for name in ("text", "id", "system", "completion", "user", "conversation")}
@@ -94,8 +94,8 @@ def _run_table(arguments: argparse.Namespace) -> int:
 
 
 def _rule(given: str | None) -> "Collapse | None":
-    from rollout.strict import checked
-    from training.data.collapse import Collapse
+    from graduand.rollout.answers.strict import checked
+    from graduand.training.data.collapse import Collapse
 
     if given is None:
         return None
@@ -104,9 +104,9 @@ def _rule(given: str | None) -> "Collapse | None":
 
 
 def _written(folder: Path, found: "list[Sample]", left_out: Counter[str]) -> "Outcome":
-    from training import markdown, stage
-    from training.data.samples import write_samples
-    from training.rows import DataError
+    from graduand.training.data.rows import DataError
+    from graduand.training.data.samples import write_samples
+    from graduand.training.stages import markdown, stage
 
     if not found:
         raise DataError(f"no record makes a sample; left out: {dict(left_out)}")
@@ -142,9 +142,9 @@ def _add_jigsaw(sources: Commands) -> None:
 
 
 def _run_jigsaw(arguments: argparse.Namespace) -> int:
-    from training import stage
-    from training.data import jigsaw, jigsaw_stage, tables
-    from training.progress import shown
+    from graduand.training.data import jigsaw, jigsaw_stage, tables
+    from graduand.training.stages import stage
+    from graduand.training.stages.progress import shown
 
     plan = stage.Plan(arguments.name, {"comments": arguments.folder}, {}, (jigsaw, jigsaw_stage, tables))
     with shown() as progress:

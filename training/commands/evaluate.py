@@ -4,19 +4,19 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import ConfigError
-from training.commands import asking, options
-from training.commands.options import Commands
+from graduand.gateway.errors import ConfigError
+from graduand.training.commands import asking, options
+from graduand.training.commands.options import Commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from training.data.samples import Sample
-    from training.engines.engine import Engine
-    from training.evaluation.answers import Answer
-    from training.evaluation.evaluate_stage import Ask, Losses
-    from training.progress import Progress
-    from training.teacher.config import Teacher
+    from graduand.training.data.samples import Sample
+    from graduand.training.engines.engine import Engine
+    from graduand.training.evaluation.answers import Answer
+    from graduand.training.evaluation.evaluate_stage import Ask, Losses
+    from graduand.training.stages.progress import Progress
+    from graduand.training.teacher.config import Teacher
 
     AskingBy = Callable[[Engine], tuple[Ask, Losses | None]]
 
@@ -57,11 +57,12 @@ def _add_judge(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from training import evaluation, labels, scores, stage
-    from training.baselines import table
-    from training.data import arrow
-    from training.evaluation import evaluate_stage, judging
-    from training.progress import shown
+    from graduand.training import evaluation
+    from graduand.training.baselines import table
+    from graduand.training.data import arrow, labels, scores
+    from graduand.training.evaluation import evaluate_stage, judging
+    from graduand.training.stages import stage
+    from graduand.training.stages.progress import shown
 
     task = labels.read_any_task(arguments.task)
     what, facts, asking_by = _student(arguments, task)
@@ -92,7 +93,7 @@ def _judge(arguments: argparse.Namespace, task: Any) -> "Teacher | None":
 
 def _weights_only(inputs: dict[str, Path]) -> dict[str, Path]:
     """An adapter's folder gains an admission and a card later, which are no other student."""
-    from gateway.adapters.adapter import WEIGHTS_FILE
+    from graduand.gateway.adapters.adapter import WEIGHTS_FILE
 
     return {name: path / WEIGHTS_FILE if name == "adapter" else path for name, path in inputs.items()}
 
@@ -101,9 +102,9 @@ def _student(arguments: argparse.Namespace, task: Any) -> "tuple[str, dict[str, 
     """What it is called, what fixes its answers, and how an engine asks it."""
     if arguments.endpoint:
         return _remote(arguments)
-    from gateway.adapters import adapter
-    from training.admission.admit import run_of
-    from training.evaluation import respondent
+    from graduand.gateway.adapters import adapter
+    from graduand.training.admission.admit import run_of
+    from graduand.training.evaluation import respondent
 
     files = adapter.read(arguments.adapter)
     base = arguments.base or (run_of(files) or {}).get("config", {}).get("base")
@@ -128,8 +129,8 @@ def _student(arguments: argparse.Namespace, task: Any) -> "tuple[str, dict[str, 
 
 
 def _remote(arguments: argparse.Namespace) -> "tuple[str, dict[str, Any], AskingBy]":
-    from training.evaluation import endpoint
-    from training.teacher.config import KeyIn, Teacher
+    from graduand.training.evaluation import endpoint
+    from graduand.training.teacher.config import KeyIn, Teacher
 
     if not arguments.model:
         raise ConfigError("--endpoint needs --model, the name of the student there")

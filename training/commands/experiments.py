@@ -4,12 +4,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.errors import ConfigError, did_you_mean
-from training.commands import options
-from training.commands.options import Commands
+from graduand.gateway.errors import ConfigError, did_you_mean
+from graduand.training.commands import options
+from graduand.training.commands.options import Commands
 
 if TYPE_CHECKING:
-    from training.experiments import Experiment
+    from graduand.training.ablation.experiments import Experiment
 
 
 def add_parser(steps: Commands) -> None:
@@ -26,7 +26,7 @@ def add_parser(steps: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from training import experiments
+    from graduand.training.ablation import experiments
 
     found = experiments.read(arguments.adapters, arguments.evaluations)
     baseline = _named(found, arguments.baseline) if arguments.baseline else found[0]

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from training.commands.options import Commands
+from graduand.training.commands.options import Commands
 
 
 def add_parser(steps: Commands) -> None:
@@ -41,12 +41,12 @@ def add_parser(steps: Commands) -> None:
 
 
 def _run_fit(arguments: argparse.Namespace) -> int:
-    from training.run_config import FitConfig, fit_config
+    from graduand.training.fit.run_config import FitConfig, fit_config
 
     config = fit_config(arguments.config, {key: getattr(arguments, key, None) for key in FitConfig.model_fields})
     _be_patient()
-    from training.fit import fit
-    from training.progress import Silent, for_terminal
+    from graduand.training.fit.fit import fit
+    from graduand.training.stages.progress import Silent, for_terminal
 
     first = os.environ.get("RANK", "0") == "0"
     progress = for_terminal() if first else Silent()

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gateway.errors import ConfigError
-from training.commands import asking, options
-from training.commands.options import Commands
+from graduand.gateway.errors import ConfigError
+from graduand.training.commands import asking, options
+from graduand.training.commands.options import Commands
 
 
 def add_parser(steps: Commands) -> None:
@@ -33,10 +33,10 @@ def add_parser(steps: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from training import labels, stage
-    from training.data import samples
-    from training.progress import shown
-    from training.teacher import labelling, ledger, prompts, vote
+    from graduand.training.data import labels, samples
+    from graduand.training.stages import stage
+    from graduand.training.stages.progress import shown
+    from graduand.training.teacher import labelling, ledger, prompts, vote
 
     teachers = asking.teachers_of(arguments)
     task = labels.read_task(arguments.task) if arguments.task else None

@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from training.commands import options
-from training.commands.options import Commands
+from graduand.training.commands import options
+from graduand.training.commands.options import Commands
 
 
 def add_parser(steps: Commands) -> None:
@@ -19,9 +19,9 @@ def add_parser(steps: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from training.data.frozen import read_frozen
-    from training.data.leaks import all_leaks, summary
-    from training.data.samples import read_samples
+    from graduand.training.data.frozen import read_frozen
+    from graduand.training.data.leaks import all_leaks, summary
+    from graduand.training.data.samples import read_samples
 
     samples, tests = read_samples(arguments.data), read_frozen(arguments.tests)
     found = all_leaks(samples, tests, arguments.threshold)

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import ConfigError, did_you_mean
-from training.stage import Made, Plan
+from graduand.gateway.errors import ConfigError, did_you_mean
+from graduand.training.stages.stage import Made, Plan
 
 if TYPE_CHECKING:
-    from training.engines.engine import Engine
+    from graduand.training.engines.engine import Engine
 
 Commands = Any  # argparse's type of a group of sub-commands is private
 THRESHOLD = 0.8
@@ -57,14 +57,14 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 @contextlib.contextmanager
 def engine_of(arguments: argparse.Namespace, plan: Plan, cpus: int = 1) -> "Iterator[Engine]":
     """The engine that the command line names; its workers have `cpus` processors and all that `plan` is a function of."""
-    from training.engines.engine import LOCAL
+    from graduand.training.engines.engine import LOCAL
 
     if arguments.engine == "local":
         if arguments.ray_address:
             raise ConfigError("--ray-address is for --engine ray; add that, or leave the address out")
         yield LOCAL
         return
-    from training.engines.ray_data import Kin, RayData
+    from graduand.training.engines.ray_data import Kin, RayData
 
     engine = RayData(arguments.ray_address, cpus, Kin.here(plan.code, plan.packages))
     try:

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from gateway.errors import AdapterError, ConfigError
-from training.commands import asking, options
-from training.commands.admit import key_of
-from training.commands.options import Commands
+from graduand.gateway.errors import AdapterError, ConfigError
+from graduand.training.commands import asking, options
+from graduand.training.commands.admit import key_of
+from graduand.training.commands.options import Commands
 
 if TYPE_CHECKING:
-    from rollout.tasks import Task
-    from training.fit import Fitted
-    from training.progress import Progress
-    from training.run_config import FitConfig
+    from graduand.rollout.answers.tasks import Task
+    from graduand.training.fit.fit import Fitted
+    from graduand.training.fit.run_config import FitConfig
+    from graduand.training.stages.progress import Progress
 
 MOST, SAMPLED = 2000, 0.2
 
@@ -55,9 +55,9 @@ def add_parser(steps: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from training import labels
-    from training.admission.admit import Request, admit
-    from training.progress import shown
+    from graduand.training.admission.admit import Request, admit
+    from graduand.training.data import labels
+    from graduand.training.stages.progress import shown
 
     _settings(arguments, arguments.known)  # read before hours are spent, as the rollout's file is
     task, spec, key = labels.read_task(arguments.task), _spec(arguments), key_of(arguments.key_env)
@@ -86,7 +86,7 @@ def _spec(arguments: argparse.Namespace) -> dict[str, Any] | None:
         return None
     if not arguments.upstream:
         raise ConfigError("--rollout needs --upstream, the upstream that serves the student")
-    from gateway.control.commands import read_spec
+    from graduand.gateway.client.spec import read_spec
 
     spec: dict[str, Any] = read_spec(arguments.rollout)
     return spec
@@ -96,8 +96,8 @@ def _because_of_alarm(arguments: argparse.Namespace, spec: dict[str, Any] | None
     """Whether an alarm asks for a candidate; if so it is the reason, unless another was given."""
     if spec is None:
         raise ConfigError("--on-alarm needs --rollout SPEC.yaml: its route is the one whose alarms are asked for")
-    from gateway.admin_commands import admin_of
-    from training.redistil.alarms import unanswered
+    from graduand.gateway.client.options import admin_of
+    from graduand.training.redistil.alarms import unanswered
 
     admin, route = admin_of(arguments), str(spec.get("route", ""))
     listed = admin.call("GET", f"/v1/rollouts?route={quote(route, safe='')}")["rollouts"]
@@ -112,8 +112,9 @@ def _because_of_alarm(arguments: argparse.Namespace, spec: dict[str, Any] | None
 
 def _data(arguments: argparse.Namespace, task: "Task", progress: "Progress") -> Path:
     """The next student's rows: chosen from the log, labelled where a teacher must, put after the old ones."""
-    from training import labels, selection, stage
-    from training.redistil import candidate_stage
+    from graduand.training.data import labels, selection
+    from graduand.training.redistil import candidate_stage
+    from graduand.training.stages import stage
 
     inputs = {"records": arguments.records, "known": arguments.known}
     named = {name: getattr(arguments, name) for name in ("audit", "most", "sampled", "seed")}
@@ -134,8 +135,8 @@ def _data(arguments: argparse.Namespace, task: "Task", progress: "Progress") -> 
 
 
 def _labelled(arguments: argparse.Namespace, task: "Task", rows: Path, progress: "Progress") -> Path:
-    from training import stage
-    from training.teacher import labelling, ledger, prompts, vote
+    from graduand.training.stages import stage
+    from graduand.training.teacher import labelling, ledger, prompts, vote
 
     how = prompts.Prompt(prompts.AS_IS)
     settings = labelling.Settings(task, tuple(asking.teachers_of(arguments)), how, "vote", 1, None)
@@ -144,20 +145,20 @@ def _labelled(arguments: argparse.Namespace, task: "Task", rows: Path, progress:
 
 
 def _fit(arguments: argparse.Namespace, data: Path, progress: "Progress") -> "Fitted":
-    from training.fit import fit
+    from graduand.training.fit.fit import fit
 
     return fit(_settings(arguments, data), progress)
 
 
 def _settings(arguments: argparse.Namespace, data: Path) -> "FitConfig":
-    from training.run_config import fit_config
+    from graduand.training.fit.run_config import fit_config
 
     return fit_config(arguments.fit, {"data": data.resolve()})
 
 
 def _start(arguments: argparse.Namespace, spec: dict[str, Any], adapter: Path) -> str:
     """Load the adapter and start the rollout; the same candidate again starts nothing new."""
-    from gateway.admin_commands import admin_of
+    from graduand.gateway.client.options import admin_of
 
     admin = admin_of(arguments)
     body = {"name": adapter.name, "path": str(adapter.resolve()), "upstream": arguments.upstream}

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from training.commands.options import Commands
+from graduand.training.commands.options import Commands
 
 
 def add_parser(steps: Commands) -> None:
@@ -23,9 +23,9 @@ def add_parser(steps: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from gateway.errors import ConfigError
-    from training.reference import markdown, prompts_of, write
-    from training.rows import read_rows
+    from graduand.gateway.errors import ConfigError
+    from graduand.training.data.reference import markdown, prompts_of, write
+    from graduand.training.data.rows import read_rows
 
     if not arguments.adapter.is_dir():
         raise ConfigError(f"--adapter: there is no folder {arguments.adapter}")

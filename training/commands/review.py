@@ -4,9 +4,9 @@ import argparse
 import time
 from pathlib import Path
 
-from gateway.errors import ConfigError
-from training.commands import options
-from training.commands.options import Commands
+from graduand.gateway.errors import ConfigError
+from graduand.training.commands import options
+from graduand.training.commands.options import Commands
 
 MOST = 200
 
@@ -27,9 +27,11 @@ def add_parser(steps: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from training import labels, review, stage
-    from training.progress import shown
-    from training.review import review_stage
+    from graduand.training import review
+    from graduand.training.data import labels
+    from graduand.training.review import review_stage
+    from graduand.training.stages import stage
+    from graduand.training.stages.progress import shown
 
     task = labels.read_task(arguments.task)
     code = (review, labels)

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from training.commands import options
-from training.commands.options import Commands
+from graduand.training.commands import options
+from graduand.training.commands.options import Commands
 
 
 def add_parser(steps: Commands) -> None:
@@ -38,9 +38,9 @@ def add_parser(steps: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from training import labels, stage
-    from training.data import frozen, leaks, near, samples, split, split_stage
-    from training.progress import shown
+    from graduand.training.data import frozen, labels, leaks, near, samples, split, split_stage
+    from graduand.training.stages import stage
+    from graduand.training.stages.progress import shown
 
     task = labels.read_task(arguments.task)
     settings = split_stage.Settings(

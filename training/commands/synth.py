@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from gateway.errors import ConfigError
-from training.commands import asking, options
-from training.commands.options import Commands
+from graduand.gateway.errors import ConfigError
+from graduand.training.commands import asking, options
+from graduand.training.commands.options import Commands
 
 
 def add_parser(steps: Commands) -> None:
@@ -29,10 +29,10 @@ def add_parser(steps: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from training import labels, stage
-    from training.data import samples
-    from training.progress import shown
-    from training.synthesis import bootstrap, novelty, prompts
+    from graduand.training.data import labels, samples
+    from graduand.training.stages import stage
+    from graduand.training.stages.progress import shown
+    from graduand.training.synthesis import bootstrap, novelty, prompts
 
     teachers = asking.teachers_of(arguments)
     if len(teachers) > 1:

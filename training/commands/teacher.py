@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from training.commands import asking, options
-from training.commands.options import Commands
+from graduand.training.commands import asking, options
+from graduand.training.commands.options import Commands
 
 
 def add_parser(steps: Commands) -> None:
@@ -23,9 +23,10 @@ def add_parser(steps: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from training import labels, scores, stage
-    from training.progress import shown
-    from training.teacher import grid, labelling, ledger, prompts
+    from graduand.training.data import labels, scores
+    from graduand.training.stages import stage
+    from graduand.training.stages.progress import shown
+    from graduand.training.teacher import grid, labelling, ledger, prompts
 
     task = labels.read_task(arguments.task)
     settings = grid.Settings(
@@ -49,7 +50,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _temperature(text: str) -> float:
-    from gateway.errors import ConfigError
+    from graduand.gateway.errors import ConfigError
 
     try:
         return float(text)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.baselines.tfidf import Crossed, cross_probabilities
+from graduand.training.baselines.tfidf import Crossed, cross_probabilities
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from rollout.answers import Label, Unparsed
-from rollout.tasks import Task
-from training import labels
-from training.curation.rules import Rules, broken
-from training.data import arrow
-from training.data.near import Sketch, sketched, squeezed
-from training.data.samples import Sample
+from graduand.rollout.answers.answers import Label, Unparsed
+from graduand.rollout.answers.tasks import Task
+from graduand.training.curation.rules import Rules, broken
+from graduand.training.data import arrow, labels
+from graduand.training.data.near import Sketch, sketched, squeezed
+from graduand.training.data.samples import Sample
 
 BATCH_ROWS = 500
 SCHEMA = pa.schema(

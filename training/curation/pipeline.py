@@ -14,23 +14,23 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from gateway.errors import ConfigError
-from rollout.answers import Unparsed
-from rollout.strict import Strict, checked, entry
-from rollout.tasks import Task
-from training import labels, markdown, scores
-from training.baselines import tfidf
-from training.curation.facts import BATCH_ROWS, Fact, Look, facts
-from training.curation.rules import Rules
-from training.curation.steps import LISTED, STEPS, Drops, Near, Rows
-from training.data import arrow
-from training.data.frozen import read_frozen
-from training.data.leaks import refuse_leaks
-from training.data.samples import Sample, read_samples, write_samples
-from training.engines.engine import LOCAL, Engine, cut, in_order
-from training.progress import Progress
-from training.rows import DataError
-from training.stage import Outcome, Work
+from graduand.gateway.errors import ConfigError
+from graduand.rollout.answers.answers import Unparsed
+from graduand.rollout.answers.strict import Strict, checked, entry
+from graduand.rollout.answers.tasks import Task
+from graduand.training.baselines import tfidf
+from graduand.training.curation.facts import BATCH_ROWS, Fact, Look, facts
+from graduand.training.curation.rules import Rules
+from graduand.training.curation.steps import LISTED, STEPS, Drops, Near, Rows
+from graduand.training.data import arrow, labels, scores
+from graduand.training.data.frozen import read_frozen
+from graduand.training.data.leaks import refuse_leaks
+from graduand.training.data.rows import DataError
+from graduand.training.data.samples import Sample, read_samples, write_samples
+from graduand.training.engines.engine import LOCAL, Engine, cut, in_order
+from graduand.training.stages import markdown
+from graduand.training.stages.progress import Progress
+from graduand.training.stages.stage import Outcome, Work
 
 SHORT = {"near": "threshold", "cap": "most", "rank": "drop", "balance": "ratio", "doubt": "drop"}
 SHOWN = 3

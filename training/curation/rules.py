@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import Field, field_validator
 
-from rollout.strict import Strict
+from graduand.rollout.answers.strict import Strict
 
 
 class Rules(Strict):

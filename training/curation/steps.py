@@ -24,15 +24,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from rollout.answers import Unparsed
-from rollout.strict import Strict
-from training.curation import doubt
-from training.curation.facts import Fact
-from training.curation.rules import Rules
-from training.data.near import Sketch, sketched_pairs
-from training.data.samples import Sample
-from training.data.split import conversation_of
-from training.rows import DataError
+from graduand.rollout.answers.answers import Unparsed
+from graduand.rollout.answers.strict import Strict
+from graduand.training.curation import doubt
+from graduand.training.curation.facts import Fact
+from graduand.training.curation.rules import Rules
+from graduand.training.data.near import Sketch, sketched_pairs
+from graduand.training.data.rows import DataError
+from graduand.training.data.samples import Sample
+from graduand.training.data.split import conversation_of
 
 Drops = dict[int, str]
 LISTED = "listed: "  # a reason that begins so names a row for review and does not drop it

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from training.data.samples import Sample
+from graduand.training.data.samples import Sample
 
 SCHEMA = pa.schema(
     {

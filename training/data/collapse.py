@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from rollout.answers import Label, Unparsed, normalise
-from rollout.strict import Strict
+from graduand.rollout.answers.answers import Label, Unparsed, normalise
+from graduand.rollout.answers.strict import Strict
 
 TRUE = ("1", "true", "yes")
 FALSE = ("0", "false", "no")

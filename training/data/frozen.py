@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from training.data.samples import Sample, read_samples
-from training.rows import DataError
-from training.stage import file_sha256
+from graduand.training.data.rows import DataError
+from graduand.training.data.samples import Sample, read_samples
+from graduand.training.stages.stage import file_sha256
 
 PINS = "pins.json"
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rollout.answers import Label, Unparsed
-from rollout.tasks import Task
-from training import labels
-from training.data.collapse import Collapse, collapse
-from training.data.samples import Sample, of_text
-from training.data.tables import csv_records
-from training.rows import DataError, json_lines
+from graduand.rollout.answers.answers import Label, Unparsed
+from graduand.rollout.answers.tasks import Task
+from graduand.training.data import labels
+from graduand.training.data.collapse import Collapse, collapse
+from graduand.training.data.rows import DataError, json_lines
+from graduand.training.data.samples import Sample, of_text
+from graduand.training.data.tables import csv_records
 
 SIX = ("toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate")
 RULE = Collapse(any=list(SIX))

@@ -6,14 +6,13 @@ from typing import Any
 
 import orjson
 
-from training import labels
-from training.data import frozen, jigsaw
-from training.data.leaks import all_leaks
-from training.data.samples import Sample, write_samples
-from training.markdown import as_list, table
-from training.progress import Progress
-from training.rows import DataError
-from training.stage import Outcome, Work
+from graduand.training.data import frozen, jigsaw, labels
+from graduand.training.data.leaks import all_leaks
+from graduand.training.data.rows import DataError
+from graduand.training.data.samples import Sample, write_samples
+from graduand.training.stages.markdown import as_list, table
+from graduand.training.stages.progress import Progress
+from graduand.training.stages.stage import Outcome, Work
 
 LEAK_THRESHOLD = 0.8
 ANSWERS = "answers.jsonl"

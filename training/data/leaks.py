@@ -6,10 +6,10 @@ Invariant: fails closed. A leak is an error that names the rows; nothing is drop
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from training.data.near import Index, squeezed
-from training.data.samples import Sample
-from training.data.split import PARAPHRASE_OF, conversation_of
-from training.rows import DataError
+from graduand.training.data.near import Index, squeezed
+from graduand.training.data.rows import DataError
+from graduand.training.data.samples import Sample
+from graduand.training.data.split import PARAPHRASE_OF, conversation_of
 
 SHOWN = 5
 

@@ -14,7 +14,7 @@ import mmh3
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.errors import ConfigError
+from graduand.gateway.errors import ConfigError
 
 WIDTH = 5  # characters a shingle: short enough for chat messages, long enough that common words do not make pairs
 PERMUTATIONS = 128

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from training.rows import DataError, chat, check_prompted, read_all, weight_of
+from graduand.training.data.rows import DataError, chat, check_prompted, read_all, weight_of
 
 TEXTS = ("completion", "gold", "user", "conversation", "source")
 MAPPINGS = ("answers", "notes")

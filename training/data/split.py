@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import orjson
 
-from training.data.near import Groups, near_pairs
-from training.data.samples import Sample
-from training.rows import DataError
+from graduand.training.data.near import Groups, near_pairs
+from graduand.training.data.rows import DataError
+from graduand.training.data.samples import Sample
 
 JOINS = ("conversation", "user", "near")
 PARAPHRASE_OF = "paraphrase_of"  # the note that names a paraphrase's original

@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rollout.tasks import Task
-from training import labels, markdown
-from training.data import frozen
-from training.data.leaks import refuse_leaks
-from training.data.samples import Sample, read_samples, write_samples
-from training.data.split import TRAIN, VALID, Sizes, Split, around, split
-from training.progress import Progress
-from training.rows import DataError
-from training.stage import Outcome, Work
+from graduand.rollout.answers.tasks import Task
+from graduand.training.data import frozen, labels
+from graduand.training.data.leaks import refuse_leaks
+from graduand.training.data.rows import DataError
+from graduand.training.data.samples import Sample, read_samples, write_samples
+from graduand.training.data.split import TRAIN, VALID, Sizes, Split, around, split
+from graduand.training.stages import markdown
+from graduand.training.stages.progress import Progress
+from graduand.training.stages.stage import Outcome, Work
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.errors import did_you_mean
-from rollout.answers import Unparsed
-from training.data.collapse import Collapse, collapse
-from training.data.samples import Sample
-from training.rows import DataError, json_lines
+from graduand.gateway.errors import did_you_mean
+from graduand.rollout.answers.answers import Unparsed
+from graduand.training.data.collapse import Collapse, collapse
+from graduand.training.data.rows import DataError, json_lines
+from graduand.training.data.samples import Sample
 
 
 @dataclass(frozen=True, slots=True)

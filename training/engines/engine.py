@@ -10,8 +10,8 @@ from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
-from gateway.errors import GraduandError
-from training.progress import Progress
+from graduand.gateway.errors import GraduandError
+from graduand.training.stages.progress import Progress
 
 # Picklable, since it may go to another machine; what is slow to make (a model) it makes at its first call and keeps.
 Function = Callable[[pa.Table], pa.Table]

@@ -20,9 +20,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from gateway.errors import ConfigError, GraduandError
-from training import stage
-from training.engines.engine import EngineError, Function
+from graduand.gateway.errors import ConfigError, GraduandError
+from graduand.training.engines.engine import EngineError, Function
+from graduand.training.stages import stage
 
 PLACE = "graduand_place"
 RUNS = "run it again to go on"

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rollout.answers import Label
-from rollout.compare import label_of
-from rollout.tasks import Task
+from graduand.rollout.answers.answers import Label
+from graduand.rollout.answers.compare import label_of
+from graduand.rollout.answers.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)

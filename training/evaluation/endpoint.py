@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.data.samples import Sample
-from training.engines.engine import Engine
-from training.evaluation.answers import Answer
-from training.progress import Progress
-from training.teacher import asking, prompts, rounds
-from training.teacher.config import Teacher
-from training.teacher.ledger import opened
-from training.teacher.limits import Budget
+from graduand.training.data.samples import Sample
+from graduand.training.engines.engine import Engine
+from graduand.training.evaluation.answers import Answer
+from graduand.training.stages.progress import Progress
+from graduand.training.teacher import asking, prompts, rounds
+from graduand.training.teacher.config import Teacher
+from graduand.training.teacher.ledger import opened
+from graduand.training.teacher.limits import Budget
 
 LEDGER = ".answers.ledger.jsonl"
 

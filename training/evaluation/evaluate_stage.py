@@ -12,20 +12,21 @@ from typing import Any
 
 import orjson
 
-from gateway.errors import ConfigError
-from rollout.tasks import Task
-from training import labels, markdown, plots, scores
-from training.baselines import table
-from training.data.frozen import read_frozen
-from training.data.leaks import refuse_leaks
-from training.data.samples import Sample, read_samples
-from training.evaluation import browser, judging, paired, slices, texts, threshold
-from training.evaluation.answers import Answer
-from training.evaluation.judging import Judge
-from training.evaluation.neighbours import nearest
-from training.progress import Progress
-from training.rows import json_lines
-from training.stage import Outcome, Work
+from graduand.gateway.errors import ConfigError
+from graduand.rollout.answers.tasks import Task
+from graduand.training.baselines import table
+from graduand.training.data import labels, scores
+from graduand.training.data.frozen import read_frozen
+from graduand.training.data.leaks import refuse_leaks
+from graduand.training.data.rows import json_lines
+from graduand.training.data.samples import Sample, read_samples
+from graduand.training.evaluation import browser, judging, paired, slices, texts, threshold
+from graduand.training.evaluation.answers import Answer
+from graduand.training.evaluation.judging import Judge
+from graduand.training.evaluation.neighbours import nearest
+from graduand.training.stages import markdown, plots
+from graduand.training.stages.progress import Progress
+from graduand.training.stages.stage import Outcome, Work
 
 ANSWERS, ERRORS = "answers.jsonl", "errors.html"
 NEAR = 3

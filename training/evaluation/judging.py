@@ -1,29 +1,29 @@
 """Free text before a judge: is the student's answer at least as good as the wanted one? Resumable.
 
-The rollout's own judge (`rollout.judge`): both orders are asked, two verdicts that contradict each other are a tie. Invariant:
-a verdict that cannot be read, and a question that the judge refuses, leave the row unscored, which is neither pass nor
-fail and is counted; while a question is open nothing is reported. Must never make up a verdict.
+The rollout's own judge (`rollout.answers.judge`): both orders are asked, two verdicts that contradict each other are a
+tie. Invariant: a verdict that cannot be read, and a question that the judge refuses, leave the row unscored, which
+is neither pass nor fail and is counted; while a question is open nothing is reported. Must never make up a verdict.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.control.facts import conversation
-from rollout import judge
-from rollout.compare import compare
-from rollout.judge import Judged
-from rollout.tasks import Task
-from training.data.samples import Sample
-from training.progress import Progress
-from training.scores import wilson
-from training.teacher import prompts
-from training.teacher.asking import Question, TeacherError
-from training.teacher.config import Teacher
-from training.teacher.labelling import Purse
-from training.teacher.ledger import Ledger, key_of, opened
-from training.teacher.prompts import Prompt
-from training.teacher.rounds import ask
+from graduand.gateway.model.reader import conversation
+from graduand.rollout.answers import judge
+from graduand.rollout.answers.compare import compare
+from graduand.rollout.answers.judge import Judged
+from graduand.rollout.answers.tasks import Task
+from graduand.training.data.samples import Sample
+from graduand.training.data.scores import wilson
+from graduand.training.stages.progress import Progress
+from graduand.training.teacher import prompts
+from graduand.training.teacher.asking import Question, TeacherError
+from graduand.training.teacher.config import Teacher
+from graduand.training.teacher.labelling import Purse
+from graduand.training.teacher.ledger import Ledger, key_of, opened
+from graduand.training.teacher.prompts import Prompt
+from graduand.training.teacher.rounds import ask
 
 PROMPT = Prompt("judge", judge.SYSTEM)
 

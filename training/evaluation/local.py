@@ -1,7 +1,7 @@
 """A student asked in this process: base and adapter by transformers in float32, in batches of similar lengths.
 
 A label is read from the logits of the token at which the labels' completions part: one pass a row, and probabilities
-besides. Other answers are generated greedily. Prompts are those that a server makes of the same request (training/mask.py);
+besides. Other answers are generated greedily. Prompts are those that a server makes of the same request (training/fit/mask.py);
 the middle of one longer than MOST_PROMPT_TOKENS gives way, which is counted.
 """
 
@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rollout.tasks import Task
-from training import base_model, labels, mask
-from training.data.samples import Sample
-from training.evaluation.answers import Answer
-from training.progress import Progress
-from training.rows import DataError, Row
+from graduand.gateway.adapters import base_model
+from graduand.rollout.answers.tasks import Task
+from graduand.training.data import labels
+from graduand.training.data.rows import DataError, Row
+from graduand.training.data.samples import Sample
+from graduand.training.evaluation.answers import Answer
+from graduand.training.fit import mask
+from graduand.training.stages.progress import Progress
 
 MOST_PROMPT_TOKENS = 1024
 BATCH_TOKENS = 3000

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from training.data.samples import Sample
+from graduand.training.data.samples import Sample
 
 
 def nearest(texts: Sequence[str], known: Sequence[Sample], most: int) -> list[list[tuple[Sample, float]]]:

@@ -10,16 +10,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from gateway.adapters import adapter
-from gateway.errors import AdapterError
-from rollout.tasks import Task
-from training import labels
-from training.data import arrow
-from training.data.samples import Sample
-from training.engines.engine import Engine, Function, cut, in_order
-from training.evaluation.answers import Answer
-from training.evaluation.local import Student, alike
-from training.progress import Progress, Silent
+from graduand.gateway.adapters import adapter
+from graduand.gateway.errors import AdapterError
+from graduand.rollout.answers.tasks import Task
+from graduand.training.data import arrow, labels
+from graduand.training.data.samples import Sample
+from graduand.training.engines.engine import Engine, Function, cut, in_order
+from graduand.training.evaluation.answers import Answer
+from graduand.training.evaluation.local import Student, alike
+from graduand.training.stages.progress import Progress, Silent
 
 BATCH_BYTES = 12_000  # of prompts that are asked together: about as many tokens as go through the model at once
 BATCH_TEXTS = 4  # answers that are written one after the other, so that progress is seen

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from training.data.samples import Sample
-from training.scores import wilson
+from graduand.training.data.samples import Sample
+from graduand.training.data.scores import wilson
 
 LEAST_ROWS = 5
 Slicer = Callable[[Sample], str | None]

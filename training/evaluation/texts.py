@@ -8,9 +8,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from rollout.compare import compare
-from rollout.tasks import Task
-from training.scores import wilson
+from graduand.rollout.answers.compare import compare
+from graduand.rollout.answers.tasks import Task
+from graduand.training.data.scores import wilson
 
 KINDS = ("rouge1", "rouge2", "rougeL")
 

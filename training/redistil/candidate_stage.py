@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rollout.tasks import Task
-from training import markdown, selection
-from training.data.frozen import read_frozen
-from training.data.leaks import Leak, all_leaks
-from training.data.samples import Sample, read_samples, write_samples
-from training.progress import Progress
-from training.rows import DataError, json_lines
-from training.selection import Chosen, Selection
-from training.stage import Outcome, Work
+from graduand.rollout.answers.tasks import Task
+from graduand.training.data import selection
+from graduand.training.data.frozen import read_frozen
+from graduand.training.data.leaks import Leak, all_leaks
+from graduand.training.data.rows import DataError, json_lines
+from graduand.training.data.samples import Sample, read_samples, write_samples
+from graduand.training.data.selection import Chosen, Selection
+from graduand.training.stages import markdown
+from graduand.training.stages.progress import Progress
+from graduand.training.stages.stage import Outcome, Work
 
 UNLABELLED = "unlabelled.jsonl"
 

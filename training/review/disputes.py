@@ -7,10 +7,10 @@ count as well. Invariant: a row on which all agree is never disputed, however ma
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rollout.answers import Label
-from rollout.tasks import Task
-from training import labels
-from training.data.samples import Sample
+from graduand.rollout.answers.answers import Label
+from graduand.rollout.answers.tasks import Task
+from graduand.training.data import labels
+from graduand.training.data.samples import Sample
 
 LOW_CONFIDENCE = 0.6
 

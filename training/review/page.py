@@ -7,10 +7,10 @@ escaped, and reaches the script as text only.
 from collections.abc import Sequence
 from html import escape
 
-from rollout.tasks import Task
-from training import labels
-from training.evaluation.browser import STYLE
-from training.review.disputes import Dispute
+from graduand.rollout.answers.tasks import Task
+from graduand.training.data import labels
+from graduand.training.evaluation.browser import STYLE
+from graduand.training.review.disputes import Dispute
 
 MORE_STYLE = """
 label { display: inline-block; margin-right: 1rem } input[type=text] { width: 100%; box-sizing: border-box }

@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rollout.tasks import Task
-from training import labels, markdown
-from training.data.samples import Sample, read_samples, write_samples
-from training.progress import Progress
-from training.review import page, sheet
-from training.review.disputes import Dispute, StudentSays, disputes
-from training.review.sheet import Correction
-from training.rows import DataError, json_lines
-from training.stage import Outcome, Work
+from graduand.rollout.answers.tasks import Task
+from graduand.training.data import labels
+from graduand.training.data.rows import DataError, json_lines
+from graduand.training.data.samples import Sample, read_samples, write_samples
+from graduand.training.review import page, sheet
+from graduand.training.review.disputes import Dispute, StudentSays, disputes
+from graduand.training.review.sheet import Correction
+from graduand.training.stages import markdown
+from graduand.training.stages.progress import Progress
+from graduand.training.stages.stage import Outcome, Work
 
 CORRECTED_BY, CORRECTED_AT, SAID_BEFORE = "corrected_by", "corrected_at", "said_before"
 

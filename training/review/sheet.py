@@ -10,12 +10,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.errors import did_you_mean
-from rollout.answers import normalise
-from rollout.tasks import Task
-from training import labels
-from training.review.disputes import Dispute
-from training.rows import DataError
+from graduand.gateway.errors import did_you_mean
+from graduand.rollout.answers.answers import normalise
+from graduand.rollout.answers.tasks import Task
+from graduand.training.data import labels
+from graduand.training.data.rows import DataError
+from graduand.training.review.disputes import Dispute
 
 COLUMNS = ("id", "text", "says", "why", "correction", "note")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -13,22 +13,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rollout.answers import Unparsed
-from rollout.tasks import Task
-from training import labels, markdown
-from training.data.samples import Sample, of_text, read_samples, write_samples
-from training.data.split import PARAPHRASE_OF
-from training.progress import Progress
-from training.rows import DataError
-from training.stage import Outcome, Work
-from training.synthesis import prompts
-from training.synthesis.novelty import Pool, distinct, mean_likeness
-from training.teacher import ledger as books
-from training.teacher.asking import Question, TeacherError, ask
-from training.teacher.config import Teacher
-from training.teacher.labelling import Purse
-from training.teacher.ledger import Ledger, key_of
-from training.teacher.prompts import Prompt, messages_sha256
+from graduand.rollout.answers.answers import Unparsed
+from graduand.rollout.answers.tasks import Task
+from graduand.training.data import labels
+from graduand.training.data.rows import DataError
+from graduand.training.data.samples import Sample, of_text, read_samples, write_samples
+from graduand.training.data.split import PARAPHRASE_OF
+from graduand.training.stages import markdown
+from graduand.training.stages.progress import Progress
+from graduand.training.stages.stage import Outcome, Work
+from graduand.training.synthesis import prompts
+from graduand.training.synthesis.novelty import Pool, distinct, mean_likeness
+from graduand.training.teacher import ledger as books
+from graduand.training.teacher.asking import Question, TeacherError, ask
+from graduand.training.teacher.config import Teacher
+from graduand.training.teacher.labelling import Purse
+from graduand.training.teacher.ledger import Ledger, key_of
+from graduand.training.teacher.prompts import Prompt, messages_sha256
 
 SEEDS_SHOWN, MADE_SHOWN = 4, 2
 BATCH = 8  # requests whose draws see the same pool

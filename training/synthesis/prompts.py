@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from rollout.answers import FENCE, Unparsed
+from graduand.rollout.answers.answers import FENCE, Unparsed
 
 EACH = 5  # texts asked for at once: more repeat each other
 LONGEST = 20_000

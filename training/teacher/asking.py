@@ -12,14 +12,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gateway.errors import ConfigError, GraduandError
-from training.data.samples import Sample
-from training.progress import Progress
-from training.teacher import prompts
-from training.teacher.config import Teacher
-from training.teacher.ledger import Entry, key_of
-from training.teacher.limits import LONGEST_RETRY_AFTER_S, Budget, estimated_tokens, retry_after_s, wait_s
-from training.teacher.prompts import Prompt
+from graduand.gateway.errors import ConfigError, GraduandError
+from graduand.training.data.samples import Sample
+from graduand.training.stages.progress import Progress
+from graduand.training.teacher import prompts
+from graduand.training.teacher.config import Teacher
+from graduand.training.teacher.ledger import Entry, key_of
+from graduand.training.teacher.limits import LONGEST_RETRY_AFTER_S, Budget, estimated_tokens, retry_after_s, wait_s
+from graduand.training.teacher.prompts import Prompt
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

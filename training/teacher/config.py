@@ -16,9 +16,9 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from gateway.errors import ConfigError, did_you_mean
-from rollout.strict import Strict, checked
-from training.teacher.limits import Price
+from graduand.gateway.errors import ConfigError, did_you_mean
+from graduand.rollout.answers.strict import Strict, checked
+from graduand.training.teacher.limits import Price
 
 DEFAULT_PARAMETERS: dict[str, Any] = {"temperature": 0, "max_tokens": 256}
 

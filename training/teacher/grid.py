@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rollout.answers import Label
-from rollout.tasks import Task
-from training import labels, markdown, plots, scores
-from training.data.samples import Sample, read_samples
-from training.progress import Progress
-from training.rows import DataError
-from training.stage import Outcome, Work
-from training.teacher import ledger as books
-from training.teacher.config import Teacher
-from training.teacher.labelling import Answers, Purse, of_teacher, read
-from training.teacher.prompts import Prompt
+from graduand.rollout.answers.answers import Label
+from graduand.rollout.answers.tasks import Task
+from graduand.training.data import labels, scores
+from graduand.training.data.rows import DataError
+from graduand.training.data.samples import Sample, read_samples
+from graduand.training.stages import markdown, plots
+from graduand.training.stages.progress import Progress
+from graduand.training.stages.stage import Outcome, Work
+from graduand.training.teacher import ledger as books
+from graduand.training.teacher.config import Teacher
+from graduand.training.teacher.labelling import Answers, Purse, of_teacher, read
+from graduand.training.teacher.prompts import Prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,22 +11,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from rollout.answers import Label, Unparsed
-from rollout.tasks import Task
-from training import labels, markdown, scores
-from training.data.samples import Sample, read_samples, write_samples
-from training.engines.engine import LOCAL, Engine
-from training.progress import Progress
-from training.rows import DataError
-from training.stage import Outcome, Work
-from training.teacher import ledger as books
-from training.teacher import vote
-from training.teacher.asking import Tally, TeacherError, questions
-from training.teacher.config import Teacher
-from training.teacher.ledger import Entry, Ledger
-from training.teacher.limits import Budget
-from training.teacher.prompts import COT, Prompt
-from training.teacher.rounds import ask
+from graduand.rollout.answers.answers import Label, Unparsed
+from graduand.rollout.answers.tasks import Task
+from graduand.training.data import labels, scores
+from graduand.training.data.rows import DataError
+from graduand.training.data.samples import Sample, read_samples, write_samples
+from graduand.training.engines.engine import LOCAL, Engine
+from graduand.training.stages import markdown
+from graduand.training.stages.progress import Progress
+from graduand.training.stages.stage import Outcome, Work
+from graduand.training.teacher import ledger as books
+from graduand.training.teacher import vote
+from graduand.training.teacher.asking import Tally, TeacherError, questions
+from graduand.training.teacher.config import Teacher
+from graduand.training.teacher.ledger import Entry, Ledger
+from graduand.training.teacher.limits import Budget
+from graduand.training.teacher.prompts import COT, Prompt
+from graduand.training.teacher.rounds import ask
 
 Combine = Literal["vote", "chain"]
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import orjson
 
-from gateway.errors import GraduandError
-from rollout.answers import Label, Unparsed
-from rollout.compare import label_of
-from rollout.tasks import Task
+from graduand.gateway.errors import GraduandError
+from graduand.rollout.answers.answers import Label, Unparsed
+from graduand.rollout.answers.compare import label_of
+from graduand.rollout.answers.tasks import Task
 
 
 class LedgerError(GraduandError, OSError):

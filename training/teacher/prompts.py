@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import orjson
 
-from gateway.errors import ConfigError, did_you_mean
-from rollout.tasks import Task
-from training import labels
-from training.data.samples import Sample
+from graduand.gateway.errors import ConfigError, did_you_mean
+from graduand.rollout.answers.tasks import Task
+from graduand.training.data import labels
+from graduand.training.data.samples import Sample
 
 AS_IS, SIMPLE, COT = "as-is", "simple", "cot"
 NAMES = (AS_IS, SIMPLE, COT)

@@ -16,14 +16,14 @@ from dataclasses import asdict, replace
 import orjson
 import pyarrow as pa
 
-from training.engines.engine import LOCAL, Engine, cut
-from training.progress import Progress, Silent
-from training.teacher import asking
-from training.teacher.asking import Asker, Question, Tally, TeacherError
-from training.teacher.config import Teacher
-from training.teacher.ledger import Entry, Ledger
-from training.teacher.limits import Budget
-from training.teacher.prompts import Prompt
+from graduand.training.engines.engine import LOCAL, Engine, cut
+from graduand.training.stages.progress import Progress, Silent
+from graduand.training.teacher import asking
+from graduand.training.teacher.asking import Asker, Question, Tally, TeacherError
+from graduand.training.teacher.config import Teacher
+from graduand.training.teacher.ledger import Entry, Ledger
+from graduand.training.teacher.limits import Budget
+from graduand.training.teacher.prompts import Prompt
 
 ASKED = pa.schema(
     {

@@ -6,7 +6,7 @@ Invariant: what could not be read has no vote, and a tie is `Unparsed`; no label
 from collections import Counter
 from collections.abc import Sequence
 
-from rollout.answers import Label, Unparsed
+from graduand.rollout.answers.answers import Label, Unparsed
 
 Answer = Label | Unparsed
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from gateway.control.rows import Row
+from graduand.gateway.control.store.rows import Row
 from tests.gateway.running import PATIENCE_S, ROOT, Gateway, until
 from tests.gateway.speaking import Client
 
@@ -51,7 +51,7 @@ class Recorded:
         ]
         path.write_text("".join(json.dumps(line) + "\n" for line in [*lines, *more]))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "recorded-teacher", "--answers", str(path), "--listen", "127.0.0.1:0"],
+            [sys.executable, "-m", "graduand", "recorded-teacher", "--answers", str(path), "--listen", "127.0.0.1:0"],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
@@ -268,7 +268,7 @@ def steps(*canaries: Json, pairs: int = 60) -> list[Json]:
 
 def controller_id(gateway: Gateway) -> int | None:
     """The process id of the gateway's controller, if it is up."""
-    return next(iter(gateway.process_ids("gateway.control.process")), None)
+    return next(iter(gateway.process_ids("graduand.gateway.processes.control")), None)
 
 
 def kill(process: int | None) -> bool:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.control.asking import AT_ONCE, LONGEST_REST_S, Asker, Question, Reply
-from gateway.routes import Replica, Upstream
-from rollout.judge import prompts
+from graduand.gateway.control.asking import AT_ONCE, LONGEST_REST_S, Asker, Question, Reply
+from graduand.gateway.model.routes import Replica, Upstream
+from graduand.rollout.answers.judge import prompts
 from tests.gateway.control.judges import JudgeServer
 
 FIRST, _ = prompts("polite", "Q", "yes", "no")

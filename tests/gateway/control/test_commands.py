@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway import cli
+from graduand.gateway import cli
 from tests.gateway.control.conftest import Live
 from tests.gateway.control.live import GOOD, SLICED, TASK, Users, steps
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from gateway.control.rollouts import LEASE_S
-from gateway.errors import RequestError
-from rollout.state import Hold, Phase
+from graduand.gateway.control.store.rollouts import LEASE_S
+from graduand.gateway.errors import RequestError
+from graduand.rollout.state import Hold, Phase
 from tests.gateway.control.worlds import SPEC, STUDENT_NAME, World
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway import cli
-from gateway.control.store import RolloutStore
+from graduand.gateway import cli
+from graduand.gateway.control.store.sqlite import RolloutStore
 from tests.gateway.control.conftest import Live
 from tests.gateway.control.live import SUCCESSOR, TEACHER, UNSURE, Users, answer, prompt
 from tests.gateway.running import until
@@ -105,8 +105,8 @@ def test_an_expired_threshold_holds_nothing_back_and_lets_nothing_through(live: 
     assert row is not None
     assert row.threshold is not None
     row.threshold["threshold"]["expires_at"] = time.time() - 1  # type: ignore[index]
-    from gateway.config import load
-    from gateway.control import moves
+    from graduand.gateway.config.read import load
+    from graduand.gateway.control import moves
 
     with store.transaction():
         moves.carry_threshold(store, row, time.time(), load(live.gateway.file).routes)

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from gateway.control import moves
-from gateway.control.requests import check_incumbent
-from gateway.control.rows import Row
-from gateway.errors import ConfigError, RequestError
-from gateway.routing import decide
-from rollout import specfile
-from rollout.assignment import arm
-from rollout.state import Event, Phase
+from graduand.gateway.admin.requests import check_incumbent
+from graduand.gateway.control import moves
+from graduand.gateway.control.store.rows import Row
+from graduand.gateway.errors import ConfigError, RequestError
+from graduand.gateway.model.routing import decide
+from graduand.rollout.assignment import arm
+from graduand.rollout.spec import file as specfile
+from graduand.rollout.state import Event, Phase
 from tests.gateway.control.judges import JudgeServer
 from tests.gateway.control.test_judging import TEXT, look_until
 from tests.gateway.control.worlds import OLD_NAME, SPEC, STUDENT_NAME, World

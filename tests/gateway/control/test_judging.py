@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from gateway.control import asking, planning
-from gateway.control.requests import about_judge
-from gateway.control.rollouts import LEASE_S
-from gateway.routes import Route, Teacher
-from rollout import specfile, tasks
-from rollout.state import Hold, Phase
+from graduand.gateway.admin.requests import about_judge
+from graduand.gateway.control import asking
+from graduand.gateway.control.store.rollouts import LEASE_S
+from graduand.gateway.control.study import planning
+from graduand.gateway.model.routes import Route, Teacher
+from graduand.rollout.answers import tasks
+from graduand.rollout.spec import file as specfile
+from graduand.rollout.state import Hold, Phase
 from tests.gateway.control.judges import JudgeServer
 from tests.gateway.control.worlds import SPEC, TASK, World
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from gateway.control.store import RolloutStore
-from rollout.state import Phase, draft
-from rollout.transitions import replay
+from graduand.gateway.control.store.sqlite import RolloutStore
+from graduand.rollout.state import Phase, draft
+from graduand.rollout.transitions import replay
 from tests.gateway.control.conftest import Live
 from tests.gateway.control.live import GOOD, Reply, Users, controller_id, kill, pairs_of
 from tests.gateway.running import until

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from gateway.control import facts, tail
-from gateway.control.notify import Notifier
-from gateway.control.tail import Line, Place
+from graduand.gateway.control.notify import Notifier
+from graduand.gateway.logs import tail
+from graduand.gateway.logs.tail import Line, Place
+from graduand.gateway.model import reader
 from tests.gateway.control.worlds import World
 
 SERVED = {
@@ -108,14 +109,14 @@ def test_segments_from_before_are_not_read(tmp_path: Path) -> None:
     ],
 )
 def test_whose_failure(change: dict[str, Any], cause: str) -> None:
-    assert facts.failure({**SERVED, **change}) == cause
+    assert reader.failure({**SERVED, **change}) == cause
 
 
 def test_times() -> None:
-    assert facts.times_s(SERVED) == {"first_token": 0.1, "total": 0.6, "per_token": 0.05}
-    assert facts.times_s({**SERVED, "fallback_reason": "reset"})["total"] == float("inf")
-    assert facts.times_s({**SERVED, "completed": False, "status": 400, "bytes_released_before_verdict": 0}) == {}
-    assert "per_token" not in facts.times_s({**SERVED, "stream": False})
+    assert reader.times_s(SERVED) == {"first_token": 0.1, "total": 0.6, "per_token": 0.05}
+    assert reader.times_s({**SERVED, "fallback_reason": "reset"})["total"] == float("inf")
+    assert reader.times_s({**SERVED, "completed": False, "status": 400, "bytes_released_before_verdict": 0}) == {}
+    assert "per_token" not in reader.times_s({**SERVED, "stream": False})
 
 
 @pytest.mark.parametrize(
@@ -132,12 +133,12 @@ def test_times() -> None:
     ],
 )
 def test_answers(choice: dict[str, Any], text: str) -> None:
-    assert facts.answer({"response_json": json.dumps({"choices": [choice]})}) == text
+    assert reader.answer({"response_json": json.dumps({"choices": [choice]})}) == text
 
 
 def test_what_is_no_answer_is_empty() -> None:
     for strange in (None, "no json", "[]", "{}", '{"choices": []}', '{"choices": [null]}'):
-        assert facts.answer({"response_json": strange}) == ""
+        assert reader.answer({"response_json": strange}) == ""
 
 
 def test_prompts() -> None:
@@ -146,10 +147,10 @@ def test_prompts() -> None:
         {"role": "assistant"},
         {"role": "user", "content": [{"text": "x"}]},
     ]
-    assert facts.prompt({"messages": messages}) == '[{"text": "x"}]'
-    assert facts.prompt({"messages": messages[:2]}) == "first"
-    assert facts.prompt({"inputs": "native"}) == "native"
-    assert facts.prompt({}) == ""
+    assert reader.prompt({"messages": messages}) == '[{"text": "x"}]'
+    assert reader.prompt({"messages": messages[:2]}) == "first"
+    assert reader.prompt({"inputs": "native"}) == "native"
+    assert reader.prompt({}) == ""
 
 
 def test_webhooks_are_told_in_order_and_again_after_a_failure(tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from gateway.control.rollouts import Rollouts, open_rollouts
-from gateway.routes import Limits, Settings
-from rollout.state import Phase, draft
-from rollout.transitions import replay
+from graduand.gateway.control.store.open import open_rollouts
+from graduand.gateway.control.store.rollouts import Rollouts
+from graduand.gateway.model.routes import Limits, Settings
+from graduand.rollout.state import Phase, draft
+from graduand.rollout.transitions import replay
 from tests.gateway.control.live import GOOD, TASK, TEACHER, Recorded, Users, controller_id, kill, pairs_of
 from tests.gateway.control.live import Rollouts as Api
 from tests.gateway.redises import RedisServer

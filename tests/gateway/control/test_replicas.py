@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from gateway.control import evidence
-from gateway.control.documents import documents_in
-from gateway.control.redis_rollouts import RedisRollouts
-from gateway.control.rollouts import LEASE, LEASE_S
-from gateway.control.tail import Batch
-from gateway.state.store import StateError, open_state
-from rollout.state import Phase
+from graduand.gateway.control.store import stream
+from graduand.gateway.control.store.redis import RedisRollouts
+from graduand.gateway.control.store.rollouts import LEASE, LEASE_S
+from graduand.gateway.logs.tail import Batch
+from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.open import open_state
+from graduand.gateway.state.store import StateError
+from graduand.rollout.state import Phase
 from tests.gateway.control.worlds import World
 from tests.gateway.redises import RedisServer
 
@@ -59,7 +60,7 @@ def test_everybodys_evidence_counts_once(replicas: Replicas) -> None:
     assert (b.phase, c.route.mode) == (Phase.CANARY, "canary")
     assert [one.store.tokens("triage-1")[-1] for one in replicas.worlds] == [1, 1, 1]
     assert a.store.state.served() == {}
-    assert a.controller._store.state.client.xlen(evidence.STREAM) == 0  # type: ignore[attr-defined]
+    assert a.controller._store.state.client.xlen(stream.STREAM) == 0  # type: ignore[attr-defined]
 
 
 def test_another_takes_over_where_the_leader_was_killed(replicas: Replicas) -> None:
@@ -178,13 +179,13 @@ def test_documents(redis_server: RedisServer, tmp_path: Path) -> None:
 
 
 def test_a_full_stream_makes_replicas_wait(replicas: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence, "MOST_WAITING", 50)
+    monkeypatch.setattr(stream, "MOST_WAITING", 50)
     a, b, _ = replicas.worlds
     for _ in range(3):
         b.ask(20)
         replicas.look(1)  # nobody leads
     client = a.controller._store.state.client  # type: ignore[attr-defined]
-    assert 50 <= client.xlen(evidence.STREAM) <= 80
+    assert 50 <= client.xlen(stream.STREAM) <= 80
     for _ in range(4):
         replicas.look(0, 1)
     assert a.row.ledger.pairs == 60
@@ -200,7 +201,7 @@ def test_no_text_travels_that_nothing_is_compared_with(replicas: Replicas) -> No
     path.write_text("".join(json.dumps(one) + "\n" for one in (alone, lines[0], lines[1], *others)))
     replicas.look(1)
     client = b.controller._store.state.client  # type: ignore[attr-defined]
-    sent = [json.loads(fields[b"line"]) for _, fields in client.xrange(evidence.STREAM)]
+    sent = [json.loads(fields[b"line"]) for _, fields in client.xrange(stream.STREAM)]
     assert [one["id"] for one in sent] == ["alone", lines[0]["id"], lines[1]["id"]]
     assert (sent[0]["request_json"], sent[0]["response_json"]) == (None, None)
     assert sent[1] == lines[0]

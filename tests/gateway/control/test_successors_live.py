@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from gateway.control.store import RolloutStore
-from rollout import judge
+from graduand.gateway.control.store.sqlite import RolloutStore
+from graduand.rollout.answers import judge
 from tests.gateway.control.judges import JudgeServer
 from tests.gateway.control.live import (
     GOOD,

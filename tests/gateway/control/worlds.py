@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gateway.control import moves
-from gateway.control.loop import Controller
-from gateway.control.rollouts import open_rollouts
-from gateway.control.rows import Row
-from gateway.routes import Limits, Replica, Route, Settings, Student, Teacher, Upstream
-from gateway.routing import STUDENT, decide
-from rollout import specfile
-from rollout.state import Event, Phase
+from graduand.gateway.control import moves
+from graduand.gateway.control.loop import Controller
+from graduand.gateway.control.store.open import open_rollouts
+from graduand.gateway.control.store.rows import Row
+from graduand.gateway.model.routes import Limits, Replica, Route, Settings, Student, Teacher, Upstream
+from graduand.gateway.model.routing import STUDENT, decide
+from graduand.rollout.spec import file as specfile
+from graduand.rollout.state import Event, Phase
 
 STUDENT_NAME = "triage@3f9c1a0b22de"
 OLD_NAME = "old@3f9c1a"

@@ -11,9 +11,9 @@ import openai
 import pytest
 import torch
 
-from gateway.engine.engine import Engine
-from gateway.engine.server import Server, listen
-from training import base_model
+from graduand.gateway.adapters import base_model
+from graduand.gateway.engine.engine import Engine
+from graduand.gateway.engine.server import Server, listen
 
 MODEL = "smollm2-135m"
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gateway.engine import adapters as loading
-from gateway.engine.engine import Engine
-from gateway.errors import AdapterError
+from graduand.gateway.engine import adapters as loading
+from graduand.gateway.engine.engine import Engine
+from graduand.gateway.errors import AdapterError
 
 Tensors = dict[str, torch.Tensor]
 LAST = "base_model.model.model.layers.29.self_attn.q_proj"

@@ -1,7 +1,7 @@
 import pytest
 
-from gateway.engine.detokenizer import Detokenizer
-from gateway.engine.engine import Engine
+from graduand.gateway.engine.detokenizer import Detokenizer
+from graduand.gateway.engine.engine import Engine
 
 
 @pytest.mark.parametrize(

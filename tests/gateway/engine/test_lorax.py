@@ -8,11 +8,11 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from gateway.engine.engine import Engine
-from gateway.engine.lorax_protocol import Parameters
-from gateway.engine.scheduler import Scheduler
-from gateway.engine.server import app
-from gateway.errors import RequestError
+from graduand.gateway.engine.engine import Engine
+from graduand.gateway.engine.lorax_protocol import Parameters
+from graduand.gateway.engine.scheduler import Scheduler
+from graduand.gateway.engine.server import app
+from graduand.gateway.errors import RequestError
 
 RED, BLUE, BASE = "red@0123456789ab", "blue", "smollm2-135m"
 PROMPT = "The capital of France is"

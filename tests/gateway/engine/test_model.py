@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from gateway.engine import model as ragged
-from gateway.engine.engine import Engine
+from graduand.gateway.engine import model as ragged
+from graduand.gateway.engine.engine import Engine
 
 TOKENS = 12
 QUESTIONS = ("What is the capital of France?", "List three fruits. " * 6)

@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 
-from gateway.engine.engine import Engine
+from graduand.gateway.engine.engine import Engine
 
 RED, BLUE, BASE = "red@0123456789ab", "blue", "smollm2-135m"
 FRANCE = [{"role": "user", "content": "What is the capital of France?"}]

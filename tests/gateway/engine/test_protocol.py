@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from gateway.engine.protocol import ChatRequest, CompletionRequest, parse
-from gateway.engine.sampling import Sampling
-from gateway.errors import RequestError
+from graduand.gateway.engine.protocol import ChatRequest, CompletionRequest, parse
+from graduand.gateway.engine.sampling import Sampling
+from graduand.gateway.errors import RequestError
 
 HELLO = [{"role": "user", "content": "Hello"}]
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from gateway.engine.sampling import Sampler, Sampling
+from graduand.gateway.engine.sampling import Sampler, Sampling
 
 LOGITS = torch.tensor([0.0, 3.0, 2.0, 1.0])
 

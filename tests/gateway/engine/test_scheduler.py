@@ -10,10 +10,10 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import Fuse
 from tokenizers.models import WordLevel
 
-from gateway.engine.metrics import Metrics
-from gateway.engine.model import Span
-from gateway.engine.sampling import Sampling
-from gateway.engine.scheduler import PROMPT_BUDGET_ALONE, PROMPT_BUDGET_SHARED, Event, Job, Scheduler
+from graduand.gateway.engine.metrics import Metrics
+from graduand.gateway.engine.model import Span
+from graduand.gateway.engine.sampling import Sampling
+from graduand.gateway.engine.scheduler import PROMPT_BUDGET_ALONE, PROMPT_BUDGET_SHARED, Event, Job, Scheduler
 
 END = 0
 WORDS = ["<end>", "a", "b", "c", "d"]

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.engine.stops import StopFilter
+from graduand.gateway.engine.stops import StopFilter
 
 
 @pytest.mark.parametrize(

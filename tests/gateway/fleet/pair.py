@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from gateway.adapters import adapter, admission
-from gateway.fleet.places import LEASE
-from gateway.state.redis_client import connect
-from gateway.state.redis_store import RedisStore
-from gateway.state.replica import Replica
+from graduand.gateway.adapters import adapter, admission
+from graduand.gateway.state.places import LEASE
+from graduand.gateway.state.redis_client import connect
+from graduand.gateway.state.redis_store import RedisStore
+from graduand.gateway.state.replica import Replica
 from tests.gateway.conftest import Start
 from tests.gateway.fleet.test_live import Load, states
 from tests.gateway.redises import RedisServer
@@ -107,7 +107,11 @@ class Pair:
         holder = self.alive[0].admin.get("/v1/state").json()["manager"]
         if holder is None:
             return None
-        found = [one for one in self.alive if int(holder.split("/")[1]) in one.process_ids("gateway.fleet.process")]
+        found = [
+            one
+            for one in self.alive
+            if int(holder.split("/")[1]) in one.process_ids("graduand.gateway.processes.fleet")
+        ]
         return found[0] if found else None
 
     def changes(self) -> int:
@@ -135,9 +139,9 @@ class Pair:
         assert gateway is not None
         self.alive.remove(gateway)
         self.loads.pop(gateway.port).end()
-        [manager] = gateway.process_ids("gateway.fleet.process")
+        [manager] = gateway.process_ids("graduand.gateway.processes.fleet")
         os.kill(manager, signal.SIGSTOP)  # or it would say goodbye when its supervisor is gone
-        everybody = [gateway.process.pid, *gateway.process_ids("gateway.")]
+        everybody = [gateway.process.pid, *gateway.process_ids("graduand.gateway.")]
         for number in everybody:
             os.kill(number, signal.SIGKILL)
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.adapters import adapter
-from gateway.config import parse
-from gateway.errors import AdapterError, ConfigError
-from gateway.fleet.artifacts import NotFetched, local
-from gateway.logs.target import TargetError
-from gateway.routes import Artifacts, settings_from_json, settings_to_json
+from graduand.gateway.adapters import adapter
+from graduand.gateway.config.read import parse
+from graduand.gateway.errors import AdapterError, ConfigError
+from graduand.gateway.fleet.artifacts import NotFetched, local
+from graduand.gateway.logs.target import TargetError
+from graduand.gateway.model.routes import Artifacts, settings_from_json, settings_to_json
 from tests.gateway.logs.store import BUCKET, S3, environment
 
 NOTHING = Artifacts()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.state.sqlite import SqliteStore
+from graduand.gateway.state.sqlite import SqliteStore
 from tests.gateway.conftest import Start
 from tests.gateway.fleet.engines import Engine
 from tests.gateway.running import Gateway, route, until
@@ -117,7 +117,7 @@ def test_removed_while_managed_it_is_drained(start: Start, upstream: Upstream, e
 @pytest.mark.slow
 def test_a_dead_manager_changes_nothing(start: Start, upstream: Upstream, engines: list[Engine]) -> None:
     gateway = serving(start, upstream, engines)
-    [manager] = gateway.process_ids("gateway.fleet.process")
+    [manager] = gateway.process_ids("graduand.gateway.processes.fleet")
     os.kill(manager, signal.SIGSTOP)
     try:
         load = Load(gateway)

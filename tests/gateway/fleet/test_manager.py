@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from gateway.config import parse
-from gateway.control.documents import documents_in
-from gateway.fleet import places
-from gateway.fleet.manager import Manager
-from gateway.fleet.placement import HALF_LIFE_S
-from gateway.fleet.places import LEASE, LEASE_S
-from gateway.fleet.usage import Usage, Use
-from gateway.routes import Route, Settings, Student, Teacher
-from gateway.state.lease import LeaseLost
-from gateway.state.store import open_state
-from monitoring import metrics as m
-from monitoring.metrics import Metrics, Totals
-from monitoring.series import SeriesFile
+from graduand.gateway.config.read import parse
+from graduand.gateway.fleet.manager import Manager
+from graduand.gateway.fleet.placement import HALF_LIFE_S
+from graduand.gateway.fleet.usage import Usage, Use
+from graduand.gateway.model.routes import Route, Settings, Student, Teacher
+from graduand.gateway.state import places
+from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.lease import LeaseLost
+from graduand.gateway.state.open import open_state
+from graduand.gateway.state.places import LEASE, LEASE_S
+from graduand.monitoring import metrics as m
+from graduand.monitoring.metrics import Metrics, Totals
+from graduand.monitoring.series import SeriesFile
 from tests.gateway.fleet.engines import Engine
 from tests.gateway.redises import RedisServer
 from tests.gateway.running import until

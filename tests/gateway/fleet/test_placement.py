@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.fleet import placement
-from gateway.fleet.placement import HALF_LIFE_S, STAY_S, Host, Wanted, copies_for, place
-from gateway.fleet.plan import Cell, Sight, Spot, Step, steps
+from graduand.gateway.fleet import placement
+from graduand.gateway.fleet.placement import HALF_LIFE_S, STAY_S, Host, Wanted, copies_for, place
+from graduand.gateway.fleet.plan import Sight, Spot, Step, steps
+from graduand.gateway.state.places import Cell
 
 NAMES = [f"a{number}" for number in range(8)]
 wanteds = st.lists(

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.adapters import adapter
-from gateway.state.sqlite import SqliteStore
+from graduand.gateway.adapters import adapter
+from graduand.gateway.state.sqlite import SqliteStore
 from tests.gateway.conftest import Start
 from tests.gateway.fleet.pair import Pair, story
 from tests.gateway.fleet.test_live import Load, states
@@ -30,7 +30,7 @@ class Engine:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/v1"
         listen = ["--listen", f"127.0.0.1:{self.port}", "--threads", "1"]
-        self._command = ["-m", "gateway", "engine", "--model", str(base), *listen]
+        self._command = ["-m", "graduand", "engine", "--model", str(base), *listen]
         self._log = log
         self.start()
 

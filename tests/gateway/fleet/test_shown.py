@@ -6,20 +6,20 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from gateway import admin_commands
-from gateway.admin import Configuration, app
-from gateway.cli import main
-from gateway.config import parse
-from gateway.control import precheck
-from gateway.control.documents import documents_in
-from gateway.fleet import places
-from gateway.fleet.plan import Cell
-from gateway.routes import Settings
-from gateway.state.sqlite import SqliteStore
-from gateway.telemetry.engines import gauges, wanted
-from monitoring import metrics as m
-from monitoring.metrics import Totals
-from rollout.spec import Spec
+from graduand.gateway.admin.app import Configuration, app
+from graduand.gateway.cli import main
+from graduand.gateway.commands import routes
+from graduand.gateway.config.read import parse
+from graduand.gateway.control import precheck
+from graduand.gateway.model.routes import Settings
+from graduand.gateway.state import places
+from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.places import Cell
+from graduand.gateway.state.sqlite import SqliteStore
+from graduand.gateway.telemetry.engines import gauges, wanted
+from graduand.monitoring import metrics as m
+from graduand.monitoring.metrics import Totals
+from graduand.rollout.spec.spec import Spec
 from tests.gateway.fleet.engines import Engine
 
 NAME = "small@3f9c1a0b22de"
@@ -67,7 +67,7 @@ def test_list(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     admin = TestClient(app(Configuration(settings, Totals(tmp_path))), raise_server_exceptions=False)
-    monkeypatch.setattr(admin_commands.Admin, "call", lambda _, method, path: admin.request(method, path).json())
+    monkeypatch.setattr(routes.Admin, "call", lambda _, method, path: admin.request(method, path).json())
     monkeypatch.setenv("COLUMNS", "200")
     store.add_adapter(NAME, "gpu", "/adapters/small", who="test")
     [one] = admin.get("/v1/adapters").json()["adapters"]
@@ -119,6 +119,6 @@ def test_a_rollout_waits_for_it(
 
 
 def _spec() -> Spec:
-    from rollout import specfile
+    from graduand.rollout.spec import file as specfile
 
     return specfile.read({"route": "r", "student": NAME, "steps": ["shadow", "canary 10", "full"]})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.adapters import adapter
+from graduand.gateway.adapters import adapter
 from tests.gateway.conftest import Start
 from tests.gateway.fleet.engines import Engine
 from tests.gateway.fleet.pair import Pair, story

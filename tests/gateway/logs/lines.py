@@ -5,8 +5,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from gateway import record
-from gateway.routing import Decision
+from graduand.gateway.model import record
+from graduand.gateway.model.routing import Decision
 
 DECISION = Decision("teacher", "teacher", 1.0, 7, False, False)
 MORNING = 1795305600.0  # 2026-11-22 00:00 UTC

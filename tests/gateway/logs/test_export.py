@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from gateway.cli import main
-from gateway.errors import ConfigError
-from gateway.logs.export import ExportFailed, Selection, export, moment
-from gateway.logs.query import Log, QueryFailed
+from graduand.gateway.cli import main
+from graduand.gateway.errors import ConfigError
+from graduand.gateway.logs.export import ExportFailed, Selection, export, moment
+from graduand.gateway.logs.query import Log, QueryFailed
+from graduand.training.data.rows import read_rows
 from tests.gateway.logs.lines import MORNING, made, write
 from tests.gateway.logs.test_shipping import World, drift_segment, said_of
-from training.rows import read_rows
 
 
 def answer(**choice: Any) -> str:
@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def log(folder: Path) -> Iterator[Log]:
-    from gateway.logs.reading import Source
+    from graduand.gateway.logs.reading import Source
 
     with Log(Source.of(str(folder))) as opened:
         yield opened
@@ -142,7 +142,7 @@ def test_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_training_reads_parts_and_segments(folder: Path, tmp_path: Path) -> None:
-    from training.logs import write_rows
+    from graduand.training.data.logs import write_rows
 
     counts = write_rows(str(folder), "tickets", tmp_path / "rows.jsonl")
     assert (counts.records, counts.rows) == (11, 5)

@@ -10,16 +10,16 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from gateway import record
-from gateway.admin import Configuration, app
-from gateway.logs import feedback
-from gateway.logs.feedback import FeedbackLog, NewFeedback
-from gateway.logs.policy import DEFAULT, RecordPolicy
-from gateway.logs.query import Log
-from gateway.logs.reading import Source
-from gateway.routes import Route, Settings, Teacher
-from monitoring.metrics import Metrics, Totals
-from monitoring.series import SeriesFile
+from graduand.gateway.admin.app import Configuration, app
+from graduand.gateway.logs import feedback
+from graduand.gateway.logs.feedback import FeedbackLog, NewFeedback
+from graduand.gateway.logs.query import Log
+from graduand.gateway.logs.reading import Source
+from graduand.gateway.model import record
+from graduand.gateway.model.recording import DEFAULT, RecordPolicy
+from graduand.gateway.model.routes import Route, Settings, Teacher
+from graduand.monitoring.metrics import Metrics, Totals
+from graduand.monitoring.series import SeriesFile
 
 
 def application(folder: Path, policy: RecordPolicy = DEFAULT) -> FastAPI:
@@ -101,7 +101,7 @@ def test_a_disk_that_does_not_take_it(client: TestClient, monkeypatch: pytest.Mo
     def full(file: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gateway.logs.segment.os.fsync", full)
+    monkeypatch.setattr("graduand.gateway.logs.segment.os.fsync", full)
     answer = client.post("/v1/feedback", json=said)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_stored")
     monkeypatch.undo()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.logs.query import Log
-from gateway.logs.reading import Source
+from graduand.gateway.logs.query import Log
+from graduand.gateway.logs.reading import Source
 from tests.gateway.conftest import Start
 from tests.gateway.running import Gateway, route, until
 from tests.gateway.speaking import chat

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.logs.query import Log
-from gateway.logs.reading import Source
+from graduand.gateway.logs.query import Log
+from graduand.gateway.logs.reading import Source
 from tests.gateway.conftest import Start
 from tests.gateway.logs.store import S3, URL
 from tests.gateway.running import Gateway, route, until
@@ -68,7 +68,7 @@ class Askers:
 
 
 def kill_one(gateway: Gateway, rng: random.Random) -> bool:
-    found = gateway.worker_ids() if rng.random() < 0.6 else gateway.process_ids("gateway.logs.process")
+    found = gateway.worker_ids() if rng.random() < 0.6 else gateway.process_ids("graduand.gateway.processes.shipper")
     if not found:
         return False
     try:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from gateway.cli import main
-from gateway.errors import ConfigError
-from gateway.logs import schema
-from gateway.logs.query import Log, QueryFailed
-from gateway.logs.reading import LogDamaged, Reader, Source
+from graduand.gateway.cli import main
+from graduand.gateway.errors import ConfigError
+from graduand.gateway.logs import schema
+from graduand.gateway.logs.query import Log, QueryFailed
+from graduand.gateway.logs.reading import LogDamaged, Reader, Source
 from tests.gateway.logs.lines import MORNING, made, write
 from tests.gateway.logs.store import S3, URL
 from tests.gateway.logs.test_shipping import World, drift_segment, said_of

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.errors import ConfigError
-from gateway.logs.patterns import KINDS, own
-from gateway.logs.policy import RecordPolicy, RecordSection, policy_of
-from gateway.logs.redaction import PRESIDIO_MODELS, Redactor
-from gateway.logs.segment import LogWriter
+from graduand.gateway.config.record import RecordSection, policy_of
+from graduand.gateway.errors import ConfigError
+from graduand.gateway.logs.patterns import KINDS, own
+from graduand.gateway.logs.redaction import PRESIDIO_MODELS, Redactor
+from graduand.gateway.logs.segment import LogWriter
+from graduand.gateway.model.recording import RecordPolicy
 from tests.gateway.logs.lines import made
 
 ALL = Redactor(RecordPolicy(redact=tuple(KINDS), patterns=(("order", r"ORD-\d+"),)))
@@ -236,7 +237,7 @@ def test_any_text_of_what_patterns_look_for(text: str) -> None:
 
 def test_nothing_reaches_the_disk_before_it_is_redacted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every byte below the spool, while the worker runs and after it."""
-    monkeypatch.setattr("gateway.logs.places.MEMORY", tmp_path / "memory")
+    monkeypatch.setattr("graduand.gateway.logs.places.MEMORY", tmp_path / "memory")
     (tmp_path / "memory").mkdir()
     spool = tmp_path / "spool"
     writer = LogWriter(spool, policy=RecordPolicy(redact=("email",)))

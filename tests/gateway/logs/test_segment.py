@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from gateway.logs import journal
-from gateway.logs import segment as log
-from gateway.logs.policy import RecordPolicy
-from gateway.logs.segment import LogWriter
+from graduand.gateway.logs import journal
+from graduand.gateway.logs import segment as log
+from graduand.gateway.logs.segment import LogWriter
+from graduand.gateway.model.recording import RecordPolicy
 from tests.gateway.running import until
 
 

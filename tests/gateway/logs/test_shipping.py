@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.errors import ConfigError
-from gateway.logs import journal, seal, shipper
-from gateway.logs.journal import Journal
-from gateway.logs.policy import DEFAULT, RecordPolicy
-from gateway.logs.reading import Reader, Source
-from gateway.logs.segment import LogWriter, SegmentFile
-from gateway.logs.shipper import Shipper
-from gateway.logs.target import Target, TargetError
-from monitoring.metrics import Metrics, Totals
-from monitoring.series import SeriesFile
+from graduand.gateway.errors import ConfigError
+from graduand.gateway.logs import journal, seal, shipper
+from graduand.gateway.logs.journal import Journal
+from graduand.gateway.logs.reading import Reader, Source
+from graduand.gateway.logs.segment import LogWriter, SegmentFile
+from graduand.gateway.logs.shipper import Shipper
+from graduand.gateway.logs.target import Target, TargetError
+from graduand.gateway.model.recording import DEFAULT, RecordPolicy
+from graduand.monitoring.metrics import Metrics, Totals
+from graduand.monitoring.series import SeriesFile
 from tests.gateway.logs.lines import MORNING, made, write
 from tests.gateway.logs.store import BUCKET, S3
 
@@ -343,9 +343,9 @@ def test_a_shipper_that_dies_in_recovery(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_recovered_records_are_redacted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.logs.places.MEMORY", tmp_path)
+    monkeypatch.setattr("graduand.gateway.logs.places.MEMORY", tmp_path)
     world = World(tmp_path, policy=RecordPolicy(redact=("email",)))
-    from gateway.logs import places
+    from graduand.gateway.logs import places
 
     folder = places.journals(world.spool, world.policy)
     assert folder is not None

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from gateway.logs import segment
-from gateway.logs.query import Log
-from gateway.logs.reading import Source
-from gateway.monitor.store import MonitorStore
-from monitoring import metrics as m
-from monitoring.drift.reference import Reference
+from graduand.gateway.logs import segment
+from graduand.gateway.logs.query import Log
+from graduand.gateway.logs.reading import Source
+from graduand.gateway.monitor.store import MonitorStore
+from graduand.monitoring import metrics as m
+from graduand.monitoring.drift.reference import Reference
 from tests.gateway.monitor.test_monitor import ADAPTER, FOREIGN, USUAL, Json, World, reference
 
 __all__ = ["reference"]

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import main
-from gateway.logs.query import Log
-from gateway.logs.reading import Source
-from gateway.monitor.store import FILE, MonitorStore
-from monitoring.drift import files
-from monitoring.drift.reference import build, calibration_report
-from monitoring.embedding import load
+from graduand.gateway.cli import main
+from graduand.gateway.logs.query import Log
+from graduand.gateway.logs.reading import Source
+from graduand.gateway.monitor.store import FILE, MonitorStore
+from graduand.monitoring.drift import files
+from graduand.monitoring.drift.reference import build, calibration_report
+from graduand.monitoring.embedding import load
+from graduand.training.redistil.alarms import unanswered
 from tests.gateway.control.live import Rollouts, kill
 from tests.gateway.running import ROOT, Gateway, Json, upstream
 from tests.gateway.running import until as soon
 from tests.monitoring.texts import prompts, recipes, tickets
-from training.redistil.alarms import unanswered
 
 TEACHER, STUDENT = "gpt-4o", "triage@3f9c1a0b22de"
 USUAL, FOREIGN = tickets(1200), recipes(120)
@@ -47,7 +47,7 @@ class World:
         ]
         answers.write_text("".join(json.dumps(line) + "\n" for line in lines))
         self.recorded = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "recorded-teacher", "--answers", str(answers), "--listen", "127.0.0.1:0"],
+            [sys.executable, "-m", "graduand", "recorded-teacher", "--answers", str(answers), "--listen", "127.0.0.1:0"],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
@@ -163,8 +163,10 @@ def test_a_killed_monitor_goes_on_where_it_stopped(world: World) -> None:
     killed: set[int] = set()
     for start in range(0, 300, 100):
         world.ask("shown", USUAL[600 + start : 700 + start])
-        world.until(lambda: set(world.gateway.process_ids("gateway.monitor.process")) - killed, "the monitor runs")
-        [process] = world.gateway.process_ids("gateway.monitor.process")
+        world.until(
+            lambda: set(world.gateway.process_ids("graduand.gateway.processes.monitor")) - killed, "the monitor runs"
+        )
+        [process] = world.gateway.process_ids("graduand.gateway.processes.monitor")
         assert kill(process)
         killed.add(process)
     world.until(lambda: world.novelty("shown")["n"] >= 300, "all requests were looked at")
@@ -174,7 +176,7 @@ def test_a_killed_monitor_goes_on_where_it_stopped(world: World) -> None:
     with Log(Source.of(str(world.gateway.folder / "logs"))) as log:  # what the detector said of each is there, once
         assert log.query(sql, [STUDENT]).fetchall() == [(300, 300, True, True, True, 300)]
     # What it knows is what one that was never killed knows.
-    [process] = world.gateway.process_ids("gateway.monitor.process")
+    [process] = world.gateway.process_ids("graduand.gateway.processes.monitor")
     os.kill(process, signal.SIGSTOP)
     try:
         stored = _panels(world.gateway.folder / "logs")["shown"]
@@ -191,9 +193,9 @@ def _panels(folder: Path) -> dict[str, Json]:
 
 
 def _never_killed(gateway: Gateway, route: str) -> Json:
-    from gateway import config
-    from gateway.monitor.panel import Panel
-    from gateway.monitor.settings import read
+    from graduand.gateway.config import read as config
+    from graduand.gateway.config.monitors import read
+    from graduand.gateway.monitor.panel import Panel
 
     settings = config.load(gateway.file)
     reference = files.read(gateway.folder)
@@ -223,7 +225,7 @@ def test_the_commands_show_and_refuse(world: World, capsys: pytest.CaptureFixtur
 
 
 def test_only_the_last_monitor_may_write(tmp_path: Path) -> None:
-    from gateway.monitor.store import Replaced
+    from graduand.gateway.monitor.store import Replaced
 
     first, second = MonitorStore(tmp_path, "first", 1.0), MonitorStore(tmp_path, "second", 2.0)
     second.commit({"a": 1}, {}, {})

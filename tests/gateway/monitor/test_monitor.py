@@ -10,21 +10,21 @@ from typing import Any
 
 import pytest
 
-from gateway.control import verdicts
-from gateway.control.documents import documents_in
-from gateway.monitor import loop, observed
-from gateway.monitor.loop import Monitor
-from gateway.monitor.panel import Panel
-from gateway.monitor.settings import read
-from gateway.monitor.store import MonitorStore, read_to
-from gateway.routes import Replica, Route, Settings, Student, Teacher, Upstream
-from gateway.state.sqlite import SqliteStore
-from monitoring import metrics as m
-from monitoring.drift import files
-from monitoring.drift.reference import Reference, build, calibration_report
-from monitoring.embedding import load
-from monitoring.metrics import Metrics, Totals
-from monitoring.series import SeriesFile
+from graduand.gateway.config.monitors import read
+from graduand.gateway.control import verdicts
+from graduand.gateway.model.routes import Replica, Route, Settings, Student, Teacher, Upstream
+from graduand.gateway.monitor import loop, observed
+from graduand.gateway.monitor.loop import Monitor
+from graduand.gateway.monitor.panel import Panel
+from graduand.gateway.monitor.store import MonitorStore, read_to
+from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.sqlite import SqliteStore
+from graduand.monitoring import metrics as m
+from graduand.monitoring.drift import files
+from graduand.monitoring.drift.reference import Reference, build, calibration_report
+from graduand.monitoring.embedding import load
+from graduand.monitoring.metrics import Metrics, Totals
+from graduand.monitoring.series import SeriesFile
 from tests.monitoring.texts import prompts, recipes, tickets
 
 Json = dict[str, Any]

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from gateway.control import moves, verdicts
-from gateway.control.documents import documents_in, key_of
-from gateway.state.store import Override
-from rollout.state import Hold, Phase
+from graduand.gateway.control import moves, verdicts
+from graduand.gateway.state.documents import documents_in, key_of
+from graduand.gateway.state.store import Override
+from graduand.rollout.state import Hold, Phase
 from tests.gateway.control.worlds import STUDENT_NAME, World
 
 AUTO = {"resume": "auto", "clean_requests": 100, "min_time_s": 60}

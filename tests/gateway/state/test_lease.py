@@ -7,12 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.state.lease import Lease, LeaseLost
-from gateway.state.redis_client import connect
-from gateway.state.redis_store import RedisStore
-from gateway.state.replica import Replica
-from gateway.state.sqlite import SqliteStore
-from gateway.state.store import StateStore
+from graduand.gateway.state.lease import Lease, LeaseLost
+from graduand.gateway.state.redis_client import connect
+from graduand.gateway.state.redis_store import RedisStore
+from graduand.gateway.state.replica import Replica
+from graduand.gateway.state.sqlite import SqliteStore
+from graduand.gateway.state.store import StateStore
 from tests.gateway.redises import RedisServer
 
 LENGTH_S = 10.0

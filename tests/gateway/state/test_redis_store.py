@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.routes import Route, Student, Teacher
-from gateway.state.redis_client import connect
-from gateway.state.redis_hashes import LOCK, META, Hashes
-from gateway.state.redis_store import NothingLost, RedisStore, StoreEmpty, StoreLost
-from gateway.state.replica import Replica
-from gateway.state.store import StateError
+from graduand.gateway.model.routes import Route, Student, Teacher
+from graduand.gateway.state.redis_client import connect
+from graduand.gateway.state.redis_hashes import LOCK, META, Hashes
+from graduand.gateway.state.redis_store import NothingLost, RedisStore, StoreEmpty, StoreLost
+from graduand.gateway.state.replica import Replica
+from graduand.gateway.state.store import StateError
 from tests.gateway.redises import RedisServer, free_port
 
 ROUTE = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", "triage@3f9c1a"), mode="canary", weight_bp=5000)
@@ -100,7 +100,7 @@ def test_all_or_nothing(store: RedisStore, how: str) -> None:
 
 
 def test_a_writer_that_died_holds_nobody_up_for_long(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.state.redis_hashes.BUSY_S", 0.05)
+    monkeypatch.setattr("graduand.gateway.state.redis_hashes.BUSY_S", 0.05)
     store.client.set(LOCK, "the dead one", px=5000)
     with pytest.raises(StateError, match="somebody else has been writing"):
         store.change_route(ROUTE, who="ann", weight_bp=400)
@@ -109,7 +109,7 @@ def test_a_writer_that_died_holds_nobody_up_for_long(store: RedisStore, monkeypa
 
 
 def test_a_long_transaction_keeps_its_lock(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.state.redis_hashes.RENEW_S", 0.0)
+    monkeypatch.setattr("graduand.gateway.state.redis_hashes.RENEW_S", 0.0)
     with store.transaction():
         store.client.pexpire(LOCK, 500)
         store.hashes.get("x", "y")
@@ -222,7 +222,7 @@ def test_those_who_know_a_lost_store_object_before_a_newcomer_makes_a_new_one(
         with pytest.raises(StoreLost):
             store.version()
 
-    monkeypatch.setattr("gateway.state.redis_store.time.sleep", meanwhile)
+    monkeypatch.setattr("graduand.gateway.state.redis_store.time.sleep", meanwhile)
     with pytest.raises(StoreLost):
         newcomer.found()
     assert redis_server.client().hget(META, "id") is None

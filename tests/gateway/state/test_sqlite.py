@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.routes import Route, Student, Teacher
-from gateway.state.redis_client import connect
-from gateway.state.redis_store import RedisStore
-from gateway.state.replica import Replica
-from gateway.state.sqlite import SqliteStore
-from gateway.state.store import Conflict, Registered, StateError, StateStore
+from graduand.gateway.model.routes import Route, Student, Teacher
+from graduand.gateway.state.redis_client import connect
+from graduand.gateway.state.redis_store import RedisStore
+from graduand.gateway.state.replica import Replica
+from graduand.gateway.state.sqlite import SqliteStore
+from graduand.gateway.state.store import Conflict, Registered, StateError, StateStore
 from tests.gateway.redises import RedisServer
 
 ROUTE = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", "triage@3f9c1a"), mode="teacher", weight_bp=0)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.routes import Limits, Route, RouteTable, Settings, Student, Teacher
-from gateway.state.redis_store import RedisStore
-from gateway.state.store import StateStore, open_state
-from gateway.state.watcher import TableWatcher
+from graduand.gateway.model.routes import Limits, Route, RouteTable, Settings, Student, Teacher
+from graduand.gateway.state.open import open_state
+from graduand.gateway.state.redis_store import RedisStore
+from graduand.gateway.state.store import StateStore
+from graduand.gateway.state.watcher import TableWatcher
 from tests.gateway.redises import RedisServer
 from tests.gateway.running import until
 

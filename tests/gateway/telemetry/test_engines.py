@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.config import parse
-from gateway.routes import Settings
-from gateway.state.sqlite import SqliteStore
-from gateway.telemetry.engines import Engines
-from monitoring.metrics import Metrics, Totals, exposition
-from monitoring.series import SeriesFile
+from graduand.gateway.config.read import parse
+from graduand.gateway.model.routes import Settings
+from graduand.gateway.state.sqlite import SqliteStore
+from graduand.gateway.telemetry.engines import Engines
+from graduand.monitoring.metrics import Metrics, Totals, exposition
+from graduand.monitoring.series import SeriesFile
 from tests.gateway.upstream import Conversation, Upstream
 from tests.monitoring.test_engines import LORAX, VLLM
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.routes import Incumbent, Route, Student, Teacher
-from gateway.telemetry import rollouts
-from monitoring import metrics as m
-from monitoring.metrics import Metrics, Totals
-from monitoring.series import SeriesFile
-from rollout.state import Phase
+from graduand.gateway.model.routes import Incumbent, Route, Student, Teacher
+from graduand.gateway.telemetry import rollouts
+from graduand.monitoring import metrics as m
+from graduand.monitoring.metrics import Metrics, Totals
+from graduand.monitoring.series import SeriesFile
+from graduand.rollout.state import Phase
 from tests.gateway.control.worlds import STUDENT_NAME, World
 
 Found = dict[tuple[str, ...], float]

@@ -11,12 +11,13 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import ReadableSpan
 
-from gateway.config import parse
-from gateway.errors import ConfigError
-from gateway.telemetry import sections, tracer
-from gateway.telemetry.tracer import Tracer
-from monitoring.metrics import Metrics, Totals
-from monitoring.series import SeriesFile
+from graduand.gateway.config import telemetry
+from graduand.gateway.config.read import parse
+from graduand.gateway.errors import ConfigError
+from graduand.gateway.processes import tracer
+from graduand.gateway.processes.tracer import Tracer
+from graduand.monitoring.metrics import Metrics, Totals
+from graduand.monitoring.series import SeriesFile
 from tests.gateway.conftest import Start
 from tests.gateway.faults import refuses
 from tests.gateway.running import Gateway, route, until
@@ -175,7 +176,7 @@ def test_without_tracing_a_context_is_passed_on_and_logged(start: Start, upstrea
     record = ask(gateway, "plain", CONTEXT)
     assert place.seen[0].header("traceparent") == CONTEXT.partition(" ")[2]
     assert (record["trace_id"], record["span_id"], record["attempts"][0].keys() & {"span_id"}) == (TRACE, None, set())
-    assert not gateway.process_ids("gateway.telemetry.tracer")
+    assert not gateway.process_ids("graduand.gateway.processes.tracer")
     assert ask(gateway, "plain")["trace_id"] is None
 
 
@@ -217,7 +218,7 @@ def test_what_is_too_far_behind_is_dropped_and_counted(tmp_path: Path, monkeypat
 
 
 def test_sampling_is_by_the_traces_id() -> None:
-    from gateway.dataplane import trace
+    from graduand.gateway.model import trace
 
     kept = sum(trace.begin(None, 0.25).sampled for _ in range(4000))
     assert 800 < kept < 1200
@@ -228,6 +229,6 @@ def test_sampling_is_by_the_traces_id() -> None:
 def test_the_configuration_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = settings(tmp_path).tracing
     assert (found.url, found.share) == ("http://127.0.0.1:9/v1/traces", 0.25)
-    monkeypatch.setattr(sections, "find_spec", lambda name: None)
+    monkeypatch.setattr(telemetry, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'graduand\[otel\]'"):
         settings(tmp_path)

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitoring.drift import DriftError
-from monitoring.drift.adwin import Adwin
-from monitoring.drift.describe import describe
-from monitoring.drift.descriptors import Descriptors, spreads, stability_index
-from monitoring.drift.gate_failures import GateFailures
-from monitoring.drift.mix import MixShift, null_windows, whitening
-from monitoring.drift.novelty import ENOUGH, Novelty
+from graduand.monitoring.drift import DriftError
+from graduand.monitoring.drift.adwin import Adwin
+from graduand.monitoring.drift.check_failures import GateFailures
+from graduand.monitoring.drift.describe import describe
+from graduand.monitoring.drift.descriptors import Descriptors, spreads, stability_index
+from graduand.monitoring.drift.mix import MixShift, null_windows, whitening
+from graduand.monitoring.drift.novelty import ENOUGH, Novelty
 
 Rng = np.random.Generator
 

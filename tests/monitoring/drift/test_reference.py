@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.adapters import adapter
-from gateway.cli import main
-from monitoring.drift import DriftError, files
-from monitoring.drift.mix import MixShift
-from monitoring.drift.novelty import Novelty
-from monitoring.drift.prompts import prompt_of
-from monitoring.drift.reference import LEAST_ROWS, Reference, build, calibration_report
-from monitoring.embedding import Embedder, load
+from graduand.gateway.adapters import adapter
+from graduand.gateway.cli import main
+from graduand.monitoring.drift import DriftError, files
+from graduand.monitoring.drift.mix import MixShift
+from graduand.monitoring.drift.novelty import Novelty
+from graduand.monitoring.drift.prompts import prompt_of
+from graduand.monitoring.drift.reference import LEAST_ROWS, Reference, build, calibration_report
+from graduand.monitoring.embedding import Embedder, load
+from graduand.training.data.reference import write_beside
+from graduand.training.data.rows import Row
 from tests.monitoring.texts import prompts, recipes, tickets
-from training.reference import write_beside
-from training.rows import Row
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_what_is_broken_is_refused(made: Reference, tmp_path: Path) -> None:
 
 
 def test_other_texts_raise_an_alarm_and_more_of_the_same_do_not(made: Reference, embedder: Embedder) -> None:
-    from monitoring.drift.neighbours import scores
+    from graduand.monitoring.drift.neighbours import scores
 
     near, detector = made.neighbours(), Novelty(made.scores.tolist(), 1000)
 

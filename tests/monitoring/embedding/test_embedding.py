@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from gateway.errors import ConfigError
-from monitoring.embedding import MAX_CHARACTERS, load
-from monitoring.embedding.static import TABLE, StaticEmbedder
-from monitoring.embedding.wordpiece import WordPiece
+from graduand.gateway.errors import ConfigError
+from graduand.monitoring.embedding import MAX_CHARACTERS, load
+from graduand.monitoring.embedding.static import TABLE, StaticEmbedder
+from graduand.monitoring.embedding.wordpiece import WordPiece
 
 with np.load(TABLE) as FILE:
     VOCABULARY = FILE["vocabulary"].tobytes().decode().split("\n")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate
 
-from rollout.gates import betabinomial
+from graduand.rollout.gates import betabinomial
 
 counts = st.integers(0, 2_000_000)
 shares = st.floats(0.001, 0.999)

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.gates import GateError
-from rollout.gates.agreement import Agreement
-from rollout.gates.discordant import Discordant
-from rollout.gates.error_ratio import ErrorRatio
-from rollout.gates.latency import Latency
-from rollout.gates.scores import Scores
-from rollout.gates.srm import CERTAIN, SampleRatio
-from rollout.gates.state import KINDS, AnyGate, dump, load
-from rollout.gates.watch import Watch
+from graduand.rollout.gates import GateError
+from graduand.rollout.gates.agreement import Agreement
+from graduand.rollout.gates.discordant import Discordant
+from graduand.rollout.gates.error_ratio import ErrorRatio
+from graduand.rollout.gates.latency import Latency
+from graduand.rollout.gates.scores import Scores
+from graduand.rollout.gates.srm import CERTAIN, SampleRatio
+from graduand.rollout.gates.state import KINDS, AnyGate, dump, load
+from graduand.rollout.gates.watch import Watch
 
 Feed = Callable[[Any, random.Random], None]
 

@@ -10,12 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.hybrid import HybridError
-from rollout.hybrid.calibration import fit_isotonic, fit_logistic, from_dict, to_dict
-from rollout.hybrid.confidence import features, value_tokens
-from rollout.hybrid.curve import curve
-from rollout.hybrid.running import RunningThreshold
-from rollout.hybrid.threshold import NoThreshold, Threshold, candidates, learn, pairs_needed, threshold_from_dict
+from graduand.rollout.hybrid import HybridError
+from graduand.rollout.hybrid.calibration import fit_isotonic, fit_logistic, from_dict, to_dict
+from graduand.rollout.hybrid.confidence import features, value_tokens
+from graduand.rollout.hybrid.curve import curve
+from graduand.rollout.hybrid.running import RunningThreshold
+from graduand.rollout.hybrid.threshold import (
+    NoThreshold,
+    Threshold,
+    candidates,
+    learn,
+    pairs_needed,
+    threshold_from_dict,
+)
 
 WHEN: dict[str, Any] = {"adapter": "a@3f9c1a", "now": 100.0, "lifetime_s": 50.0}
 

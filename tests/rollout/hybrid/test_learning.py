@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from rollout.hybrid.learning import halves, learn_threshold, pairs_for
-from rollout.hybrid.scorer import scorer_from_dict, vector_of
-from rollout.hybrid.threshold import NoThreshold
+from graduand.rollout.hybrid.learning import halves, learn_threshold, pairs_for
+from graduand.rollout.hybrid.scorer import scorer_from_dict, vector_of
+from graduand.rollout.hybrid.threshold import NoThreshold
 
 Sample = tuple[list[float], bool]
 WITH = {"tries": 0, "risk": 0.05, "delta": 0.1, "adapter": "s@3f9c1a", "now": 100.0, "lifetime_s": 50.0}

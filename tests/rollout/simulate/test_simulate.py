@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rollout.gates.error_ratio import ErrorRatio
-from rollout.gates.scores import Scores
-from rollout.gates.srm import SampleRatio
-from rollout.gates.watch import Watch
-from rollout.simulate import drop, looking, policy, ramp, thresholds
-from rollout.simulate.policy import Scenario
-from rollout.specfile import read
-from rollout.state import Phase
+from graduand.rollout.gates.error_ratio import ErrorRatio
+from graduand.rollout.gates.scores import Scores
+from graduand.rollout.gates.srm import SampleRatio
+from graduand.rollout.gates.watch import Watch
+from graduand.rollout.simulate import drop, looking, policy, ramp, thresholds
+from graduand.rollout.simulate.policy import Scenario
+from graduand.rollout.spec.file import read
+from graduand.rollout.state import Phase
 
 
 def bar(p: float, runs: int) -> float:

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cli import main
+from graduand.gateway.cli import main
+from graduand.training.ablation import ablate_stage, laws, subsets
+from graduand.training.ablation.laws import Point
+from graduand.training.data.frozen import freeze
+from graduand.training.data.labels import task_of
+from graduand.training.data.rows import DataError
+from graduand.training.data.samples import Sample, of_text, write_samples
 from tests.training.quiet import Quiet
-from training.ablation import ablate_stage, laws, subsets
-from training.ablation.laws import Point
-from training.data.frozen import freeze
-from training.data.samples import Sample, of_text, write_samples
-from training.labels import task_of
-from training.rows import DataError
 
 SIZES = (50, 100, 250, 500, 1000)
 TASK = task_of({"labels": ["billing", "delivery"]})

@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-from gateway.adapters.admission import ADMISSION_FILE
-from gateway.admin import Configuration, app
-from gateway.cli import main
-from gateway.routes import Limits, Replica, Settings, Upstream
-from gateway.state.sqlite import SqliteStore
-from monitoring.metrics import Totals
+from graduand.gateway.adapters.admission import ADMISSION_FILE
+from graduand.gateway.admin.app import Configuration, app
+from graduand.gateway.cli import main
+from graduand.gateway.model.routes import Limits, Replica, Settings, Upstream
+from graduand.gateway.state.sqlite import SqliteStore
+from graduand.monitoring.metrics import Totals
 
 NOWHERE = ("127.0.0.1", 0)
 

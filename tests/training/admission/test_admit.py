@@ -10,12 +10,12 @@ import httpx
 import pytest
 from safetensors.torch import load_file, save_file
 
-from gateway.adapters import adapter, admission
-from gateway.errors import AdapterError, ConfigError, GraduandError
+from graduand.gateway.adapters import adapter, admission
+from graduand.gateway.errors import AdapterError, ConfigError, GraduandError
+from graduand.training.admission.admit import Admission, Request, admit
+from graduand.training.admission.checks import Base, on_disk
+from graduand.training.fit.lora import RUN_FILE
 from tests.training.quiet import Quiet
-from training.admission.admit import Admission, Request, admit
-from training.admission.checks import Base, on_disk
-from training.lora import RUN_FILE
 
 Copied = Callable[[str], Path]
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.cli import main
+from graduand.gateway.cli import main
+from graduand.training.assess import curve, facts
+from graduand.training.assess.curve import Law, Size
+from graduand.training.assess.verdict import Agreement, Finding, Reached, findings, verdict
+from graduand.training.data import labels
+from graduand.training.data.samples import Sample, of_text, write_samples
 from tests.training.teacher.fake import Fake, chat, running
-from training import labels
-from training.assess import curve, facts
-from training.assess.curve import Law, Size
-from training.assess.verdict import Agreement, Finding, Reached, findings, verdict
-from training.data.samples import Sample, of_text, write_samples
 
 TASK = labels.task_of({"labels": ["a", "b"]})
 WORDS = {"a": ["parcel", "delivery", "courier", "late"], "b": ["invoice", "refund", "payment", "card"]}

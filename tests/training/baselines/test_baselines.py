@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import main
-from training import labels, scores
-from training.baselines import majority, table, tfidf
-from training.data.frozen import freeze
-from training.data.samples import Sample, of_text, write_samples
-from training.rows import DataError
+from graduand.gateway.cli import main
+from graduand.training.baselines import majority, table, tfidf
+from graduand.training.data import labels, scores
+from graduand.training.data.frozen import freeze
+from graduand.training.data.rows import DataError
+from graduand.training.data.samples import Sample, of_text, write_samples
 
 TASK = labels.task_of({"labels": ["a", "b"]})
 WORDS = {

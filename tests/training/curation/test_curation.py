@@ -11,28 +11,18 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.cli import main
+from graduand.gateway.cli import main
+from graduand.training.baselines.tfidf import Crossed
+from graduand.training.curation.doubt import confident
+from graduand.training.curation.facts import Look
+from graduand.training.curation.pipeline import looked
+from graduand.training.curation.rules import Rules
+from graduand.training.curation.steps import STEPS, Balance, Cap, Doubt, Exact, Gold, Near, Rank, Rows
+from graduand.training.data import labels
+from graduand.training.data.frozen import freeze
+from graduand.training.data.samples import Sample, of_text, read_samples, write_samples
+from graduand.training.engines.engine import LOCAL
 from tests.training.quiet import Quiet
-from training import labels
-from training.baselines.tfidf import Crossed
-from training.curation.doubt import confident
-from training.curation.facts import Look
-from training.curation.pipeline import looked
-from training.curation.rules import Rules
-from training.curation.steps import (
-    STEPS,
-    Balance,
-    Cap,
-    Doubt,
-    Exact,
-    Gold,
-    Near,
-    Rank,
-    Rows,
-)
-from training.data.frozen import freeze
-from training.data.samples import Sample, of_text, read_samples, write_samples
-from training.engines.engine import LOCAL
 
 TASK = labels.task_of({"labels": ["a", "b"]})
 ABOUT = {

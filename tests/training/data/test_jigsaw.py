@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import main
-from training import labels
-from training.data import jigsaw
-from training.data.frozen import read_frozen
-from training.data.samples import of_text, read_samples
-from training.rows import DataError
+from graduand.gateway.cli import main
+from graduand.training.data import jigsaw, labels
+from graduand.training.data.frozen import read_frozen
+from graduand.training.data.rows import DataError
+from graduand.training.data.samples import of_text, read_samples
 
 HEAD = "id,comment_text,toxic,severe_toxic,obscene,threat,insult,identity_hate\n"
 # The article's samples are not part of the project; give their folder to run the tests that need them.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data.near import Groups, Index, jaccard, near_pairs, shingles, squeezed
+from graduand.training.data.near import Groups, Index, jaccard, near_pairs, shingles, squeezed
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "seven", "wizards", "brew", "tea", "at"]
 TEXTS = st.lists(st.sampled_from(WORDS), min_size=0, max_size=12).map(" ".join)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from training.data.samples import Sample, of_text, parse_sample, read_samples, write_samples
-from training.rows import DataError, read_rows
+from graduand.training.data.rows import DataError, read_rows
+from graduand.training.data.samples import Sample, of_text, parse_sample, read_samples, write_samples
 
 WHOLE = Sample(
     "a", messages=({"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}), completion="yes",

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.cli import main
-from training.data.frozen import read_frozen
-from training.data.leaks import leaks
-from training.data.samples import Sample, of_text, read_samples, write_samples
-from training.data.split import JOINS, TRAIN, Sizes, around, conversation_of, grouped, split
-from training.rows import DataError
+from graduand.gateway.cli import main
+from graduand.training.data.frozen import read_frozen
+from graduand.training.data.leaks import leaks
+from graduand.training.data.rows import DataError
+from graduand.training.data.samples import Sample, of_text, read_samples, write_samples
+from graduand.training.data.split import JOINS, TRAIN, Sizes, around, conversation_of, grouped, split
 
 USERS = [None, "ann", "bob", "eve"]
 NOUNS = ["parcel", "invoice", "refund", "login", "router", "cable", "contract", "password", "delivery", "account"]

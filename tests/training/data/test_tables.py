@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import main
-from rollout.answers import Label, Unparsed
-from training.data.collapse import Collapse, collapse
-from training.data.samples import read_samples
-from training.data.tables import Columns, csv_records, samples_of
-from training.rows import DataError
+from graduand.gateway.cli import main
+from graduand.rollout.answers.answers import Label, Unparsed
+from graduand.training.data.collapse import Collapse, collapse
+from graduand.training.data.rows import DataError
+from graduand.training.data.samples import read_samples
+from graduand.training.data.tables import Columns, csv_records, samples_of
 
 CSV = """id,said,who,toxic,insult,queue
 1,"Where is

@@ -18,7 +18,7 @@ def fake() -> Iterator[Fake]:
 def two_workers() -> Iterator[None]:
     """Commands with `--engine ray` in this process use it, and leave it running."""
     pytest.importorskip("ray", reason="pip install 'graduand[ray]'")
-    from training.engines.ray_data import imported
+    from graduand.training.engines.ray_data import imported
 
     ray = imported()
     ray.init(address="local", num_cpus=2, object_store_memory=100_000_000, include_dashboard=False, log_to_driver=False)

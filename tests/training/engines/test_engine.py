@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.cli import main
+from graduand.gateway.cli import main
+from graduand.training.data import arrow
+from graduand.training.data.samples import Sample, of_text, write_samples
+from graduand.training.engines.engine import LOCAL, EngineError, Function, cut, in_order
+from graduand.training.evaluation.local import alike
+from graduand.training.evaluation.respondent import BATCH_BYTES, together
 from tests.training.quiet import Quiet
-from training.data import arrow
-from training.data.samples import Sample, of_text, write_samples
-from training.engines.engine import LOCAL, EngineError, Function, cut, in_order
-from training.evaluation.local import alike
-from training.evaluation.respondent import BATCH_BYTES, together
 
 
 class Shuffled:
@@ -106,8 +106,8 @@ def test_an_address_without_ray_is_refused(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_ray_that_is_not_installed_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gateway.errors import ConfigError
-    from training.engines import ray_data
+    from graduand.gateway.errors import ConfigError
+    from graduand.training.engines import ray_data
 
     monkeypatch.setattr(ray_data.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'graduand\[ray\]'"):

@@ -16,20 +16,21 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from gateway.cli import main
-from gateway.errors import ConfigError
-from rollout.answers import Unparsed
+from graduand.gateway.cli import main
+from graduand.gateway.errors import ConfigError
+from graduand.rollout.answers.answers import Unparsed
+from graduand.training.curation import pipeline
+from graduand.training.data import labels, scores
+from graduand.training.data.frozen import freeze
+from graduand.training.data.samples import of_text, read_samples, write_samples
+from graduand.training.engines.engine import EngineError, in_order
+from graduand.training.engines.ray_data import Kin, RayData
+from graduand.training.stages import stage
 from tests.training.curation.test_curation import ticket
 from tests.training.evaluation.test_evaluate import letter
 from tests.training.quiet import Quiet
 from tests.training.teacher.fake import Fake, chat, error
 from tests.training.teacher.test_labelling import number, setting
-from training import labels, scores, stage
-from training.curation import pipeline
-from training.data.frozen import freeze
-from training.data.samples import of_text, read_samples, write_samples
-from training.engines.engine import EngineError, in_order
-from training.engines.ray_data import Kin, RayData
 
 pytestmark = [pytest.mark.usefixtures("two_workers"), pytest.mark.timeout(400)]
 PLENTY = 60
@@ -155,7 +156,7 @@ def test_killed_in_the_middle_it_goes_on_in_one_process(tmp_path: Path, fake: Fa
     """A Ray of its own, which ends with it."""
     command = [*setting(tmp_path, fake, rows=60), "--use", "first", "--concurrency", "4"]
     fake.delay_s, fake.answer = 0.3, lambda body: chat("a")
-    started = [sys.executable, "-m", "gateway", "train", "label", *command, "--engine", "ray"]
+    started = [sys.executable, "-m", "graduand", "train", "label", *command, "--engine", "ray"]
     run = subprocess.Popen(started, env={**os.environ, "PYTHONPATH": "."}, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 120
     while len(fake.requests) < 20 and time.monotonic() < until:
@@ -245,10 +246,10 @@ def test_a_worker_with_another_graduand_is_refused() -> None:
 
 
 def test_a_label_that_cannot_be_read_stays_unread() -> None:
-    from training.curation.facts import Look, facts
+    from graduand.training.curation.facts import Look, facts
 
     task = labels.task_of({"labels": ["a", "b"]})
-    from training.data import arrow
+    from graduand.training.data import arrow
 
     [fact] = facts(Look(task, (), False)(arrow.table([of_text("x", "text", completion="neither")])))
     assert isinstance(fact.label, Unparsed)

@@ -7,14 +7,14 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.cli import main
-from gateway.errors import ConfigError
+from graduand.gateway.cli import main
+from graduand.gateway.errors import ConfigError
+from graduand.training.data.frozen import freeze
+from graduand.training.data.labels import task_of
+from graduand.training.data.rows import DataError
+from graduand.training.data.samples import Sample, write_samples
+from graduand.training.evaluation.local import Student, parting
 from tests.training.quiet import Quiet
-from training.data.frozen import freeze
-from training.data.samples import Sample, write_samples
-from training.evaluation.local import Student, parting
-from training.labels import task_of
-from training.rows import DataError
 
 TASK = "{labels: [A, B]}"
 

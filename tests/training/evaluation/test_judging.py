@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from gateway.cli import main
-from gateway.errors import ConfigError
-from rollout import tasks
-from rollout.judge import Judged
+from graduand.gateway.cli import main
+from graduand.gateway.errors import ConfigError
+from graduand.rollout.answers import tasks
+from graduand.rollout.answers.judge import Judged
+from graduand.training.data.frozen import freeze
+from graduand.training.data.samples import Sample, of_text, write_samples
+from graduand.training.evaluation import judging
+from graduand.training.evaluation.judging import Judge
+from graduand.training.teacher.asking import TeacherError
+from graduand.training.teacher.config import Teacher
+from graduand.training.teacher.labelling import Purse
 from tests.gateway.control.judges import JudgeServer
 from tests.training.quiet import Quiet
-from training.data.frozen import freeze
-from training.data.samples import Sample, of_text, write_samples
-from training.evaluation import judging
-from training.evaluation.judging import Judge
-from training.teacher.asking import TeacherError
-from training.teacher.config import Teacher
-from training.teacher.labelling import Purse
 
 TASK = tasks.read({"kind": "text", "rubric": "polite"})
 

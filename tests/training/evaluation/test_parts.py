@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from rollout import tasks
-from training.data.samples import Sample, of_text
-from training.evaluation import browser, paired, slices, texts, threshold
-from training.evaluation.neighbours import nearest
+from graduand.rollout.answers import tasks
+from graduand.training.data.samples import Sample, of_text
+from graduand.training.evaluation import browser, paired, slices, texts, threshold
+from graduand.training.evaluation.neighbours import nearest
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=80))

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.cli import main
-from tests.training.test_selection import answer
-from training.data.samples import Sample, of_text, read_samples, write_samples
-from training.redistil.alarms import unanswered
-from training.redistil.candidate_stage import merged
+from graduand.gateway.cli import main
+from graduand.training.data.samples import Sample, of_text, read_samples, write_samples
+from graduand.training.redistil.alarms import unanswered
+from graduand.training.redistil.candidate_stage import merged
+from tests.training.data.test_selection import answer
 
 TASK = "{labels: [A, B]}"
 

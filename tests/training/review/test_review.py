@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import main
-from training.data.samples import Sample, of_text, read_samples, write_samples
-from training.labels import IS_BAD, task_of
-from training.review import page, sheet
-from training.review.disputes import StudentSays, disputes
-from training.rows import DataError
+from graduand.gateway.cli import main
+from graduand.training.data.labels import IS_BAD, task_of
+from graduand.training.data.rows import DataError
+from graduand.training.data.samples import Sample, of_text, read_samples, write_samples
+from graduand.training.review import page, sheet
+from graduand.training.review.disputes import StudentSays, disputes
 
 TASK = task_of({"labels": ["billing", "delivery"]})
 ROWS = [

@@ -10,13 +10,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cli import main
-from rollout.answers import Unparsed
+from graduand.gateway.cli import main
+from graduand.rollout.answers.answers import Unparsed
+from graduand.training.data.samples import of_text, read_samples, write_samples
+from graduand.training.data.split import grouped
+from graduand.training.synthesis.novelty import Pool, rouge_l, words
+from graduand.training.synthesis.prompts import texts_of
 from tests.training.teacher.fake import Fake, chat, running
-from training.data.samples import of_text, read_samples, write_samples
-from training.data.split import grouped
-from training.synthesis.novelty import Pool, rouge_l, words
-from training.synthesis.prompts import texts_of
 
 VERBS = ["cancel", "change", "find", "return", "repair", "ask about", "pay", "track", "open", "close"]
 THINGS = ["order", "parcel", "invoice", "password", "cable", "phone", "contract", "refund", "router", "card"]

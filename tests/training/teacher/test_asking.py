@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from rollout.answers import Label, Unparsed
+from graduand.rollout.answers.answers import Label, Unparsed
+from graduand.training.data import labels
+from graduand.training.data.samples import Sample, of_text
+from graduand.training.teacher.asking import MOST_FAILURES_IN_A_ROW, TRIES, Asker, Clock, Tally, TeacherError, questions
+from graduand.training.teacher.ledger import Ledger, label
+from graduand.training.teacher.limits import Budget
+from graduand.training.teacher.prompts import AS_IS, Prompt
 from tests.training.quiet import Quiet
 from tests.training.teacher.fake import Fake, Fault, chat, error
-from training import labels
-from training.data.samples import Sample, of_text
-from training.teacher.asking import MOST_FAILURES_IN_A_ROW, TRIES, Asker, Clock, Tally, TeacherError, questions
-from training.teacher.ledger import Ledger, label
-from training.teacher.limits import Budget
-from training.teacher.prompts import AS_IS, Prompt
 
 TASK = labels.task_of({"labels": ["0", "1"]})
 HOW = Prompt(AS_IS)

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.cli import main
+from graduand.gateway.cli import main
+from graduand.training.data.samples import of_text, read_samples, write_samples
 from tests.training.teacher.fake import Fake, chat, error
-from training.data.samples import of_text, read_samples, write_samples
 
 TASK = "{labels: [a, b]}"
 
@@ -126,7 +126,7 @@ def test_a_budget_ends_the_run_and_the_next_goes_on(
 
 
 def test_killed_in_the_middle_it_goes_on(tmp_path: Path, fake: Fake) -> None:
-    command = [sys.executable, "-m", "gateway", "train", "label", *setting(tmp_path, fake, rows=60), "--use", "first"]
+    command = [sys.executable, "-m", "graduand", "train", "label", *setting(tmp_path, fake, rows=60), "--use", "first"]
     killed = threading.Event()
 
     def answer(body: dict[str, Any]) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = free.getsockname()[1]
     command = ["recorded-teacher", "--answers", str(folder / "answers.jsonl"), "--listen", f"127.0.0.1:{port}"]
     server = subprocess.Popen(
-        [sys.executable, "-m", "gateway", *command], env={**os.environ, "PYTHONPATH": "."}, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "graduand", *command], env={**os.environ, "PYTHONPATH": "."}, stdout=subprocess.DEVNULL
     )
     try:
         until = time.monotonic() + 60

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.teacher.ledger import Entry, Ledger, LedgerError, opened
+from graduand.training.teacher.ledger import Entry, Ledger, LedgerError, opened
 
 ENTRY = Entry("k", "s", "t", "m", "m-1", "simple", "v", {"temperature": 0}, 0, "1", "stop", 20, 5, True, 0.5, 0.1, 1.0)
 

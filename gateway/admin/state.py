@@ -1,0 +1,69 @@
+"""The admin plane's view of the state store: whether it is there, who serves by what, and taking a new one for it."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header
+from pydantic import BaseModel, ConfigDict, Field
+
+from graduand.gateway.control.store.rollouts import LEASE
+from graduand.gateway.errors import RequestError
+from graduand.gateway.model.routes import Settings
+from graduand.gateway.state import places as fleet
+from graduand.gateway.state.open import open_state
+from graduand.gateway.state.redis_store import NothingLost, RedisStore
+from graduand.gateway.state.store import StateError
+
+Json = dict[str, Any]
+
+
+class Acceptance(BaseModel):
+    """Why an emptied or another Redis is taken for the store."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    why: str = Field("", max_length=1000)
+
+
+def router(settings: Callable[[], Settings]) -> APIRouter:
+    """The routes below /v1/state."""
+    routes = APIRouter(prefix="/v1/state", tags=["state"])
+
+    @routes.get("")
+    def state() -> Json:
+        return _shown(settings())
+
+    @routes.post("/accept")
+    def accept(acceptance: Acceptance, who: Annotated[str, Header(alias="x-graduand-who")] = "api") -> Json:
+        store = open_state(settings())
+        try:
+            if not isinstance(store, RedisStore):
+                raise RequestError(409, "the state is a SQLite file: nothing took its place", code="nothing_lost")
+            return {"accepted": True, "routes": store.accept(who, acceptance.why)}
+        except NothingLost as error:
+            raise RequestError(409, str(error), code="nothing_lost") from error
+        finally:
+            store.close()
+
+    return routes
+
+
+def _shown(settings: Settings) -> Json:
+    shown: Json = {"state": settings.state, "up": False, "problem": None, "version": None, "replica": None,
+                   "workers": {}, "leader": None, "manager": None}  # fmt: skip
+    store = open_state(settings)
+    try:
+        if isinstance(store, RedisStore):
+            shown["replica"] = store.replica
+        shown["version"] = store.version()
+        shown["workers"] = store.served()
+        holder, _, until = store.lease(LEASE)
+        shown["leader"] = holder if store.now() < until else None
+        manager, _, until = store.lease(fleet.LEASE)
+        shown["manager"] = manager if store.now() < until else None
+        shown["up"] = True
+    except StateError as error:
+        shown["problem"] = str(error)
+    finally:
+        store.close()
+    return shown

@@ -1,0 +1,1 @@
+"""What the commands and the training loop use to talk to a running gateway."""

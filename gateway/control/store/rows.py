@@ -1,0 +1,101 @@
+"""A rollout as it is stored: its state, its evidence, and where on its route it began. Plain data, no I/O."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from graduand.rollout import ledger as ledgers
+from graduand.rollout.ledger import Ledger
+from graduand.rollout.state import Phase, State, state_from_dict
+
+# In these phases nothing is decided and no evidence is gathered.
+AT_REST = frozenset({Phase.DRAFT, Phase.ROLLED_BACK, Phase.ABORTED, Phase.SUPERSEDED})
+# In these a route belongs to its rollout, and nobody changes it by hand.
+HOLDS_ROUTE = frozenset(Phase) - AT_REST - {Phase.PROMOTED}
+
+
+@dataclass(slots=True)
+class Row:
+    """One rollout. `entry_version` and `attempt_version`: the route's version from which on requests belong to this
+    entry into a step, and to this attempt; `table_version`: the store's version that carries its last route change."""
+
+    state: State
+    ledger: Ledger
+    task: Mapping[str, Any]  # as written: rollout.answers.tasks
+    created_at: float
+    started_at: float = 0.0
+    token: int = 0
+    entry_version: int = 0
+    attempt_version: int = 0
+    table_version: int = 0
+    threshold: Mapping[str, Any] | None = None  # as rollout.hybrid.learning gives it
+    tries: int = 0  # at learning one, in this attempt
+    learning: str = ""  # why there is none yet
+    # While another student goes on serving its route: which, how, and the route change that it is given back by.
+    incumbent: Mapping[str, Any] | None = None
+    counts: dict[str, int] = field(default_factory=dict)  # since the attempt began: what taught no gate, and why
+
+    @property
+    def id(self) -> str:
+        """The rollout's id."""
+        return self.state.id
+
+    @property
+    def wants_threshold(self) -> bool:
+        """Some step is hybrid, so log probabilities are needed to learn from."""
+        return any(step.kind == "hybrid" for step in self.state.spec.steps)
+
+    @property
+    def at_rest(self) -> bool:
+        """Nothing is decided."""
+        return self.state.phase in AT_REST
+
+    def count(self, what: str) -> None:
+        """One more of what no gate sees."""
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+
+COLUMNS = (
+    "id", "route", "spec_hash", "phase", "version", "token", "salt", "created_at", "started_at", "entry_version",
+    "attempt_version", "table_version", "tries", "learning", "task", "threshold", "state", "ledger", "counts",
+    "incumbent",
+)  # fmt: skip
+
+
+def to_columns(row: Row) -> tuple[Any, ...]:
+    """The row in the order of COLUMNS."""
+    state = row.state
+    return (
+        state.id, state.spec.route, state.spec.digest, state.phase.value, state.version, row.token, state.salt,
+        row.created_at, row.started_at, row.entry_version, row.attempt_version, row.table_version, row.tries,
+        row.learning, json.dumps(row.task), json.dumps(row.threshold), json.dumps(state.to_dict()),
+        json.dumps(row.ledger.to_dict()), json.dumps(row.counts),
+        json.dumps(row.incumbent),
+    )  # fmt: skip
+
+
+def from_columns(values: tuple[Any, ...]) -> Row:
+    """The row that `to_columns` gave."""
+    given = dict(zip(COLUMNS, values, strict=True))
+    return Row(
+        state=state_from_dict(json.loads(given["state"])),
+        ledger=ledgers.ledger_from_dict(json.loads(given["ledger"])),
+        task=json.loads(given["task"]),
+        threshold=json.loads(given["threshold"]),
+        counts=json.loads(given["counts"]),
+        incumbent=json.loads(given["incumbent"]),
+        **{
+            name: given[name]
+            for name in (
+                "created_at",
+                "started_at",
+                "token",
+                "entry_version",
+                "attempt_version",
+                "table_version",
+                "tries",
+                "learning",
+            )
+        },
+    )

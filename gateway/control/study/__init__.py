@@ -1,0 +1,1 @@
+"""What a log says before a rollout starts: plans, replays, trade-offs."""

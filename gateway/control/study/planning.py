@@ -1,0 +1,196 @@
+"""What a rollout will take at today's traffic, before it is started; and what its policy does to students, simulated."""
+
+import logging
+import math
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from graduand.gateway.errors import ConfigError, GraduandError
+from graduand.gateway.logs.reading import Source
+from graduand.gateway.model.routes import Budget
+from graduand.rollout import planning, wording
+from graduand.rollout.answers.tasks import Task
+from graduand.rollout.simulate.policy import Scenario, many
+from graduand.rollout.spec.spec import GateSpec, Spec, Step
+
+logger = logging.getLogger("graduand")
+
+Json = dict[str, Any]
+SPANS_S = (3600.0, 86400.0)
+SERVED = """SELECT count(*), min(time), avg(usage.prompt_tokens + usage.completion_tokens) FROM log
+WHERE route = ? AND role = 'served' AND time > ? AND dt >= ?"""
+PAIRS_AT_MOST = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What the end of the log has of a route."""
+
+    per_s: float
+    tokens: float  # a request, prompt and answer
+
+
+def copies_a_day(budget: Budget, seen: Traffic | None) -> float:
+    """What a budget allows; tokens are reckoned by those of the requests in the log, if there are any."""
+    most = float(budget.requests_per_day or math.inf)
+    if budget.tokens_per_day and seen is not None and seen.tokens > 0:
+        most = min(most, budget.tokens_per_day / seen.tokens)
+    return most
+
+
+def traffic(source: Source, route: str, now: float | None = None) -> Traffic | None:
+    """Requests on a route, in the last hour or else the last day; None without any or without the log."""
+    from graduand.gateway.logs.query import Log
+
+    now = time.time() if now is None else now
+    try:
+        with Log(source) as log:
+            for span_s in SPANS_S:
+                day = time.strftime("%Y-%m-%d", time.gmtime(now - span_s))
+                count, first, tokens = log.query(SERVED, [route, now - span_s, day]).fetchone()
+                if count >= 2:
+                    return Traffic(count / max(now - first, 1e-3), float(tokens or 0.0))
+    except GraduandError as error:
+        logger.warning("today's traffic is not known: %s", error)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Of a shadow step's requests, the share that is compared, and how many in a day at most."""
+
+    share: float = 1.0
+    most_per_day: float = float("inf")
+
+    def seconds(self, pairs: int, per_s: float) -> float:
+        """How long so many pairs take at so many requests a second; the days' pairs come at their beginnings.
+
+        >>> Sampling(0.5, 1000).seconds(1200, 1.0) == 86400 + 400
+        True
+        """
+        days = (pairs - 1) // self.most_per_day
+        if self.share * per_s * 86400 <= self.most_per_day or not days:
+            return pairs / (self.share * per_s)
+        return days * 86400 + (pairs - days * self.most_per_day) / (self.share * per_s)
+
+
+def sampling(spec: Spec, task: Task, shadow_share: float, paid_per_day: float = math.inf) -> Sampling:
+    """What a rollout compares: shadow copies; beside an incumbent the audited share; of free text what is judged."""
+    share = spec.audit if spec.keeps_incumbent else shadow_share
+    if task.judge is None:
+        return Sampling(share, paid_per_day)
+    most = min(task.judge.max_per_day, paid_per_day * task.judge.sample)
+    return Sampling(share * task.judge.sample, most)
+
+
+def plan(spec: Spec, per_s: float | None, agreement: float | None, shadow: Sampling = Sampling()) -> Json:
+    """Pairs and time for each step, and what will probably hold it up."""
+    gates = [_gate(gate, agreement) for gate in spec.gates]
+    pairs = None if any(gate["pairs"] is None for gate in gates) else max(gate["pairs"] for gate in gates)
+    steps, proved = [], False
+    for step in spec.steps:
+        steps.append(_step(step, per_s, shadow, None if proved else pairs, spec))
+        proved = True
+    seconds = [step["seconds"] for step in steps]
+    known = [value for value in seconds if value is not None]
+    return {
+        "route": spec.route, "student": spec.student, "spec_hash": spec.digest, "requests_per_s": per_s,
+        "gates": gates, "steps": steps, "seconds": sum(known) if len(known) == len(seconds) else None,
+        "blocker": _blocker(steps, gates), "warnings": _warnings(spec, per_s),
+    }  # fmt: skip
+
+
+def _gate(gate: GateSpec, agreement: float | None) -> Json:
+    """Pairs with which nine in ten students of the assumed agreement have certified."""
+    p0 = gate.start.get("p0")
+    if gate.start["kind"] != "agreement" or p0 is None:
+        return {"name": gate.name, "assumed": None, "pairs": 0}
+    assumed = agreement if agreement is not None else 1 - (1 - p0) * 0.4
+    alpha = float(np.exp(-gate.log_threshold))
+    pairs = planning.pairs_needed(p0, assumed, alpha, 0.9, PAIRS_AT_MOST)
+    return {"name": gate.name, "p0": p0, "assumed": assumed, "pairs": pairs}
+
+
+def _step(step: Step, per_s: float | None, shadow: Sampling, pairs: int | None, spec: Spec) -> Json:
+    wanted = max(step.n_min, pairs or 0) if step.kind == "shadow" else step.n_min
+    sampling = shadow if step.kind == "shadow" else Sampling(step.weight_bp / 10_000)
+    rate = None if per_s is None else per_s * sampling.share
+    seconds = None if per_s is None or not rate else max(step.dwell_s, sampling.seconds(wanted, per_s))
+    waits = "traffic" if seconds is not None and seconds > step.dwell_s else "dwell"
+    if waits == "traffic" and rate and seconds is not None and seconds > wanted / rate:
+        waits = "the day's copies"
+    late = seconds is not None and seconds > step.t_max_s
+    return {"name": step.name, "observations": wanted, "seconds": seconds, "waits_for": waits, "too_slow": late}
+
+
+def _blocker(steps: list[Json], gates: list[Json]) -> str:
+    for gate in gates:
+        if gate["pairs"] is None:
+            return (
+                f"{gate['name']}: a student that agrees {gate['assumed']:.3g} of the time would hardly ever prove more "
+                f"than {gate['p0']:g}; ask for less, or for a better student"
+            )
+    for step in steps:
+        if step["too_slow"]:
+            took = wording.span(step["seconds"])
+            return f"{step['name']}: {took} at this traffic, longer than its t_max; it would be held as inconclusive"
+    timed = [step for step in steps if step["seconds"] is not None]
+    if not timed:
+        return "traffic: the log has none on this route"
+    longest = max(timed, key=lambda step: float(step["seconds"]))
+    return f"{longest['name']}: {wording.span(longest['seconds'])}, waiting for {longest['waits_for']}"
+
+
+def _warnings(spec: Spec, per_s: float | None) -> list[str]:
+    found = []
+    canaries = [step for step in spec.steps if step.kind == "canary"]
+    if not canaries:
+        found.append("no canary step: errors and latency are never compared beside the teacher")
+    if per_s is not None and canaries:
+        answered = sum(max(step.n_min, per_s * step.dwell_s * step.weight_bp / 10_000) for step in canaries)
+        if answered < 1000:
+            found.append(
+                f"the canary steps give the student about {answered:.0f} requests: too few to see twice the errors; "
+                "give them more requests if errors matter"
+            )
+    if not any(gate.signal in ("agreement", "score") for gate in spec.gates):
+        found.append("no gate looks at the agreement of all answers")
+    for gate in spec.gates:
+        if gate.signal == "incumbent":
+            found.append(_duel(gate))
+    return found
+
+
+def _duel(gate: GateSpec) -> str:
+    """How much the gate about the incumbent asks for, as far as anybody can know."""
+    p0 = float(gate.start["p0"])
+    wins = p0 + (1 - p0) / 2
+    pairs = planning.pairs_needed(p0, wins, float(np.exp(-gate.log_threshold)), 0.9, PAIRS_AT_MOST)
+    return (
+        f"{gate.name}: a student that wins {wins:.0%} of the requests on which the two students differ needs about {pairs} "
+        "such requests; how long they take to come together, only the traffic can tell"
+    )
+
+
+def simulate(spec: Spec, scenario: Scenario, runs: int, seed: int) -> dict[str, Json]:
+    """The policy against the student described or logged, one exactly at the bound, and one that does harm."""
+    if spec.keeps_incumbent:
+        raise ConfigError("a rollout with an incumbent gate cannot be simulated: nothing says how often the two differ")
+    rng = np.random.default_rng(seed)
+    p0 = next((float(gate.start["p0"]) for gate in spec.gates if gate.signal == "agreement"), 0.95)
+    harm = next((float(gate.start["p0"]) for gate in spec.harm if gate.signal == "agreement"), p0 - 0.05)
+    beside = Scenario(p0, separation=scenario.separation, requests_per_s=scenario.requests_per_s)
+    worlds = {
+        "described": scenario,
+        "at the bound": beside,
+        "harmful": replace(beside, agreement=max(0.01, harm - 0.05)),
+    }
+    summaries = {}
+    for name, world in worlds.items():
+        played = many(spec, world, rng, runs)
+        shown = float(np.mean(world.agreement))
+        summaries[name] = {"agreement": shown, **asdict(played)}
+    return summaries

@@ -1,0 +1,1 @@
+"""The APIs that clients and upstreams speak, one module each."""

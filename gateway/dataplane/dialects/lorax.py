@@ -1,0 +1,160 @@
+"""LoRAX's native API towards clients, so that lorax-client can point at the gateway: `/`, `/generate`, `/generate_stream`.
+
+`adapter_id` names a route. A request is translated to OpenAI's API for whichever arm answers, and the answer back: as raw
+completion where the upstream takes prompts (vLLM, LoRAX), as one user message where it only chats (OpenAI). OpenAI's API
+has no token ids, so a token's `id` is -1, and its `logprob` is 0 where the upstream gave none.
+Source: LoRAX's router (routes, parameters, `error_type`s) and lorax-client's types.
+"""
+
+from typing import Any
+
+import orjson
+
+from graduand.gateway.dataplane.dialects.assembly import Assembly
+from graduand.gateway.dataplane.targets import Target
+from graduand.gateway.errors import RequestError
+
+Json = dict[str, Any]
+
+# LoRAX's parameters that both APIs have, and those that only engines with raw completions understand.
+SHARED = {
+    "max_new_tokens": "max_tokens",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "seed": "seed",
+    "stop": "stop",
+}
+ENGINES_ONLY = {"top_k": "top_k", "repetition_penalty": "repetition_penalty", "ignore_eos_token": "ignore_eos"}
+FINISH = {"length": "length", "stop": "eos_token"}
+
+
+def parse(body: bytes, *, stream: bool | None) -> Json:
+    """The request as JSON data with `model` (the route) and `stream` set; `stream` None leaves that to the body."""
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RequestError(422, f"the body is not JSON: {error}", code="invalid_json") from error
+    inputs = data.get("inputs") if type(data) is dict else None
+    if type(inputs) is not str or not inputs:
+        raise RequestError(422, "'inputs' must be a string that is not empty", param="inputs", code="invalid_type")
+    parameters = data.get("parameters") or {}
+    if type(parameters) is not dict:
+        raise RequestError(422, "'parameters' must be an object", param="parameters", code="invalid_type")
+    if parameters.get("merged_adapters") is not None:
+        raise RequestError(
+            422, "adapters cannot be merged through the gateway, which serves routes; merge them and make a route of it",
+            param="parameters.merged_adapters", code="unsupported_parameter",
+        )  # fmt: skip
+    adapter = parameters.get("adapter_id")
+    if type(adapter) is not str or not adapter:
+        raise RequestError(
+            422, "'parameters.adapter_id' must be a string: the name of a route", param="parameters.adapter_id",
+            code="invalid_type",
+        )  # fmt: skip
+    wants = bool(data.get("stream")) if stream is None else stream
+    return {**data, "parameters": parameters, "model": adapter, "prompt": inputs, "stream": wants}
+
+
+def translated(data: Json, target: Target) -> tuple[str, bytes]:
+    """The path below an upstream's base URL and the body that put the request to `target`."""
+    parameters, chats = data["parameters"], target.upstream.upstream.kind == "openai"
+    names = SHARED if chats else {**SHARED, **ENGINES_ONLY}
+    body: Json = {names[key]: parameters[key] for key in names if parameters.get(key) not in (None, [], False)}
+    if not parameters.get("do_sample") and "temperature" not in body:
+        body["temperature"] = 0
+    if data["stream"]:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    if chats:
+        message = {"role": "user", "content": data["prompt"]}
+        asking: Json = {"logprobs": True} if parameters.get("details") else {}
+        return "/chat/completions", orjson.dumps({"model": target.model, "messages": [message], **body, **asking})
+    extra: Json = {"logprobs": 1} if parameters.get("details") else {}
+    return "/completions", orjson.dumps({"model": target.model, "prompt": data["prompt"], **body, **extra})
+
+
+def whole(answer: Json, data: Json, *, listed: bool) -> bytes:
+    """LoRAX's answer made of OpenAI's; `listed`: as the one element of a list, which POST / gives."""
+    choice = answer["choices"][0]
+    text = _text(choice)
+    result: Json = {"generated_text": data["prompt"] + text if data["parameters"].get("return_full_text") else text}
+    if data["parameters"].get("details"):
+        result["details"] = _details(choice, answer.get("usage"))
+        result["details"] |= {"prefill": [], "tokens": _tokens(choice)}
+    return orjson.dumps([result] if listed else result)
+
+
+def error(body: bytes, status: int) -> bytes:
+    """LoRAX's error object made of OpenAI's."""
+    data = orjson.loads(body)
+    inner = data.get("error") if type(data) is dict else None
+    message = inner.get("message") if type(inner) is dict else inner
+    kind = "overloaded" if status == 429 else "generation" if status >= 500 else "validation"
+    return orjson.dumps({"error": str(message), "error_type": kind})
+
+
+def events(block: bytes) -> bytes:
+    """LoRAX's token events made of OpenAI's chunks, framed as they are in `block`."""
+    out = []
+    for line in block.split(b"\n\n"):
+        chunk = orjson.loads(line[6:]) if line.startswith(b"data: {") else None
+        for choice in (chunk or {}).get("choices") or []:
+            text = _text(choice)
+            if text:
+                tokens = _tokens(choice)
+                logprob = tokens[0]["logprob"] if len(tokens) == 1 else 0.0
+                out.append(_event(_token(text, logprob, special=False)))
+    return b"".join(out)
+
+
+def last_event(assembly: Assembly, data: Json) -> bytes:
+    """The event that ends a stream: the whole text and the details. LoRAX sends no [DONE], and its client breaks on one."""
+    answer = assembly.answer()
+    choice = answer["choices"][0]
+    text = _text(choice)
+    whole_text = data["prompt"] + text if data["parameters"].get("return_full_text") else text
+    details = _details(choice, answer.get("usage"))
+    return _event(_token("", 0.0, special=True), generated_text=whole_text, details=details)
+
+
+def error_event(body: bytes) -> bytes:
+    """The event that tells of a failure within a stream."""
+    return b"data:" + error(body, 500) + b"\n\n"
+
+
+def _event(token: Json, *, generated_text: str | None = None, details: Json | None = None) -> bytes:
+    return b"data:" + orjson.dumps({"token": token, "generated_text": generated_text, "details": details}) + b"\n\n"
+
+
+def _token(text: str, logprob: float, *, special: bool) -> Json:
+    return {"id": -1, "text": text, "logprob": logprob, "special": special}
+
+
+def _text(choice: Json) -> str:
+    message = choice.get("message") or choice.get("delta") or {}
+    return str(choice.get("text") or message.get("content") or "")
+
+
+def _tokens(choice: Json) -> list[Json]:
+    logprobs = choice.get("logprobs") or {}
+    if logprobs.get("content"):
+        return [_token(one["token"], one.get("logprob") or 0.0, special=False) for one in logprobs["content"]]
+    pairs = zip(logprobs.get("tokens") or [], logprobs.get("token_logprobs") or [], strict=False)
+    return [_token(text, value or 0.0, special=False) for text, value in pairs]
+
+
+def _details(choice: Json, usage: Any) -> Json:
+    used = usage if type(usage) is dict else {}
+    reason = choice.get("finish_reason") or "stop"
+    stopped = type(choice.get("stop_reason")) is str
+    return {
+        "finish_reason": "stop_sequence" if stopped else FINISH.get(reason, "eos_token"),
+        "prompt_tokens": used.get("prompt_tokens") or 0,
+        "generated_tokens": used.get("completion_tokens") or 0,
+        "seed": None,
+    }
+
+
+def queued_ms(headers: dict[bytes, bytes]) -> float | None:
+    """How long a request waited for its batch: LoRAX says so of whole answers, in milliseconds (`x-queue-time`)."""
+    told = headers.get(b"x-queue-time", b"")
+    return float(told) if told.isdigit() and len(told) < 12 else None

@@ -1,0 +1,123 @@
+"""The log record: one served request, or one shadow answer, as a line of the log.
+
+Schema: research field names; `SCHEMA_VERSION` changes when the meaning of a field does. `id` is a UUIDv7 (RFC 9562), so
+records sort by time. Payloads are whole and unaltered; `request_json` is the client's body byte for byte.
+"""
+
+import hashlib
+import random
+import time
+from typing import Any
+
+import orjson
+
+from graduand.gateway.model.routing import Decision
+from graduand.gateway.model.trace import Trace
+from graduand.rollout.assignment import BUCKETS, bucket
+
+SCHEMA_VERSION = 2
+
+_random = random.SystemRandom()
+_bits = random.Random(_random.getrandbits(128)).getrandbits
+
+
+def reseed() -> None:
+    """Draw a new seed; called once in every worker, so that no two workers share a sequence."""
+    global _bits
+    _bits = random.Random(_random.getrandbits(128)).getrandbits
+
+
+def new_id() -> str:
+    """A UUIDv7: 48 bits of milliseconds, 74 random bits."""
+    bits = _bits(74)
+    high = (time.time_ns() // 1_000_000) << 16 | 0x7000 | bits >> 62
+    text = f"{high:016x}{0x8000000000000000 | bits & 0x3FFFFFFFFFFFFFFF:016x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def prompt_sha256(request: dict[str, Any], body: bytes | None = None) -> str:
+    """Identifies a prompt whatever model or parameters it was sent with."""
+    prompt = request.get("messages", request.get("prompt", request.get("input")))
+    try:
+        encoded = orjson.dumps(prompt)
+    except TypeError:  # orjson reads deeper nesting than it writes
+        encoded = body or b""
+    return hashlib.sha256(encoded).hexdigest()
+
+
+def usage_of(usage: Any, pieces: int, request_bytes: int, *, completed: bool) -> dict[str, Any]:
+    """Tokens used, and how they are known: exact from the upstream, estimated without it, partial when broken off.
+
+    Estimates count a streamed piece as a token and four bytes of a request as one.
+    """
+    if type(usage) is dict:
+        prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        completion = 0 if completion is None else completion  # embeddings have none
+        if type(prompt) is int and type(completion) is int and prompt >= 0 and completion >= 0:
+            return {"prompt_tokens": prompt, "completion_tokens": completion, "kind": "exact"}
+    kind = "estimated" if completed else "partial"
+    return {"prompt_tokens": request_bytes // 4, "completion_tokens": pieces, "kind": kind}
+
+
+def record(
+    *, id: str, parent_id: str | None, role: str, route: str, endpoint: str, decision: Decision, arm: str, reason: str,
+    adapter: str | None, base_model: str | None, teacher_model: str, served_model: str | None, status: int,
+    request_body: bytes | None, request: dict[str, Any], response_json: str | None, stream: bool, completed: bool,
+    client_disconnected: bool, bytes_released: int, timings: dict[str, float | None], usage: dict[str, Any],
+    attempts: list[dict[str, Any]], error: str | None, client: int, verdicts: list[orjson.Fragment], record_bp: int = BUCKETS,
+    cost: float | None = None, trace: Trace | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Assemble one record; times in `timings` are milliseconds, `cost` is dollars (None: unknown).
+
+    Of `record_bp` of the requests the payloads are kept. A copy's payloads are kept if its request's are, and all of them
+    while a rollout runs: they are its evidence.
+    """
+    if decision.rollout:
+        record_bp = BUCKETS
+    kept = record_bp >= BUCKETS or bucket("record", route, parent_id or id) < record_bp
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "id": id,
+        "parent_id": parent_id,
+        "role": role,
+        "time": time.time(),
+        "route": route,
+        "endpoint": endpoint,
+        "arm": arm,
+        "assigned_arm": decision.arm,
+        "arm_probability": decision.probability,
+        "unit_bucket": decision.bucket,
+        "unit_hash": decision.unit_hash,
+        "rollout": decision.rollout or None,
+        "route_version": decision.route_version,
+        "copy_wanted": decision.shadow,
+        "reason": reason,
+        "fallback_reason": reason[9:] if reason.startswith("fallback:") else None,
+        "adapter": adapter,
+        "adapter_digest": adapter.partition("@")[2] or None if adapter else None,
+        "base_model": base_model,
+        "teacher_model": teacher_model,
+        "served_model": served_model,
+        "status": status,
+        "prompt_sha256": prompt_sha256(request, request_body),
+        "request_json": request_body.decode("utf-8", "replace") if kept and request_body is not None else None,
+        "response_json": response_json if kept else None,
+        "stream": stream,
+        "completed": completed,
+        "client_disconnected": client_disconnected,
+        "bytes_released_before_verdict": bytes_released,
+        "timings": timings,
+        "usage": usage,
+        "cost": cost,
+        "drift": None,
+        "redaction": None,
+        "attempts": attempts,
+        "error": error,
+        "verdicts": verdicts,
+        "client": client,
+        "sampling_prob": record_bp / BUCKETS,
+        "trace_id": None if trace is None else trace.trace_id,
+        "span_id": None if trace is None else trace.span_id or None,
+        "parent_span_id": None if trace is None else trace.parent_id,
+        "trace_sampled": trace is not None and trace.sampled,
+    }

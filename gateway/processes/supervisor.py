@@ -1,0 +1,336 @@
+"""`graduand serve`: binds the ports, starts the admin plane, the rollouts' controller, the monitor and the workers, restarts
+what dies, drains on SIGTERM.
+
+Kept tiny on purpose: no request, no state and no framework passes through this process, so there is little that could
+end it. Each worker has a listening socket of its own on the shared port (SO_REUSEPORT), which this process keeps open:
+connections that arrive while a worker restarts wait for it instead of being refused.
+"""
+
+import argparse
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from graduand.gateway.config import monitors, read
+from graduand.gateway.config.explain import explained
+from graduand.gateway.errors import ConfigError, GraduandError
+from graduand.gateway.model.routes import Budget, Route, Settings, settings_to_json
+from graduand.gateway.state.open import open_state
+from graduand.gateway.state.store import StateError
+from graduand.monitoring.checks import written as gates
+
+POLL_S = 0.1
+RESTART_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
+STEADY_AFTER_S = 30.0
+GRACE_S = 5.0
+SHIP_WITHIN_S = 15.0
+# What a reload cannot change.
+FIXED = ("listen", "admin", "workers", "state", "state_password", "logs", "record", "tracing")
+
+logger = logging.getLogger("graduand")
+
+
+class CannotListen(GraduandError, OSError):
+    """A configured address cannot be bound."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One process to keep alive: how it is started, and how its restarts went."""
+
+    name: str
+    command: list[str]
+    descriptors: tuple[int, ...]
+    drains: bool = False
+    process: "subprocess.Popen[str] | None" = None
+    started_at: float = 0.0
+    deaths: int = 0
+    start_at: float = field(default=0.0)
+
+
+class Supervisor:
+    """Keeps the children of one configuration file alive."""
+
+    def __init__(self, path: Path) -> None:
+        self._stopping = False
+        self._reload = False
+        # First of all: whoever is told to end while it starts must leave nothing behind either.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._ask_reload)
+        self._path = path
+        self._settings = read.load(path)
+        _prepare_state(self._settings)
+        self._run_folder = Path(tempfile.mkdtemp(prefix="graduand-"))
+        admin = _bind(self._settings.admin, "admin", shared=False)
+        listeners = [_bind(self._settings.listen, "listen", shared=True)]
+        address = listeners[0].getsockname()[:2]
+        listeners += [_bind(address, "listen", shared=True, ours=True) for _ in range(self._settings.workers - 1)]
+        self._sockets = [admin, *listeners]
+        self.listen_url = _url(address)
+        self.admin_url = _url(admin.getsockname()[:2])
+        self._children = [self._child("graduand.gateway.processes.admin", "admin", admin)]
+        self._children += [self._beside("graduand.gateway.processes.control", "controller")]
+        self._children += [self._beside("graduand.gateway.processes.fleet", "fleet")]
+        self._children += [self._beside("graduand.gateway.processes.monitor", "monitor")]
+        self._children += [self._beside("graduand.gateway.processes.shipper", "shipper")]
+        if self._settings.tracing is not None:
+            self._children += [self._beside("graduand.gateway.processes.tracer", "tracer")]
+        self._children += [
+            self._child("graduand.gateway.processes.worker", f"worker {number}", listener, number=number)
+            for number, listener in enumerate(listeners)
+        ]
+
+    def run(self) -> int:
+        """Serve until SIGTERM or Ctrl-C; return the exit code."""
+        try:
+            while not self._stopping:
+                self._keep_alive()
+                if self._reload:
+                    self._reload_configuration()
+                time.sleep(POLL_S)
+        finally:
+            self._end()
+        return 0
+
+    def _child(self, module: str, name: str, listener: socket.socket, number: int = 0) -> Child:
+        arguments = {"number": number, "listener": listener.fileno(), "run_folder": str(self._run_folder)}
+        command = [sys.executable, "-m", module, json.dumps(arguments)]
+        return Child(name, command, (listener.fileno(),), drains=module == "graduand.gateway.processes.worker")
+
+    def _beside(self, module: str, name: str) -> Child:
+        """A process that listens to nothing."""
+        arguments = {"run_folder": str(self._run_folder), "began": time.time()}
+        return Child(name, [sys.executable, "-m", module, json.dumps(arguments)], ())
+
+    def _keep_alive(self) -> None:
+        now = time.monotonic()
+        for child in self._children:
+            process = child.process
+            if process is not None and process.poll() is not None:
+                child.process = None
+                child.deaths = 1 if now - child.started_at > STEADY_AFTER_S else child.deaths + 1
+                delay_s = RESTART_AFTER_S[min(child.deaths - 1, len(RESTART_AFTER_S) - 1)]
+                child.start_at = now + delay_s
+                logger.error("%s ended with %s; starting it again in %.1f s", child.name, process.returncode, delay_s)
+            if child.process is None and now >= child.start_at:
+                self._start(child, now)
+
+    def _start(self, child: Child, now: float) -> None:
+        # A group of its own: Ctrl-C reaches this process only, which then ends the children in order.
+        # SIGTERM waits, blocked, for a worker that is still starting: what the kernel has accepted for it is then served.
+        held = {signal.SIGTERM} if child.drains else set()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+        try:
+            child.process = subprocess.Popen(
+                child.command, stdin=subprocess.PIPE, pass_fds=child.descriptors, text=True, start_new_session=True
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        child.started_at = now
+        self._tell(child)
+
+    def _tell(self, child: Child) -> None:
+        assert child.process is not None
+        assert child.process.stdin is not None
+        try:
+            child.process.stdin.write(json.dumps(settings_to_json(self._settings)) + "\n")
+            child.process.stdin.flush()
+        except OSError:
+            logger.warning("%s did not take its settings; it will get them when it is started again", child.name)
+
+    def _reload_configuration(self) -> None:
+        self._reload = False
+        try:
+            new = read.load(self._path)
+        except ConfigError as error:
+            logger.error("the configuration was not reloaded, the old one stays in force: %s", error)
+            return
+        fixed = [key for key in FIXED if _differs(key, new, self._settings)]
+        if fixed:
+            logger.error("the configuration was not reloaded: a change of %s needs a restart", ", ".join(fixed))
+            return
+        self._settings = new
+        for child in self._children:
+            if child.process is not None:
+                self._tell(child)
+        logger.info("the configuration was reloaded")
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _ask_reload(self, *_: object) -> None:
+        self._reload = True
+
+    def _end(self) -> None:
+        # What connects from now on is refused at once instead of waiting for a worker that will not come.
+        for listener in self._sockets[1:]:
+            listener.close()
+        # The admin plane goes last, so that metrics can be read while workers drain; monitor and tracer see what they
+        # wrote, and the shipper ships it. A monitor that gets no time on a busy machine loses nothing by being killed.
+        late = {
+            name: [child for child in self._children if child.name == name]
+            for name in ("monitor", "tracer", "shipper", "admin")
+        }
+        others = [child for child in self._children if child.name not in late]
+        longest_s = max(route.timeouts.total_s for route in self._settings.routes.values())
+        _terminate(others, longest_s + GRACE_S)
+        _terminate(late["monitor"], GRACE_S)
+        _terminate(late["tracer"], GRACE_S)
+        _terminate(late["shipper"], SHIP_WITHIN_S)
+        _terminate(late["admin"], GRACE_S)
+        self._sockets[0].close()
+        for file in self._run_folder.iterdir():
+            file.unlink()
+        self._run_folder.rmdir()
+
+
+def _prepare_state(settings: Settings) -> None:
+    # Made here, once, so that the processes that are about to start do not race to make it.
+    store = open_state(settings)
+    try:
+        store.found()
+        store.snapshot()
+        store.keep()
+        for risk in store.risks():
+            logger.warning("the state store may lose data: %s", risk)
+    except StateError as error:  # never a file's: that fails when it is opened
+        logger.error("the state store cannot be used yet: %s", error)
+    store.close()
+
+
+def _terminate(children: list[Child], within_s: float) -> None:
+    processes = [child.process for child in children if child.process is not None]
+    for process in processes:
+        process.terminate()
+    until = time.monotonic() + within_s
+    for process in processes:
+        try:
+            process.wait(max(until - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _differs(key: str, new: Settings, old: Settings) -> bool:
+    return bool(getattr(new, key) != getattr(old, key))
+
+
+def _bind(address: tuple[str, int], key: str, *, shared: bool, ours: bool = False) -> socket.socket:
+    """A listening socket; `shared` lets further sockets of this process bind the address, which is then `ours`."""
+    host, port = address
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        if shared:
+            if port and not ours:
+                _refuse_if_taken(family, host, port)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((host, port))
+        listener.listen(4096)
+    except OSError as error:
+        listener.close()
+        raise CannotListen(
+            f"cannot listen on {host}:{port} ({key}): {error.strerror or error}; choose another"
+        ) from error
+    return listener
+
+
+def _refuse_if_taken(family: int, host: str, port: int) -> None:
+    # SO_REUSEPORT would let a second gateway share the port of a first one silently; a plain bind tells.
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+
+
+def _url(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register `serve` and `check`."""
+    serve = commands.add_parser("serve", help="run the gateway", description="Run the gateway until Ctrl-C or SIGTERM.")
+    serve.add_argument("--config", required=True, type=Path, metavar="FILE", help="the configuration file")
+    serve.set_defaults(run=_serve)
+    check = commands.add_parser(
+        "check", help="check a configuration", description="Check a configuration and explain what it does."
+    )
+    check.add_argument("--config", required=True, type=Path, metavar="FILE", help="the configuration file")
+    check.add_argument("--json", action="store_true", help="print JSON")
+    check.set_defaults(run=_check)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s supervisor: %(message)s")
+    supervisor = Supervisor(arguments.config)
+    print(f"graduand serves {supervisor.listen_url}/v1, admin plane {supervisor.admin_url} (process {os.getpid()})")
+    sys.stdout.flush()
+    return supervisor.run()
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from graduand.gateway.admin.requests import about_judge
+
+    settings = read.load(arguments.config)
+    warnings = [f"route {one.name}: {text}" for one in settings.routes.values() for text in about_judge(one.task, one)]
+    if arguments.json:
+        names = {"routes": list(settings.routes), "upstreams": list(settings.upstreams)}
+        print(json.dumps({"valid": True, **names, "warnings": warnings}))
+        return 0
+    print(f"{arguments.config} is valid.")
+    print(f"clients: {_url(settings.listen)}/v1 on {settings.workers} worker(s); admin plane: {_url(settings.admin)}")
+    print(f"state: {settings.state}" + (", with a password" if settings.state_password else ""))
+    print(
+        "client keys: " + ("none asked for" if settings.client_keys is None else f"{len(settings.client_keys)} known")
+    )
+    for name, upstream in settings.upstreams.items():
+        key = "with a key" if upstream.api_key else "without a key"
+        print(f"upstream {name} ({upstream.kind}, {key}): {', '.join(replica.url for replica in upstream.replicas)}")
+    for route in settings.routes.values():
+        says = (explain(route), explain_gates(route), monitors.explain(route.monitors))
+        print(f"route {route.name}: {'; '.join(says)}")
+    for line in explained(settings):
+        print(line)
+    for warning in warnings:
+        print(f"warning: {warning}")
+    return 0
+
+
+def explain_gates(route: Route) -> str:
+    """One sentence on how a route's answers are checked."""
+    armed, behind = gates.of_route(route.gates, route.task), route.on_student_failure == "teacher"
+    if armed and route.student is None:
+        return f"of its answers {', '.join(one.gate.name for one in armed)} are only logged and counted"
+    return gates.explain(armed, release=route.release, fallback_behind=behind)
+
+
+def explain(route: Route) -> str:
+    """One sentence on what a route does with a request."""
+    teacher = f"the teacher {route.teacher.model} ({route.teacher.upstream})"
+    if route.student is None or route.mode == "teacher":
+        return f"{teacher} answers everything"
+    student = f"the student {route.student.adapter} ({route.student.upstream})"
+    fallback = f", {teacher} when it fails" if route.on_student_failure == "teacher" else ", errors when it fails"
+    shadow = f"; {route.shadow_bp / 100:g}% of the teacher's requests are copied to the student{_at_most(route.shadow_budget)}"
+    if route.mode == "shadow":
+        return f"{teacher} answers everything{shadow.replace('the student', student)}"
+    if route.mode == "student":
+        return f"{student} answers everything{fallback}"
+    share = f"{student} answers {route.weight_bp / 100:g}% of units (by {route.unit}){fallback}; {teacher} the rest"
+    return share + shadow
+
+
+def _at_most(budget: Budget) -> str:
+    parts = ((budget.requests_per_day, "requests"), (budget.tokens_per_day, "tokens"))
+    limits = " and ".join(f"{most} {unit}" for most, unit in parts if most)
+    return f", at most {limits} a day" if limits else ""

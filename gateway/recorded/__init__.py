@@ -1,0 +1,1 @@
+"""A teacher that answers from a file of recorded answers."""

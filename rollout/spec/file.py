@@ -1,0 +1,212 @@
+"""From what people write (YAML, read by the caller) to a resolved `Spec`. Unknown keys are refused, defaults filled in.
+
+route: support-triage
+student: support-triage@3f9c1a0b22de
+steps: [shadow, canary 5, canary 25, full]
+gates:
+  - agreement: {p0: 0.95}
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import Field, model_validator
+
+from graduand.gateway.errors import AdapterError, ConfigError, did_you_mean
+from graduand.rollout.answers import tasks
+from graduand.rollout.answers.strict import Probability, Seconds, Strict, checked, entry
+from graduand.rollout.spec.gates import AgreementIn, WatchIn, harm_gates, promote_gates, watch_gate
+from graduand.rollout.spec.names import check_name
+from graduand.rollout.spec.slices import Slice, SliceIn
+from graduand.rollout.spec.spec import GateSpec, Spec, Step, StepKind, Webhook
+
+DEFAULT_STEPS: list[object] = ["shadow", "canary 1", "canary 5", "canary 10", "canary 25", "canary 50", "full"]
+DEFAULT_GATES: list[object] = ["agreement"]
+# How far below the certified agreement the default harm gate lets the student fall.
+HARM_MARGIN = 0.05
+
+
+class ShadowIn(Strict):
+    """Pairs to compare before anybody sees the student."""
+
+    pairs: int = Field(1000, ge=1)
+    dwell: Seconds = 0.0
+    t_max: Seconds = 7 * 86400.0
+
+
+class CanaryIn(Strict):
+    """A share of units, percent."""
+
+    weight: float = Field(ge=0.01, le=100)
+    requests: int = Field(100, ge=1)
+    dwell: Seconds = 1800.0
+    t_max: Seconds = 7 * 86400.0
+
+
+class HybridIn(Strict):
+    """The student answers what it is confident in; disagreement there stays below `risk`, up to probability `delta`."""
+
+    risk: Probability = 0.05
+    delta: Probability = 0.1
+    requests: int = Field(100, ge=1)
+    dwell: Seconds = 1800.0
+    t_max: Seconds = 7 * 86400.0
+
+
+class FullIn(Strict):
+    """The student answers everything."""
+
+    requests: int = Field(100, ge=1)
+    dwell: Seconds = 1800.0
+    t_max: Seconds = 7 * 86400.0
+
+
+STEPS: dict[str, type[Strict]] = {"shadow": ShadowIn, "canary": CanaryIn, "hybrid": HybridIn, "full": FullIn}
+
+
+class WebhookIn(Strict):
+    """Where decisions are told."""
+
+    url: str | None = Field(None, pattern=r"^https?://")
+    env: str | None = None
+    events: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "WebhookIn":
+        if (self.url is None) == (self.env is None):
+            raise ValueError("give either url, or env (the environment variable that holds the address)")
+        return self
+
+
+class SpecIn(Strict):
+    """A rollout as written."""
+
+    route: str = Field(min_length=1)
+    student: str
+    steps: list[object] = Field(default_factory=lambda: list(DEFAULT_STEPS))
+    gates: list[object] = Field(default_factory=lambda: list(DEFAULT_GATES))
+    harm: list[object] | None = None
+    harm_alpha: Probability = 0.01
+    watch: WatchIn | None = None
+    srm_alpha: Probability = 0.001
+    stale_after: Seconds = Field(900.0, gt=0)
+    audit: float = Field(0.05, gt=0, le=1)
+    approvals: list[str] = Field(default_factory=list)
+    on_inconclusive: Literal["hold", "rollback"] = "hold"
+    notify: list[str | WebhookIn] = Field(default_factory=list)
+    task: dict[str, Any] | None = None
+    slices: dict[Annotated[str, Field(pattern="^[^@]+$")], SliceIn] = Field(default_factory=dict)
+
+
+def read(data: object) -> Spec:
+    """The resolved specification, or a ConfigError that says what is wrong and where."""
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"a rollout is a mapping with at least 'route' and 'student'; this is {data!r}")
+    written = checked(SpecIn, data, "rollout")
+    _check_student(written.student)
+    gates = promote_gates(written.gates)
+    _check_watch(written, gates)
+    measure, p0 = _measure(gates)
+    return Spec(
+        route=written.route,
+        student=written.student,
+        steps=_steps(written.steps, written.approvals),
+        gates=gates,
+        harm=harm_gates(_default_harm(gates) if written.harm is None else written.harm, written.harm_alpha),
+        watch=watch_gate(written.watch or checked(WatchIn, {"p0": p0}, "watch"), measure),
+        srm_log_threshold=-math.log(written.srm_alpha),
+        stale_s=written.stale_after,
+        audit=written.audit,
+        on_inconclusive=written.on_inconclusive,
+        notify=tuple(_webhook(hook) for hook in written.notify),
+        task=_task(written.task),
+        slices=tuple(_slice(name, part) for name, part in written.slices.items()),
+    )
+
+
+def _measure(gates: tuple[GateSpec, ...]) -> tuple[str, float]:
+    """What is watched after promotion, and its least healthy value: the agreement's gate, or else the score's."""
+    asked = {gate.signal: float(gate.start["p0"]) for gate in gates if gate.signal in ("agreement", "score")}
+    measure = "score" if list(asked) == ["score"] else "agreement"
+    return measure, asked.get(measure, AgreementIn().p0)
+
+
+def _default_harm(gates: tuple[GateSpec, ...]) -> list[object]:
+    measure, p0 = _measure(gates)
+    incumbent = [gate.signal for gate in gates if gate.signal == "incumbent"]
+    if incumbent and not any(gate.signal == measure for gate in gates):
+        return [*incumbent, "errors"]  # nobody has said how often either of the two students agrees
+    return [{measure: {"p0": max(round(p0 - HARM_MARGIN, 6), p0 / 2)}}, *incumbent, "errors"]
+
+
+def _check_watch(written: SpecIn, gates: tuple[GateSpec, ...]) -> None:
+    signals = {gate.signal for gate in gates}
+    if written.watch is None and "incumbent" in signals and not signals & {"agreement", "score"}:
+        raise ConfigError(
+            "watch: say which agreement with the teacher is still healthy after promotion, such as watch: {p0: 0.9}; the "
+            "gates do not say it"
+        )
+
+
+def _check_student(name: str) -> None:
+    try:
+        check_name(name)
+    except AdapterError as error:
+        raise ConfigError(f"student: {error}") from error
+
+
+def _steps(items: list[object], approvals: list[str]) -> tuple[Step, ...]:
+    read_steps = [entry(item, STEPS, "weight", f"steps[{at}]") for at, item in enumerate(items)]
+    steps = [_step(cast(StepKind, kind), step) for kind, step in read_steps]
+    _check_order(steps)
+    names = [step.name for step in steps]
+    for name in approvals:
+        if name not in names:
+            raise ConfigError(f"approvals: no step {name!r}.{did_you_mean(name, names)} Steps: {', '.join(names)}")
+    return tuple(replace(step, approval=step.name in approvals) for step in steps)
+
+
+def _step(kind: StepKind, step: Any) -> Step:
+    common = {"dwell_s": step.dwell, "t_max_s": step.t_max}
+    match step:
+        case ShadowIn(pairs=pairs):
+            return Step(kind, 0, n_min=pairs, **common)
+        case CanaryIn(weight=weight, requests=requests):
+            return Step(kind, round(weight * 100), n_min=requests, **common)
+        case HybridIn(risk=risk, delta=delta, requests=requests):
+            return Step(kind, 10_000, n_min=requests, risk=risk, delta=delta, **common)
+    return Step(kind, 10_000, n_min=step.requests, **common)
+
+
+def _check_order(steps: list[Step]) -> None:
+    if not steps or steps[-1].kind not in ("hybrid", "full"):
+        raise ConfigError("steps: the last step must be 'hybrid' or 'full': that is what the rollout promotes to")
+    order = ("shadow", "canary", "hybrid", "full")
+    for one, other in pairwise(steps):
+        if order.index(other.kind) < order.index(one.kind) or (one.kind == other.kind != "canary"):
+            raise ConfigError(f"steps: {other.name} cannot follow {one.name}; the order is {', '.join(order)}")
+        if one.kind == other.kind and other.weight_bp <= one.weight_bp:
+            raise ConfigError(f"steps: {other.name} follows {one.name}; canary weights must rise")
+    for step in steps:
+        if step.t_max_s <= step.dwell_s:
+            raise ConfigError(f"steps: {step.name} could never pass: t_max must be above dwell")
+
+
+def _webhook(hook: str | WebhookIn) -> Webhook:
+    if isinstance(hook, str):
+        hook = checked(WebhookIn, {"url": hook}, "notify")
+    return Webhook(hook.url, hook.env, tuple(hook.events))
+
+
+def _task(written: dict[str, Any] | None) -> dict[str, Any] | None:
+    if written is not None:
+        tasks.read(written)
+    return written
+
+
+def _slice(name: str, part: SliceIn) -> Slice:
+    label = None if part.label is None else str(part.label)
+    return Slice(name, label, part.prompt, part.metadata)

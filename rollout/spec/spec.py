@@ -1,0 +1,109 @@
+"""What a rollout is asked to do, resolved: every default filled in, every threshold a number.
+
+Invariant: a specification is immutable, its dict form is complete, and `digest` says exactly which one a rollout runs.
+`specfile.read` makes one from what people write.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from graduand.rollout.gates.state import AnyGate, load
+from graduand.rollout.spec.slices import Slice
+
+StepKind = Literal["shadow", "canary", "hybrid", "full"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: how much the student serves, and what must have happened before the next one."""
+
+    kind: StepKind
+    weight_bp: int  # basis points of units that the student may answer
+    n_min: int  # observations wanted in this step: pairs while shadowing, else requests that the student answered
+    dwell_s: float
+    t_max_s: float
+    approval: bool = False  # a person must approve before this step is entered
+    risk: float = 0.05  # hybrid only: most disagreement among what the student answers ...
+    delta: float = 0.1  # ... which may be exceeded with at most this probability
+
+    @property
+    def name(self) -> str:
+        """Such as `shadow` or `canary-25`."""
+        return f"canary-{self.weight_bp / 100:g}" if self.kind == "canary" else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class GateSpec:
+    """One gate: what feeds it, how it starts, the evidence asked of it, and in which kinds of step it must be fresh."""
+
+    name: str
+    signal: str
+    start: Mapping[str, Any]  # a gate's state before any data, as gates.state.dump gives it
+    log_threshold: float
+    needed_in: tuple[StepKind, ...]
+
+    def build(self) -> AnyGate:
+        """A fresh gate."""
+        return load(self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where decisions are told; the address itself, or the environment variable that holds it."""
+
+    url: str | None
+    url_env: str | None
+    events: tuple[str, ...]  # empty: all
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A whole rollout."""
+
+    route: str
+    student: str
+    steps: tuple[Step, ...]
+    gates: tuple[GateSpec, ...]
+    harm: tuple[GateSpec, ...]
+    watch: GateSpec
+    srm_log_threshold: float
+    stale_s: float
+    audit: float  # share of what the student answers that also goes to the teacher
+    on_inconclusive: Literal["hold", "rollback"]
+    notify: tuple[Webhook, ...]
+    task: Mapping[str, Any] | None = None  # as written; None: the route's
+    slices: tuple[Slice, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, complete."""
+        return asdict(self)
+
+    @property
+    def keeps_incumbent(self) -> bool:
+        """Whether the student in service goes on serving, to be compared with; a gate about it asks for that."""
+        return any(gate.signal == "incumbent" for gate in (*self.gates, *self.harm))
+
+    @property
+    def digest(self) -> str:
+        """First 12 hex digits of the SHA-256 of the canonical JSON form."""
+        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def spec_from_dict(data: Mapping[str, Any]) -> Spec:
+    """The specification that `Spec.to_dict` described."""
+    fields = dict(data)
+    fields["steps"] = tuple(Step(**step) for step in data["steps"])
+    fields["gates"] = tuple(_gate(gate) for gate in data["gates"])
+    fields["harm"] = tuple(_gate(gate) for gate in data["harm"])
+    fields["watch"] = _gate(data["watch"])
+    fields["notify"] = tuple(Webhook(**{**hook, "events": tuple(hook["events"])}) for hook in data["notify"])
+    fields["slices"] = tuple(Slice(**part) for part in data.get("slices", ()))
+    return Spec(**fields)
+
+
+def _gate(data: Mapping[str, Any]) -> GateSpec:
+    return GateSpec(**{**data, "needed_in": tuple(data["needed_in"])})

@@ -1,0 +1,21 @@
+"""Who is told to the admin plane."""
+
+import os
+import pwd
+
+import pytest
+
+from graduand.gateway.client.admin import _who
+
+
+def test_a_user_without_a_name_is_told_by_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("GRADUAND_WHO", "LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert _who() == f"uid {os.getuid()}"
+    monkeypatch.setenv("GRADUAND_WHO", "ann")
+    assert _who() == "ann"

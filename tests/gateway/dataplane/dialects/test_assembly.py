@@ -1,0 +1,208 @@
+"""A stream put together equals the answer that was not streamed."""
+
+import copy
+import itertools
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graduand.gateway.dataplane import answers
+from graduand.gateway.dataplane.answers import StreamReader
+from graduand.gateway.dataplane.dialects.assembly import Assembly
+from graduand.gateway.dataplane.http.failures import UpstreamFailed
+from tests.gateway.targets import target
+
+VLLM, LORAX = target("student"), target("student", "lorax")
+
+Json = dict[str, Any]
+TOP = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m", "system_fingerprint": "fp"}
+USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+
+
+def cut_up(text: str, cuts: list[int]) -> list[str]:
+    places = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
+    return [text[start:end] for start, end in itertools.pairwise(places)]
+
+
+def stream_of(answer: Json, cuts: list[int]) -> list[Json]:
+    """The chunks of a chat answer as OpenAI sends them, choices interleaved."""
+    rows: list[list[Json]] = []
+    for choice in answer["choices"]:
+        message, index = choice["message"], choice["index"]
+        deltas: list[Json] = [{"role": "assistant"}]
+        for field in ("content", "refusal", "reasoning_content"):
+            if message.get(field) is not None:
+                deltas += [{field: piece} for piece in cut_up(message[field], cuts)] or [{field: ""}]
+        for at, tool in enumerate(message.get("tool_calls", [])):
+            name = {"name": tool["function"]["name"], "arguments": ""}
+            deltas.append({"tool_calls": [{"index": at, "id": tool["id"], "type": "function", "function": name}]})
+            for piece in cut_up(tool["function"]["arguments"], cuts):
+                deltas.append({"tool_calls": [{"index": at, "function": {"arguments": piece}}]})
+        row: list[Json] = [{"index": index, "delta": delta, "finish_reason": None} for delta in deltas]
+        if "logprobs" in choice:
+            for at, entry in enumerate(choice["logprobs"]["content"]):
+                row.insert(
+                    1 + at, {"index": index, "delta": {}, "logprobs": {"content": [entry]}, "finish_reason": None}
+                )
+        row.append({"index": index, "delta": {}, "finish_reason": choice["finish_reason"]})
+        rows.append(row)
+    chunks = []
+    for step in range(max(map(len, rows))):
+        chunks += [{**TOP, "choices": [row[step]], "usage": None} for row in rows if step < len(row)]
+    return [*chunks, {**TOP, "choices": [], "usage": USAGE}]
+
+
+texts = st.text(max_size=12)
+tools = st.builds(
+    lambda number, name, arguments: {
+        "id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": arguments},
+    },
+    st.integers(0, 99), st.text(min_size=1, max_size=5), texts,
+)  # fmt: skip
+messages = st.builds(
+    lambda content, refusal, calls: {
+        "role": "assistant", "content": content, **({"refusal": refusal} if refusal else {}),
+        **({"tool_calls": calls} if calls else {}),
+    },
+    st.none() | texts, st.none() | texts, st.lists(tools, max_size=3),
+)  # fmt: skip
+logprobs = st.lists(st.fixed_dictionaries({"token": texts, "logprob": st.floats(-9, 0)}), min_size=1, max_size=4)
+choices = st.builds(
+    lambda message, probs, reason: {
+        "message": message, "finish_reason": reason, **({"logprobs": {"content": probs}} if probs else {}),
+    },
+    messages, st.none() | logprobs, st.sampled_from(["stop", "length", "tool_calls"]),
+)  # fmt: skip
+
+
+@given(st.lists(choices, min_size=1, max_size=3), st.lists(st.integers(0, 20), max_size=5))
+def test_chat_stream_equals_the_whole(parts: list[Json], cuts: list[int]) -> None:
+    answer = {
+        **TOP, "object": "chat.completion", "usage": USAGE,
+        "choices": [{"index": at, **part} for at, part in enumerate(parts)],
+    }  # fmt: skip
+    assembly = Assembly()
+    for chunk in stream_of(answer, cuts):
+        assembly.add(copy.deepcopy(chunk))
+    assert assembly.answer() == answer
+    assert assembly.complete
+    assert assembly.usage == USAGE
+
+
+@given(texts, st.lists(st.integers(0, 20), max_size=5))
+def test_completion_stream_equals_the_whole(text: str, cuts: list[int]) -> None:
+    top = {**TOP, "object": "text_completion"}
+    assembly = Assembly()
+    for piece in cut_up(text, cuts) or [""]:
+        assembly.add({**top, "choices": [{"index": 0, "text": piece, "finish_reason": None, "logprobs": None}]})
+    assembly.add({**top, "choices": [{"index": 0, "text": "", "finish_reason": "stop"}], "usage": USAGE})
+    whole = {"index": 0, "text": text, "finish_reason": "stop"}
+    assert assembly.answer() == {**top, "choices": [whole], "usage": USAGE}
+
+
+def test_complete_only_when_every_choice_that_began_has_ended() -> None:
+    assembly = Assembly()
+    assert not assembly.complete
+    assembly.add({"choices": [{"index": 0, "delta": {"content": "a"}}, {"index": 1, "delta": {"content": "b"}}]})
+    assembly.add({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    assert not assembly.complete
+    assembly.add({"choices": [{"index": 1, "delta": {}, "finish_reason": "length"}]})
+    assert assembly.complete
+
+
+@pytest.mark.parametrize(
+    ("delta", "visible"),
+    [
+        ({"role": "assistant"}, False), ({"role": "assistant", "content": ""}, False), ({"content": None}, False),
+        ({"content": "a"}, True), ({"refusal": "no"}, True), ({"reasoning_content": "hm"}, True),
+        ({"tool_calls": [{"index": 0}]}, True),
+    ],
+)  # fmt: skip
+def test_visible_is_what_a_reader_sees(delta: Json, visible: bool) -> None:
+    assert Assembly().add({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}) is visible
+
+
+# An upstream's nonsense is never the gateway's crash.
+
+KEYS = [
+    "choices", "delta", "index", "content", "role", "tool_calls", "function", "name", "arguments", "finish_reason",
+    "usage", "logprobs", "text", "message", "id", "object", "model", "error", "_tools",
+]  # fmt: skip
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 2)
+    | st.text(max_size=3)
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=12,
+)
+odd_tools = st.fixed_dictionaries(
+    {}, optional={"index": json_values, "id": json_values, "type": json_values, "function": json_values}
+)
+odd_deltas = st.fixed_dictionaries(
+    {}, optional={"role": json_values, "content": json_values, "text": json_values, "tool_calls": st.lists(odd_tools)}
+)
+odd_choices = st.fixed_dictionaries(
+    {}, optional={"index": st.integers(0, 1) | json_values, "delta": odd_deltas | json_values, "text": json_values,
+                  "logprobs": json_values, "finish_reason": json_values}
+)  # fmt: skip
+odd_chunks = st.fixed_dictionaries(
+    {}, optional={"choices": st.lists(odd_choices) | json_values, "usage": json_values, "model": json_values}
+)
+
+
+@given(st.lists(odd_chunks | json_values, max_size=5), st.booleans(), st.booleans())
+def test_any_chunks_are_read_or_refused(chunks: list[Any], lorax: bool, keep_usage: bool) -> None:
+    reader = StreamReader(LORAX if lorax else VLLM, keep_usage=keep_usage)
+    try:
+        for chunk in chunks:
+            reader.feed(b"data: %b\n\n" % orjson.dumps(chunk))
+        reader.finish()
+    except UpstreamFailed:
+        pass
+    orjson.dumps(reader.assembly.answer())
+
+
+@given(odd_chunks | json_values, st.booleans())
+def test_any_whole_answer_is_read_or_refused(data: Any, lorax: bool) -> None:
+    try:
+        released, _ = answers.whole(orjson.dumps(data), LORAX if lorax else VLLM)
+    except UpstreamFailed:
+        return
+    assert orjson.loads(released)["model"] == "student"
+    assert orjson.loads(released)["choices"]
+
+
+def _chunk(text: str, **more: Any) -> bytes:
+    delta = {"content": text}
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None} | more
+    return b"data: %b\n\n" % orjson.dumps(
+        {"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": [choice]}
+    )
+
+
+@given(st.lists(st.text(max_size=8) | st.sampled_from(['"', "\\", '"content":"', "é", "\u2028", "\x00"]), max_size=12))
+def test_recognised_chunks_mean_what_parsed_ones_mean(texts: list[str]) -> None:
+    stream = b"".join(_chunk(text) for text in texts) + _chunk("", finish_reason="stop") + b"data: [DONE]\n\n"
+    reader = StreamReader(VLLM, keep_usage=True)
+    sent = b"".join(reader.feed(stream[at : at + 50]) for at in range(0, len(stream), 50)) + reader.finish()
+    events = [orjson.loads(event[6:]) for event in sent.split(b"\n\n") if event.startswith(b"data: {")]
+    assert [event["choices"][0]["delta"].get("content") for event in events] == [*texts, ""]
+    assert all(event["model"] == "student" for event in events)
+    assert reader.assembly.answer()["choices"][0]["message"]["content"] == "".join(texts)
+
+
+@pytest.mark.parametrize("broken", [b'{"id":"c"', b"\xff", b"\x01"])
+def test_a_broken_chunk_among_recognised_ones_is_noticed(broken: bytes) -> None:
+    reader = StreamReader(VLLM, keep_usage=True)
+    first = _chunk("one")
+    reader.feed(first + _chunk("two"))
+    payload = broken if broken.startswith(b"{") else first[6:-2].replace(b"one", broken)
+    reader.feed(b"data: %b\n\n" % payload)
+    assert reader.failure is not None
+    with pytest.raises(UpstreamFailed):
+        reader.finish()

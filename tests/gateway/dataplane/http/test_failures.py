@@ -1,0 +1,161 @@
+"""What follows from an upstream's answer: a table of statuses and bodies, and Retry-After's forms."""
+
+from email.utils import formatdate
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graduand.gateway.dataplane.http import failures
+from graduand.gateway.dataplane.http.failures import Failure, from_answer, from_error_event, retry_after, without_key
+
+NOW = 1_800_000_000.0
+AFTER = [
+    (b"5", 5.0),
+    (b" 0 ", 0.0),
+    (b"1.5", 1.5),
+    (b"-3", 0.0),
+    (b"99999", failures.MAX_RETRY_AFTER_S),
+    (formatdate(NOW + 30, usegmt=True).encode(), 30.0),
+    (formatdate(NOW - 30, usegmt=True).encode(), 0.0),
+    (b"soon", None),
+    (b"", None),
+    (b"nan", None),
+    (b"inf", failures.MAX_RETRY_AFTER_S),
+    (b"Fri, 99 Foo 2026 00:00:00 GMT", None),
+    (b"\xff\xfe", None),
+    (None, None),
+]
+
+
+@pytest.mark.parametrize(("value", "seconds"), AFTER)
+def test_retry_after(value: bytes | None, seconds: float | None) -> None:
+    assert retry_after(value, NOW) == seconds
+
+
+@given(st.binary(max_size=40))
+def test_retry_after_takes_anything(value: bytes) -> None:
+    seconds = retry_after(value, NOW)
+    assert seconds is None or 0 <= seconds <= failures.MAX_RETRY_AFTER_S
+
+
+def error(text: str = "", **more: Any) -> dict[str, Any]:
+    return {"error": {"message": text, **more}}
+
+
+AZURE_FILTER = error("filtered", code="content_filter", innererror={"code": "ResponsibleAIPolicyViolation"})
+OLD_VLLM = {"object": "error", "message": "maximum context length is 10", "type": "BadRequestError", "code": 400}
+ANSWERS = [
+    # status, body, cause, status for the client, retry, fall back, sick
+    (429, error("slow down"), "rate_limited", 429, True, True, False),
+    (500, b"oops", "http_500", 500, True, True, True),
+    (502, b"", "http_502", 502, True, True, True),
+    (503, error("x"), "http_503", 503, True, True, True),
+    (529, {}, "http_529", 529, True, True, True),
+    (408, {}, "http_408", 500, True, True, True),
+    (401, error("Incorrect API key provided: sk-abc"), "upstream_auth", 502, False, True, False),
+    (403, error("no"), "upstream_auth", 502, False, True, False),
+    (404, error("no such model"), "model_missing", 502, False, True, False),
+    (400, error("too long", code="context_length_exceeded"), "context_length", 400, False, True, False),
+    (400, error("maximum context length is 5"), "context_length", 400, False, True, False),
+    (400, error("The prompt is longer than the maximum model length of 5"), "context_length", 400, False, True, False),
+    (400, OLD_VLLM, "context_length", 400, False, True, False),
+    (400, AZURE_FILTER, "content_filter", 400, False, False, False),
+    (400, error("x", code="content_policy_violation"), "content_filter", 400, False, False, False),
+    (400, error("x", type="content_filter"), "content_filter", 400, False, False, False),
+    (400, error("wrong"), "bad_request", 400, False, True, False),
+    (422, {"error": "bad", "error_type": "validation"}, "bad_request", 422, False, True, False),
+    (424, {"error": "adapter", "error_type": "generation"}, "http_424", 424, False, True, False),
+    (413, {}, "bad_request", 413, False, True, False),
+    (301, b"", "malformed", 502, False, True, True),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "cause", "shown", "retry", "fall_back", "sick"), ANSWERS)
+def test_from_answer(status: int, body: Any, cause: str, shown: int, retry: bool, fall_back: bool, sick: bool) -> None:
+    data = body if isinstance(body, bytes) else orjson.dumps(body)
+    failure = from_answer(status, {b"retry-after": b"3"}, data, NOW)
+    assert (failure.cause, failure.status) == (cause, shown)
+    assert (failure.retry, failure.fall_back, failure.sick) == (retry, fall_back, sick)
+    assert failure.retry_after_s == (3.0 if status == 429 or status >= 500 or status == 408 else None)
+    assert "sk-abc" not in failure.message + str(failure.body)
+    own_words = cause in ("context_length", "content_filter") or (status in (400, 422, 424) and body)
+    assert (failure.body is not None and status != 429) is bool(own_words)
+    if own_words and isinstance(body.get("error"), dict):
+        assert failure.body == data
+    if status < 400 or status >= 500:
+        assert failure.body is None
+
+
+def test_a_rate_limit_keeps_its_code_and_not_its_words() -> None:
+    body = orjson.dumps(error("Limit reached for org-secret", code="insufficient_quota"))
+    failure = from_answer(429, {}, body, NOW)
+    assert failure.body is not None
+    told = orjson.loads(failure.body)["error"]
+    assert told["code"] == "insufficient_quota"
+    assert "org-secret" not in told["message"]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=8,
+) if (KEYS := ["error", "message", "code", "type", "object", "error_type", "innererror"]) else st.none()  # fmt: skip
+
+
+@given(st.integers(300, 599), json_values.map(orjson.dumps) | st.binary(max_size=10))
+def test_any_answer_is_classified(status: int, body: bytes) -> None:
+    failure = from_answer(status, {}, body, NOW)
+    assert failure.cause
+    assert 400 <= failure.status <= 599
+
+
+EVENTS = [
+    ({"choices": []}, None),
+    ({"choices": [], "error": None}, None),
+    ({"error": {"message": "boom", "code": 500}}, "error_event"),
+    ({"error": "boom", "error_type": "generation"}, "error_event"),
+    ({"object": "error", "message": "boom"}, "error_event"),
+    ({"error": {"message": "x", "code": "content_filter"}}, "content_filter"),
+    ({"error": {}}, "error_event"),
+    ([], "malformed"),
+    (5, "malformed"),
+    (None, "malformed"),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (424, {"error": "Request failed during generation: no such adapter", "error_type": "generation"}, "generation"),
+        (422, {"error": "Input validation error: `top_p`", "error_type": "validation"}, "validation"),
+        (400, OLD_VLLM, "400"),
+    ],
+)
+def test_other_shapes_are_given_openais(status: int, body: dict[str, Any], code: str) -> None:
+    shown = from_answer(status, {}, orjson.dumps(body), NOW).body
+    assert shown is not None
+    message = body.get("message", body.get("error"))
+    assert orjson.loads(shown) == error(message, type="invalid_request_error", param=None, code=code)
+
+
+@pytest.mark.parametrize(("event", "cause"), EVENTS)
+def test_from_error_event(event: Any, cause: str | None) -> None:
+    failure = from_error_event(event)
+    assert (failure.cause if failure else None) == cause
+
+
+@given(json_values)
+def test_any_event_is_classified(event: Any) -> None:
+    from_error_event(event)
+
+
+def test_without_key() -> None:
+    failure = Failure("bad_request", "key sk-1 is wrong", body=b'{"key":"sk-1"}')
+    kept = without_key(failure, "sk-1")
+    assert "sk-1" not in kept.message
+    assert kept.body == b'{"key":"[key]"}'
+    assert without_key(failure, None) is failure
+    assert without_key(failure, "") is failure

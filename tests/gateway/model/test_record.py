@@ -1,0 +1,120 @@
+"""The log record: ids in order and unique, usage as it is known."""
+
+import time
+import uuid
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graduand.gateway.model import record
+from graduand.gateway.model.routing import Decision
+
+DECISION = Decision("student", "canary", 0.1, 7, False, False)
+
+
+def test_ids_are_version_7_and_sort_by_time() -> None:
+    before = time.time_ns() // 1_000_000
+    numbers = []
+    for _ in range(5):
+        numbers += [record.new_id() for _ in range(200)]
+        time.sleep(0.002)
+    after = time.time_ns() // 1_000_000
+    parsed = [uuid.UUID(one) for one in numbers]
+    assert all(one.version == 7 and one.variant == uuid.RFC_4122 for one in parsed)
+    assert [str(one) for one in parsed] == numbers
+    assert len(set(numbers)) == len(numbers)
+    times = [one.int >> 80 for one in parsed]
+    assert times == sorted(times)
+    assert before <= times[0] <= times[-1] <= after
+
+
+def test_workers_do_not_share_a_sequence() -> None:
+    bits = set()
+    for _ in range(20):
+        record.reseed()
+        bits.add(record.new_id()[19:])
+    assert len(bits) == 20
+
+
+EXACT = {"prompt_tokens": 3, "completion_tokens": 2, "kind": "exact"}
+USAGE = [
+    ({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}, True, EXACT),
+    ({"prompt_tokens": 3, "completion_tokens": 2}, False, EXACT),
+    ({"prompt_tokens": 0, "completion_tokens": 0}, True, {"prompt_tokens": 0, "completion_tokens": 0, "kind": "exact"}),
+    ({"prompt_tokens": 3, "total_tokens": 3}, True, {"prompt_tokens": 3, "completion_tokens": 0, "kind": "exact"}),
+    ({"prompt_tokens": 3, "completion_tokens": None}, True, {**EXACT, "completion_tokens": 0}),
+    (None, True, {"prompt_tokens": 10, "completion_tokens": 4, "kind": "estimated"}),
+    (None, False, {"prompt_tokens": 10, "completion_tokens": 4, "kind": "partial"}),
+    ({"prompt_tokens": "3", "completion_tokens": 2}, True, {"prompt_tokens": 10, "completion_tokens": 4, "kind": "estimated"}),
+    ({"prompt_tokens": 3, "completion_tokens": "2"}, True, {"prompt_tokens": 10, "completion_tokens": 4, "kind": "estimated"}),
+    ({"prompt_tokens": -3, "completion_tokens": 2}, True, {"prompt_tokens": 10, "completion_tokens": 4, "kind": "estimated"}),
+    ([], True, {"prompt_tokens": 10, "completion_tokens": 4, "kind": "estimated"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("usage", "completed", "wanted"), USAGE)
+def test_usage(usage: Any, completed: bool, wanted: dict[str, Any]) -> None:
+    assert record.usage_of(usage, 4, 40, completed=completed) == wanted
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["prompt_tokens", "completion_tokens"]), inner),
+)  # fmt: skip
+
+
+@given(json_values)
+def test_usage_is_always_numbers(usage: Any) -> None:
+    counted = record.usage_of(usage, 1, 1, completed=True)
+    assert type(counted["prompt_tokens"]) is int
+    assert type(counted["completion_tokens"]) is int
+    assert counted["prompt_tokens"] >= 0
+    assert counted["completion_tokens"] >= 0
+
+
+def made(**changes: Any) -> dict[str, Any]:
+    given: dict[str, Any] = {
+        "id": "1", "parent_id": None, "role": "served", "route": "r", "endpoint": "/e", "decision": DECISION,
+        "arm": "teacher", "reason": "fallback:http_503", "adapter": "a@3f9c1a", "base_model": "b",
+        "teacher_model": "t", "served_model": "m", "status": 200, "request_body": b"{}", "request": {},
+        "response_json": None, "stream": False,
+        "completed": True, "client_disconnected": False, "bytes_released": 0, "timings": {}, "usage": {}, "attempts": [],
+        "error": None, "client": 0, "verdicts": [],
+    }  # fmt: skip
+    return record.record(**{**given, **changes})
+
+
+def test_derived_fields() -> None:
+    one = made()
+    assert (one["arm"], one["assigned_arm"], one["arm_probability"], one["unit_bucket"]) == (
+        "teacher",
+        "student",
+        0.1,
+        7,
+    )
+    assert (one["fallback_reason"], one["adapter_digest"], one["base_model"]) == ("http_503", "3f9c1a", "b")
+    two = made(reason="canary", adapter="plain")
+    assert (two["fallback_reason"], two["adapter_digest"]) == (None, None)
+    assert made(adapter=None)["adapter_digest"] is None
+
+
+def test_the_prompt_is_known_again_under_other_parameters() -> None:
+    messages = [{"role": "user", "content": "hi"}]
+    one = record.prompt_sha256({"model": "a", "messages": messages, "temperature": 1})
+    assert one == record.prompt_sha256({"model": "b", "messages": messages, "user": "ann"})
+    assert one != record.prompt_sha256({"messages": [{"role": "user", "content": "ho"}]})
+    assert len({record.prompt_sha256(one) for one in ({"prompt": "a"}, {"input": "b"}, {})}) == 3
+
+
+@pytest.mark.parametrize("depth", [10, 300, 1000])
+def test_any_request_that_was_parsed_has_a_record(depth: int) -> None:
+    """orjson reads deeper nesting than it writes."""
+    body = b'{"messages":' + b"[" * depth + b"]" * depth + b"}"
+    try:
+        request = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return
+    assert orjson.dumps(made(request_body=body, request=request))

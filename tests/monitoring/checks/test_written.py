@@ -1,0 +1,77 @@
+"""Gates as a route writes them: defaults by task, short forms, and what is refused."""
+
+from typing import Any
+
+import pytest
+
+from graduand.gateway.errors import ConfigError
+from graduand.monitoring.checks.written import explain, of_route
+
+LABEL = {"kind": "label", "labels": ["a", "b"]}
+
+
+def named(gates: Any, task: Any = None) -> dict[str, str]:
+    return {one.gate.name: one.action for one in of_route(gates, task)}
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        (None, {}),
+        (LABEL, {"not_empty": "fallback", "truncated": "flag", "label": "fallback"}),
+        ({"kind": "json"}, dict.fromkeys(("not_empty", "truncated", "json"), "fallback")),
+        (
+            {"kind": "text"},
+            dict.fromkeys(("not_empty", "truncated", "refusal", "repetition", "secret"), "fallback"),
+        ),
+    ],
+)
+def test_defaults(task: Any, expected: dict[str, str]) -> None:
+    assert named(None, task) == expected
+    assert named([], task) == {}
+
+
+def test_forms() -> None:
+    written = [
+        "not_empty",
+        {"refusal": "block"},
+        {"json": {"schema": {"type": "object"}, "action": "flag"}},
+        "secret block",
+    ]
+    assert named(written) == {"not_empty": "fallback", "refusal": "block", "json": "flag", "secret": "block"}
+    [length, language] = of_route([{"max_length": 9}, {"language": {"expect": "de", "time_limit": "5ms"}}], None)
+    assert (length.gate.name, language.gate.name, language.limit_s) == ("max_length", "language", 0.005)
+
+
+@pytest.mark.parametrize(
+    ("gates", "said"),
+    [
+        (["refusals"], "Did you mean 'refusal'"),
+        ([{"json": {"shema": {}}}], "Did you mean 'schema'"),
+        ([{"secret": {"acton": "block"}}], "Did you mean 'action'"),
+        ([{"secret": "stop"}], "'fallback', 'flag' or 'block'"),
+        ([{"json": {"schema": {"type": "objekt"}}}], "is not a JSON Schema"),
+        ([{"json": {"schema": {"$ref": "http://127.0.0.1:1/x"}}}], "is not a JSON Schema"),
+        ([{"json": {"schema": {"pattern": "("}}}], "is not a JSON Schema"),
+        ([{"language": "xx"}], "is not a language"),
+        ([{"max_length": 0}], "greater than 0"),
+        (["max_length"], "characters"),
+        (["label"], "kind label"),
+        (["refusal", {"refusal": "flag"}], "twice"),
+        ([3], "write a name"),
+    ],
+)
+def test_refused(gates: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match="gates") as caught:
+        of_route(gates, None)
+    assert said in str(caught.value)
+
+
+def test_explained() -> None:
+    armed = of_route(None, LABEL)
+    words = explain(armed, release="observe", fallback_behind=True)
+    assert "not_empty, label (the teacher answers instead); truncated (only logged and counted)" in words
+    assert "release: observe" in words
+    assert "release" not in explain(armed, release="block", fallback_behind=True)
+    assert "label (the client gets an error)" in explain(armed, release="block", fallback_behind=False)
+    assert explain([], release="observe", fallback_behind=True) == "answers are not checked (no gates)"
