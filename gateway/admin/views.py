@@ -135,10 +135,11 @@ def history(events: list[tuple[int, str, Event]]) -> list[Json]:
 def _threshold(row: Row, now: float) -> Json | None:
     if not row.wants_threshold:
         return None
-    learnt = {} if row.threshold is None else dict(row.threshold["threshold"])
+    threshold = row.learning.threshold
+    learnt = {} if threshold is None else {**threshold.to_dict(), "pairs": threshold.pairs, "disagreed": threshold.disagreed}
     return {
         "ready": thresholds.ready(row, now),
-        "said": row.learning,
+        "said": row.learning.said,
         "why_not": thresholds.why_not(row, now),
         **learnt,
     }

@@ -19,7 +19,7 @@ from graduand.gateway.logs import tail
 from graduand.gateway.logs.tail import Line
 from graduand.gateway.model import reader
 from graduand.gateway.model.reader import Json
-from graduand.gateway.model.routing import DEFERRED, STUDENT
+from graduand.gateway.model.routing import CONFIDENT, DEFERRED, STUDENT
 from graduand.rollout import assignment
 from graduand.rollout.answers import tasks
 from graduand.rollout.answers.compare import Comparison, compare
@@ -57,8 +57,12 @@ class Gatherer:
             as_meant = record["arm"] == record["assigned_arm"] or (row.incumbent and set_aside)
             if record["copy_wanted"] and record["completed"] and as_meant:
                 self._part(row, record["id"], line, record)
+            if _deferred(row, record):
+                self._deferral(row, record["id"], line, record)
         elif record["role"] in COPIES and isinstance(record["parent_id"], str):
             self._part(row, record["parent_id"], line, record)
+        elif record["role"] == "deferred" and isinstance(record["parent_id"], str) and not row.incumbent:
+            self._deferral(row, record["parent_id"], line, record)
 
     def _served(self, row: Row, record: Json) -> None:
         if record["route_version"] < row.entry_version or row.ledger.phase is Phase.SHADOW:
@@ -98,6 +102,24 @@ class Gatherer:
             copies = {one: records.get(one) or self._read(lines[one]) for one in _copies_of(row, served)}
             self._compared(row, served, {one: copy for one, copy in copies.items() if copy is not None})
 
+    def _deferral(self, row: Row, pair_id: str, line: Line, record: Json) -> None:
+        """What the student said and was not sure enough of, and the teacher's answer in its place: a pair that teaches the
+        threshold and no gate, since it was never to be served."""
+        ours, other = ("deferred", "answered") if record["role"] == "deferred" else ("answered", "deferred")
+        waiting = self._store.take_waiting(pair_id, other)
+        if waiting is None:
+            self._store.write_waiting(pair_id, ours, line, record["time"])
+            return
+        found = self._read(waiting)
+        if found is None:
+            row.count("copies whose request is gone from the log")
+            return
+        student, teacher = (record, found) if ours == "deferred" else (found, record)
+        task = self._tasks[row.id]
+        compared = self._compare(task, reader.answer(teacher), student)
+        said = self._answers(row, teacher, teacher, student, compared)
+        outcomes.teach(self._store, row, said, compared)
+
     def _read(self, line: Line) -> Json | None:
         """A record that waited: whole, or to be read again where it stands."""
         data = line.data or tail.fetch(self._folder, line.place)
@@ -130,13 +152,7 @@ class Gatherer:
             known = self._compare(task, said, incumbent)
         elif row.incumbent and reader.held_back(served):
             known = Comparison(False, unparsed=served["reason"])
-        prompt = reader.prompt(asked)
-        answers = Answers(
-            served["id"], max(teacher["time"], student["time"]), prompt, said, reader.answer(student),
-            None if known is None or incumbent is None else reader.answer(incumbent),
-            slices.named(row.state.spec.slices, prompt, found.teacher, reader.metadata(asked)),
-            self._vector(row, student),
-        )  # fmt: skip
+        answers = self._answers(row, served, teacher, student, found, incumbent if known is not None else None)
         agreed = None if known is None else known.agreed
         if task.kind == "text" and not found.unscored.startswith("teacher"):
             case = Case(reader.conversation(asked), answers, found.unparsed, agreed)
@@ -149,9 +165,32 @@ class Gatherer:
             return Comparison(False, unparsed=f"failed: {student['error']}")
         return compare(task, teacher, reader.answer(student))
 
+    def _answers(
+        self, row: Row, served: Json, teacher: Json, student: Json, found: Comparison, incumbent: Json | None = None
+    ) -> Answers:
+        """Who said what, where the request belongs, and with what probability it was drawn."""
+        asked = reader.request(served)
+        prompt, at = reader.prompt(asked), max(teacher["time"], student["time"])
+        released = student["role"] == "served" and student["reason"] == CONFIDENT
+        deferred, audit = student["role"] == "deferred", row.state.spec.audit
+        # Shadow copies are drawn whatever the student's confidence, so they weigh alike. On a hybrid route what was
+        # released is there as often as it is audited, and what was deferred always.
+        floor = audit if released or deferred else 1.0
+        return Answers(
+            served["id"], at, prompt, reader.answer(teacher), reader.answer(student),
+            None if incumbent is None else reader.answer(incumbent),
+            slices.named(row.state.spec.slices, prompt, found.teacher, reader.metadata(asked)),
+            self._vector(row, student) if floor else None, served["unit_hash"], 1.0 if deferred else floor, floor or 1.0,
+            released,
+        )  # fmt: skip
+
     def _vector(self, row: Row, student: Json) -> tuple[float, ...] | None:
-        """Only pairs whose sampling does not depend on confidence may teach a threshold: the shadow's."""
-        if not thresholds.sampling(row) or student["role"] != "shadow":
+        """The features of an answer that may teach the threshold. A canary's audits may not: there the student answers
+        whether it is sure or not, and for other users."""
+        # A judge is not asked about what was deferred, so audits alone would speak for looser cuts as well.
+        served = student["reason"] == CONFIDENT and self._tasks[row.id].kind != "text"
+        drawn = student["role"] in ("shadow", "deferred") or served
+        if not drawn or not row.wants_threshold or not thresholds.sampling(self._store, row):
             return None
         try:
             vector = vector_of(orjson.loads(student["response_json"] or "{}"))
@@ -160,6 +199,12 @@ class Gatherer:
         if vector is None:
             row.count("pairs without log probabilities")
         return None if vector is None else tuple(vector)
+
+
+def _deferred(row: Row, served: Json) -> bool:
+    """Whether the student was asked, was not sure enough, and the teacher's answer was completed."""
+    asked = served["reason"] == DEFERRED and served["assigned_arm"] == STUDENT and served["arm"] != STUDENT
+    return bool(asked and served["completed"] and row.wants_threshold and not row.incumbent)
 
 
 def _copies_of(row: Row, served: Json) -> tuple[str, ...]:

@@ -9,13 +9,14 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from graduand.gateway.control import incumbents
+from graduand.gateway.control import incumbents, thresholds
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.errors import RequestError
 from graduand.gateway.model.routes import Route
 from graduand.gateway.state.store import Override
 from graduand.rollout import ledger as ledgers
+from graduand.rollout.hybrid.learning import Learning
 from graduand.rollout.spec.spec import Spec
 from graduand.rollout.state import TEACHER, Event, Phase, draft, serving
 from graduand.rollout.transitions import apply
@@ -31,7 +32,7 @@ def carry_out(store: Rollouts, row: Row, event: Event, routes: Mapping[str, Rout
         _check_awake(store, row)
     row.state = after
     if after.attempt != before.attempt:
-        row.counts, row.threshold, row.tries, row.learning = {}, None, 0, ""
+        row.counts, row.learning = {}, Learning()
     entered = after.entry != before.entry
     if entered and before.step < 0:
         row.incumbent = incumbents.found(store, after.spec, routes)
@@ -55,9 +56,9 @@ def carry_out(store: Rollouts, row: Row, event: Event, routes: Mapping[str, Rout
 
 
 def carry_threshold(store: Rollouts, row: Row, at: float, routes: Mapping[str, Route]) -> None:
-    """A threshold was learnt: keep it, and give it to the workers if the route is hybrid already."""
+    """A threshold was learnt, bettered or taken back: keep that, and tell the workers if the route is hybrid already."""
     if serving(row.state).mode == "hybrid":
-        _change_route(store, row, Event("threshold", at, row.state.version, reason=row.learning), routes)
+        _change_route(store, row, Event("threshold", at, row.state.version, reason=row.learning.said), routes)
     store.write_row(row)
 
 
@@ -111,7 +112,7 @@ def _change_route(store: Rollouts, row: Row, event: Event, routes: Mapping[str, 
 
 
 def _override(row: Row, version: int) -> Override:
-    doing, spec = serving(row.state), row.state.spec
+    doing, spec, released = serving(row.state), row.state.spec, thresholds.released_by(row)
     return Override(
         version,
         doing.mode,
@@ -121,7 +122,7 @@ def _override(row: Row, version: int) -> Override:
         salt=row.state.salt,
         audit_bp=round(spec.audit * 10_000),
         logprobs=row.wants_threshold,
-        threshold=json.dumps(row.threshold) if row.threshold is not None else None,
+        threshold=None if released is None else json.dumps(released),
         incumbent=incumbents.carried(row),
     )
 

@@ -9,7 +9,9 @@ from typing import Any
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.rollout.answers.compare import Comparison
-from graduand.rollout.ledger import Pair
+from graduand.rollout import ledger
+from graduand.rollout.hybrid.learning import classes_of
+from graduand.rollout.hybrid.pairs import Pair
 
 SHOWN = 4000
 SHOWN_VERDICT = 600
@@ -27,6 +29,10 @@ class Answers:
     incumbent: str | None = None
     parts: tuple[str, ...] = ()  # the slices of traffic that it belongs to
     vector: tuple[float, ...] | None = None  # confidence features, if this pair may teach a threshold
+    unit: int = 0
+    probability: float = 1.0  # with which this pair was drawn ...
+    floor: float = 1.0  # ... and the smallest one of its time
+    released: bool = False  # an audit of what the student answered because it was confident
 
 
 def learn(
@@ -35,19 +41,34 @@ def learn(
 ) -> None:  # fmt: skip
     """Give an outcome to everything that learns from it."""
     row.ledger.pair(
-        Pair(
+        ledger.Pair(
             answers.at, found.agreed, found.fields, score, incumbent_agreed, answers.parts,
             unparsed=bool(found.unparsed),
         )
     )  # fmt: skip
-    if answers.vector is not None and found.agreed is not None:
-        store.write_sample(row, list(answers.vector), disagreed=not found.agreed)
+    teach(store, row, answers, found)
     if found.off_schema:
         row.count("student off schema")
     if found.agreed is None:
         row.count(f"unscored: {found.unscored.partition(':')[0]}")
     if found.agreed is False:
         store.write_disagreement(row, answers.at, answers.record, _shown(answers, found, verdicts))
+
+
+def teach(store: Rollouts, row: Row, answers: Answers, found: Comparison) -> None:
+    """Let a pair teach the confidence threshold, and an audit of a released answer watch its promise: the first of a unit
+    in an hour, for those of one session are not independent."""
+    if found.agreed is None:
+        return
+    if answers.vector is not None:
+        store.write_sample(
+            row, Pair(answers.unit, answers.at, answers.vector, found.agreed, found.student, found.teacher,
+                      answers.probability, answers.floor),
+        )  # fmt: skip
+    promise = row.learning.promise
+    if answers.released and promise is not None:
+        if store.write_seen(f"promise {row.id} {answers.unit}", answers.at):
+            promise.update(found.agreed, classes_of(found.student, found.teacher))
 
 
 def _shown(answers: Answers, found: Comparison, verdicts: tuple[str, ...]) -> dict[str, Any]:

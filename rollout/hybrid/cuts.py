@@ -65,7 +65,8 @@ def path(half: Fitted, risk: float, *, students: bool, teachers: bool) -> list[t
         start = _within(counts, start, float(target), students=students, teachers=teachers)
         found[tuple(start)] = None
     ranked = sorted(found, key=lambda notches: counts.at(notches)[0].sum())
-    hopes = [_hope(*counts.at(notches), risk, students=students, teachers=teachers) for notches in ranked]
+    seen = np.bincount(half.teachers, minlength=len(half.labels)) > 0
+    hopes = [_hope(*counts.at(notches), risk, seen, students=students, teachers=teachers) for notches in ranked]
     # Nothing behind a policy that fails is ever looked at, so the first is the strictest that looks safe by far.
     first = next((at for at, hope in enumerate(hopes) if hope >= SAFE), int(np.argmax(hopes)))
     return [tuple(float(counts.cuts[s][n]) for s, n in enumerate(notches)) for notches in ranked[first:] if any(notches)]
@@ -96,13 +97,18 @@ def _over(wrong: float, pairs: float, target: float) -> float:
     return float(wrong) / float(pairs) - target if pairs else 0.0
 
 
-def _hope(pairs: Floats, wrong: Floats, risk: float, *, students: bool, teachers: bool) -> float:
-    """Evidence that as many pairs again would give on the hardest class, if they disagree as often as these."""
+def _hope(
+    pairs: Floats, wrong: Floats, risk: float, seen: NDArray[np.bool_], *, students: bool, teachers: bool
+) -> float:
+    """Evidence that as many pairs again would give on the hardest class, if they disagree as often as these. `seen`: which
+    labels the teacher gives at all."""
     sides = [(wrong.sum(), pairs.sum())]
     if students:
         sides += list(zip(wrong.sum(1), pairs.sum(1), strict=True))
     if teachers:
         sides += list(zip(wrong.sum(0), pairs.sum(0), strict=True))
+        if (pairs.sum(0)[seen] == 0).any():
+            return -math.inf  # of a class that is never released, nothing can be proved
     return min((_growth(float(k), float(n), risk) for k, n in sides if n), default=-math.inf)
 
 

@@ -179,7 +179,8 @@ def _start(learning: Learning, pairs: Sequence[Pair], terms: Terms, now: float) 
 def _families(fitting: Sequence[Pair], scorer: Scorer, terms: Terms) -> tuple[Family, ...]:
     """One family of all labels where the teacher's classes are promised too, for one cut moves what another class has
     among it; else each label has its own, so that none waits for a rarer one."""
-    labels = sorted({one.student for one in fitting})
+    # An answer without a readable label is never released where others have one.
+    labels = sorted({one.student for one in fitting} - {""}) or [""]
     if terms.classes == "none":
         return (_family([""], fitting, scorer, terms),)
     if terms.classes == "teacher":
@@ -246,10 +247,7 @@ def released_by(learning: Learning, reads: Reads | None) -> dict[str, Any] | Non
     if frozen is None or threshold is None:
         return None
     by_label = None if reads is None or set(threshold.cuts) == {""} else asdict(reads)
-    return {
-        "fit": fit_to_dict(frozen.scorer), "cuts": dict(threshold.cuts), "expires_at": threshold.expires_at,
-        "reads": by_label,
-    }  # fmt: skip
+    return {"threshold": threshold.to_dict(), "fit": fit_to_dict(frozen.scorer), "reads": by_label}
 
 
 def withdrawn(learning: Learning, broken: str) -> Learning:

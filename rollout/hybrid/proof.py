@@ -94,7 +94,7 @@ def _groups(pairs: Sequence[Pair], sides: frozenset[Side]) -> Iterator[tuple[Sid
     for side in ("student", "teacher"):
         if side in sides:
             given = np.array([getattr(one, side) for one in pairs], dtype=object)
-            for label in sorted(set(given.tolist())):
+            for label in sorted(set(given.tolist()) - {""}):
                 yield side, label, given == label
 
 

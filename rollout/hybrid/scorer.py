@@ -78,10 +78,11 @@ def scorer_from_dict(stored: Mapping[str, Any]) -> Scorer:
 
     What an earlier version stored has one cut that was proved for no class: it releases nothing.
     """
-    if "cuts" not in stored:
+    threshold = stored["threshold"]
+    if "cuts" not in threshold:
         return Scorer(0.0, (), (), ())
     reads = None if stored["reads"] is None else Reads(stored["reads"]["labels"], stored["reads"]["field"])
-    return replace(fit_from_dict(stored["fit"]), cuts=stored["cuts"], expires_at=stored["expires_at"], reads=reads)
+    return replace(fit_from_dict(stored["fit"]), cuts=threshold["cuts"], expires_at=threshold["expires_at"], reads=reads)
 
 
 def text_of(answer: Mapping[str, Any]) -> str:

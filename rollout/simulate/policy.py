@@ -122,7 +122,7 @@ def _live(
             # A judge's score at its least: as good as the teacher where it agrees, never better.
             ledger.pair(Pair(now, same, score=0.5 if same else 0.0))
             if not student:
-                hybrid.sample(vector, disagreed=not same)
+                hybrid.sample(vector, now, disagreed=not same)
     return int(by_student.sum())
 
 

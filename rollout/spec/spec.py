@@ -28,6 +28,7 @@ class Step:
     approval: bool = False  # a person must approve before this step is entered
     risk: float = 0.05  # hybrid only: most disagreement among what the student answers ...
     delta: float = 0.1  # ... which may be exceeded with at most this probability
+    classes: Literal["none", "student", "teacher"] = "teacher"  # of whose labels each class keeps the risk
 
     @property
     def name(self) -> str:

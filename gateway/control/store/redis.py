@@ -16,11 +16,12 @@ from graduand.gateway.control.store.stream import EVIDENCE, Evidence
 from graduand.gateway.logs.tail import Batch, Line, Place
 from graduand.gateway.state.redis_store import RedisStore
 from graduand.gateway.state.store import StateError
+from graduand.rollout.hybrid.pairs import Pair, pair_from_dict
 from graduand.rollout.state import Event, event_from_dict
 
 # A record's id is looked for among those of its own quarter of an hour only: a record that comes twice has one time.
 SEEN_S = 900
-ROLES = ("served", "shadow", "audit")
+ROLES = ("served", "shadow", "audit", "deferred", "answered")
 # Ids are forgotten by Redis itself.
 SEEN_KEPT_S = 3600
 
@@ -140,15 +141,14 @@ class RedisRollouts(RedisJudging):
         found = (json.loads(one) for one in reversed(self._latest(f"disagreements:{rollout_id}", limit)))
         return [{"at": at, "record": record, **seen} for at, record, seen in found]
 
-    def write_sample(self, row: Row, vector: list[float], *, disagreed: bool) -> None:
-        """Features of one unbiased pair and its outcome, to learn a threshold from."""
+    def write_sample(self, row: Row, pair: Pair) -> None:
+        """One pair to learn a threshold from."""
         number = self._hashes.next(_samples(row), "count")
-        self._hashes.set(_samples(row), str(number), json.dumps([vector, disagreed]))
+        self._hashes.set(_samples(row), str(number), json.dumps(pair.to_dict()))
 
-    def samples(self, row: Row, most: int) -> list[tuple[list[float], bool]]:
+    def samples(self, row: Row, most: int) -> list[Pair]:
         """The latest samples of this attempt, oldest first."""
-        found = (json.loads(one) for one in self._latest(_samples(row), most))
-        return [(vector, disagreed) for vector, disagreed in found]
+        return [pair_from_dict(json.loads(one)) for one in self._latest(_samples(row), most)]
 
     def sample_count(self, row: Row) -> int:
         """How many samples this attempt has."""
@@ -157,7 +157,7 @@ class RedisRollouts(RedisJudging):
     def write_forget_samples(self, row: Row) -> None:
         """Drop what was sampled: a threshold that has expired is learnt again from fresh pairs."""
         for attempt in range(row.state.attempt + 1):
-            self._hashes.drop(f"samples:{row.id}:{attempt}")
+            self._hashes.drop(f"pairs:{row.id}:{attempt}")
 
     # The log.
 
@@ -252,7 +252,7 @@ def _units(row: Row) -> str:
 
 
 def _samples(row: Row) -> str:
-    return f"samples:{row.id}:{row.state.attempt}"
+    return f"pairs:{row.id}:{row.state.attempt}"
 
 
 def _seen(time: float) -> str:

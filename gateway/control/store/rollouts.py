@@ -16,6 +16,7 @@ from graduand.gateway.errors import GraduandError
 from graduand.gateway.logs import tail
 from graduand.gateway.logs.tail import Batch, Line
 from graduand.gateway.state.store import StateStore
+from graduand.rollout.hybrid.pairs import Pair
 from graduand.rollout.state import Event
 
 # The lease of the one controller that decides.
@@ -136,11 +137,11 @@ class Rollouts(ABC):
         """The latest disagreements, newest first."""
 
     @abstractmethod
-    def write_sample(self, row: Row, vector: list[float], *, disagreed: bool) -> None:
-        """Features of one unbiased pair and its outcome, to learn a threshold from."""
+    def write_sample(self, row: Row, pair: Pair) -> None:
+        """One pair to learn a threshold from."""
 
     @abstractmethod
-    def samples(self, row: Row, most: int) -> list[tuple[list[float], bool]]:
+    def samples(self, row: Row, most: int) -> list[Pair]:
         """The latest samples of this attempt, oldest first."""
 
     @abstractmethod

@@ -7,6 +7,7 @@ from typing import Any
 
 from graduand.rollout import ledger as ledgers
 from graduand.rollout.ledger import Ledger
+from graduand.rollout.hybrid.learning import Learning, learning_from_dict
 from graduand.rollout.state import Phase, State, state_from_dict
 
 # In these phases nothing is decided and no evidence is gathered.
@@ -29,9 +30,7 @@ class Row:
     entry_version: int = 0
     attempt_version: int = 0
     table_version: int = 0
-    threshold: Mapping[str, Any] | None = None  # as rollout.hybrid.learning gives it
-    tries: int = 0  # at learning one, in this attempt
-    learning: str = ""  # why there is none yet
+    learning: Learning = field(default_factory=Learning)  # of a confidence threshold, in this attempt
     # While another student goes on serving its route: which, how, and the route change that it is given back by.
     incumbent: Mapping[str, Any] | None = None
     counts: dict[str, int] = field(default_factory=dict)  # since the attempt began: what taught no gate, and why
@@ -68,8 +67,8 @@ def to_columns(row: Row) -> tuple[Any, ...]:
     state = row.state
     return (
         state.id, state.spec.route, state.spec.digest, state.phase.value, state.version, row.token, state.salt,
-        row.created_at, row.started_at, row.entry_version, row.attempt_version, row.table_version, row.tries,
-        row.learning, json.dumps(row.task), json.dumps(row.threshold), json.dumps(state.to_dict()),
+        row.created_at, row.started_at, row.entry_version, row.attempt_version, row.table_version, row.learning.starts,
+        row.learning.said, json.dumps(row.task), json.dumps(row.learning.to_dict()), json.dumps(state.to_dict()),
         json.dumps(row.ledger.to_dict()), json.dumps(row.counts),
         json.dumps(row.incumbent),
     )  # fmt: skip
@@ -82,7 +81,7 @@ def from_columns(values: tuple[Any, ...]) -> Row:
         state=state_from_dict(json.loads(given["state"])),
         ledger=ledgers.ledger_from_dict(json.loads(given["ledger"])),
         task=json.loads(given["task"]),
-        threshold=json.loads(given["threshold"]),
+        learning=learning_from_dict(json.loads(given["threshold"])),
         counts=json.loads(given["counts"]),
         incumbent=json.loads(given["incumbent"]),
         **{
@@ -94,8 +93,6 @@ def from_columns(values: tuple[Any, ...]) -> Row:
                 "entry_version",
                 "attempt_version",
                 "table_version",
-                "tries",
-                "learning",
             )
         },
     )

@@ -23,10 +23,11 @@ CREATE TABLE IF NOT EXISTS rollout_disagreements (
     seen TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS rollout_disagreements_of ON rollout_disagreements (rollout, number);
-CREATE TABLE IF NOT EXISTS rollout_samples (
+DROP TABLE IF EXISTS rollout_samples;
+CREATE TABLE IF NOT EXISTS rollout_pairs (
     number INTEGER PRIMARY KEY AUTOINCREMENT, rollout TEXT NOT NULL, attempt INTEGER NOT NULL, sample TEXT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS rollout_samples_of ON rollout_samples (rollout, attempt, number);
+CREATE INDEX IF NOT EXISTS rollout_pairs_of ON rollout_pairs (rollout, attempt, number);
 CREATE TABLE IF NOT EXISTS rollout_judging (
     number INTEGER PRIMARY KEY AUTOINCREMENT, rollout TEXT NOT NULL, wanted TEXT NOT NULL, verdicts TEXT NOT NULL,
     data TEXT NOT NULL

@@ -12,6 +12,7 @@ from graduand.gateway.control.store.rows import AT_REST, COLUMNS, Row, from_colu
 from graduand.gateway.control.store.schema import SCHEMA
 from graduand.gateway.logs.tail import Line, Place
 from graduand.gateway.state.sqlite import SqliteStore
+from graduand.rollout.hybrid.pairs import Pair, pair_from_dict
 from graduand.rollout.state import Event, event_from_dict
 
 ALL_COLUMNS = ", ".join(COLUMNS)
@@ -148,28 +149,28 @@ class RolloutStore(Rollouts):
         found = self._db.execute(query, (rollout_id, limit))
         return [{"at": at, "record": record, **json.loads(seen)} for at, record, seen in found]
 
-    def write_sample(self, row: Row, vector: list[float], *, disagreed: bool) -> None:
-        """Features of one unbiased pair and its outcome, to learn a threshold from."""
-        sample = json.dumps([vector, disagreed])
+    def write_sample(self, row: Row, pair: Pair) -> None:
+        """One pair to learn a threshold from."""
+        sample = json.dumps(pair.to_dict())
         attempt = row.state.attempt
         self._db.execute(
-            "INSERT INTO rollout_samples (rollout, attempt, sample) VALUES (?, ?, ?)", (row.id, attempt, sample)
+            "INSERT INTO rollout_pairs (rollout, attempt, sample) VALUES (?, ?, ?)", (row.id, attempt, sample)
         )
 
-    def samples(self, row: Row, most: int) -> list[tuple[list[float], bool]]:
+    def samples(self, row: Row, most: int) -> list[Pair]:
         """The latest samples of this attempt, oldest first."""
-        query = "SELECT sample FROM rollout_samples WHERE rollout = ? AND attempt = ? ORDER BY number DESC LIMIT ?"
+        query = "SELECT sample FROM rollout_pairs WHERE rollout = ? AND attempt = ? ORDER BY number DESC LIMIT ?"
         found = self._db.execute(query, (row.id, row.state.attempt, most)).fetchall()
-        return [(vector, disagreed) for vector, disagreed in (json.loads(text) for (text,) in reversed(found))]
+        return [pair_from_dict(json.loads(text)) for (text,) in reversed(found)]
 
     def sample_count(self, row: Row) -> int:
         """How many samples this attempt has."""
-        query = "SELECT COUNT(*) FROM rollout_samples WHERE rollout = ? AND attempt = ?"
+        query = "SELECT COUNT(*) FROM rollout_pairs WHERE rollout = ? AND attempt = ?"
         return int(self._db.execute(query, (row.id, row.state.attempt)).fetchone()[0])
 
     def write_forget_samples(self, row: Row) -> None:
         """Drop what was sampled: a threshold that has expired is learnt again from fresh pairs."""
-        self._db.execute("DELETE FROM rollout_samples WHERE rollout = ?", (row.id,))
+        self._db.execute("DELETE FROM rollout_pairs WHERE rollout = ?", (row.id,))
 
     # Pairs that wait for a judge.
 

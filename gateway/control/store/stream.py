@@ -13,6 +13,7 @@ import orjson
 from graduand.gateway.logs import tail
 from graduand.gateway.logs.tail import Batch, Line, Place
 from graduand.gateway.model import reader
+from graduand.gateway.model.routing import DEFERRED
 from graduand.gateway.state.redis_hashes import META, PREFIX, told
 from graduand.gateway.state.redis_store import RedisStore
 
@@ -101,6 +102,7 @@ def _wanted(line: Line, live: Container[str]) -> bytes | None:
     record = reader.parsed(line.data)
     if record is None or record["rollout"] not in live:
         return None
-    if record.get("role") != "served" or record.get("copy_wanted"):
+    compared = record.get("copy_wanted") or record.get("reason") == DEFERRED
+    if record.get("role") != "served" or compared:
         return line.data
     return orjson.dumps({**record, "request_json": None, "response_json": None})
