@@ -136,7 +136,9 @@ def _threshold(row: Row, now: float) -> Json | None:
     if not row.wants_threshold:
         return None
     threshold = row.learning.threshold
-    learnt = {} if threshold is None else {**threshold.to_dict(), "pairs": threshold.pairs, "disagreed": threshold.disagreed}
+    learnt = (
+        {} if threshold is None else {**threshold.to_dict(), "pairs": threshold.pairs, "disagreed": threshold.disagreed}
+    )
     return {
         "ready": thresholds.ready(row, now),
         "said": row.learning.said,

@@ -8,8 +8,8 @@ from typing import Any
 
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
-from graduand.rollout.answers.compare import Comparison
 from graduand.rollout import ledger
+from graduand.rollout.answers.compare import Comparison
 from graduand.rollout.hybrid.learning import classes_of
 from graduand.rollout.hybrid.pairs import Pair
 
@@ -65,10 +65,9 @@ def teach(store: Rollouts, row: Row, answers: Answers, found: Comparison) -> Non
             row, Pair(answers.unit, answers.at, answers.vector, found.agreed, found.student, found.teacher,
                       answers.probability, answers.floor),
         )  # fmt: skip
-    promise = row.learning.promise
-    if answers.released and promise is not None:
-        if store.write_seen(f"promise {row.id} {answers.unit}", answers.at):
-            promise.update(found.agreed, classes_of(found.student, found.teacher))
+    promise = row.learning.promise if answers.released else None
+    if promise is not None and store.write_seen(f"promise {row.id} {answers.unit}", answers.at):
+        promise.update(found.agreed, classes_of(found.student, found.teacher))
 
 
 def _shown(answers: Answers, found: Comparison, verdicts: tuple[str, ...]) -> dict[str, Any]:

@@ -69,7 +69,9 @@ def path(half: Fitted, risk: float, *, students: bool, teachers: bool) -> list[t
     hopes = [_hope(*counts.at(notches), risk, seen, students=students, teachers=teachers) for notches in ranked]
     # Nothing behind a policy that fails is ever looked at, so the first is the strictest that looks safe by far.
     first = next((at for at, hope in enumerate(hopes) if hope >= SAFE), int(np.argmax(hopes)))
-    return [tuple(float(counts.cuts[s][n]) for s, n in enumerate(notches)) for notches in ranked[first:] if any(notches)]
+    return [
+        tuple(float(counts.cuts[s][n]) for s, n in enumerate(notches)) for notches in ranked[first:] if any(notches)
+    ]
 
 
 def _within(counts: _Counts, start: list[int], target: float, *, students: bool, teachers: bool) -> list[int]:

@@ -9,7 +9,7 @@ most delta.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -185,9 +185,7 @@ def _families(fitting: Sequence[Pair], scorer: Scorer, terms: Terms) -> tuple[Fa
         return (_family([""], fitting, scorer, terms),)
     if terms.classes == "teacher":
         return (_family(labels, fitting, scorer, terms),)
-    return tuple(
-        _family([label], [one for one in fitting if one.student == label], scorer, terms) for label in labels
-    )
+    return tuple(_family([label], [one for one in fitting if one.student == label], scorer, terms) for label in labels)
 
 
 def _family(labels: list[str], fitting: Sequence[Pair], scorer: Scorer, terms: Terms) -> Family:
@@ -230,8 +228,8 @@ def _threshold(frozen: Frozen, proofs: list[Proof], terms: Terms, start: int, no
     held = [proof for proof in proofs if proof.policy is not None]
     wholes = [proof.classes[0] for proof in held]
     whole = ClassRisk(
-        "all", "", *(sum(getattr(one, name) for one in wholes) for name in ("pairs", "disagreed", "observations")),
-        min(one.log_e for one in wholes),
+        "all", "", sum(one.pairs for one in wholes), sum(one.disagreed for one in wholes),
+        sum(one.observations for one in wholes), min(one.log_e for one in wholes),
     )  # fmt: skip
     classes = (whole, *(one for proof in held for one in proof.classes[1:] if one.pairs))
     return Threshold(

@@ -70,7 +70,8 @@ def fit_to_dict(scorer: Scorer) -> dict[str, Any]:
 
 def fit_from_dict(data: Mapping[str, Any]) -> Scorer:
     """The fit that `fit_to_dict` described; it has no cuts, so it releases nothing."""
-    return Scorer(data["bias"], *(tuple(data[name]) for name in ("weights", "means", "scales")))
+    weights, means, scales = (tuple(data[name]) for name in ("weights", "means", "scales"))
+    return Scorer(data["bias"], weights, means, scales)
 
 
 def scorer_from_dict(stored: Mapping[str, Any]) -> Scorer:
@@ -82,7 +83,9 @@ def scorer_from_dict(stored: Mapping[str, Any]) -> Scorer:
     if "cuts" not in threshold:
         return Scorer(0.0, (), (), ())
     reads = None if stored["reads"] is None else Reads(stored["reads"]["labels"], stored["reads"]["field"])
-    return replace(fit_from_dict(stored["fit"]), cuts=threshold["cuts"], expires_at=threshold["expires_at"], reads=reads)
+    return replace(
+        fit_from_dict(stored["fit"]), cuts=threshold["cuts"], expires_at=threshold["expires_at"], reads=reads
+    )
 
 
 def text_of(answer: Mapping[str, Any]) -> str:

@@ -44,7 +44,12 @@ class Threshold:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {**asdict(self), "cuts": dict(self.cuts), "policies": list(self.policies), "classes": [asdict(one) for one in self.classes]}
+        return {
+            **asdict(self),
+            "cuts": dict(self.cuts),
+            "policies": list(self.policies),
+            "classes": [asdict(one) for one in self.classes],
+        }
 
 
 def threshold_from_dict(data: Mapping[str, Any]) -> Threshold:

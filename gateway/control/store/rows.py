@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graduand.rollout import ledger as ledgers
-from graduand.rollout.ledger import Ledger
 from graduand.rollout.hybrid.learning import Learning, learning_from_dict
+from graduand.rollout.ledger import Ledger
 from graduand.rollout.state import Phase, State, state_from_dict
 
 # In these phases nothing is decided and no evidence is gathered.

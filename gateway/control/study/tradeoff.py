@@ -1,7 +1,7 @@
 """A cost-quality curve from any gateway's log: what share the student could answer, and how much of that would disagree.
 
-Scores come from a fit to the pairs of one half of the users, the curve from those of the other, so that it flatters nobody. Quality is agreement
-with the teacher, whose own is 1; what the log has no gold labels for cannot be told from it.
+Scores come from a fit to the pairs of one half of the users, the curve from those of the other, so that it flatters
+nobody. Quality is agreement with the teacher, whose own is 1; what the log has no gold labels for cannot be told from it.
 """
 
 import json
@@ -51,7 +51,9 @@ def of_log(source: Source, route: str, task: Task) -> tuple[Curve, Json]:
         )
     fitting, judging = ([(one, agreed) for side, one, agreed in known if side == which] for which in ("fit", "prove"))
     if len(fitting) < 2 or not judging:
-        raise ConfigError(f"the pairs of route {route!r} come from too few users to fit on some and judge by the others")
+        raise ConfigError(
+            f"the pairs of route {route!r} come from too few users to fit on some and judge by the others"
+        )
     fit = fit_logistic([vector for vector, _ in fitting], [agreed for _, agreed in fitting])
     agreed = np.array([same for _, same in judging])
     found = curve(fit([vector for vector, _ in judging]), ~agreed, agreed, np.ones(len(agreed)))

@@ -15,7 +15,6 @@ from graduand.rollout.hybrid.confidence import features, value_tokens
 from graduand.rollout.hybrid.curve import curve
 
 
-
 def token(text: str, *logs: float) -> dict[str, Any]:
     return {"token": text, "logprob": logs[0], "top_logprobs": [{"token": "?", "logprob": log} for log in logs]}
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,10 @@ def test_evidence_goes_on_after_the_first_provable_cut() -> None:
     rng = RNG(4)
     margins = rng.uniform(0, 6, 12_000)
     wrong = rng.random(12_000) < 0.15 * (1 - margins / 6) ** 2
-    pairs = [Pair(at, 0.0, (m,) * 4, not bad) for at, (m, bad) in enumerate(zip(margins.tolist(), wrong.tolist(), strict=True))]
+    pairs = [
+        Pair(at, 0.0, (m,) * 4, not bad)
+        for at, (m, bad) in enumerate(zip(margins.tolist(), wrong.tolist(), strict=True))
+    ]
     known = [learnt(pairs[:n]) for n in (3000, 12_000)]
     coverage = [one.threshold.coverage for one in known if one.threshold is not None]
     assert len(coverage) == 2
@@ -82,7 +86,9 @@ def test_the_promise_holds_over_all_looks() -> None:
 def test_a_student_that_is_never_good_enough_gets_none() -> None:
     def hopeless(rng: np.random.Generator) -> bool:
         margins, wrong = rng.uniform(0, 6, 4000).tolist(), rng.random(4000) < 0.06
-        pairs = [Pair(at, 0.0, (m,) * 4, not bad) for at, (m, bad) in enumerate(zip(margins, wrong.tolist(), strict=True))]
+        pairs = [
+            Pair(at, 0.0, (m,) * 4, not bad) for at, (m, bad) in enumerate(zip(margins, wrong.tolist(), strict=True))
+        ]
         return learnt(pairs).threshold is not None
 
     assert shares(40, hopeless) <= 0.1
@@ -132,7 +138,7 @@ def test_a_start_without_proof_gives_way_to_another_on_fresh_pairs() -> None:
             starts.append(known.frozen.fitted_on)
     assert starts == sorted(starts)
     assert 3 <= len(starts) == known.starts <= MOST_STARTS
-    assert all(later >= 4 * one for one, later in zip(starts, starts[1:], strict=False))
+    assert all(later >= 4 * one for one, later in pairwise(starts))
 
 
 def test_a_withdrawn_cut_is_not_served_and_costs_a_start() -> None:
@@ -163,7 +169,10 @@ def test_each_label_has_its_own_cut(classes: Any) -> None:
     assert known.threshold.cuts["b"] < known.threshold.cuts["a"] <= 1
     reads = Reads({"a": "a", "b": "b"})
     scorer = through(known, reads)
-    shown = [{"choices": [{**answer(m)["choices"][0], "message": {"content": said}}]} for m, said in ((0.1, "a"), (5.9, "a"), (5.9, "b"), (5.9, "c"))]
+    shown = [
+        {"choices": [{**answer(m)["choices"][0], "message": {"content": said}}]}
+        for m, said in ((0.1, "a"), (5.9, "a"), (5.9, "b"), (5.9, "c"))
+    ]
     assert [scorer.confident(one, now=120.0) for one in shown] == [False, True, True, False]
 
 

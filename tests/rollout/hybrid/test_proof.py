@@ -76,7 +76,7 @@ def test_audits_and_deferred_copies_are_weighed_before_they_are_pooled() -> None
     """The other way round from what one expects: unweighed, a cut that lets everything through looks worse than it is, and
     a cut whose deferred answers are better than its released ones would look better."""
     rng = np.random.default_rng(5)
-    pairs, scores = hybrid_traffic(rng, 40_000, 0.05)
+    pairs, _ = hybrid_traffic(rng, 40_000, 0.05)
     through = np.ones(len(pairs), bool)
     agreed = np.array([one.agreed for one in pairs])
     weight = np.array([one.weight for one in pairs])
@@ -95,7 +95,9 @@ def test_better_deferred_answers_do_not_prove_a_worse_whole() -> None:
             released = rng.random() < 0.9
             if not released or rng.random() < 0.05:
                 agreed, p = not released or rng.random() >= 0.06, 0.05 if released else 1.0
-                pairs.append(Pair(unit, 0.0, (), bool(agreed), probability=p if weighed else 1.0, floor=0.05 if weighed else 1.0))
+                pairs.append(
+                    Pair(unit, 0.0, (), bool(agreed), probability=p if weighed else 1.0, floor=0.05 if weighed else 1.0)
+                )
         return one_cut(pairs, [len(pairs)])
 
     assert shares(40, lambda rng: false(rng, weighed=True)) <= DELTA + bar(DELTA, 40)
@@ -138,7 +140,9 @@ def test_nothing_is_proved_from_nothing() -> None:
     assert (empty.policy, empty.coverage) == (None, 0.0)
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 200_000)), max_size=40), st.lists(st.integers(0, 40), max_size=4))
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.floats(0, 200_000)), max_size=40), st.lists(st.integers(0, 40), max_size=4)
+)
 def test_cells_never_join_users_or_looks(rows: list[tuple[int, float]], marks: list[int]) -> None:
     pairs, looks = [Pair(unit, at, (), True) for unit, at in rows], sorted(set(marks))
     found = cells(pairs, looks).tolist()
