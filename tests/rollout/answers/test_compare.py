@@ -156,7 +156,9 @@ def test_text_is_left_to_the_judge() -> None:
     [
         ("VERDICT: B", "VERDICT: A", 1.0),
         ("VERDICT: A", "VERDICT: B", 0.0),
-        ("VERDICT: A", "VERDICT: A", 0.5),  # likes whatever comes first
+        ("VERDICT: A", "VERDICT: A", None),  # likes whatever comes first
+        ("VERDICT: B", "VERDICT: B", None),
+        ("VERDICT: TIE", "VERDICT: TIE", 0.5),
         ("VERDICT: TIE", "VERDICT: A", 0.5),
         ("**Verdict: [[B]]**", "so\nverdict: a.", 1.0),
         ("VERDICT: B", "both good", None),
