@@ -7,6 +7,7 @@ from typing import Any
 from graduand.gateway.errors import did_you_mean
 from graduand.rollout.gates import GateError
 from graduand.rollout.gates.agreement import Agreement
+from graduand.rollout.gates.correctness import Correctness
 from graduand.rollout.gates.discordant import Discordant
 from graduand.rollout.gates.error_ratio import ErrorRatio
 from graduand.rollout.gates.latency import Latency
@@ -14,10 +15,11 @@ from graduand.rollout.gates.scores import Scores
 from graduand.rollout.gates.srm import SampleRatio
 from graduand.rollout.gates.watch import Watch
 
-AnyGate = Agreement | Discordant | ErrorRatio | Latency | SampleRatio | Scores | Watch
+AnyGate = Agreement | Correctness | Discordant | ErrorRatio | Latency | SampleRatio | Scores | Watch
 
 KINDS: dict[str, type[AnyGate]] = {
     "agreement": Agreement,
+    "correctness": Correctness,
     "discordant": Discordant,
     "error_ratio": ErrorRatio,
     "latency": Latency,
