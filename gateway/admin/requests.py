@@ -2,13 +2,14 @@
 
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from graduand.gateway.admin.calls import Body
+from graduand.gateway.config.explain import about_judge
 from graduand.gateway.control import incumbents
 from graduand.gateway.errors import ConfigError, RequestError, did_you_mean
 from graduand.gateway.model.routes import Route, Settings
 from graduand.rollout.answers import tasks
-from graduand.rollout.answers.judge import family
 from graduand.rollout.answers.tasks import Task
 from graduand.rollout.spec import file as specfile
 from graduand.rollout.spec.spec import Spec
@@ -17,11 +18,7 @@ from graduand.rollout.spec.spec import Spec
 MOST_SIMULATED_PER_S = 20
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class NewRollout(_Body):
+class NewRollout(Body):
     """A rollout to start, as its file has it."""
 
     spec: dict[str, Any]
@@ -29,7 +26,7 @@ class NewRollout(_Body):
     key: str = Field("", max_length=200, description="the same key again starts nothing new")
 
 
-class Verb(_Body):
+class Verb(Body):
     """One verb. With `version` it is refused unless the rollout is still at that version."""
 
     version: int | None = None
@@ -38,7 +35,7 @@ class Verb(_Body):
     full: bool = Field(False, description="promote only: past all steps at once")
 
 
-class Plan(_Body):
+class Plan(Body):
     """A rollout to think about."""
 
     spec: dict[str, Any]
@@ -46,7 +43,7 @@ class Plan(_Body):
     agreement: float | None = Field(None, gt=0, lt=1, description="the agreement to reckon with")
 
 
-class Simulation(_Body):
+class Simulation(Body):
     """A rollout to play through."""
 
     spec: dict[str, Any]
@@ -73,6 +70,9 @@ def startable(data: dict[str, Any], settings: Settings) -> tuple[Spec, dict[str,
     """The resolved specification and its task; raise ConfigError or RequestError if it could never work here."""
     spec = specfile.read(data)
     route = settings.routes.get(spec.route)
+    asked = spec.task or (None if route is None else route.task)
+    if asked is not None and asked.get("kind") == "text" and "gates" not in data:
+        spec = specfile.read({**data, "gates": ["score"]})  # no two free texts agree: a judge says which is better
     if route is None:
         hint = did_you_mean(spec.route, settings.routes) or f" There are: {', '.join(settings.routes)}."
         raise RequestError(404, f"there is no route {spec.route!r}.{hint}", param="route", code="route_not_found")
@@ -101,6 +101,10 @@ def _check_fed(spec: Spec, task: Task) -> None:
             "configuration that speaks OpenAI's chat API"
         )
     for gate in (*spec.gates, *spec.harm):
+        if gate.signal.startswith("agreement") and task.kind == "text":
+            raise ConfigError(
+                f"{gate.signal}: a judge says which of two free texts is better, and a tie is no agreement; use score"
+            )
         if gate.signal == "score" and task.kind != "text":
             raise ConfigError(f"gate score needs a judge, and a task of kind {task.kind} has none; use agreement")
 
@@ -109,17 +113,6 @@ def check_incumbent(spec: Spec, served: Route) -> None:
     """Raise ConfigError if the rollout wants to keep a student in service and none is. `served`: the route now."""
     if problem := incumbents.problem(spec, served):
         raise ConfigError(problem)
-
-
-def about_judge(task: dict[str, Any] | None, route: Route) -> list[str]:
-    """What there is to say against the judge of a task."""
-    judge = tasks.read(task).judge if task is not None else None
-    if judge is None or family(judge.model) != family(route.teacher.model):
-        return []
-    return [
-        f"the judge {judge.model} is of the teacher's own family ({route.teacher.model}): judges favour answers of their "
-        "own kind, so a student may look worse than it is; another vendor's model is the better judge"
-    ]
 
 
 def advice(spec: Spec, task: dict[str, Any], served: Route) -> list[str]:

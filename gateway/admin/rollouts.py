@@ -2,16 +2,15 @@
 
 import secrets
 import time
-from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import APIRouter, Header, Query
 
 from graduand.gateway.admin import allowance, views
+from graduand.gateway.admin.calls import RolloutsHere, SettingsHere, WhoHere
 from graduand.gateway.admin.requests import NewRollout, Plan, Simulation, Verb, advice, check_incumbent, startable
 from graduand.gateway.config.read import budgets_folder
 from graduand.gateway.control import incumbents, moves, verdicts
-from graduand.gateway.control.store.open import for_each_call
 from graduand.gateway.control.store.rollouts import LEASE, Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.control.study import planning
@@ -32,97 +31,101 @@ Json = dict[str, Any]
 ASKED = sorted(VERBS - {"start", "supersede"})
 
 
-def router(settings: Callable[[], Settings]) -> APIRouter:
-    """The routes below /v1/rollouts."""
-    rollouts = APIRouter(prefix="/v1/rollouts", tags=["rollouts"])
+router = APIRouter(prefix="/v1/rollouts", tags=["rollouts"])
 
-    store_here = Annotated[Rollouts, Depends(for_each_call(settings))]
-    who_here = Annotated[str, Header(alias="x-graduand-who")]
 
-    @rollouts.get("")
-    def listing(state: store_here, route: str | None = None) -> Json:
-        return {"rollouts": [views.line(row) for row in state.rows(route=route)]}
+@router.get("")
+def listing(state: RolloutsHere, route: str | None = None) -> Json:
+    return {"rollouts": [views.line(row) for row in state.rows(route=route)]}
 
-    @rollouts.post("", status_code=201)
-    def start(new: NewRollout, state: store_here, who: who_here = "api") -> Json:
-        spec, task = startable(new.spec, settings())
-        served = _served(state, spec.route, settings())
-        with state.transaction():
-            row = moves.begin(
-                state, spec, task, salt=secrets.token_hex(8), at=time.time(), who=who, why=new.why, key=new.key,
-                check=lambda: check_incumbent(spec, served),
-            )  # fmt: skip
-        return {**_status(state, row, settings()), "warnings": advice(spec, task, served)}
 
-    @rollouts.post("/plan")
-    def plan(wanted: Plan, state: store_here) -> Json:
-        spec, task = startable(wanted.spec, settings())
-        served = _served(state, spec.route, settings())
-        check_incumbent(spec, served)
-        seen = planning.traffic(Source(settings().logs, places.spool(settings())), spec.route)
-        per_s = wanted.requests_per_s or (None if seen is None else seen.per_s)
-        paid = planning.copies_a_day(settings().routes[spec.route].shadow_budget, seen)
-        sampling = planning.sampling(spec, tasks.read(task), served.shadow_bp / 10_000, paid)
-        planned = planning.plan(spec, per_s, wanted.agreement, sampling)
-        return {**planned, "warnings": advice(spec, task, served) + planned["warnings"]}
-
-    @rollouts.post("/simulate")
-    def simulate(wanted: Simulation) -> Json:
-        spec = specfile.read(wanted.spec)
-        scenario = Scenario(
-            wanted.agreement, separation=wanted.separation, error_rate=wanted.error_rate,
-            error_ratio=wanted.error_ratio, requests_per_s=wanted.requests_per_s,
+@router.post("", status_code=201)
+def start(new: NewRollout, state: RolloutsHere, settings: SettingsHere, who: WhoHere = "api") -> Json:
+    spec, task = startable(new.spec, settings)
+    served = _served(state, spec.route, settings)
+    with state.transaction():
+        row = moves.begin(
+            state, spec, task, salt=secrets.token_hex(8), at=time.time(), who=who, why=new.why, key=new.key,
+            check=lambda: check_incumbent(spec, served),
         )  # fmt: skip
-        return {"runs": wanted.runs, "students": planning.simulate(spec, scenario, wanted.runs, wanted.seed)}
+    return {**_status(state, row, settings), "warnings": advice(spec, task, served)}
 
-    @rollouts.get("/{name}")
-    def status(name: str, state: store_here) -> Json:
-        return _status(state, state.find(name), settings())
 
-    @rollouts.get("/{name}/explain")
-    def explain(name: str, state: store_here) -> Json:
-        shown = _status(state, state.find(name), settings())
-        wanted = ("id", "phase", "step", "hold", "note", "version", "reasons", "possible", "controller")
-        return {key: shown[key] for key in wanted}
+@router.post("/plan")
+def plan(wanted: Plan, state: RolloutsHere, settings: SettingsHere) -> Json:
+    spec, task = startable(wanted.spec, settings)
+    served = _served(state, spec.route, settings)
+    check_incumbent(spec, served)
+    seen = planning.traffic(Source(settings.logs, places.spool(settings)), spec.route)
+    per_s = wanted.requests_per_s or (None if seen is None else seen.per_s)
+    paid = planning.copies_a_day(settings.routes[spec.route].shadow_budget, seen)
+    sampling = planning.sampling(spec, tasks.read(task), served.shadow_bp / 10_000, paid)
+    planned = planning.plan(spec, per_s, wanted.agreement, sampling)
+    return {**planned, "warnings": advice(spec, task, served) + planned["warnings"]}
 
-    @rollouts.get("/{name}/history")
-    def history(name: str, state: store_here) -> Json:
+
+@router.post("/simulate")
+def simulate(wanted: Simulation) -> Json:
+    spec = specfile.read(wanted.spec)
+    scenario = Scenario(
+        wanted.agreement, separation=wanted.separation, error_rate=wanted.error_rate,
+        error_ratio=wanted.error_ratio, requests_per_s=wanted.requests_per_s,
+    )  # fmt: skip
+    return {"runs": wanted.runs, "students": planning.simulate(spec, scenario, wanted.runs, wanted.seed)}
+
+
+@router.get("/{name}")
+def status(name: str, state: RolloutsHere, settings: SettingsHere) -> Json:
+    return _status(state, state.find(name), settings)
+
+
+@router.get("/{name}/explain")
+def explain(name: str, state: RolloutsHere, settings: SettingsHere) -> Json:
+    shown = _status(state, state.find(name), settings)
+    wanted = ("id", "phase", "step", "hold", "note", "version", "reasons", "possible", "controller")
+    return {key: shown[key] for key in wanted}
+
+
+@router.get("/{name}/history")
+def history(name: str, state: RolloutsHere) -> Json:
+    row = state.find(name)
+    return {"id": row.id, "events": views.history(state.events(row.id))}
+
+
+@router.get("/{name}/spec")
+def spec(name: str, state: RolloutsHere) -> Json:
+    row = state.find(name)
+    return {"id": row.id, "spec_hash": row.state.spec.digest, "spec": row.state.spec.to_dict(), "task": row.task}
+
+
+@router.get("/{name}/course")
+def course(name: str, state: RolloutsHere, points: Annotated[int, Query(ge=2, le=2000)] = 500) -> Json:
+    row = state.find(name)
+    return {"id": row.id, "points": state.course(row.id, points)}
+
+
+@router.get("/{name}/disagreements")
+def disagreements(name: str, state: RolloutsHere, limit: Annotated[int, Query(ge=1, le=200)] = 20) -> Json:
+    row = state.find(name)
+    return {"id": row.id, "disagreements": state.disagreements(row.id, limit)}
+
+
+@router.post("/{name}/{verb}")
+def act(
+    name: str, verb: str, state: RolloutsHere, settings: SettingsHere, wanted: Verb, who: WhoHere = "api",
+    key: Annotated[str, Header(alias="idempotency-key")] = "",
+) -> Json:  # fmt: skip
+    if verb not in ASKED:
+        hint = did_you_mean(verb, ASKED) or f" There are: {', '.join(ASKED)}."
+        raise RequestError(404, f"there is no verb {verb!r}.{hint}", param="verb", code="no_verb")
+    with state.transaction():
         row = state.find(name)
-        return {"id": row.id, "events": views.history(state.events(row.id))}
-
-    @rollouts.get("/{name}/spec")
-    def spec(name: str, state: store_here) -> Json:
-        row = state.find(name)
-        return {"id": row.id, "spec_hash": row.state.spec.digest, "spec": row.state.spec.to_dict(), "task": row.task}
-
-    @rollouts.get("/{name}/course")
-    def course(name: str, state: store_here, points: Annotated[int, Query(ge=2, le=2000)] = 500) -> Json:
-        row = state.find(name)
-        return {"id": row.id, "points": state.course(row.id, points)}
-
-    @rollouts.get("/{name}/disagreements")
-    def disagreements(name: str, state: store_here, limit: Annotated[int, Query(ge=1, le=200)] = 20) -> Json:
-        row = state.find(name)
-        return {"id": row.id, "disagreements": state.disagreements(row.id, limit)}
-
-    @rollouts.post("/{name}/{verb}")
-    def act(
-        name: str, verb: str, state: store_here, wanted: Verb, who: who_here = "api",
-        key: Annotated[str, Header(alias="idempotency-key")] = "",
-    ) -> Json:  # fmt: skip
-        if verb not in ASKED:
-            hint = did_you_mean(verb, ASKED) or f" There are: {', '.join(ASKED)}."
-            raise RequestError(404, f"there is no verb {verb!r}.{hint}", param="verb", code="no_verb")
-        with state.transaction():
-            row = state.find(name)
-            event = Event(
-                verb, time.time(), row.state.version if wanted.version is None else wanted.version, actor=who,
-                reason=wanted.why, key=wanted.key or key, data=_data(verb, wanted),
-            )  # fmt: skip
-            row = moves.carry_out(state, row, event, settings().routes)
-        return _status(state, row, settings())
-
-    return rollouts
+        event = Event(
+            verb, time.time(), row.state.version if wanted.version is None else wanted.version, actor=who,
+            reason=wanted.why, key=wanted.key or key, data=_data(verb, wanted),
+        )  # fmt: skip
+        row = moves.carry_out(state, row, event, settings.routes)
+    return _status(state, row, settings)
 
 
 def _data(verb: str, wanted: Verb) -> Json:

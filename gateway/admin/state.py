@@ -1,11 +1,11 @@
 """The admin plane's view of the state store: whether it is there, who serves by what, and taking a new one for it."""
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter
+from pydantic import Field
 
+from graduand.gateway.admin.calls import Body, SettingsHere, WhoHere
 from graduand.gateway.control.store.rollouts import LEASE
 from graduand.gateway.errors import RequestError
 from graduand.gateway.model.routes import Settings
@@ -17,35 +17,31 @@ from graduand.gateway.state.store import StateError
 Json = dict[str, Any]
 
 
-class Acceptance(BaseModel):
+class Acceptance(Body):
     """Why an emptied or another Redis is taken for the store."""
-
-    model_config = ConfigDict(extra="forbid")
 
     why: str = Field("", max_length=1000)
 
 
-def router(settings: Callable[[], Settings]) -> APIRouter:
-    """The routes below /v1/state."""
-    routes = APIRouter(prefix="/v1/state", tags=["state"])
+router = APIRouter(prefix="/v1/state", tags=["state"])
 
-    @routes.get("")
-    def state() -> Json:
-        return _shown(settings())
 
-    @routes.post("/accept")
-    def accept(acceptance: Acceptance, who: Annotated[str, Header(alias="x-graduand-who")] = "api") -> Json:
-        store = open_state(settings())
-        try:
-            if not isinstance(store, RedisStore):
-                raise RequestError(409, "the state is a SQLite file: nothing took its place", code="nothing_lost")
-            return {"accepted": True, "routes": store.accept(who, acceptance.why)}
-        except NothingLost as error:
-            raise RequestError(409, str(error), code="nothing_lost") from error
-        finally:
-            store.close()
+@router.get("")
+def state(settings: SettingsHere) -> Json:
+    return _shown(settings)
 
-    return routes
+
+@router.post("/accept")
+def accept(acceptance: Acceptance, settings: SettingsHere, who: WhoHere = "api") -> Json:
+    store = open_state(settings)
+    try:
+        if not isinstance(store, RedisStore):
+            raise RequestError(409, "the state is a SQLite file: nothing took its place", code="nothing_lost")
+        return {"accepted": True, "routes": store.accept(who, acceptance.why)}
+    except NothingLost as error:
+        raise RequestError(409, str(error), code="nothing_lost") from error
+    finally:
+        store.close()
 
 
 def _shown(settings: Settings) -> Json:

@@ -1,13 +1,79 @@
-"""What `graduand check` says about the log: where it goes, what is taken out, and what happens when there is no room."""
+"""What `graduand check` says: what a configuration does with requests, answers and the log, and what to mind."""
 
 from collections.abc import Iterator
+from typing import Any
 
+from graduand.gateway import address
+from graduand.gateway.config import monitors
 from graduand.gateway.logs import places
-from graduand.gateway.model.routes import Settings
+from graduand.gateway.model.routes import Budget, Route, Settings
+from graduand.monitoring.checks import written
+from graduand.rollout.answers import tasks
+from graduand.rollout.answers.judge import family
 
 
 def explained(settings: Settings) -> Iterator[str]:
-    """Lines of text."""
+    """Lines of text: where it listens, its state, its upstreams, its routes and its log."""
+    yield f"clients: {_url(settings.listen)}/v1 on {settings.workers} worker(s); admin plane: {_url(settings.admin)}"
+    yield f"state: {settings.state}" + (", with a password" if settings.state_password else "")
+    keys = "none asked for" if settings.client_keys is None else f"{len(settings.client_keys)} known"
+    yield f"client keys: {keys}"
+    for name, upstream in settings.upstreams.items():
+        key = "with a key" if upstream.api_key else "without a key"
+        yield f"upstream {name} ({upstream.kind}, {key}): {', '.join(replica.url for replica in upstream.replicas)}"
+    for route in settings.routes.values():
+        says = (explain(route), explain_gates(route), monitors.explain(route.monitors))
+        yield f"route {route.name}: {'; '.join(says)}"
+    yield from _of_log(settings)
+
+
+def warnings(settings: Settings) -> list[str]:
+    """What will work, but perhaps not as meant."""
+    return [f"route {one.name}: {text}" for one in settings.routes.values() for text in about_judge(one.task, one)]
+
+
+def about_judge(task: dict[str, Any] | None, route: Route) -> list[str]:
+    """What there is to say against the judge of a task."""
+    judge = tasks.read(task).judge if task is not None else None
+    if judge is None or family(judge.model) != family(route.teacher.model):
+        return []
+    return [
+        f"the judge {judge.model} is of the teacher's own family ({route.teacher.model}): judges favour answers of their "
+        "own kind, so a student may look worse than it is; another vendor's model is the better judge"
+    ]
+
+
+def explain_gates(route: Route) -> str:
+    """One sentence on how a route's answers are checked."""
+    armed, behind = written.of_route(route.gates, route.task), route.on_student_failure == "teacher"
+    if armed and route.student is None:
+        return f"of its answers {', '.join(one.gate.name for one in armed)} are only logged and counted"
+    return written.explain(armed, release=route.release, fallback_behind=behind)
+
+
+def explain(route: Route) -> str:
+    """One sentence on what a route does with a request."""
+    teacher = f"the teacher {route.teacher.model} ({route.teacher.upstream})"
+    if route.student is None or route.mode == "teacher":
+        return f"{teacher} answers everything"
+    student = f"the student {route.student.adapter} ({route.student.upstream})"
+    fallback = f", {teacher} when it fails" if route.on_student_failure == "teacher" else ", errors when it fails"
+    shadow = f"; {route.shadow_bp / 100:g}% of the teacher's requests are copied to the student{_at_most(route.shadow_budget)}"
+    if route.mode == "shadow":
+        return f"{teacher} answers everything{shadow.replace('the student', student)}"
+    if route.mode == "student":
+        return f"{student} answers everything{fallback}"
+    share = f"{student} answers {route.weight_bp / 100:g}% of units (by {route.unit}){fallback}; {teacher} the rest"
+    return share + shadow
+
+
+def _at_most(budget: Budget) -> str:
+    parts = ((budget.requests_per_day, "requests"), (budget.tokens_per_day, "tokens"))
+    limits = " and ".join(f"{most} {unit}" for most, unit in parts if most)
+    return f", at most {limits} a day" if limits else ""
+
+
+def _of_log(settings: Settings) -> Iterator[str]:
     policy = settings.record
     yield f"log: records wait in {places.spool(settings)}, and go to {settings.logs} every {policy.seal_s:g} s as Parquet"
     kinds = [*policy.redact, *(name for name, _ in policy.patterns), *(["presidio"] if policy.presidio else [])]
@@ -23,3 +89,7 @@ def explained(settings: Settings) -> Iterator[str]:
     for route in settings.routes.values():
         if route.record_bp < 10_000:
             yield f"route {route.name}: payloads of {route.record_bp / 100:g}% of requests are kept, of all in a rollout"
+
+
+def _url(where: tuple[str, int]) -> str:
+    return f"http://{address.text(*where)}"

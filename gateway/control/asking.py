@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import httpx
 import orjson
 
+from graduand.gateway.model import retry_after
 from graduand.gateway.model.routes import Upstream
 from graduand.rollout.answers.judge import Messages
 
@@ -196,7 +197,4 @@ def _said(content: bytes) -> _Said:
 
 
 def _retry_after_s(answer: httpx.Response) -> float:
-    try:
-        return min(max(float(answer.headers.get("retry-after", "0")), 0.0), LONGEST_REST_S)
-    except ValueError:
-        return 0.0
+    return min(retry_after.seconds(answer.headers.get("retry-after"), time.time()) or 0.0, LONGEST_REST_S)

@@ -6,7 +6,6 @@ can be compared. Must never hold up the event loop: long answers are judged in t
 
 from typing import Any
 
-from graduand.gateway.dataplane.dialects import wire
 from graduand.gateway.dataplane.http.failures import Failure
 from graduand.gateway.dataplane.http.fiber import sleep
 from graduand.gateway.model.openai import error_body
@@ -33,16 +32,6 @@ async def in_turns(gates: Gates, loop: Any, seen: list[Choice], *, acting: bool)
     for _ in gates.in_turns(seen, verdicts, acting=acting):
         await sleep(loop, 0)
     return verdicts
-
-
-def watchable(request: dict[str, Any], endpoint: wire.Endpoint) -> bool:
-    """Whether a stream's text can be looked at as it comes: one choice, which holds nothing but the answer."""
-    return (
-        request.get("n") in (None, 1)
-        and request.get("best_of") in (None, 1)
-        and request.get("echo") is not True
-        and (endpoint is not wire.COMPLETIONS or type(request.get("prompt")) is str)
-    )
 
 
 def failure(verdict: Verdict, route: str) -> Failure:

@@ -6,9 +6,8 @@ nothing is computed. The formulas are monitoring.prices'.
 
 from typing import Any
 
-from graduand.gateway.dataplane.asking import Question
+from graduand.gateway.dataplane.dispatch import Dispatch
 from graduand.gateway.dataplane.targets import RouteTargets, Target
-from graduand.gateway.model.routing import STUDENT
 from graduand.monitoring import metrics as m
 from graduand.monitoring.metrics import Metrics
 
@@ -20,26 +19,25 @@ class Costs:
         self._metrics = metrics
 
     def charge(
-        self, route: str, questions: list[Question], usage: dict[str, Any], raw: Any, spent_on: str, *, answered: bool
+        self, route: str, dispatches: list[Dispatch], usage: dict[str, Any], raw: Any, spent_on: str, *, answered: bool
     ) -> float | None:  # fmt: skip
-        """Charge the questions of one record; return their dollars, None if none of them has a price.
+        """Charge the dispatches of one record; return their dollars, None if none of them has a price.
 
-        `usage` is the record's and `raw` the upstream's own; both are of the last question, and count if it was
+        `usage` is the record's and `raw` the upstream's own; both are of the last dispatch, and count if it was
         `answered`, at least in part. `spent_on`: served, deferred, shadow or audit.
         """
         total: float | None = None
-        for at, question in enumerate(questions):
-            target = question.target
+        for at, dispatch in enumerate(dispatches):
+            target = dispatch.target
             if target.price is not None:
-                used = answered and at == len(questions) - 1
+                used = answered and at == len(dispatches) - 1
                 dollars = _by_tokens(target, usage, raw) if used else 0.0
             elif target.upstream.by_hour:
-                dollars = question.gpu_dollars
+                dollars = dispatch.gpu_dollars
                 self._metrics.add(m.GPU_USED, (target.upstream_name,), dollars)
             else:
                 continue
-            adapter = target.model if target.arm == STUDENT else ""
-            self._metrics.add(m.COST, (route, target.arm, adapter, spent_on), dollars)
+            self._metrics.add(m.COST, (route, target.arm, target.adapter, spent_on), dollars)
             total = dollars if total is None else total + dollars
         return total
 

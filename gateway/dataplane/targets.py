@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from graduand.gateway.dataplane.dialects.dialect import Addressee
 from graduand.gateway.dataplane.fleet import Fleet, ReplicaState, UpstreamState
 from graduand.gateway.model.routes import Route, RouteTable
 from graduand.gateway.model.routing import STUDENT, TEACHER, Decision
@@ -18,7 +19,7 @@ from graduand.rollout.hybrid.scorer import Scorer, scorer_from_dict
 class Target:
     """One arm of one route: whom to ask, for which model, and how to read what comes back.
 
-    `fallback_behind`: another arm answers if this one does not. `model_json` is the model's name as JSON. `price` is the
+    `addressee` is what a dialect is told of it. `fallback_behind`: another arm answers if this one does not. `price` is the
     one by tokens, if there is one. `replicas` are those of the upstream that have the model ready; `base` is the model below
     an adapter, where that is known.
     """
@@ -27,12 +28,16 @@ class Target:
     upstream: UpstreamState
     upstream_name: str
     model: str
-    model_json: bytes
-    lorax: bool
+    addressee: Addressee
     fallback_behind: bool
     replicas: list[ReplicaState]
     price: Price | None = None
     base: str | None = None
+
+    @property
+    def adapter(self) -> str:
+        """The student's adapter; empty for the teacher."""
+        return self.model if self.arm == STUDENT else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +101,7 @@ def _target(
 ) -> Target:  # fmt: skip
     state = fleet[upstream]
     return Target(
-        arm, state, upstream, model, orjson.dumps(model), state.upstream.kind == "lorax", fallback_behind,
+        arm, state, upstream, model, Addressee(state.upstream.kind, model, orjson.dumps(model)), fallback_behind,
         state.with_ready(table.ready.get((upstream, model))), price_of(prices, model),
         table.bases.get(model) if arm == STUDENT else None,
     )  # fmt: skip

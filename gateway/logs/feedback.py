@@ -12,24 +12,18 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import orjson
-from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from graduand.gateway.errors import GraduandError, RequestError
+from graduand.gateway.errors import GraduandError
 from graduand.gateway.logs import places
 from graduand.gateway.logs.segment import SegmentFile
 from graduand.gateway.model.recording import RecordPolicy
-from graduand.gateway.model.routes import Settings
-from graduand.monitoring import metrics as m
-from graduand.monitoring.metrics import Metrics
 
 SCHEMA_VERSION = 1
 REMEMBERED = 10_000
-# Clocks of two machines differ.
-AHEAD_S = 60.0
 TEXT = 100_000
 TEXTS = ("label", "correction", "comment", "who")
 
@@ -99,68 +93,8 @@ class FeedbackLog:
         self._file.roll()
 
 
-def router(settings: Callable[[], Settings], metrics: Metrics | None) -> APIRouter:
-    """`POST /v1/feedback`."""
-    feedback = APIRouter(tags=["feedback"])
-    opened: list[FeedbackLog] = []
-    lock = threading.Lock()
-
-    def log() -> FeedbackLog:
-        with lock:
-            if not opened:
-                opened.append(FeedbackLog(places.spool(settings()), settings().record))
-                threading.Thread(target=_tidy, args=(opened[0],), name="feedback", daemon=True).start()
-        return opened[0]
-
-    def count(outcome: str) -> None:
-        if metrics is not None:
-            with lock:  # handlers run in threads
-                metrics.add(m.FEEDBACK, ("", outcome))
-
-    @feedback.post("/v1/feedback", status_code=201)
-    def give(
-        new: NewFeedback, response: Response, who: Annotated[str, Header(alias="x-graduand-who")] = "api",
-        key: Annotated[str, Header(alias="idempotency-key", max_length=200)] = "",
-    ) -> dict[str, Any]:  # fmt: skip
-        problem = _problem(new.id)
-        if problem is not None:
-            count("refused")
-            raise problem
-        try:
-            row, fresh = log().add(new, who, key)
-        except OSError as error:
-            count("failed")
-            raise NotStored(f"the feedback was not stored: {error.strerror or error}; give it again later") from error
-        count("stored" if fresh else "repeated")
-        if not fresh:
-            response.status_code = 200
-        return {"feedback_id": row["feedback_id"], "id": row["id"], "stored": fresh}
-
-    return feedback
-
-
 class NotStored(GraduandError, OSError):
     """A statement could not be written."""
-
-
-def _problem(number: uuid.UUID) -> RequestError | None:
-    """Why no answer can have this id. Whether one has it only the log knows, which may be elsewhere by now."""
-    if number.version != 7:
-        return RequestError(
-            404, f"there is no answer {number}: ids of answers are UUIDs of version 7, from the header x-graduand-id",
-            param="id", code="answer_not_found",
-        )  # fmt: skip
-    if (number.int >> 80) / 1000 > time.time() + AHEAD_S:
-        return RequestError(
-            404, f"there is no answer {number}: its time is in the future", param="id", code="answer_not_found"
-        )
-    return None
-
-
-def _tidy(log: FeedbackLog) -> None:
-    while True:
-        time.sleep(1.0)
-        log.tidy()
 
 
 def _redactor(policy: RecordPolicy) -> Any:

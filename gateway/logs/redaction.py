@@ -26,7 +26,7 @@ OWN_FIELDS = frozenset(
         "adapter_digest", "base_model", "teacher_model", "status", "prompt_sha256", "request_json", "response_json",
         "stream", "completed", "client_disconnected", "bytes_released_before_verdict", "timings", "usage", "cost",
         "client", "sampling_prob", "redaction", "drift", "trace_id", "span_id",
-        "parent_span_id", "trace_sampled", "upstream", "replica", "model",
+        "parent_span_id", "trace_sampled", "upstream", "replica", "model", "unit", "unit_missing", "session", "sampled_p", "path",
     }
 )  # fmt: skip
 MAX_SPANS = 200

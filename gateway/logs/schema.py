@@ -40,7 +40,8 @@ LOG = pa.schema(
         "drift": _struct(novelty_p=REAL, e_value=REAL),
         "redaction": _struct(policy=TEXT, spans=pa.list_(_struct(kind=TEXT, where=TEXT, count=WHOLE))),
         "error": TEXT, "client": WHOLE, "sampling_prob": REAL, "trace_id": TEXT, "span_id": TEXT,
-        "parent_span_id": TEXT, "trace_sampled": YES_NO, "extra": TEXT,
+        "parent_span_id": TEXT, "trace_sampled": YES_NO,
+        "unit": WHOLE, "unit_missing": YES_NO, "session": TEXT, "sampled_p": REAL, "path": TEXT, "extra": TEXT,
     }
 )  # fmt: skip
 

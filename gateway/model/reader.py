@@ -49,6 +49,32 @@ def failure(record: Mapping[str, Any]) -> str:
     return "" if cause in NOBODYS else cause
 
 
+def comparable(record: Mapping[str, Any]) -> bool:
+    """Whether a served request has an answer, or a failure that whoever was meant to answer is to blame for: then the
+    gateway asks the other one as well."""
+    broken = record["bytes_released_before_verdict"] > 0 or record["status"] >= 500
+    return bool(record["completed"] or (broken and not record["client_disconnected"] and not nobodys(record)))
+
+
+def nobodys(record: Mapping[str, Any]) -> bool:
+    """Whether no model could have answered it."""
+    return record["error"] in NOBODYS
+
+
+def failed_first(record: Mapping[str, Any]) -> bool:
+    """Whether an arm failed at its first attempt: one definition for both arms, for copies and served answers. A retry that
+    went well does not undo it, and an answer that a check set aside, or flagged, is a failure whoever gave it."""
+    attempts = [one for one in record.get("attempts") or () if one["arm"] == record["arm"]]
+    if attempts and attempts[0]["outcome"] != "ok":
+        return attempts[0]["outcome"] not in NOBODYS
+    return bool(failure(record)) or (bool(record["error"]) and not nobodys(record)) or flagged(record)
+
+
+def flagged(record: Mapping[str, Any]) -> bool:
+    """Whether a check found something in the answer, whatever followed from that."""
+    return any(verdict["action"] != "none" for verdict in record.get("verdicts") or ())
+
+
 def held_back(record: Mapping[str, Any]) -> bool:
     """Whether the teacher answered because a gate set the student's answer aside."""
     return str(record["reason"]).startswith("fallback:gate:")

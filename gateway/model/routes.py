@@ -125,7 +125,8 @@ class Budget:
 class Route:
     """One model name that clients ask for, and who answers it. Weights are in basis points (hundredths of a percent).
 
-    `salt` and `rollout` enter the hash that assigns units to arms; `version` counts the changes made at run time.
+    `salt` and `rollout` enter the hash that assigns units to arms; `unit_salt` the one that knows a unit again in the next
+    rollout; `version` counts the changes made at run time.
     `threshold` is from what confidence on a hybrid route's student answers alone (rollout.hybrid.learning); `logprobs`
     asks for log probabilities of the student's copies, to learn one. `task` is what the route's answers are
     (rollout.answers.tasks), as written; `audit_bp` of what the student answers also goes to the teacher. `gates` are the
@@ -162,6 +163,7 @@ class Route:
     monitors: dict[str, Any] | None = None
     limit_bp: int | None = None
     salt: str = ""
+    unit_salt: str = ""
     rollout: str = ""
     version: int = 1
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import uvicorn
 
-from graduand.gateway.admin.app import Configuration, app
+from graduand.gateway.admin.app import app
+from graduand.gateway.admin.calls import Configuration
 from graduand.gateway.model.routes import Settings
 from graduand.gateway.processes.child import first_settings, follow
 from graduand.gateway.telemetry.engines import Engines

@@ -19,13 +19,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from graduand.gateway.config import monitors, read
-from graduand.gateway.config.explain import explained
+from graduand.gateway.config import read
 from graduand.gateway.errors import ConfigError, GraduandError
-from graduand.gateway.model.routes import Budget, Route, Settings, settings_to_json
+from graduand.gateway.model.routes import Settings, settings_to_json
 from graduand.gateway.state.open import open_state
 from graduand.gateway.state.store import StateError
-from graduand.monitoring.checks import written as gates
 
 POLL_S = 0.1
 RESTART_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -258,16 +256,10 @@ def _url(address: tuple[str, int]) -> str:
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Register `serve` and `check`."""
+    """Register `serve`."""
     serve = commands.add_parser("serve", help="run the gateway", description="Run the gateway until Ctrl-C or SIGTERM.")
     serve.add_argument("--config", required=True, type=Path, metavar="FILE", help="the configuration file")
     serve.set_defaults(run=_serve)
-    check = commands.add_parser(
-        "check", help="check a configuration", description="Check a configuration and explain what it does."
-    )
-    check.add_argument("--config", required=True, type=Path, metavar="FILE", help="the configuration file")
-    check.add_argument("--json", action="store_true", help="print JSON")
-    check.set_defaults(run=_check)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -276,61 +268,3 @@ def _serve(arguments: argparse.Namespace) -> int:
     print(f"graduand serves {supervisor.listen_url}/v1, admin plane {supervisor.admin_url} (process {os.getpid()})")
     sys.stdout.flush()
     return supervisor.run()
-
-
-def _check(arguments: argparse.Namespace) -> int:
-    from graduand.gateway.admin.requests import about_judge
-
-    settings = read.load(arguments.config)
-    warnings = [f"route {one.name}: {text}" for one in settings.routes.values() for text in about_judge(one.task, one)]
-    if arguments.json:
-        names = {"routes": list(settings.routes), "upstreams": list(settings.upstreams)}
-        print(json.dumps({"valid": True, **names, "warnings": warnings}))
-        return 0
-    print(f"{arguments.config} is valid.")
-    print(f"clients: {_url(settings.listen)}/v1 on {settings.workers} worker(s); admin plane: {_url(settings.admin)}")
-    print(f"state: {settings.state}" + (", with a password" if settings.state_password else ""))
-    print(
-        "client keys: " + ("none asked for" if settings.client_keys is None else f"{len(settings.client_keys)} known")
-    )
-    for name, upstream in settings.upstreams.items():
-        key = "with a key" if upstream.api_key else "without a key"
-        print(f"upstream {name} ({upstream.kind}, {key}): {', '.join(replica.url for replica in upstream.replicas)}")
-    for route in settings.routes.values():
-        says = (explain(route), explain_gates(route), monitors.explain(route.monitors))
-        print(f"route {route.name}: {'; '.join(says)}")
-    for line in explained(settings):
-        print(line)
-    for warning in warnings:
-        print(f"warning: {warning}")
-    return 0
-
-
-def explain_gates(route: Route) -> str:
-    """One sentence on how a route's answers are checked."""
-    armed, behind = gates.of_route(route.gates, route.task), route.on_student_failure == "teacher"
-    if armed and route.student is None:
-        return f"of its answers {', '.join(one.gate.name for one in armed)} are only logged and counted"
-    return gates.explain(armed, release=route.release, fallback_behind=behind)
-
-
-def explain(route: Route) -> str:
-    """One sentence on what a route does with a request."""
-    teacher = f"the teacher {route.teacher.model} ({route.teacher.upstream})"
-    if route.student is None or route.mode == "teacher":
-        return f"{teacher} answers everything"
-    student = f"the student {route.student.adapter} ({route.student.upstream})"
-    fallback = f", {teacher} when it fails" if route.on_student_failure == "teacher" else ", errors when it fails"
-    shadow = f"; {route.shadow_bp / 100:g}% of the teacher's requests are copied to the student{_at_most(route.shadow_budget)}"
-    if route.mode == "shadow":
-        return f"{teacher} answers everything{shadow.replace('the student', student)}"
-    if route.mode == "student":
-        return f"{student} answers everything{fallback}"
-    share = f"{student} answers {route.weight_bp / 100:g}% of units (by {route.unit}){fallback}; {teacher} the rest"
-    return share + shadow
-
-
-def _at_most(budget: Budget) -> str:
-    parts = ((budget.requests_per_day, "requests"), (budget.tokens_per_day, "tokens"))
-    limits = " and ".join(f"{most} {unit}" for most, unit in parts if most)
-    return f", at most {limits} a day" if limits else ""

@@ -24,6 +24,7 @@ from graduand.gateway.dataplane.fleet import Fleet
 from graduand.gateway.dataplane.http.server import ClientConnection
 from graduand.gateway.dataplane.keys import ClientKeys, KeyLimits
 from graduand.gateway.dataplane.plane import Plane
+from graduand.gateway.dataplane.shared import Shared
 from graduand.gateway.logs import places
 from graduand.gateway.logs.segment import LogWriter
 from graduand.gateway.model import record
@@ -59,7 +60,7 @@ class Worker:
         self._log = LogWriter(places.spool(settings), name=f"w{number}-{os.getpid()}", policy=settings.record)
         self._number = number
         self._metrics = Metrics(SeriesFile(run_folder / f"worker-{number}.series"))
-        self._plane = Plane(
+        self._shared = Shared(
             self._watcher.first(),
             Fleet(settings.upstreams, self._loop, settings.workers),
             ClientKeys(settings.client_keys),
@@ -70,6 +71,7 @@ class Worker:
             settings.prices,
             settings.tracing,
         )
+        self._plane = Plane(self._shared)
         self._stopping = asyncio.Event()
         self._longest_s = _longest(settings)
 
@@ -104,16 +106,16 @@ class Worker:
         while True:
             now = self._loop.time()
             try:
-                self._plane.fleet.sweep(now)
+                self._shared.fleet.sweep(now)
                 self._plane.tick()
                 self._report_state()
                 if now >= tidy_at:
                     tidy_at = now + TIDY_EVERY_S
-                    self._plane.fleet.forget_old(now)
+                    self._shared.fleet.forget_old(now)
                     for connection in list(self._connections):
                         connection.expire(now)
             except Exception as error:  # without its sweep a worker would never time anything out again
-                self._plane.crashed(error)
+                self._shared.crashed(error)
             await asyncio.sleep(SWEEP_EVERY_S)
 
     def _report_state(self) -> None:
@@ -144,7 +146,7 @@ class Worker:
             self._loop.add_reader(self._listener, self._accept)
 
     def _connection(self) -> ClientConnection:
-        return ClientConnection(self._plane.handle, self._connections, self._plane.fleet.outbox)
+        return ClientConnection(self._plane.handle, self._connections, self._shared.fleet.outbox)
 
     async def _last_arrivals(self) -> None:
         """Answer what is on its way when the drain begins, on kept connections and new ones, as their last request."""
@@ -165,7 +167,7 @@ class Worker:
         until = self._loop.time() + self._longest_s
         looked_at, late = self._loop.time(), False
         while (
-            self._arriving or self._plane.in_flight or self._plane.shadower.size or self._connections
+            self._arriving or self._shared.in_flight or self._plane.shadower.size or self._connections
         ) and self._loop.time() < until:
             self._announce_the_end()
             now = self._loop.time()
@@ -178,7 +180,7 @@ class Worker:
             await asyncio.sleep(DRAIN_LOOK_EVERY_S)
 
     def _serve_by(self, table: RouteTable) -> None:
-        self._plane.serve_by(table)
+        self._shared.serve_by(table)
         self._watcher.serves(table.version)
 
     def _limits(self, settings: Settings) -> KeyLimits | None:
@@ -195,8 +197,8 @@ class Worker:
         self._loop.call_soon_threadsafe(self._reconfigure, settings)
 
     def _reconfigure(self, settings: Settings) -> None:
-        plane = self._plane
-        plane.configure(settings.upstreams, ClientKeys(settings.client_keys), self._limits(settings), settings.prices)
+        keys, limits = ClientKeys(settings.client_keys), self._limits(settings)
+        self._shared.configure(settings.upstreams, keys, limits, settings.prices)
         for connection in self._connections:
             connection.authorized = None
         self._longest_s = _longest(settings)

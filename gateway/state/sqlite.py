@@ -20,7 +20,8 @@ CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL);
 INSERT INTO meta SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM meta);
 CREATE TABLE IF NOT EXISTS routes (
     name TEXT PRIMARY KEY, mode TEXT, weight_bp INTEGER, adapter TEXT, version INTEGER NOT NULL,
-    rollout TEXT, salt TEXT, audit_bp INTEGER, logprobs INTEGER, threshold TEXT, incumbent TEXT, limit_bp INTEGER
+    rollout TEXT, salt TEXT, audit_bp INTEGER, logprobs INTEGER, threshold TEXT, incumbent TEXT, limit_bp INTEGER,
+    unit_salt TEXT
 );
 CREATE TABLE IF NOT EXISTS served (worker TEXT PRIMARY KEY, version INTEGER NOT NULL, time REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS adapters (
@@ -35,12 +36,12 @@ CREATE TABLE IF NOT EXISTS lease (name TEXT PRIMARY KEY, holder TEXT NOT NULL, t
 
 
 BUSY_S = 5.0
-COLUMNS = "name, version, mode, weight_bp, adapter, rollout, salt, audit_bp, logprobs, threshold, incumbent, limit_bp"
+COLUMNS = "name, version, mode, weight_bp, adapter, rollout, salt, audit_bp, logprobs, threshold, incumbent, limit_bp, unit_salt"
 # Columns that files written before they existed have not.
 LATER_COLUMNS = {
     "routes": {
         "rollout": "TEXT", "salt": "TEXT", "audit_bp": "INTEGER", "logprobs": "INTEGER", "threshold": "TEXT",
-        "incumbent": "TEXT", "limit_bp": "INTEGER",
+        "incumbent": "TEXT", "limit_bp": "INTEGER", "unit_salt": "TEXT",
     },
     "adapters": {"base": "TEXT"},
 }  # fmt: skip
@@ -114,7 +115,7 @@ class SqliteStore(StateStore):
         """Write what is changed of a route; only inside a transaction, together with `changed`."""
         row = (
             name, new.version, new.mode, new.weight_bp, new.adapter, new.rollout, new.salt, new.audit_bp, new.logprobs,
-            new.threshold, new.incumbent, new.limit_bp,
+            new.threshold, new.incumbent, new.limit_bp, new.unit_salt,
         )  # fmt: skip
         marks = ", ".join("?" * len(row))
         self._db.execute(f"INSERT OR REPLACE INTO routes ({COLUMNS}) VALUES ({marks})", row)

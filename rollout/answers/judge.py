@@ -37,8 +37,11 @@ class Judged:
 
     @property
     def agreed(self) -> bool | None:
-        """Whether the student is better than the teacher, or said the same and the judge found it as good."""
-        return None if self.score is None else self.score > 0.5 or (self.same and self.score == 0.5)
+        """Whether the student's answer is the better one, or both are the same and the judge sees that they are. Another tie
+        is half a win, and neither agreement nor disagreement."""
+        if self.score is None or (self.score == 0.5 and not self.same):
+            return None
+        return self.score >= 0.5
 
     @property
     def contradicted(self) -> bool:

@@ -7,55 +7,10 @@ After Xu, Karampatziakis and Mineiro, "Active, anytime-valid risk controlling pr
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from graduand.rollout.gates import GateError, check_open
-
-BETS = (0.2, 0.5, 1.0, 2.0, 4.0, 7.0)
-
-
-@dataclass(slots=True)
-class Drop:
-    """Evidence that a mean has fallen below `bound` since some unknown time.
-
-    Null: every conditional mean is at least `bound`. A bet that starts at observation n has the weight 1/(n (n + 1)), so
-    all together start with 1, and E stays an e-process: it ever reaches 1/alpha with probability at most alpha.
-
-    >>> drop = Drop(0.95)
-    >>> for n in range(120):
-    ...     drop.update(1.0 if n < 100 else 0.0)
-    >>> drop.log_e > math.log(200)
-    True
-    """
-
-    bound: float
-    n: int = 0
-    running: list[float] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        check_open("bound", self.bound)
-        self.running = list(self.running) or [0.0] * len(self._bets)
-
-    @property
-    def _bets(self) -> tuple[float, ...]:
-        return tuple(bet for bet in BETS if bet < 1 / (1 - self.bound))
-
-    def update(self, agreed: float) -> None:
-        """Learn from one audit: 1 it agreed, 0 it did not."""
-        if not 0 <= agreed <= 1:
-            raise GateError(f"an agreement must lie in [0, 1]; it is {agreed!r}")
-        self.n += 1
-        begun = 1 / (self.n * (self.n + 1))
-        self.running = [
-            min((one + begun) * (1 + bet * (self.bound - agreed)), 1e300)
-            for one, bet in zip(self.running, self._bets, strict=True)
-        ]
-
-    @property
-    def log_e(self) -> float:
-        """Log evidence; starts still to come weigh 1/(n + 1)."""
-        return math.log(math.fsum(self.running) / len(self.running) + 1 / (self.n + 1))
+from graduand.rollout.gates.drop import Drop
 
 
 @dataclass(slots=True)
@@ -96,11 +51,11 @@ class Promise:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for `promise_from_dict`."""
-        drops = {name: {"n": drop.n, "running": drop.running} for name, drop in self.drops.items()}
+        drops = {name: asdict(drop) for name, drop in self.drops.items()}
         return {"risk": self.risk, "delta": self.delta, "classes": list(self.classes), "drops": drops}
 
 
 def promise_from_dict(data: Mapping[str, Any]) -> Promise:
     """The watch that `Promise.to_dict` described."""
-    drops = {name: Drop(1 - data["risk"], **drop) for name, drop in data["drops"].items()}
+    drops = {name: Drop(**drop) for name, drop in data["drops"].items()}
     return Promise(data["risk"], data["delta"], list(data["classes"]), drops)

@@ -62,8 +62,8 @@ def estimate(decisions: Sequence[Decision], reward: Reward, method: Method, leve
         earned = _robust(decisions, weights, rewards)
     if not bases.sum() > 0:
         raise CannotEvaluate("no request was answered by an arm that the policy would take")
-    value, half = _ratio(np.bincount(units, earned, size), bases, level)
-    effective = _effective(np.bincount(units, weights, size))
+    value, half = _ratio(np.bincount(units, earned, size).astype(float), bases, level)
+    effective = _effective(np.bincount(units, weights, size).astype(float))
     if effective < FEWEST_UNITS:
         raise CannotEvaluate(
             f"the weights rest on {effective:.0f} units of {size} as if all weighed alike; {FEWEST_UNITS} are needed. The "

@@ -51,7 +51,7 @@ UNMET = [
 
 @pytest.mark.parametrize(("field", "value", "says"), UNMET)
 def test_each_unmet_condition_stays_and_says_so(field: str, value: Any, says: str) -> None:
-    state, entered = reach("canary-5")
+    state, entered = reach("canary-25")
     now = entered + 2000
     if field == "gates":
         value = {name: replace(reading, last_at=now) for name, reading in value.items()}
@@ -85,7 +85,7 @@ HOLDS: list[tuple[dict[str, Any], Hold]] = [
 
 @pytest.mark.parametrize(("changes", "why"), HOLDS)
 def test_holds_keep_the_weight(changes: dict[str, Any], why: Hold) -> None:
-    state, entered = reach("canary-5")
+    state, entered = reach("canary-25")
     now = entered + 2000
     after = decide(state, good(state, now, **changes), now).state
     assert (after.phase, after.hold, after.held) == (Phase.HOLD, why, Phase.CANARY)
@@ -118,7 +118,7 @@ def test_other_holds_wait_for_a_person(kind: str) -> None:
 
 @pytest.mark.parametrize(("policy", "phase"), [("hold", Phase.HOLD), ("rollback", Phase.ROLLING_BACK)])
 def test_inconclusive_never_promotes(policy: Any, phase: Phase) -> None:
-    state, entered = reach("canary-5", replace(SPEC, on_inconclusive=policy))
+    state, entered = reach("canary-25", replace(SPEC, on_inconclusive=policy))
     now = entered + 7 * DAY
     short = good(state, now, gates={"agreement": Reading(1.0, 500, now)})
     assert decide(state, short, now - 1).state.phase is Phase.CANARY
@@ -128,7 +128,7 @@ def test_inconclusive_never_promotes(policy: Any, phase: Phase) -> None:
 
 
 def test_resuming_an_inconclusive_step_gives_it_its_time_again() -> None:
-    state, entered = reach("canary-5")
+    state, entered = reach("canary-25")
     now = entered + 7 * DAY
     short = {"agreement": Reading(1.0, 500, now)}
     held = decide(state, good(state, now, gates=short), now).state
@@ -153,7 +153,7 @@ def test_harm_rolls_back_from_everywhere(name: str, state: State, now: float) ->
         harmful(state, now + 5),
         harmful(state, now + 5, entry=-1, lease_held=False, step_last_at=None),
         good(state, now + 5, trips=("the adapter vanished",)),
-        good(state, now + 5, harm={"agreement": Reading(float("nan"), 1, now)}),
+        good(state, now + 5, harm={"agreement as served": Reading(float("nan"), 1, now)}),
     ):
         decision = decide(state, evidence, now + 5)
         assert decision.state.phase is Phase.ROLLING_BACK
@@ -164,11 +164,11 @@ def test_harm_rolls_back_from_everywhere(name: str, state: State, now: float) ->
 
 
 def test_harm_threshold_is_shared_between_gates() -> None:
-    """Two harm gates at alpha .01 ask for E >= 200 each."""
+    """What harm gates stand for on both paths, five at alpha .01, asks for E >= 500 each."""
     state, entered = reach("canary-5")
     now = entered + 5
-    for log_e, trips in ((5.2, False), (5.3, True)):
-        evidence = good(state, now, harm={**good(state, now).harm, "agreement": Reading(log_e, 300, now)})
+    for log_e, trips in ((6.2, False), (6.3, True)):
+        evidence = good(state, now, harm={**good(state, now).harm, "agreement as served": Reading(log_e, 300, now)})
         assert (decide(state, evidence, now).state.phase is Phase.ROLLING_BACK) == trips
 
 

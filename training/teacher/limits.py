@@ -3,9 +3,10 @@
 Invariant: a request is only sent while what was spent, what is on its way at its worst, and itself fit into the budget.
 """
 
-import email.utils
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from graduand.gateway.model import retry_after
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
@@ -86,12 +87,7 @@ def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
     >>> retry_after_s({"retry-after": "Thu, 01 Jan 1970 00:01:00 GMT"}, 0.0), retry_after_s({}, 0.0)
     (60.0, None)
     """
-    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        try:
-            return max(0.0, float(headers[name]) / scale)
-        except (KeyError, ValueError):
-            continue
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(headers["retry-after"]).timestamp() - now)
-    except (KeyError, ValueError, TypeError):
-        return None
+        return max(0.0, float(headers["retry-after-ms"]) / 1000)
+    except (KeyError, ValueError):
+        return retry_after.seconds(headers.get("retry-after"), now)

@@ -100,13 +100,17 @@ class RedisRollouts(RedisJudging):
             self._hashes.set(_units(row), str(unit), "")
         return new
 
-    def write_failure(self, row: Row, unit: int, at: float, window_s: float) -> bool:
-        """Note a failure of a unit; whether it is the first in its window."""
-        before = self._hashes.get(_units(row), str(unit))
-        if before and float(before) > at - window_s:
-            return False
-        self._hashes.set(_units(row), str(unit), at)
-        return True
+    def write_once(self, row: Row, what: str, unit: int) -> bool:
+        """Note that something happened to a unit; whether it is the first time on the present basis of its evidence."""
+        new = self._hashes.get(_once(row, row.state.basis), f"{what}/{unit}") is None
+        if new:
+            self._hashes.set(_once(row, row.state.basis), f"{what}/{unit}", "")
+        return new
+
+    def write_forget_once(self, row: Row) -> None:
+        """Drop what happened to units on earlier bases."""
+        for basis in range(1, row.state.basis):
+            self._hashes.drop(_once(row, basis))
 
     def write_forget_units(self, row: Row) -> None:
         """Drop the units of earlier entries."""
@@ -219,6 +223,13 @@ class RedisRollouts(RedisJudging):
         self._hashes.unset("waiting:since", [half])
         return Line(Place("waiting", 0, len(found)), found)
 
+    def overdue(self, before: float) -> list[Line]:
+        """The served requests that have waited for their copies since before then."""
+        since = self._hashes.all("waiting:since")
+        halves = [half for half, at in since.items() if half.startswith("served ") and float(at) < before]
+        found = self._hashes.many("waiting", halves) if halves else []
+        return [Line(Place("waiting", 0, len(one)), one) for one in found if one is not None]
+
     def write_forgotten(self, halves_before: float, ids_before: float) -> int:
         """Give up halves that waited too long; how many. Ids go by themselves."""
         since = self._hashes.all("waiting:since")
@@ -249,6 +260,10 @@ class RedisRollouts(RedisJudging):
 
 def _units(row: Row) -> str:
     return f"units:{row.id}:{row.state.entry}"
+
+
+def _once(row: Row, basis: int) -> str:
+    return f"once:{row.id}:{basis}"
 
 
 def _samples(row: Row) -> str:

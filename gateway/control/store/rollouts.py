@@ -103,8 +103,12 @@ class Rollouts(ABC):
         """Note a unit; whether it is its first appearance in this entry."""
 
     @abstractmethod
-    def write_failure(self, row: Row, unit: int, at: float, window_s: float) -> bool:
-        """Note a failure of a unit; whether it is the first in its window."""
+    def write_once(self, row: Row, what: str, unit: int) -> bool:
+        """Note that something happened to a unit; whether it is the first time on the present basis of its evidence."""
+
+    @abstractmethod
+    def write_forget_once(self, row: Row) -> None:
+        """Drop what happened to units on earlier bases; of a rollout at rest all that nothing will ask about again."""
 
     @abstractmethod
     def write_forget_units(self, row: Row) -> None:
@@ -230,6 +234,10 @@ class Rollouts(ABC):
     @abstractmethod
     def take_waiting(self, record_id: str, role: str) -> Line | None:
         """The waiting part, no longer waiting; a line without data has to be read again where it stands."""
+
+    @abstractmethod
+    def overdue(self, before: float) -> list[Line]:
+        """The served requests that have waited for their copies since before then."""
 
     @abstractmethod
     def write_forgotten(self, halves_before: float, ids_before: float) -> int:

@@ -8,6 +8,8 @@ from typing import Any
 from graduand.rollout import ledger as ledgers
 from graduand.rollout.hybrid.learning import Learning, learning_from_dict
 from graduand.rollout.ledger import Ledger
+from graduand.rollout.spec import earlier
+from graduand.rollout.spec.spec import METHOD
 from graduand.rollout.state import Phase, State, state_from_dict
 
 # In these phases nothing is decided and no evidence is gathered.
@@ -34,6 +36,10 @@ class Row:
     # While another student goes on serving its route: which, how, and the route change that it is given back by.
     incumbent: Mapping[str, Any] | None = None
     counts: dict[str, int] = field(default_factory=dict)  # since the attempt began: what taught no gate, and why
+    # What the evidence is about, each with the values it has had: the teacher as configured and as its upstream calls it.
+    facts: dict[str, list[str]] = field(default_factory=dict)
+    renewal: str = ""  # why the evidence is to start anew at this look
+    upgraded: str = ""  # why it is to be held: it was stored by a version with other gates
 
     @property
     def id(self) -> str:
@@ -58,7 +64,7 @@ class Row:
 COLUMNS = (
     "id", "route", "spec_hash", "phase", "version", "token", "salt", "created_at", "started_at", "entry_version",
     "attempt_version", "table_version", "tries", "learning", "task", "threshold", "state", "ledger", "counts",
-    "incumbent",
+    "incumbent", "facts",
 )  # fmt: skip
 
 
@@ -70,20 +76,23 @@ def to_columns(row: Row) -> tuple[Any, ...]:
         row.created_at, row.started_at, row.entry_version, row.attempt_version, row.table_version, row.learning.starts,
         row.learning.said, json.dumps(row.task), json.dumps(row.learning.to_dict()), json.dumps(state.to_dict()),
         json.dumps(row.ledger.to_dict()), json.dumps(row.counts),
-        json.dumps(row.incumbent),
+        json.dumps(row.incumbent), json.dumps(row.facts),
     )  # fmt: skip
 
 
 def from_columns(values: tuple[Any, ...]) -> Row:
     """The row that `to_columns` gave."""
     given = dict(zip(COLUMNS, values, strict=True))
+    state, ledger, upgraded = _evidence(json.loads(given["state"]), json.loads(given["ledger"]))
     return Row(
-        state=state_from_dict(json.loads(given["state"])),
-        ledger=ledgers.ledger_from_dict(json.loads(given["ledger"])),
+        state=state,
+        ledger=ledger,
         task=json.loads(given["task"]),
         learning=learning_from_dict(json.loads(given["threshold"])),
         counts=json.loads(given["counts"]),
         incumbent=json.loads(given["incumbent"]),
+        facts=json.loads(given["facts"]) or {},
+        upgraded=upgraded,
         **{
             name: given[name]
             for name in (
@@ -96,3 +105,11 @@ def from_columns(values: tuple[Any, ...]) -> Row:
             )
         },
     )
+
+
+def _evidence(state: dict[str, Any], ledger: dict[str, Any]) -> tuple[State, Ledger, str]:
+    """State and ledger as stored; those of a version with other gates get today's, and why that is so."""
+    if state["spec"].get("method") == METHOD:
+        return state_from_dict(state), ledgers.ledger_from_dict(ledger), ""
+    now = state_from_dict({**state, "spec": earlier.specification(state["spec"])})
+    return now, ledgers.start(now), earlier.told(state["spec"], ledger)

@@ -6,15 +6,19 @@ CREATE TABLE IF NOT EXISTS rollouts (
     token INTEGER NOT NULL, salt TEXT NOT NULL, created_at REAL NOT NULL, started_at REAL NOT NULL,
     entry_version INTEGER NOT NULL, attempt_version INTEGER NOT NULL, table_version INTEGER NOT NULL,
     tries INTEGER NOT NULL, learning TEXT NOT NULL, task TEXT NOT NULL, threshold TEXT NOT NULL, state TEXT NOT NULL,
-    ledger TEXT NOT NULL, counts TEXT NOT NULL, incumbent TEXT NOT NULL DEFAULT 'null'
+    ledger TEXT NOT NULL, counts TEXT NOT NULL, incumbent TEXT NOT NULL DEFAULT 'null',
+    facts TEXT NOT NULL DEFAULT 'null'
 );
 CREATE TABLE IF NOT EXISTS rollout_events (
     rollout TEXT NOT NULL, version INTEGER NOT NULL, token INTEGER NOT NULL, phase TEXT NOT NULL, event TEXT NOT NULL,
     PRIMARY KEY (rollout, version)
 );
 CREATE TABLE IF NOT EXISTS rollout_units (
-    rollout TEXT NOT NULL, entry INTEGER NOT NULL, unit INTEGER NOT NULL, failed_at REAL,
-    PRIMARY KEY (rollout, entry, unit)
+    rollout TEXT NOT NULL, entry INTEGER NOT NULL, unit INTEGER NOT NULL, PRIMARY KEY (rollout, entry, unit)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS rollout_once (
+    rollout TEXT NOT NULL, basis INTEGER NOT NULL, what TEXT NOT NULL, unit INTEGER NOT NULL,
+    PRIMARY KEY (rollout, basis, what, unit)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS rollout_course (rollout TEXT NOT NULL, at REAL NOT NULL, point TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS rollout_course_at ON rollout_course (rollout, at);

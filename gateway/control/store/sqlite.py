@@ -29,10 +29,10 @@ class RolloutStore(Rollouts):
 
     def _add_later_columns(self) -> None:
         there = {row[1] for row in self._db.execute("PRAGMA table_info(rollouts)")}
-        if "incumbent" not in there:
+        for name in {"incumbent", "facts"} - there:
             # Another process may be adding it in this very moment.
             with contextlib.suppress(sqlite3.OperationalError):
-                self._db.execute("ALTER TABLE rollouts ADD COLUMN incumbent TEXT NOT NULL DEFAULT 'null'")
+                self._db.execute(f"ALTER TABLE rollouts ADD COLUMN {name} TEXT NOT NULL DEFAULT 'null'")
 
     # Rollouts and their events.
 
@@ -100,18 +100,21 @@ class RolloutStore(Rollouts):
     def write_unit(self, row: Row, unit: int) -> bool:
         """Note a unit; whether it is its first appearance in this entry."""
         done = self._db.execute(
-            "INSERT OR IGNORE INTO rollout_units VALUES (?, ?, ?, NULL)", (row.id, row.state.entry, unit)
+            "INSERT OR IGNORE INTO rollout_units (rollout, entry, unit) VALUES (?, ?, ?)",
+            (row.id, row.state.entry, unit),
         )
         return done.rowcount > 0
 
-    def write_failure(self, row: Row, unit: int, at: float, window_s: float) -> bool:
-        """Note a failure of a unit; whether it is the first in its window."""
+    def write_once(self, row: Row, what: str, unit: int) -> bool:
+        """Note that something happened to a unit; whether it is the first time on the present basis of its evidence."""
         done = self._db.execute(
-            "INSERT INTO rollout_units VALUES (?1, ?2, ?3, ?4) ON CONFLICT (rollout, entry, unit) DO UPDATE"
-            " SET failed_at = ?4 WHERE failed_at IS NULL OR failed_at <= ?4 - ?5",
-            (row.id, row.state.entry, unit, at, window_s),
+            "INSERT OR IGNORE INTO rollout_once VALUES (?, ?, ?, ?)", (row.id, row.state.basis, what, unit)
         )
         return done.rowcount > 0
+
+    def write_forget_once(self, row: Row) -> None:
+        """Drop what happened to units on earlier bases."""
+        self._db.execute("DELETE FROM rollout_once WHERE rollout = ? AND basis < ?", (row.id, row.state.basis))
 
     def write_forget_units(self, row: Row) -> None:
         """Drop the units of earlier entries."""
@@ -255,6 +258,11 @@ class RolloutStore(Rollouts):
         return {
             name for (name,) in self._db.execute("SELECT DISTINCT file FROM tail_waiting WHERE time >= ?", (since,))
         }
+
+    def overdue(self, before: float) -> list[Line]:
+        """The served requests that have waited for their copies since before then."""
+        query = "SELECT file, at, length FROM tail_waiting WHERE role = 'served' AND time < ?"
+        return [Line(Place(*found), b"") for found in self._db.execute(query, (before,))]
 
     def write_forgotten(self, halves_before: float, ids_before: float) -> int:
         """Give up halves that waited too long, and forget old ids; how many halves."""

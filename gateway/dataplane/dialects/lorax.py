@@ -10,8 +10,13 @@ from typing import Any
 
 import orjson
 
+from graduand.gateway.dataplane.dialects import answers
+from graduand.gateway.dataplane.dialects.answers import StreamReader
 from graduand.gateway.dataplane.dialects.assembly import Assembly
-from graduand.gateway.dataplane.targets import Target
+from graduand.gateway.dataplane.dialects.dialect import Addressee, Reader, Sending, Whole
+from graduand.gateway.dataplane.dialects.openai import one_choice
+from graduand.gateway.dataplane.http import failures
+from graduand.gateway.dataplane.http.failures import UpstreamFailed
 from graduand.gateway.errors import RequestError
 
 Json = dict[str, Any]
@@ -26,6 +31,78 @@ SHARED = {
 }
 ENGINES_ONLY = {"top_k": "top_k", "repetition_penalty": "repetition_penalty", "ignore_eos_token": "ignore_eos"}
 FINISH = {"length": "length", "stop": "eos_token"}
+
+
+# What an answer raises that has `choices` but is not made as OpenAI's API says.
+STRANGE = (AttributeError, LookupError, TypeError)
+FORWARDS = (b"openai-beta",)
+
+
+class Lorax:
+    """The dialect at one of its paths. `stream`: whether it answers with a stream (None: as the request says)."""
+
+    def __init__(self, endpoint: str, *, stream: bool | None) -> None:
+        self.endpoint = endpoint
+        self.forwards: tuple[bytes, ...] = FORWARDS
+        self._stream = stream
+
+    def credential(self, headers: dict[bytes, bytes]) -> bytes:
+        return headers.get(b"authorization", b"")
+
+    def parse(self, body: bytes) -> Json:
+        return parse(body, stream=self._stream)
+
+    def streams(self, data: Json) -> bool:
+        return data.get("stream") is True
+
+    def sending(self, body: bytes, data: Json, to: Addressee, *, scored: bool) -> Sending:
+        return translated(data, to)
+
+    def scorable(self, data: Json, to: Addressee) -> bool:
+        return False
+
+    def watchable(self, data: Json) -> bool:
+        return one_choice(data) and data.get("echo") is not True
+
+    def whole(self, body: bytes, headers: dict[bytes, bytes], by: Addressee) -> Whole:
+        return answers.whole(body, headers, by)
+
+    def shown(self, whole: Whole, data: Json, *, scored: bool) -> bytes:
+        return rendered(whole.form, data, listed=self._stream is None)
+
+    def reader(self, data: Json, by: Addressee, *, scored: bool) -> Reader:
+        return LoraxReader(by, data)
+
+    def error(self, body: bytes, status: int) -> bytes:
+        return error(body, status)
+
+    def error_event(self, body: bytes) -> bytes:
+        return b"data:" + error(body, 500) + b"\n\n"
+
+
+class LoraxReader(StreamReader):
+    """Writes LoRAX's token events in place of OpenAI's chunks."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, by: Addressee, data: Json) -> None:
+        super().__init__(by, keep_usage=False)
+        self._data = data
+
+    def feed(self, data: bytes) -> bytes:
+        chunks = super().feed(data)
+        try:
+            return events(chunks)
+        except STRANGE:
+            self.failure = failures.MALFORMED
+            return b""
+
+    def finish(self) -> bytes:
+        super().finish()
+        try:
+            return last_event(self.assembly, self._data)
+        except STRANGE as strange:
+            raise UpstreamFailed(failures.MALFORMED) from strange
 
 
 def parse(body: bytes, *, stream: bool | None) -> Json:
@@ -55,9 +132,9 @@ def parse(body: bytes, *, stream: bool | None) -> Json:
     return {**data, "parameters": parameters, "model": adapter, "prompt": inputs, "stream": wants}
 
 
-def translated(data: Json, target: Target) -> tuple[str, bytes]:
-    """The path below an upstream's base URL and the body that put the request to `target`."""
-    parameters, chats = data["parameters"], target.upstream.upstream.kind == "openai"
+def translated(data: Json, to: Addressee) -> Sending:
+    """What puts the request to `to`."""
+    parameters, chats = data["parameters"], to.kind == "openai"
     names = SHARED if chats else {**SHARED, **ENGINES_ONLY}
     body: Json = {names[key]: parameters[key] for key in names if parameters.get(key) not in (None, [], False)}
     if not parameters.get("do_sample") and "temperature" not in body:
@@ -67,20 +144,24 @@ def translated(data: Json, target: Target) -> tuple[str, bytes]:
     if chats:
         message = {"role": "user", "content": data["prompt"]}
         asking: Json = {"logprobs": True} if parameters.get("details") else {}
-        return "/chat/completions", orjson.dumps({"model": target.model, "messages": [message], **body, **asking})
+        asked = {"model": to.model, "messages": [message], **body, **asking}
+        return Sending("/chat/completions", orjson.dumps(asked))
     extra: Json = {"logprobs": 1} if parameters.get("details") else {}
-    return "/completions", orjson.dumps({"model": target.model, "prompt": data["prompt"], **body, **extra})
+    return Sending("/completions", orjson.dumps({"model": to.model, "prompt": data["prompt"], **body, **extra}))
 
 
-def whole(answer: Json, data: Json, *, listed: bool) -> bytes:
+def rendered(answer: Json, data: Json, *, listed: bool) -> bytes:
     """LoRAX's answer made of OpenAI's; `listed`: as the one element of a list, which POST / gives."""
-    choice = answer["choices"][0]
-    text = _text(choice)
-    result: Json = {"generated_text": data["prompt"] + text if data["parameters"].get("return_full_text") else text}
-    if data["parameters"].get("details"):
-        result["details"] = _details(choice, answer.get("usage"))
-        result["details"] |= {"prefill": [], "tokens": _tokens(choice)}
-    return orjson.dumps([result] if listed else result)
+    try:
+        choice = answer["choices"][0]
+        text = _text(choice)
+        result: Json = {"generated_text": data["prompt"] + text if data["parameters"].get("return_full_text") else text}
+        if data["parameters"].get("details"):
+            result["details"] = _details(choice, answer.get("usage"))
+            result["details"] |= {"prefill": [], "tokens": _tokens(choice)}
+        return orjson.dumps([result] if listed else result)
+    except STRANGE as strange:
+        raise UpstreamFailed(failures.MALFORMED) from strange
 
 
 def error(body: bytes, status: int) -> bytes:
@@ -116,11 +197,6 @@ def last_event(assembly: Assembly, data: Json) -> bytes:
     return _event(_token("", 0.0, special=True), generated_text=whole_text, details=details)
 
 
-def error_event(body: bytes) -> bytes:
-    """The event that tells of a failure within a stream."""
-    return b"data:" + error(body, 500) + b"\n\n"
-
-
 def _event(token: Json, *, generated_text: str | None = None, details: Json | None = None) -> bytes:
     return b"data:" + orjson.dumps({"token": token, "generated_text": generated_text, "details": details}) + b"\n\n"
 
@@ -154,7 +230,6 @@ def _details(choice: Json, usage: Any) -> Json:
     }
 
 
-def queued_ms(headers: dict[bytes, bytes]) -> float | None:
-    """How long a request waited for its batch: LoRAX says so of whole answers, in milliseconds (`x-queue-time`)."""
-    told = headers.get(b"x-queue-time", b"")
-    return float(told) if told.isdigit() and len(told) < 12 else None
+GENERATE = Lorax("/generate", stream=False)
+GENERATE_STREAM = Lorax("/generate_stream", stream=True)
+GENERATE_EITHER = Lorax("/", stream=None)

@@ -5,12 +5,12 @@ the client's request; what they say about keys or addresses never does.
 """
 
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import orjson
 
 from graduand.gateway.errors import GraduandError
+from graduand.gateway.model import retry_after
 from graduand.gateway.model.openai import error_body
 
 CONTEXT_CODES = ("context_length_exceeded", "context_length")
@@ -73,10 +73,10 @@ def from_answer(status: int, headers: dict[bytes, bytes], body: bytes, now: floa
     if status == 429:
         return Failure(
             "rate_limited", message or "the upstream is overloaded", 429, sick=False, body=_own_words(message, code),
-            retry_after_s=retry_after(headers.get(b"retry-after"), now),
+            retry_after_s=_wait_s(headers, now),
         )  # fmt: skip
     if status >= 500 or status == 408:
-        after = retry_after(headers.get(b"retry-after"), now)
+        after = _wait_s(headers, now)
         return Failure(f"http_{status}", f"the upstream answered {status}", max(status, 500), retry_after_s=after)
     if status in (401, 403):
         text = "the upstream refused the gateway's own key; whoever runs this gateway must correct api_key"
@@ -122,19 +122,10 @@ def without_key(failure: Failure, key: str | None) -> Failure:
     return replace(failure, message=failure.message.replace(key, "[key]"), body=body)
 
 
-def retry_after(value: bytes | None, now: float) -> float | None:
-    """Seconds to wait by a Retry-After header (RFC 9110, 10.2.3: seconds or a date); None if absent or nonsense."""
-    if value is None:
-        return None
-    text = value.decode("latin-1").strip()
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(text).timestamp() - now
-        except ValueError:
-            return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S) if seconds == seconds else None
+def _wait_s(headers: dict[bytes, bytes], now: float) -> float | None:
+    value = headers.get(b"retry-after")
+    wait_s = None if value is None else retry_after.seconds(value.decode("latin-1"), now)
+    return None if wait_s is None else min(wait_s, MAX_RETRY_AFTER_S)
 
 
 def _error_of(body: bytes) -> tuple[str, str]:

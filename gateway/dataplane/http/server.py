@@ -31,11 +31,6 @@ STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".enc
 JSON = b"content-type: application/json\r\n"
 
 
-def retry_after(wait_s: float | None) -> bytes:
-    """The Retry-After header as an encoded line, in whole seconds rounded up; nothing without a wait."""
-    return b"" if wait_s is None else b"retry-after: %d\r\n" % (wait_s + 0.999)
-
-
 @dataclass(slots=True)
 class Request:
     """One parsed request: `headers` has lower-case names; of a repeated header the last value counts."""

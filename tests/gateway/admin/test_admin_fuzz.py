@@ -14,7 +14,8 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from graduand.gateway.admin.app import Configuration, app
+from graduand.gateway.admin.app import app
+from graduand.gateway.admin.calls import Configuration
 from graduand.gateway.model.routes import MODES, Limits, Replica, Route, Settings, Student, Teacher, Upstream
 from graduand.gateway.state.sqlite import SqliteStore
 from graduand.monitoring.metrics import Totals

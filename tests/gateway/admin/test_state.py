@@ -9,7 +9,8 @@ import uvicorn
 from fastapi.testclient import TestClient
 
 from graduand.gateway import cli
-from graduand.gateway.admin.app import Configuration, app
+from graduand.gateway.admin.app import app
+from graduand.gateway.admin.calls import Configuration
 from graduand.gateway.model.routes import Limits, Route, Settings, Student, Teacher
 from graduand.gateway.state import places
 from graduand.gateway.state.open import open_state

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graduand.gateway.config import read as config
+from graduand.gateway.config.explain import explain_gates
 from graduand.gateway.config.read import basis_points, load, parse
 from graduand.gateway.errors import ConfigError
 from graduand.gateway.model.routes import Budget, Limits, Replica, Unit, settings_from_json, settings_to_json
-from graduand.gateway.processes.supervisor import explain_gates
 from graduand.gateway.state.open import local_path
 
 ROUTE: dict[str, Any] = {

@@ -76,7 +76,7 @@ def deferral(world: World, number: int, says: str, unit: int) -> list[dict[str, 
     """The two records of a request whose student was not sure enough, in the order in which workers write them."""
     from graduand.gateway.model.routing import decide
 
-    decision = decide(world.route, f"user-{unit}", str(number))
+    decision = decide(world.route, f"user-{unit}", str(number), world.now)
     student = record(f"deferred-{number}", world.now, decision, "student", DEFERRED, says, "?", STUDENT_NAME)
     token = {"token": says, "logprob": -0.1, "top_logprobs": [{"logprob": -0.1}, {"logprob": -0.5}]}
     said = {"choices": [{"message": {"content": says}, "logprobs": {"content": [token]}}]}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from graduand.gateway.dataplane.dialects.lorax import queued_ms
+from graduand.gateway.dataplane.dialects.answers import queued_ms
 from graduand.gateway.state.sqlite import SqliteStore
 from tests.gateway.conftest import Start
 from tests.gateway.faults import refuses

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from graduand.gateway.admin.app import Configuration, app
+from graduand.gateway.admin.app import app
+from graduand.gateway.admin.calls import Configuration
 from graduand.gateway.cli import main
-from graduand.gateway.commands import routes
+from graduand.gateway.client.admin import Admin
 from graduand.gateway.config.read import parse
 from graduand.gateway.control import precheck
 from graduand.gateway.model.routes import Settings
@@ -67,7 +68,7 @@ def test_list(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     admin = TestClient(app(Configuration(settings, Totals(tmp_path))), raise_server_exceptions=False)
-    monkeypatch.setattr(routes.Admin, "call", lambda _, method, path: admin.request(method, path).json())
+    monkeypatch.setattr(Admin, "call", lambda _, method, path: admin.request(method, path).json())
     monkeypatch.setenv("COLUMNS", "200")
     store.add_adapter(NAME, "gpu", "/adapters/small", who="test")
     [one] = admin.get("/v1/adapters").json()["adapters"]

@@ -10,7 +10,8 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from graduand.gateway.admin.app import Configuration, app
+from graduand.gateway.admin.app import app
+from graduand.gateway.admin.calls import Configuration
 from graduand.gateway.logs import feedback
 from graduand.gateway.logs.feedback import FeedbackLog, NewFeedback
 from graduand.gateway.logs.query import Log

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from graduand.gateway.dataplane.answers import StreamReader
+from graduand.gateway.dataplane.dialects.answers import StreamReader
 from graduand.gateway.dataplane.window import HOLD_ALL, Window
 from graduand.monitoring.checks import judging
 from graduand.monitoring.checks.answer import Choice, choices_of
@@ -17,9 +17,9 @@ from graduand.monitoring.checks.check import Gate
 from graduand.monitoring.checks.judging import Armed, Gates, Verdict
 from graduand.monitoring.checks.patterns import PATTERNS, PatternGate
 from graduand.monitoring.checks.written import of_route
-from tests.gateway.targets import target
+from tests.gateway.targets import addressee
 
-MODEL = target("small@3f9c1a0b22de")
+MODEL = addressee("small@3f9c1a0b22de")
 TASK = {"kind": "label", "labels": ["billing", "shipping to Åland", "好"]}
 WATCHED = [*PATTERNS, "refusal", "label", {"max_length": 150}]
 ALL = ["not_empty", "truncated", "repetition", "json", {"language": "en"}, *WATCHED]

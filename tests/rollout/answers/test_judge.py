@@ -48,9 +48,9 @@ def test_an_answer_that_copies_an_old_tag_is_in_another_one() -> None:
     [
         ("B", "A", False, 1.0, True),
         ("A", "B", False, 0.0, False),
-        ("TIE", "TIE", False, 0.5, False),  # as good, by half a win, but not the same
+        ("TIE", "TIE", False, 0.5, None),  # half a win, and neither agreement nor disagreement
         ("TIE", "TIE", True, 0.5, True),
-        ("TIE", "A", False, 0.5, False),
+        ("TIE", "A", False, 0.5, None),
         ("A", "A", False, None, None),
         ("A", "A", True, None, None),
         ("B", "B", False, None, None),

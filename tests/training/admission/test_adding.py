@@ -9,7 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from graduand.gateway.adapters.admission import ADMISSION_FILE
-from graduand.gateway.admin.app import Configuration, app
+from graduand.gateway.admin.app import app
+from graduand.gateway.admin.calls import Configuration
 from graduand.gateway.cli import main
 from graduand.gateway.model.routes import Limits, Replica, Settings, Upstream
 from graduand.gateway.state.sqlite import SqliteStore

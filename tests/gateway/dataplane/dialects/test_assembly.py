@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graduand.gateway.dataplane import answers
-from graduand.gateway.dataplane.answers import StreamReader
+from graduand.gateway.dataplane.dialects import answers
+from graduand.gateway.dataplane.dialects.answers import StreamReader
 from graduand.gateway.dataplane.dialects.assembly import Assembly
 from graduand.gateway.dataplane.http.failures import UpstreamFailed
-from tests.gateway.targets import target
+from tests.gateway.targets import addressee
 
-VLLM, LORAX = target("student"), target("student", "lorax")
+VLLM, LORAX = addressee("student"), addressee("student", "lorax")
 
 Json = dict[str, Any]
 TOP = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m", "system_fingerprint": "fp"}
@@ -170,7 +170,7 @@ def test_any_chunks_are_read_or_refused(chunks: list[Any], lorax: bool, keep_usa
 @given(odd_chunks | json_values, st.booleans())
 def test_any_whole_answer_is_read_or_refused(data: Any, lorax: bool) -> None:
     try:
-        released, _ = answers.whole(orjson.dumps(data), LORAX if lorax else VLLM)
+        released = answers.whole(orjson.dumps(data), {}, LORAX if lorax else VLLM).encoded
     except UpstreamFailed:
         return
     assert orjson.loads(released)["model"] == "student"

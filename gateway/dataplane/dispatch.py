@@ -32,7 +32,7 @@ class ClientGone(Exception):
 CLIENT_GONE = Failure("client_gone", "the client went away", sick=False, retry=False, fall_back=False)
 
 
-class Question:
+class Dispatch:
     """One request to one model; `committed` once a client has seen some of the answer. Times are the event loop's."""
 
     __slots__ = (
@@ -60,8 +60,8 @@ class Question:
         self.span_id = ""  # of the attempt under way, where spans are made
 
 
-class Asker:
-    """Sends questions to the fleet."""
+class Dispatcher:
+    """Sends dispatches to the fleet."""
 
     def __init__(self, fleet: Fleet, metrics: Metrics, clock: Callable[[], float], wall: Callable[[], float]) -> None:
         self.fleet = fleet
@@ -69,9 +69,9 @@ class Asker:
         self._clock = clock
         self._wall = wall
 
-    async def ask(self, question: Question, take: Callable[[Call], Awaitable[None]]) -> None:
+    async def send(self, dispatch: Dispatch, take: Callable[[Call], Awaitable[None]]) -> None:
         """Get an answer and let `take` read it; raise UpstreamFailed when that is not to be had."""
-        target = question.target
+        target = dispatch.target
         upstream = target.upstream
         upstream.budget.request()
         tried: set[ReplicaState] = set()
@@ -84,41 +84,41 @@ class Asker:
             if replica is None:
                 raise UpstreamFailed(failures.BREAKER_OPEN)
             try:
-                await self._attempt(question, replica, now, take)
+                await self._attempt(dispatch, replica, now, take)
                 return
             except UpstreamFailed as error:
                 failure = error.failure
-                if question.committed or not failure.retry or retries == question.retries:
+                if dispatch.committed or not failure.retry or retries == dispatch.retries:
                     raise
                 now = self._clock()
                 tried.add(replica)
                 other = any(one.breaker.allows(now) for one in target.replicas if one not in tried)
                 delay_s = _delay_s(failure, retries, other=other, fallback_behind=target.fallback_behind)
-                if delay_s is None or now + delay_s >= question.stop_at or not upstream.budget.take(now):
+                if delay_s is None or now + delay_s >= dispatch.stop_at or not upstream.budget.take(now):
                     raise
             retries += 1
             if delay_s:
                 await sleep(self.fleet.loop, delay_s)
 
     async def _attempt(
-        self, question: Question, replica: ReplicaState, began: float, take: Callable[[Call], Awaitable[None]]
+        self, dispatch: Dispatch, replica: ReplicaState, began: float, take: Callable[[Call], Awaitable[None]]
     ) -> None:
         replica.begin(began)
         dollars = replica.shared_dollars
-        if question.trace is not None:
-            question.span_id = new_span_id()
+        if dispatch.trace is not None:
+            dispatch.span_id = new_span_id()
         failure = CLIENT_GONE
         whole = False
         try:
-            call = await self._answered(question, replica)
+            call = await self._answered(dispatch, replica)
             await self._taken(call, take)
             whole = True
         except UpstreamFailed as error:
             failure = error.failure = failures.without_key(error.failure, replica.upstream.api_key)
             raise
         finally:
-            self._note(question, replica, failure, began, whole=whole)
-            question.gpu_dollars += replica.shared_dollars - dollars
+            self._note(dispatch, replica, failure, began, whole=whole)
+            dispatch.gpu_dollars += replica.shared_dollars - dollars
 
     async def _taken(self, call: Call, take: Callable[[Call], Awaitable[None]]) -> None:
         try:
@@ -132,16 +132,16 @@ class Asker:
         # A stream that said [DONE] may still have its last bytes to send.
         call.linger()
 
-    async def _answered(self, question: Question, replica: ReplicaState) -> Call:
+    async def _answered(self, dispatch: Dispatch, replica: ReplicaState) -> Call:
         """A call whose head has arrived."""
         connection = replica.pool.idle()
         if connection is not None:
-            call = self._send(question, replica, connection)
+            call = self._sent(dispatch, replica, connection)
             if await self._headed(call):
                 return call
             # The upstream closed a kept connection while this request was on its way: no answer began, so a new
             # connection gets it, and neither health nor budget is charged.
-        call = self._send(question, replica, await replica.pool.connect(question.times.connect_s))
+        call = self._sent(dispatch, replica, await replica.pool.connect(dispatch.times.connect_s))
         if not await self._headed(call):
             raise UpstreamFailed(failures.RESET)
         return call
@@ -159,32 +159,32 @@ class Asker:
             raise
         return True
 
-    def _send(self, question: Question, replica: ReplicaState, connection: Connection) -> Call:
+    def _sent(self, dispatch: Dispatch, replica: ReplicaState, connection: Connection) -> Call:
         now = self._clock()
-        if question.first_sent_at is None:
-            question.first_sent_at = now
-        times, stop_at = question.times, question.stop_at
-        if question.stream:
+        if dispatch.first_sent_at is None:
+            dispatch.first_sent_at = now
+        times, stop_at = dispatch.times, dispatch.stop_at
+        if dispatch.stream:
             first_at = min(now + times.first_token_s, stop_at)
-        elif question.target.fallback_behind:
+        elif dispatch.target.fallback_behind:
             # A whole answer shows nothing before its end, so its first token cannot be waited for. With a fallback
             # behind, an attempt must end early enough to leave the fallback its time.
             first_at = min(now + times.first_token_s + times.idle_s, now + (stop_at - now) / 2)
         else:
             first_at = stop_at
         call = Call(
-            connection, stream=question.stream, first_at=first_at, idle_s=times.idle_s, stop_at=stop_at,
+            connection, stream=dispatch.stream, first_at=first_at, idle_s=times.idle_s, stop_at=stop_at,
             active=self.fleet.calls, loop=self.fleet.loop,
         )  # fmt: skip
-        headers, trace = question.headers, question.trace
+        headers, trace = dispatch.headers, dispatch.trace
         if trace is not None:
-            headers += trace.header(question.span_id)
-        call.send(replica.request(question.path, headers, question.body))
+            headers += trace.header(dispatch.span_id)
+        call.send(replica.request(dispatch.path, headers, dispatch.body))
         return call
 
-    def _note(self, question: Question, replica: ReplicaState, failure: Failure, began: float, *, whole: bool) -> None:
+    def _note(self, dispatch: Dispatch, replica: ReplicaState, failure: Failure, began: float, *, whole: bool) -> None:
         now = self._clock()
-        target = question.target
+        target = dispatch.target
         replica.end(None if whole else failure, now, target.model)
         outcome = "ok" if whole else failure.cause
         self._metrics.add(ATTEMPTS, (target.upstream_name, outcome))
@@ -196,11 +196,11 @@ class Asker:
             "outcome": outcome,
             "ms": took_ms,
         }
-        if question.trace is not None:
+        if dispatch.trace is not None:
             attempt["model"] = target.model
-            attempt["span_id"] = question.span_id
+            attempt["span_id"] = dispatch.span_id
             attempt["ended_at"] = self._wall()
-        question.attempts.append(attempt)
+        dispatch.attempts.append(attempt)
 
 
 def _delay_s(failure: Failure, retries: int, *, other: bool, fallback_behind: bool) -> float | None:

@@ -5,29 +5,31 @@ from typing import Any
 
 import pytest
 
-from graduand.gateway.dataplane.dialects import wire
-from graduand.gateway.dataplane.hybrid import asking, strip, wanted
+from graduand.gateway.dataplane.dialects.chat import CHAT
+from graduand.gateway.dataplane.dialects.completions import COMPLETIONS
+from graduand.gateway.dataplane.dialects.logprobs import strip
+from graduand.gateway.dataplane.dialects.openai import OpenAI
 
 TOKEN = {"token": "yes", "logprob": -0.1, "top_logprobs": [{"token": "yes"}, {"token": "no"}]}
 
 
 @pytest.mark.parametrize(
-    ("data", "endpoint", "keep", "sent"),
+    ("data", "dialect", "keep", "sent"),
     [
-        ({}, wire.CHAT, -1, {"logprobs": True, "top_logprobs": 2}),
-        ({"logprobs": False}, wire.CHAT, -1, {"logprobs": True, "top_logprobs": 2}),
-        ({"logprobs": True}, wire.CHAT, 0, {"logprobs": True, "top_logprobs": 2}),
-        ({"logprobs": True, "top_logprobs": 1}, wire.CHAT, 1, {"logprobs": True, "top_logprobs": 2}),
-        ({"logprobs": True, "top_logprobs": 5}, wire.CHAT, 5, {"logprobs": True, "top_logprobs": 5}),
-        ({}, wire.COMPLETIONS, -1, {"logprobs": 2}),
-        ({"logprobs": 0}, wire.COMPLETIONS, 0, {"logprobs": 2}),
-        ({"logprobs": 3}, wire.COMPLETIONS, 3, {"logprobs": 3}),
+        ({}, CHAT, -1, {"logprobs": True, "top_logprobs": 2}),
+        ({"logprobs": False}, CHAT, -1, {"logprobs": True, "top_logprobs": 2}),
+        ({"logprobs": True}, CHAT, 0, {"logprobs": True, "top_logprobs": 2}),
+        ({"logprobs": True, "top_logprobs": 1}, CHAT, 1, {"logprobs": True, "top_logprobs": 2}),
+        ({"logprobs": True, "top_logprobs": 5}, CHAT, 5, {"logprobs": True, "top_logprobs": 5}),
+        ({}, COMPLETIONS, -1, {"logprobs": 2}),
+        ({"logprobs": 0}, COMPLETIONS, 0, {"logprobs": 2}),
+        ({"logprobs": 3}, COMPLETIONS, 3, {"logprobs": 3}),
     ],
 )
-def test_asking(data: dict[str, Any], endpoint: wire.Endpoint, keep: int, sent: dict[str, Any]) -> None:
+def test_asking(data: dict[str, Any], dialect: OpenAI, keep: int, sent: dict[str, Any]) -> None:
     body = json.dumps({"model": "m", "seed": 1.50, **data}).encode()
-    assert wanted(data, endpoint) == keep
-    asked = asking(body, data, endpoint)
+    assert dialect.logprobs_wanted(data) == keep
+    asked = dialect.with_logprobs(body, data)
     assert json.loads(asked) == {"model": "m", "seed": 1.5, **sent}
 
 

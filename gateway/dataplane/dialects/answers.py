@@ -1,4 +1,6 @@
-"""Read upstream answers, whole or streamed: check them, name the model that answered, and keep what the log needs.
+"""Read the answers of upstreams that speak OpenAI's API, whole or streamed.
+
+They are checked, named after the model that was asked, and kept as the log needs them.
 
 Invariant: nothing that is broken passes as whole. A stream counts as complete only if it said so (`[DONE]`, or an end for
 every choice) and reported no error before.
@@ -8,14 +10,13 @@ from typing import Any
 
 import orjson
 
-from graduand.gateway.dataplane import hybrid
-from graduand.gateway.dataplane.dialects import jsonedit
+from graduand.gateway.dataplane.dialects import jsonedit, logprobs
 from graduand.gateway.dataplane.dialects.assembly import Assembly
+from graduand.gateway.dataplane.dialects.dialect import Addressee, Whole
+from graduand.gateway.dataplane.dialects.template import Template, learn
 from graduand.gateway.dataplane.http import failures
 from graduand.gateway.dataplane.http.failures import UpstreamFailed
 from graduand.gateway.dataplane.http.sse import EventSplitter, EventTooLong
-from graduand.gateway.dataplane.targets import Target
-from graduand.gateway.dataplane.template import Template, learn
 from graduand.gateway.model.openai import SSE_DONE
 
 Json = dict[str, Any]
@@ -23,8 +24,8 @@ Json = dict[str, Any]
 MOST_LESSONS = 16
 
 
-def whole(body: bytes, wanted: Target) -> tuple[bytes, Json]:
-    """Check a whole answer; return the bytes for the client and the parsed answer as the upstream gave it."""
+def whole(body: bytes, headers: dict[bytes, bytes], by: Addressee) -> Whole:
+    """Check a whole answer; it is encoded as the upstream did, but for the model that is named."""
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -35,23 +36,35 @@ def whole(body: bytes, wanted: Target) -> tuple[bytes, Json]:
             raise UpstreamFailed(failure)
     if not data.get("choices") and type(data.get("data")) is not list:
         raise UpstreamFailed(failures.MALFORMED)
-    if wanted.lorax and normalise_lorax(data, wanted.model):
-        return _encoded(data), data
+    if by.lorax:
+        encoded = _encoded(data) if normalise_lorax(data, by.model) else _named(body, data, by)
+        return Whole(encoded, data, queued_ms(headers))
+    return Whole(_named(body, data, by), data)
+
+
+def _named(body: bytes, data: Json, by: Addressee) -> bytes:
+    """The answer with the name of the model that was asked; `data` keeps the upstream's own word if it is a name."""
     model = data.get("model")
-    if model == wanted.model:
-        return body, data
+    if model == by.model:
+        return body
     if type(model) is str:
-        return jsonedit.set_model(body, wanted.model_json), data
+        return jsonedit.set_model(body, by.model_json)
     if model is None and "model" not in data:
-        return jsonedit.append_member(body, b'"model":' + wanted.model_json), data
-    data["model"] = wanted.model
-    return _encoded(data), data
+        return jsonedit.append_member(body, b'"model":' + by.model_json)
+    data["model"] = by.model
+    return _encoded(data)
+
+
+def queued_ms(headers: dict[bytes, bytes]) -> float | None:
+    """How long a request waited for its batch: LoRAX says so of whole answers, in milliseconds (`x-queue-time`)."""
+    told = headers.get(b"x-queue-time", b"")
+    return float(told) if told.isdigit() and len(told) < 12 else None
 
 
 def without_logprobs(released: bytes, keep: int) -> bytes:
     """An answer or a chunk without the log probabilities that the client did not ask for."""
     data = orjson.loads(released)
-    return _encoded(data) if hybrid.strip(data, keep) else released
+    return _encoded(data) if logprobs.strip(data, keep) else released
 
 
 def _encoded(data: Json) -> bytes:
@@ -86,7 +99,7 @@ class StreamReader:
     """Reads one event stream: `feed` returns what may go to the client; then look at `failure` and `done`.
 
     `keep_usage`: the client itself asked for the usage chunk. `choices`: the request's `n`, if it gave one.
-    `keep_logprobs`: how many alternatives the client is to see (hybrid.wanted); None: what comes.
+    `keep_logprobs`: how many alternatives the client is to see; None: what comes.
     """
 
     __slots__ = (
@@ -94,7 +107,9 @@ class StreamReader:
         "failure", "served_model", "visible",
     )  # fmt: skip
 
-    def __init__(self, wanted: Target, *, keep_usage: bool, choices: Any = 1, keep_logprobs: int | None = None) -> None:
+    def __init__(
+        self, wanted: Addressee, *, keep_usage: bool, choices: Any = 1, keep_logprobs: int | None = None
+    ) -> None:
         self._wanted = wanted
         self._choices = choices if type(choices) is int else 1
         self._keep_usage = keep_usage

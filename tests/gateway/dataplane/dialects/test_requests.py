@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graduand.gateway.dataplane.dialects import wire
-from graduand.gateway.dataplane.dialects.wire import CHAT, COMPLETIONS, EMBEDDINGS, Endpoint, parse, upstream_request
+from graduand.gateway.dataplane.dialects.chat import CHAT
+from graduand.gateway.dataplane.dialects.completions import COMPLETIONS
+from graduand.gateway.dataplane.dialects.dialect import Addressee, Dialect
+from graduand.gateway.dataplane.dialects.embeddings import EMBEDDINGS
+from graduand.gateway.dataplane.dialects.openai import keeps_usage
 from graduand.gateway.errors import RequestError
-from tests.gateway.targets import target
+from tests.gateway.targets import addressee
 
 USER = [{"role": "user", "content": "hi"}]
 REFUSED = [
@@ -49,11 +52,11 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("endpoint", "body", "code", "param"), REFUSED)
-def test_refused(endpoint: Endpoint, body: Any, code: str, param: str | None) -> None:
+@pytest.mark.parametrize(("dialect", "body", "code", "param"), REFUSED)
+def test_refused(dialect: Dialect, body: Any, code: str, param: str | None) -> None:
     data = body if isinstance(body, bytes) else orjson.dumps(body)
     with pytest.raises(RequestError) as caught:
-        parse(data, endpoint)
+        dialect.parse(data)
     error = caught.value
     assert (error.status, error.kind, error.code, error.param) == (400, "invalid_request_error", code, param)
     assert len(error.message) < 300
@@ -68,9 +71,9 @@ ACCEPTED = [
 ]
 
 
-@pytest.mark.parametrize(("endpoint", "data"), ACCEPTED)
-def test_accepted(endpoint: Endpoint, data: Any) -> None:
-    assert parse(orjson.dumps(data), endpoint) == data
+@pytest.mark.parametrize(("dialect", "data"), ACCEPTED)
+def test_accepted(dialect: Dialect, data: Any) -> None:
+    assert dialect.parse(orjson.dumps(data)) == data
 
 
 json_values = st.recursive(
@@ -83,14 +86,23 @@ requests = st.dictionaries(st.sampled_from(FIELDS), json_values) | json_values
 
 
 @given(st.sampled_from([CHAT, COMPLETIONS, EMBEDDINGS]), requests)
-def test_anything_is_accepted_or_refused_in_words(endpoint: Endpoint, data: Any) -> None:
+def test_anything_is_accepted_or_refused_in_words(dialect: Dialect, data: Any) -> None:
     try:
-        parse(orjson.dumps(data), endpoint)
+        dialect.parse(orjson.dumps(data))
     except RequestError as error:
         assert error.status == 400
 
 
-UP = target("up")
+UP = addressee("up")
+
+
+def sent(body: bytes, data: Any, to: Addressee = UP, dialect: Dialect = CHAT) -> bytes:
+    """The body that goes upstream."""
+    sending = dialect.sending(body, data, to, scored=False)
+    assert (sending.path, sending.headers) == (dialect.endpoint, b"")
+    return sending.body
+
+
 BODIES = [
     (b'{"model":"r","messages":[], "x":1.50}', False, b'{"model":"up","messages":[], "x":1.50}'),
     (b'{"model":"r","x":1.50}', True, b'{"model":"up","x":1.50,"stream_options":{"include_usage":true}}'),
@@ -105,20 +117,20 @@ BODIES = [
 @pytest.mark.parametrize(("body", "ask_usage", "wanted"), BODIES)
 def test_upstream_body(body: bytes, ask_usage: bool, wanted: bytes) -> None:
     data = {**json.loads(body), **({"stream": True} if ask_usage else {})}
-    assert upstream_request(body, data, CHAT, UP) == ("/chat/completions", wanted)
+    assert sent(body, data) == wanted
 
 
 def test_lorax_takes_stop_as_a_list() -> None:
     data = {"model": "r", "stop": "\n", "messages": []}
-    _, sent = upstream_request(orjson.dumps(data), data, CHAT, target("up", "lorax"))
-    assert json.loads(sent) == {**data, "model": "up", "stop": ["\n"]}
+    got = sent(orjson.dumps(data), data, addressee("up", "lorax"))
+    assert json.loads(got) == {**data, "model": "up", "stop": ["\n"]}
 
 
 @pytest.mark.parametrize("options", [None, {}, {"include_usage": False}, {"include_usage": None, "other": 1}])
 def test_the_clients_own_stream_options_are_kept(options: Any) -> None:
     data = {"model": "r", "stream": True, "stream_options": options}
-    _, sent = upstream_request(orjson.dumps(data), data, CHAT, UP)
-    assert json.loads(sent) == {
+    got = sent(orjson.dumps(data), data)
+    assert json.loads(got) == {
         "model": "up",
         "stream": True,
         "stream_options": {**(options or {}), "include_usage": True},
@@ -138,14 +150,14 @@ EXACT = b'"seed":12345678901234567890123,"x":1.50,"y":1e5'
 )  # fmt: skip
 def test_stream_options_change_nothing_else(options: bytes, sent_options: bytes) -> None:
     body = b'{"model":"up", %b , "stream_options": %b, "stream":true}' % (EXACT, options)
-    _, sent = upstream_request(body, orjson.loads(body), CHAT, UP)
-    assert sent == body.replace(options, sent_options)
+    got = sent(body, orjson.loads(body))
+    assert got == body.replace(options, sent_options)
 
 
 def test_stop_for_lorax_changes_nothing_else() -> None:
     body = b'{"model":"up", %b , "stop" : "\\n\\u0041"}' % EXACT
-    _, sent = upstream_request(body, orjson.loads(body), CHAT, target("up", "lorax"))
-    assert sent == body.replace(b'"\\n\\u0041"', b'["\\nA"]')
+    got = sent(body, orjson.loads(body), addressee("up", "lorax"))
+    assert got == body.replace(b'"\\n\\u0041"', b'["\\nA"]')
 
 
 LORAX_ONLY = [
@@ -154,20 +166,19 @@ LORAX_ONLY = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("endpoint", [CHAT, COMPLETIONS, EMBEDDINGS])
+@pytest.mark.parametrize("dialect", [CHAT, COMPLETIONS, EMBEDDINGS])
 @pytest.mark.parametrize("field", LORAX_ONLY)
 @pytest.mark.parametrize("form", [b"{%b, %b}", b"{ \n%b , %b }"])
-def test_no_client_chooses_what_lorax_loads(endpoint: Endpoint, field: bytes, form: bytes) -> None:
+def test_no_client_chooses_what_lorax_loads(dialect: Dialect, field: bytes, form: bytes) -> None:
     rest = b'"model":"up", %b' % EXACT
     for body in (form % (field, rest), form % (rest, field)):
-        _, sent = upstream_request(body, orjson.loads(body), endpoint, target("up", "lorax"))
-        assert sent == b"{%b}" % rest.replace(b", ", b",")
-        _, elsewhere = upstream_request(body, orjson.loads(body), endpoint, UP)
-        assert elsewhere == body  # to others these are fields like any other
+        got = sent(body, orjson.loads(body), addressee("up", "lorax"), dialect)
+        assert got == b"{%b}" % rest.replace(b", ", b",")
+        assert sent(body, orjson.loads(body), UP, dialect) == body  # to others these are fields like any other
 
 
 @pytest.mark.parametrize(
     ("options", "keeps"), [(None, False), ({}, False), ({"include_usage": True}, True), ({"include_usage": 1}, False)]
 )
 def test_keeps_usage(options: Any, keeps: bool) -> None:
-    assert wire.keeps_usage({"stream_options": options}) is keeps
+    assert keeps_usage({"stream_options": options}) is keeps

@@ -5,41 +5,16 @@ Invariant: a client sees the log probabilities that it asked for and no others, 
 
 from typing import Any
 
-from graduand.gateway.dataplane.dialects import jsonedit, wire
-from graduand.gateway.dataplane.targets import Target
-
 Json = dict[str, Any]
 # Two alternatives are enough for a margin; many slow servers down.
 TOP = 2
 
 
-def possible(endpoint: wire.Endpoint, target: Target, data: Json) -> bool:
-    """Whether log probabilities of one whole answer can be had for this request."""
-    one = data.get("n") in (None, 1) and data.get("best_of") in (None, 1)
-    return one and not target.lorax and (endpoint is wire.CHAT or endpoint is wire.COMPLETIONS)
-
-
-def asking(body: bytes, data: Json, endpoint: wire.Endpoint) -> bytes:
-    """The request with enough log probabilities asked for."""
-    if wanted(data, endpoint) >= TOP:
-        return body
-    if endpoint is wire.COMPLETIONS:
-        return jsonedit.set_member(body, "logprobs", b"%d" % TOP)
-    return jsonedit.set_member(jsonedit.set_member(body, "logprobs", b"true"), "top_logprobs", b"%d" % TOP)
-
-
-def wanted(data: Json, endpoint: wire.Endpoint) -> int:
-    """How many alternatives the client asked for; -1 if no log probabilities at all."""
-    asked, top = data.get("logprobs"), data.get("top_logprobs")
-    if endpoint is wire.COMPLETIONS:
-        return asked if type(asked) is int else -1
-    if asked is not True:
-        return -1
-    return top if type(top) is int else 0
-
-
 def strip(answer: Json, keep: int) -> bool:
-    """Take out of an answer or a chunk what the client did not ask for; whether anything was there."""
+    """Take out of an answer or a chunk what the client did not ask for; whether anything was there.
+
+    `keep`: how many alternatives the client asked for; -1 if no log probabilities at all.
+    """
     choices, changed = answer.get("choices"), False
     if keep >= TOP or type(choices) is not list:
         return False

@@ -1,0 +1,50 @@
+"""What a model answered, as far as it came, and how it was judged: a value that served answers and copies share."""
+
+from typing import Any
+
+from graduand.gateway.dataplane.dialects.dialect import Reader, Whole
+from graduand.gateway.model import record
+from graduand.monitoring.checks.judging import Verdict
+
+
+class Answer:
+    """One model's answer.
+
+    `text` is what the log keeps, `usage` what the upstream told of it, `pieces` how many pieces of a stream came. `first_at`
+    is when a reader could first see something, `queue_ms` how long the request waited at the upstream. `whole`: all of it
+    came, and nothing kept it from whom it was for. `unchecked`: how many bytes had left before the verdict, where there is
+    one. A plain class, which is quick to make.
+    """
+
+    __slots__ = ("first_at", "model", "pieces", "queue_ms", "text", "unchecked", "usage", "verdicts", "whole")
+
+    def __init__(self) -> None:
+        self.text: str | None = None
+        self.model: str | None = None
+        self.usage: Any = None
+        self.pieces = 0
+        self.first_at: float | None = None
+        self.queue_ms: float | None = None
+        self.verdicts: list[Verdict] = []
+        self.unchecked: int | None = None
+        self.whole = False
+
+    @property
+    def came(self) -> bool:
+        """Whether anything of it came: then it is paid for."""
+        return self.whole or self.pieces > 0
+
+    def take_whole(self, whole: Whole) -> None:
+        """Take over what came at once."""
+        self.text = whole.encoded.decode("utf-8", "replace")
+        self.usage, self.model, self.queue_ms = whole.usage, whole.model, whole.queue_ms
+
+    def take_stream(self, reader: Reader) -> None:
+        """Take over what a stream has brought, all or some of it."""
+        assembly = reader.assembly
+        self.usage, self.pieces, self.model = assembly.usage, assembly.pieces, reader.served_model
+        self.text = assembly.encoded() if self.model or assembly.pieces else None
+
+    def tokens(self, body: bytes) -> dict[str, Any]:
+        """The tokens that it used as an answer to the request `body`, and how they are known (record.usage_of)."""
+        return record.usage_of(self.usage, self.pieces, len(body), completed=self.whole)

@@ -1,0 +1,49 @@
+"""A client's request as a value: what it said, in which API, who sent it, and who is to answer."""
+
+from typing import Any
+
+from graduand.gateway.dataplane.dialects.dialect import Dialect
+from graduand.gateway.dataplane.dispatch import Dispatch
+from graduand.gateway.dataplane.targets import RouteTargets, Target
+from graduand.gateway.model.routing import TEACHER, Decision
+from graduand.gateway.model.trace import Trace
+
+NOBODY = Decision(TEACHER, "unrouted", 1.0, 0, False, False)
+
+
+class Asked:
+    """One request. Its exchange fills it in while it is read and routed; from then on nobody changes it.
+
+    `client` is the client's number, `data` the body as JSON. `targets` is None until the route is known. `span` is `trace`
+    where spans are made; elsewhere a client's trace is only passed on and logged. A plain class, which is quick to make.
+    """
+
+    __slots__ = ("body", "client", "data", "decision", "dialect", "id", "span", "stream", "targets", "trace")
+
+    def __init__(self, id: str, dialect: Dialect, body: bytes) -> None:
+        self.id = id
+        self.dialect = dialect
+        self.body = body
+        self.client = 0
+        self.data: dict[str, Any] = {}
+        self.stream = False
+        self.targets: RouteTargets | None = None
+        self.decision = NOBODY
+        self.trace: Trace | None = None
+        self.span: Trace | None = None
+
+    @property
+    def route(self) -> str:
+        """The route's name, for people."""
+        return self.targets.route.name if self.targets is not None else "unknown"
+
+    def dispatch(
+        self, targets: RouteTargets, target: Target, *, headers: bytes, stop_at: float, retries: int, scored: bool,
+        span: Trace | None,
+    ) -> Dispatch:  # fmt: skip
+        """What puts the request to one of the route's models; `scored` asks for log probabilities as well."""
+        sending = self.dialect.sending(self.body, self.data, target.addressee, scored=scored)
+        return Dispatch(
+            target, sending.path, headers + sending.headers if sending.headers else headers, sending.body,
+            stream=self.stream, times=targets.route.timeouts, stop_at=stop_at, retries=retries, trace=span,
+        )  # fmt: skip

@@ -1,0 +1,16 @@
+"""Which dialect is spoken at which path: the one list of the APIs that clients may speak."""
+
+from graduand.gateway.dataplane.dialects.chat import CHAT
+from graduand.gateway.dataplane.dialects.completions import COMPLETIONS
+from graduand.gateway.dataplane.dialects.dialect import Dialect
+from graduand.gateway.dataplane.dialects.embeddings import EMBEDDINGS
+from graduand.gateway.dataplane.dialects.lorax import GENERATE, GENERATE_EITHER, GENERATE_STREAM
+
+DIALECTS: dict[bytes, Dialect] = {
+    b"/v1/chat/completions": CHAT,
+    b"/v1/completions": COMPLETIONS,
+    b"/v1/embeddings": EMBEDDINGS,
+    b"/generate": GENERATE,
+    b"/generate_stream": GENERATE_STREAM,
+    b"/": GENERATE_EITHER,
+}

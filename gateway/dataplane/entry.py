@@ -1,0 +1,58 @@
+"""The log's record of an answer: the one place where the data plane makes one, whoever the answer was for."""
+
+from typing import Any
+
+from graduand.gateway.dataplane.answer import Answer
+from graduand.gateway.dataplane.asked import Asked
+from graduand.gateway.dataplane.dispatch import Dispatch
+from graduand.gateway.model import record
+from graduand.gateway.model.routing import STUDENT
+from graduand.gateway.model.trace import Trace
+from graduand.monitoring.checks import judging
+from graduand.rollout.assignment import BUCKETS
+
+SERVED, DEFERRED, GATED, SHADOW, AUDIT = "served", "deferred", "gated", "shadow", "audit"
+# Bodies of requests without a right to be served are not kept: nobody may fill the disk for free.
+UNLOGGED = (401, 429)
+
+
+def entry(
+    asked: Asked, answer: Answer, sent: list[Dispatch], *, id: str, parent_id: str | None, role: str, arm: str, reason: str,
+    status: int, error: str | None, usage: dict[str, Any], cost: float | None, trace: Trace | None,
+    timings: dict[str, float | None], released: int = 0, gone: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """The record of `answer`, for which `sent` was sent; `arm` is whose it is. `released` are the bytes a client got of it.
+
+    `usage` are its tokens, `cost` its dollars, `timings` its milliseconds (`timings` below); `gone`: the client had left.
+    """
+    targets = asked.targets
+    target = sent[-1].target if arm == STUDENT and sent else None
+    return record.record(
+        id=id, parent_id=parent_id, role=role, route=asked.route, endpoint=asked.dialect.endpoint,
+        decision=asked.decision, arm=arm, reason=reason,
+        adapter=None if target is None else target.model, base_model=None if target is None else target.base,
+        teacher_model=targets.route.teacher.model if targets is not None else "", served_model=answer.model,
+        status=status, request_body=None if status in UNLOGGED else asked.body, request=asked.data,
+        response_json=answer.text, stream=asked.stream, completed=answer.whole, client_disconnected=gone,
+        bytes_released=released if answer.unchecked is None else answer.unchecked, timings=timings, usage=usage,
+        attempts=[one for dispatch in sent for one in dispatch.attempts], error=error, client=asked.client, cost=cost,
+        trace=trace, verdicts=judging.logged(answer.verdicts),
+        record_bp=BUCKETS if targets is None else targets.route.record_bp,
+    )  # fmt: skip
+
+
+def timings(
+    began: float, now: float, *, queue_ms: float | None, sent_at: float | None = None, first_at: float | None = None
+) -> dict[str, float | None]:
+    """A record's times out of the event loop's: until it was sent, until its first token, and until it ended."""
+    return {
+        "queue_ms": queue_ms,
+        "overhead_ms": milliseconds(sent_at, began),
+        "ttft_ms": milliseconds(first_at, began),
+        "total_ms": milliseconds(now, began),
+    }
+
+
+def milliseconds(at: float | None, began: float) -> float | None:
+    """The time between two readings of the loop's clock; None if the later one never came."""
+    return None if at is None else round((at - began) * 1000, 3)

@@ -1,0 +1,114 @@
+"""What one client is told: the headers that say who answers, a whole body or a stream, and how it ends.
+
+Invariants: an answer's end leaves only by `leave`, so that its record can be in the journal before; nothing leaves twice;
+what was released and then broke off ends in an error event and a broken connection, never in silence that looks like
+success.
+"""
+
+from functools import lru_cache
+
+from graduand.gateway.dataplane.http.client import Call
+from graduand.gateway.dataplane.http.server import JSON, ClientConnection
+
+# How an answer ends: it has yet to; with a body of known length; as a whole stream; as a broken one.
+_NOT_YET, _WHOLE, _STREAM, _BROKEN = 0, 1, 2, 3
+
+
+class Reply:
+    """The answer to one request on its connection.
+
+    `route`, `arm` and `reason` are said in the headers. `status` is 0 until something is to be told; `released` counts the
+    bytes of the answer, `gone` says that the client has left.
+    """
+
+    __slots__ = (
+        "_connection", "_end", "_last", "_last_headers", "_request_id", "arm", "gone", "reason", "released", "route",
+        "status",
+    )  # fmt: skip
+
+    def __init__(self, connection: ClientConnection, request_id: str, arm: str, reason: str) -> None:
+        self._connection = connection
+        self._request_id = request_id.encode()
+        self._end = _NOT_YET
+        self._last = b""  # what ends the answer; with its headers if nothing has left yet
+        self._last_headers = b""
+        self.route = "unknown"
+        self.arm = arm
+        self.reason = reason
+        self.status = 0
+        self.released = 0
+        self.gone = False
+
+    def begin(self) -> None:
+        """Begin the stream, if it has not begun."""
+        if not self.released:
+            self.status = 200
+            self._connection.start_stream(self._headers())
+
+    async def release(self, data: bytes, call: Call) -> None:
+        """Send a piece of the stream on; while the client reads no faster, `call` is not read."""
+        self.begin()
+        self.released += len(data)
+        connection = self._connection
+        connection.write(data)
+        while connection.paused:  # a wake may be older than this pause
+            call.pause()
+            await connection.drained
+            call.resume()
+
+    def end_whole(self, body: bytes) -> None:
+        """End with an answer of known length."""
+        self.released = len(body)
+        self._end_with(200, JSON + self._headers(), body)
+
+    def end_stream(self, last: bytes) -> None:
+        """End the stream with its last event."""
+        self.begin()
+        self.released += len(last)
+        self._end, self._last = _STREAM, last
+
+    def refuse(self, status: int, more_headers: bytes, body: bytes) -> None:
+        """End with an error about the request, which nobody has been asked for."""
+        self._end_with(status, b"%bx-graduand-id: %b\r\n%b" % (JSON, self._request_id, more_headers), body)
+
+    def fail(self, status: int, more_headers: bytes, body: bytes) -> None:
+        """End with an error in place of an answer."""
+        self._end_with(status, JSON + self._headers() + more_headers, body)
+
+    def break_off(self, last: bytes) -> None:
+        """End what has begun with an error event, and break the connection."""
+        self._end, self._last = _BROKEN, last
+
+    def abandon(self) -> None:
+        """The client has gone; an end that has not left never will."""
+        self.status = self.status or 499
+        if self._end != _NOT_YET:
+            self._end = _NOT_YET
+            self.released -= len(self._last)
+
+    def leave(self) -> None:
+        """Send the answer's end, once its record is in the journal: what a client has read whole is never lost."""
+        end, self._end = self._end, _NOT_YET
+        if self.gone or end == _NOT_YET:
+            return
+        if end == _WHOLE:
+            self._connection.respond(self.status, self._last_headers, self._last)
+        elif end == _STREAM:
+            self._connection.end_stream(self._last)
+        else:
+            self._connection.break_stream(self._last)
+
+    def _end_with(self, status: int, headers: bytes, body: bytes) -> None:
+        self.status, self._end = status, _WHOLE
+        self._last_headers, self._last = headers, body
+
+    def _headers(self) -> bytes:
+        request_id = self._request_id
+        return b"x-graduand-id: %b\r\nx-request-id: %b\r\n%b" % (
+            request_id, request_id, _arm_headers(self.route, self.arm, self.reason)
+        )  # fmt: skip
+
+
+@lru_cache(1024)
+def _arm_headers(route: str, arm: str, reason: str) -> bytes:
+    return f"x-graduand-route: {route}\r\nx-graduand-arm: {arm}\r\nx-graduand-reason: {reason}\r\n".encode()
