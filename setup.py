@@ -22,10 +22,11 @@ MODULES = (
 
 
 def hot() -> list[str]:
-    """The files that are compiled, by the one name under which they are imported: `graduand/…`."""
-    found = (path for folder in FOLDERS for path in sorted(glob(f"{folder}/**/*.py", recursive=True)))
-    kept = [path for path in found if not path.endswith("__init__.py") and path not in NOT_COMPILED]
-    return [f"graduand/{path}" for path in (*kept, *MODULES)]
+    """The files that are compiled, by the one name under which they are imported; a source archive has no other folders."""
+    found = [path for folder in FOLDERS for path in sorted(glob(f"graduand/{folder}/**/*.py", recursive=True))]
+    found += [f"graduand/{path}" for path in MODULES]
+    left = {f"graduand/{path}" for path in NOT_COMPILED}
+    return [path for path in found if not path.endswith("__init__.py") and path not in left]
 
 
 class BuildHot(build_ext):

@@ -26,7 +26,8 @@ from graduand.monitoring.drift.neighbours import scores
 from graduand.monitoring.drift.novelty import Novelty
 from graduand.monitoring.drift.prompts import Prompt
 from graduand.monitoring.drift.reference import Reference, build
-from graduand.monitoring.embedding import NAMES, Embedder, Vector, load
+from graduand.monitoring.embedding.embedder import Embedder, Vector
+from graduand.monitoring.embedding.named import NAMES, load
 
 Json = dict[str, Any]
 RUNS = 20

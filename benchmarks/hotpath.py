@@ -34,7 +34,7 @@ from graduand.gateway.model import record
 from graduand.gateway.model.routes import Replica, Route, RouteTable, Student, Teacher, Unit, Upstream
 from graduand.gateway.model.routing import decide
 from graduand.monitoring.checks import judging, written
-from graduand.monitoring.checks.judging import Gates
+from graduand.monitoring.checks.judging import Checks
 from graduand.monitoring.metrics import Metrics
 from graduand.monitoring.series import SeriesFile
 
@@ -134,9 +134,9 @@ def _print_stages(parts: Parts, requests: int) -> None:
         ("the upstream's body", lambda: CHAT.sending(BODY, data, target, scored=False)),
         ("read the answer's HTTP", lambda: _parsed(httptools.HttpResponseParser, RESPONSE)),
         ("the answer's JSON, checked", lambda: answers.whole(ANSWER, {}, target)),
-        ("its gates: a label", _gates(parts, {"kind": "label", "labels": ["billing", "shipping"]}, answer)),
-        ("its gates: JSON", _gates(parts, {"kind": "json"}, _said(JSON_TEXT))),
-        ("its gates: 600 characters of text", _gates(parts, {"kind": "text"}, _said(PROSE))),
+        ("its checks: a label", _checks(parts, {"kind": "label", "labels": ["billing", "shipping"]}, answer)),
+        ("its checks: JSON", _checks(parts, {"kind": "json"}, _said(JSON_TEXT))),
+        ("its checks: 600 characters of text", _checks(parts, {"kind": "text"}, _said(PROSE))),
         ("metrics", lambda: (meter.ended(0.01, 0.01, 0.001), meter.used(57, 2))),
         ("the log record", lambda: _record(number, decision, data)),
         ("the log record as JSON", lambda: orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)),
@@ -148,12 +148,12 @@ def _print_stages(parts: Parts, requests: int) -> None:
         print(f"  {_best_us(stage, requests):6.2f} us  {name}")
 
 
-def _gates(parts: Parts, task: dict[str, Any], answer: dict[str, Any]) -> Callable[[], object]:
-    """All that the task's gates cost a whole answer: judging, counting, and their part of the record."""
-    gates, meters = Gates(written.of_route(None, task)), parts.shared.meters
+def _checks(parts: Parts, task: dict[str, Any], answer: dict[str, Any]) -> Callable[[], object]:
+    """All that the task's checks cost a whole answer: judging, counting, and their part of the record."""
+    checks, meters = Checks(written.of_route(None, task)), parts.shared.meters
 
     def judge() -> object:
-        verdicts = gates.judge(checking.choices(answer, {}), acting=True)
+        verdicts = checks.judge(checking.choices(answer, {}), acting=True)
         judging.worst(verdicts)
         meters.judged(verdicts, "triage", "student", "triage@3f9c1a")
         return judging.logged(verdicts)

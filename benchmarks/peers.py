@@ -18,7 +18,7 @@ from graduand import __version__
 from graduand.monitoring.drift import files
 from graduand.monitoring.drift.prompts import prompt_of
 from graduand.monitoring.drift.reference import build, calibration_report
-from graduand.monitoring.embedding import load
+from graduand.monitoring.embedding.named import load
 
 GRADUAND = "Graduand"
 SHADOWING = "Graduand, shadow 100%"
@@ -196,7 +196,7 @@ PEERS = (
     Peer(
         MONITORED,
         __version__,
-        "as without shadow; every answer, the teacher's too, through the gates of a label task; all drift detectors",
+        "as without shadow; every answer, the teacher's too, through the checks of a label task; all drift detectors",
         lambda place: graduand(place, shadow=0, monitors=_monitors(place)),
     ),
 )

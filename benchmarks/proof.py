@@ -38,8 +38,8 @@ def _counted(admin_port: int) -> str:
         f"{value:,.0f} {kind}" for (name, kind), value in totals.items() if name == "graduand_shadow_requests_total"
     ]
     parts = [f"{sum(arms.values()):,.0f} requests, {share:.1f}% answered by the student"]
-    verdicts = sum(value for (name, _), value in totals.items() if name == "graduand_gate_verdicts_total")
-    parts += [f"{verdicts:,.0f} verdicts of output gates"] if verdicts else []
+    verdicts = sum(value for (name, _), value in totals.items() if name == "graduand_check_verdicts_total")
+    parts += [f"{verdicts:,.0f} verdicts of output checks"] if verdicts else []
     seen, left = (
         sum(value for (name, _), value in totals.items() if name == f"graduand_{what}_total")
         for what in ("drift_evaluated", "monitor_shed")

@@ -1,1 +1,1 @@
-"""Watching what goes in and out: metrics, detectors, output gates."""
+"""Watching what goes in and out: metrics, detectors, output checks."""

@@ -1,8 +1,8 @@
-"""What an engine says of itself, under one set of names: vLLM's (the embedded engine shares them) and LoRAX's metrics.
+"""An engine's own metrics under one set of names: vLLM's (the embedded engine shares them) and LoRAX's metrics.
 
-Pure: from a page in Prometheus' text format to a `Reading`, and from two readings to what was added in between. vLLM packs
+Pure: from a page in Prometheus' text format to a `EngineReading`, and from two readings to what was added in between. vLLM packs
 lists of adapters into labels (`vllm:lora_requests_info`): they are parsed here and never stored as they come. LoRAX names
-no adapter and no time to the first token; what an engine does not say is None.
+no adapter and no time to the first token; what an engine does not report is None.
 Sources: vLLM's and LoRAX's own code, see the tables below.
 """
 
@@ -47,7 +47,7 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class EngineReading:
     """One engine at one moment."""
 
     running: float | None = None
@@ -60,13 +60,13 @@ class Reading:
     per_token: Histogram | None = None
 
 
-def read(page: str) -> Reading:
+def read(page: str) -> EngineReading:
     """Parse a page; raise NotMetrics if it is none."""
     try:
         samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
     except (ValueError, KeyError, IndexError) as error:
         raise NotMetrics(f"not Prometheus' text format: {error}") from error
-    reading = Reading(
+    reading = EngineReading(
         running=_sum(samples, RUNNING),
         waiting=_sum(samples, WAITING),
         cache_usage=_most(samples, CACHE),
@@ -76,7 +76,7 @@ def read(page: str) -> Reading:
         first_token=_histogram(samples, FIRST_TOKEN, FIRST_TOKEN_BUCKETS_S),
         per_token=_histogram(samples, PER_TOKEN, PER_TOKEN_BUCKETS_S),
     )
-    if reading == Reading():
+    if reading == EngineReading():
         raise NotMetrics("it holds none of vLLM's or LoRAX's metrics")
     return reading
 
@@ -100,7 +100,7 @@ def _most(samples: Sequence[Sample], names: Sequence[str]) -> float | None:
 
 
 def _newest(samples: Sequence[Sample]) -> Sample | None:
-    """Older sets of labels stay on vLLM's page; the value is the time of the change."""
+    """The newest sample: older sets of labels stay on vLLM's page, and the value is the time of the change."""
     return max(_named(samples, (ADAPTERS,)), key=lambda sample: sample.value, default=None)
 
 

@@ -1,7 +1,7 @@
 """The gateway's metrics: what is counted, under which names and labels, and how the workers' counts become one page.
 
-Names and buckets follow Prometheus and OpenTelemetry's GenAI conventions. Labels are only `route, arm, adapter, upstream,
-outcome, monitor`, each from a bounded set: ids belong into the log. The page (`exposition`) sums the workers' files.
+Names and buckets follow Prometheus and OpenTelemetry's GenAI conventions. `LABELS` has all labels and what each holds,
+always from a bounded set: ids belong into the log. The page (`exposition`) sums the workers' files.
 """
 
 import math
@@ -18,13 +18,29 @@ from graduand.monitoring.series import Key, SeriesFile
 
 MAX_SERIES_PER_FAMILY = 2_000
 OTHER = "other"
-# The value of a gauge about which nothing is known (any more); it is not exported.
+# Every label, and what it holds.
+LABELS = {
+    "route": "a route's name",
+    "arm": "`teacher` or `student`: who answered, or who was asked; `judge` for what judging costs",
+    "adapter": "a student's adapter, `NAME@DIGEST`; empty for a teacher",
+    "upstream": "an upstream's name",
+    "outcome": "how something ended",
+    "cause": "why a request failed, was refused, or went to the teacher",
+    "check": "an output check's name",
+    "action": "what was done about a check's or a detector's finding",
+    "monitor": "a drift detector's name",
+    "gate": "the name of a rollout's statistical test",
+    "phase": "a rollout's phase",
+    "state": "how an adapter stands on a replica",
+    "purpose": "what dollars were spent on",
+}
+# The value of a gauge about which nothing is known, or no longer; it is not exported.
 ABSENT = math.nan
 
 DURATION_BUCKETS_S = tuple(0.01 * 2**k for k in range(14))
 FIRST_TOKEN_BUCKETS_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 PER_TOKEN_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
-GATE_BUCKETS_S = (1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 1e-4, 2.5e-4, 0.001, 0.0025, 0.01, 0.05, 0.25)
+CHECK_BUCKETS_S = (1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 1e-4, 2.5e-4, 0.001, 0.0025, 0.01, 0.05, 0.25)
 OVERHEAD_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
 
 
@@ -56,10 +72,10 @@ OVERHEAD = Family(
     ("route",), OVERHEAD_BUCKETS_S,
 )  # fmt: skip
 INPUT_TOKENS = Family("graduand_input_tokens", "counter", "Prompt tokens by usage.", ("route", "arm", "adapter"))
-OUTPUT_TOKENS = Family("graduand_output_tokens", "counter", "Answered tokens by usage.", ("route", "arm", "adapter"))
+OUTPUT_TOKENS = Family("graduand_output_tokens", "counter", "Completion tokens by usage.", ("route", "arm", "adapter"))
 FALLBACKS = Family(
     "graduand_fallbacks", "counter", "Requests that the teacher answered because the student failed, by cause.",
-    ("route", "outcome"),
+    ("route", "cause"),
 )  # fmt: skip
 ATTEMPTS = Family(
     "graduand_upstream_attempts", "counter", "Attempts at an upstream, by how they ended.", ("upstream", "outcome")
@@ -67,77 +83,94 @@ ATTEMPTS = Family(
 SHADOWS = Family(
     "graduand_shadow_requests",
     "counter",
-    "Copies to the other arm, by how they ended; over_budget: not sent.",
+    "Copies to the other arm, by how they ended; over_budget and dropped were not sent.",
     ("route", "outcome"),
 )
 UNIT_MISSING = Family(
-    "graduand_unit_missing", "counter", "Requests without the unit that the route sticks by.", ("route",)
+    "graduand_unit_missing",
+    "counter",
+    "Requests that did not name the unit by which the route assigns arms.",
+    ("route",),
 )
 REJECTED = Family(
-    "graduand_rejected_requests", "counter", "Requests refused before any upstream was asked, by cause.", ("outcome",)
+    "graduand_rejected_requests", "counter", "Requests refused before any upstream was asked, by cause.", ("cause",)
 )
-LOG_RECORDS = Family("graduand_log_records", "counter", "Log records by what became of them.", ("outcome",))
-GATE_VERDICTS = Family(
-    "graduand_gate_verdicts", "counter", "Verdicts of the output gates over served answers and copies, by how they ended.",
-    ("route", "arm", "adapter", "monitor", "outcome"),
+LOG_RECORDS = Family(
+    "graduand_log_records", "counter", "Log records by outcome; every outcome but written is a loss.", ("outcome",)
+)
+CHECK_VERDICTS = Family(
+    "graduand_check_verdicts", "counter", "Verdicts of the output checks over served answers and copies.",
+    ("route", "arm", "adapter", "check", "outcome"),
 )  # fmt: skip
-GATE_ACTIONS = Family(
-    "graduand_gate_actions", "counter", "What followed from the output gates that triggered.",
-    ("route", "arm", "monitor", "outcome"),
+CHECK_ACTIONS = Family(
+    "graduand_check_actions", "counter", "Actions that followed from output checks that triggered.",
+    ("route", "arm", "check", "action"),
 )  # fmt: skip
-GATE_TIMED = 8  # one answer in so many
-GATE_SECONDS = Family(
-    "graduand_gate_seconds", "histogram", f"Time that an output gate took, of one answer in {GATE_TIMED}.", ("monitor",),
-    GATE_BUCKETS_S,
+CHECK_TIMED = 8  # one answer in so many
+CHECK_SECONDS = Family(
+    "graduand_check_seconds", "histogram", f"Time that an output check took, measured on one answer in {CHECK_TIMED}.",
+    ("check",),
+    CHECK_BUCKETS_S,
 )  # fmt: skip
 IN_FLIGHT = Family("graduand_in_flight_requests", "gauge", "Requests being answered now.", ())
-SHADOW_QUEUE = Family("graduand_shadow_queue", "gauge", "Shadow copies waiting or under way.", ())
+SHADOW_QUEUE = Family("graduand_shadow_queue", "gauge", "Shadow copies waiting or in flight.", ())
 BREAKER_OPEN = Family(
-    "graduand_breaker_open", "gauge", "Replicas that are given a rest, summed over workers.", ("upstream",)
+    "graduand_breaker_open",
+    "gauge",
+    "Replicas out of rotation because their circuit breaker is open, summed over workers.",
+    ("upstream",),
 )
 STATE_UP = Family(
-    "graduand_state_up", "gauge", "1 while the state store can be read; 0: the last table is served by.", ()
+    "graduand_state_up",
+    "gauge",
+    "1 while the state store can be read; at 0 workers go on with the last route table.",
+    (),
 )
-STATE_AGE = Family("graduand_state_age_seconds", "gauge", "Since when the state store was last read.", ())
+STATE_AGE = Family("graduand_state_age_seconds", "gauge", "Time since the state store was last read.", ())
 LOG_PENDING = Family("graduand_log_pending_bytes", "gauge", "Log bytes not yet handed to the file system.", ())
 LOG_LAG = Family("graduand_log_lag_seconds", "gauge", "Age of the oldest log record that is not yet at its target.", ())
-LOG_PARTS = Family("graduand_log_parts", "counter", "Parquet parts of the log, by what was done to them.", ("outcome",))
-LOG_WAITING = Family("graduand_log_waiting_bytes", "gauge", "Bytes of the log's segments that wait to be shipped.", ())
+LOG_PARTS = Family("graduand_log_parts", "counter", "Parquet parts of the log, by outcome.", ("outcome",))
+LOG_WAITING = Family(
+    "graduand_log_waiting_bytes", "gauge", "Bytes of the log's segments that wait for their upload.", ()
+)
 REDACTIONS = Family(
     "graduand_redactions", "counter", "Spans taken out of records before they were written.", ("route",)
 )
-FEEDBACK = Family("graduand_feedback", "counter", "Feedback given, by what became of it.", ("route", "outcome"))
+FEEDBACK = Family("graduand_feedback", "counter", "Feedback received, by outcome.", ("route", "outcome"))
 DRIFT = ("route", "adapter", "monitor")
-DRIFT_VALUE = Family("graduand_drift_value", "gauge", "Where a drift detector stands.", DRIFT)
-DRIFT_THRESHOLD = Family("graduand_drift_threshold", "gauge", "At this value a drift detector raises an alarm.", DRIFT)
-DRIFT_ACTIVE = Family("graduand_drift_alarm_active", "gauge", "1 while a verdict on an alarm stands.", DRIFT)
+DRIFT_VALUE = Family("graduand_drift_value", "gauge", "Current value of a drift detector.", DRIFT)
+DRIFT_THRESHOLD = Family("graduand_drift_threshold", "gauge", "Value at which a drift detector raises an alarm.", DRIFT)
+DRIFT_ACTIVE = Family("graduand_drift_alarm_active", "gauge", "1 while the verdict on a drift alarm is active.", DRIFT)
 DRIFT_ALARMS = Family("graduand_drift_alarms", "counter", "Alarms raised.", DRIFT)
-DRIFT_EVALUATED = Family("graduand_drift_evaluated", "counter", "Observations that a detector took.", DRIFT)
+DRIFT_EVALUATED = Family("graduand_drift_evaluated", "counter", "Observations that a detector evaluated.", DRIFT)
 DRIFT_MISSING = Family(
-    "graduand_drift_reference_missing", "gauge", "1 if inputs are not watched for want of a reference set.", ("route",)
+    "graduand_drift_reference_missing",
+    "gauge",
+    "1 if inputs are not watched because there is no reference set.",
+    ("route",),
 )
 MONITOR_LAG = Family(
-    "graduand_monitor_lag_seconds", "gauge", "Age of the record that the monitor read last, while behind.", ()
+    "graduand_monitor_lag_seconds", "gauge", "Age of the record that the monitor read last, while it is behind.", ()
 )
 MONITOR_SHED = Family(
     "graduand_monitor_shed", "counter", "Records that detectors did not see because the monitor was behind.", ("route",)
 )
 DRIFT_RECORDS = Family(
-    "graduand_drift_records", "counter", "What the novelty detector said of requests, for the log: written, lost.",
+    "graduand_drift_records", "counter", "Results of the novelty detector for the log's table drift: written, lost.",
     ("outcome",),
 )  # fmt: skip
 VERDICT_ACTIONS = Family(
-    "graduand_verdict_actions", "counter", "What alarms brought about.", ("route", "monitor", "outcome")
+    "graduand_verdict_actions", "counter", "Actions taken because of drift alarms.", ("route", "monitor", "action")
 )
 
 JUDGED = Family(
-    "graduand_judge_requests", "counter", "Pairs of free text judged, by the verdict on the student; and failed questions.",
+    "graduand_judge_requests", "counter", "Pairs of free text judged, by the verdict on the student, and questions that failed.",
     ("route", "outcome"),
 )  # fmt: skip
 
-# What one request costs and what it failed of.
+# What one request costs, and why it failed.
 ERRORS = Family(
-    "graduand_request_errors", "counter", "Requests without a whole answer, by cause.", ("route", "arm", "outcome")
+    "graduand_request_errors", "counter", "Requests without a whole answer, by cause.", ("route", "arm", "cause")
 )
 PER_TOKEN = Family(
     "graduand_time_per_output_token_seconds", "histogram", "Between two tokens of a streamed answer, on average.",
@@ -145,8 +178,8 @@ PER_TOKEN = Family(
 )  # fmt: skip
 COST = Family(
     "graduand_cost_dollars", "counter",
-    "Dollars by the declared prices, by what they were spent on: served, deferred, shadow, audit or judge.",
-    ("route", "arm", "adapter", "outcome"),
+    "Dollars by the declared prices and by purpose: served, deferred, shadow, audit or judge.",
+    ("route", "arm", "adapter", "purpose"),
 )  # fmt: skip
 AVOIDED = Family(
     "graduand_avoided_dollars", "counter", "What the teacher would have cost for the tokens that the student answered.",
@@ -154,16 +187,16 @@ AVOIDED = Family(
 )  # fmt: skip
 SAVED = Family(
     "graduand_saved_dollars", "gauge",
-    "Avoided dollars less what student, copies, audits and judge cost, since the gateway started.", ("route",),
+    "Avoided dollars minus the cost of student, copies, audits and judge, since the gateway started.", ("route",),
 )  # fmt: skip
 GPU_DOLLARS = Family(
-    "graduand_gpu_dollars", "counter", "What upstreams paid by the hour have cost by the clock, busy or idle.",
+    "graduand_gpu_dollars", "counter", "Cost of upstreams that are paid by the hour, busy or idle.",
     ("upstream",),
 )  # fmt: skip
 GPU_USED = Family(
     "graduand_gpu_used_dollars",
     "counter",
-    "The part of graduand_gpu_dollars that requests were charged.",
+    "The part of graduand_gpu_dollars that was charged to requests.",
     ("upstream",),
 )
 
@@ -181,18 +214,18 @@ AGREEMENT_UPPER = Family(
     ("route", "adapter"),
 )  # fmt: skip
 ROLLOUT_PHASE = Family(
-    "graduand_rollout_phase", "gauge", "1 for the phase that the route's newest rollout is in.", ("route", "outcome")
+    "graduand_rollout_phase", "gauge", "1 for the current phase of the route's newest rollout.", ("route", "phase")
 )
 ROLLOUT_EVIDENCE = Family(
     "graduand_rollout_evidence", "gauge",
-    "Evidence of a gate as its decimal logarithm; harm:NAME speaks against the student.", ("route", "monitor"),
+    "Evidence of a gate as its decimal logarithm; harm:NAME speaks against the student.", ("route", "gate"),
 )  # fmt: skip
 ROLLOUT_THRESHOLD = Family(
     "graduand_rollout_evidence_threshold", "gauge", "Decimal logarithm of the evidence at which a gate decides.",
-    ("route", "monitor"),
+    ("route", "gate"),
 )  # fmt: skip
 ROLLOUT_STEP_AGE = Family(
-    "graduand_rollout_step_age_seconds", "gauge", "Since the newest rollout came into its step, or into its hold.",
+    "graduand_rollout_step_age_seconds", "gauge", "Time since the newest rollout entered its step, or went on hold.",
     ("route",),
 )  # fmt: skip
 
@@ -207,11 +240,11 @@ ADAPTER_RESIDENT = Family(
 ADAPTER_READY = Family(
     "graduand_adapter_ready",
     "gauge",
-    "Replicas on which a managed adapter is proven and asked.",
+    "Replicas on which a managed adapter passed its proof and serves.",
     ("adapter", "upstream"),
 )
 FLEET_PLACES = Family(
-    "graduand_fleet_places", "gauge", "Places of adapters on replicas, by how they stand.", ("upstream", "outcome")
+    "graduand_fleet_places", "gauge", "Places of adapters on replicas, by state.", ("upstream", "state")
 )
 FLEET_ACTIONS = Family(
     "graduand_fleet_actions", "counter", "What the fleet manager did with adapters: loaded, failed, unloaded, lost.",
@@ -240,7 +273,10 @@ ENGINE_ADAPTERS_BUSY = Family(
     "graduand_engine_adapters_busy", "gauge", "Different adapters with a request running or waiting.", ("upstream",)
 )
 ENGINE_ADAPTER_SLOTS = Family(
-    "graduand_engine_adapter_slots", "gauge", "Adapters that fit into one batch, least of all replicas.", ("upstream",)
+    "graduand_engine_adapter_slots",
+    "gauge",
+    "Adapters that fit into one batch, on the replica with the fewest.",
+    ("upstream",),
 )
 ENGINE_TOKENS = Family("graduand_engine_output_tokens", "counter", "Tokens that the engines generated.", ("upstream",))
 ENGINE_FIRST_TOKEN = Family(
@@ -252,13 +288,13 @@ ENGINE_PER_TOKEN = Family(
     ("upstream",), PER_TOKEN_BUCKETS_S,
 )  # fmt: skip
 TRACES = Family(
-    "graduand_traces", "counter", "Log records turned into spans, by what became of them: exported, failed, dropped.",
+    "graduand_traces", "counter", "Log records turned into spans, by outcome: exported, failed, dropped.",
     ("outcome",),
 )  # fmt: skip
 
 FAMILIES = (
     REQUESTS, DURATION, FIRST_TOKEN, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS, FALLBACKS, ATTEMPTS, SHADOWS, UNIT_MISSING,
-    REJECTED, LOG_RECORDS, GATE_VERDICTS, GATE_ACTIONS, GATE_SECONDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING,
+    REJECTED, LOG_RECORDS, CHECK_VERDICTS, CHECK_ACTIONS, CHECK_SECONDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING,
     STATE_UP, STATE_AGE, JUDGED, DRIFT_VALUE, DRIFT_THRESHOLD, DRIFT_ACTIVE, DRIFT_ALARMS, DRIFT_EVALUATED, DRIFT_MISSING,
     MONITOR_LAG, MONITOR_SHED, VERDICT_ACTIONS,
     ERRORS, PER_TOKEN, COST, AVOIDED, SAVED, GPU_DOLLARS, GPU_USED,
@@ -272,7 +308,7 @@ FAMILIES = (
 
 
 class Metrics:
-    """The worker's side: one addition a count. Label values beyond a bound are counted as `other`."""
+    """The worker's side: each count costs one addition. Beyond a bound, new series are counted as `other`."""
 
     def __init__(self, file: SeriesFile) -> None:
         self._file = file
@@ -283,7 +319,7 @@ class Metrics:
         for (name, _), cell in file.known.items():
             self._sizes[name] = self._sizes.get(name, 0) + 1
             if name in gauges:
-                self._values[cell] = ABSENT  # what a dead process was doing is not being done any more
+                self._values[cell] = ABSENT  # the dead process no longer does what its gauges say
 
     def add(self, family: Family, labels: tuple[str, ...], amount: float = 1.0) -> None:
         """Count `amount` more."""
@@ -311,7 +347,7 @@ class Metrics:
             self._values[cell + index] += count
 
     def keep(self, family: Family, values: Mapping[tuple[str, ...], float]) -> None:
-        """Set a gauge's series to exactly these: what is not among them is not exported any more."""
+        """Set a gauge's series to exactly these; all others of this gauge are no longer exported."""
         gone = {labels for name, labels in self._file.known if name == family.name} - values.keys()
         for labels in gone:
             self._values[self._file.known[family.name, labels]] = ABSENT
@@ -375,7 +411,7 @@ class Totals:
 
 
 def saved(sums: Mapping[Key, Sequence[float]]) -> dict[str, float]:
-    """By route, what the teacher would have cost less everything that is spent because there is a student."""
+    """By route, what the teacher would have cost, minus all that is spent because there is a student."""
     dollars = {labels[0]: values[0] for (name, labels), values in sums.items() if name == AVOIDED.name}
     for (name, labels), values in sums.items():
         # The teacher's own answers to clients would have been paid for without a student too.

@@ -7,17 +7,23 @@ exceeds the bill; what is left of the bill was idle.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 MILLION = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Dollars for a million tokens; `cached_input` for the part of the prompt that the provider found in its cache."""
+    """Dollars for a million tokens of one model; `cached_input` for what the provider found in its cache."""
 
-    input: float
-    output: float
-    cached_input: float | None = None
+    input: Annotated[float, Field(ge=0, description="dollars for a million tokens of prompts")]
+    output: Annotated[float, Field(ge=0, description="dollars for a million tokens of answers")]
+    cached_input: Annotated[
+        float | None,
+        Field(ge=0, description="dollars for a million tokens that the provider had cached; without it as `input`"),
+    ] = None
 
     def dollars(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
         """What one answer costs.

@@ -3,17 +3,20 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from graduand.monitoring.metrics import FAMILIES, Family
+from graduand.monitoring.metrics import FAMILIES, LABELS, Family
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "metrics.md"
 HEAD = """\
 # Metrics
 
 Made from `monitoring/metrics.py` by `python -m graduand.monitoring.reference`; do not edit. `GET /metrics` on the admin plane has
-them all, summed over the gateway's processes. Labels are only `route`, `arm`, `adapter`, `upstream`, `outcome` and
-`monitor`; a family has at most 2,000 series, what comes after is counted under `other`. A gauge about which nothing is known
-(a dead engine's, a rollout's that has ended) is not exported. [observability.md](observability.md) says how they are used.
+them all, summed over the gateway's processes. A family has at most 2,000 series; further ones are counted under `other`.
+A gauge about which nothing is known (of a dead engine, of a rollout that has ended) is not exported.
+[observability.md](observability.md) says how they are used. A label means the same in every metric:
 
+| label | holds |
+|---|---|
+{labels}
 | metric | kind | labels | meaning |
 |---|---|---|---|
 """
@@ -22,7 +25,8 @@ ENDING = {"counter": "_total", "gauge": "", "histogram": ""}
 
 def page(families: Sequence[Family]) -> str:
     """The whole page."""
-    return HEAD + "".join(_row(family) for family in families)
+    labels = "".join(f"| `{label}` | {holds} |\n" for label, holds in LABELS.items())
+    return HEAD.format(labels=labels) + "".join(_row(family) for family in families)
 
 
 def _row(family: Family) -> str:

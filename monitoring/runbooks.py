@@ -40,7 +40,7 @@ def moved(text: str, to: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Show the address, or change it; 2 on one that is none."""
+    """Show the address, or change it; exit code 2 if the new one is no address."""
     if not arguments:
         print(address(ALERTS.read_text("utf-8")))
         return 0

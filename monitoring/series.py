@@ -4,6 +4,10 @@ A worker is the only writer of its file, so a count costs one addition and no lo
 worker is killed, so totals stay exact. (prometheus_client's own multiprocess mode keeps dead workers' gauges and slows
 with every restart.) File: an 8-byte length of what is in use, then entries of u32 entry length, u32 key length, the key
 (JSON: name, label values), padding to 8, and float64 cells.
+
+Invariant: whoever reads, at any moment, sees whole entries only: an entry is there before the length covers it, and
+length and cells change as one word of memory each. `struct.pack_into` must not be used: it fills its target with zeros
+first, so a reader would now and then find no series at all.
 """
 
 import json
@@ -15,8 +19,8 @@ from pathlib import Path
 from graduand.gateway.errors import GraduandError
 
 FILE_BYTES = 16 << 20
-_HEAD = struct.Struct("<Q")
-_ENTRY = struct.Struct("<II")
+_HEAD = struct.Struct("=Q")
+_ENTRY = struct.Struct("=II")
 
 Key = tuple[str, tuple[str, ...]]
 
@@ -38,6 +42,7 @@ class SeriesFile:
             file.truncate(FILE_BYTES)
             self._map = mmap.mmap(file.fileno(), FILE_BYTES)
         self._bytes = memoryview(self._map)
+        self._length = self._bytes.cast("Q")  # its first word is the length of what is in use
         self.values = self._bytes.cast("d")
         self.known: dict[Key, int] = {key: start // 8 for key, start, _ in known}
         self._used = max((end for *_, end in known), default=_HEAD.size)
@@ -53,16 +58,15 @@ class SeriesFile:
         end = start + 8 * count
         if end > FILE_BYTES:
             raise SeriesFull(f"{self.path} has no room for series {name}")
-        _ENTRY.pack_into(self._map, self._used, end - self._used, len(key))
-        at = self._used + _ENTRY.size
-        self._bytes[at : at + len(key)] = key
+        entry = _ENTRY.pack(end - self._used, len(key)) + key
+        self._bytes[self._used : self._used + len(entry)] = entry
         self._used = end
         self._commit()
         self.known[name, labels] = start // 8
         return start // 8
 
     def _commit(self) -> None:
-        _HEAD.pack_into(self._map, 0, self._used)
+        self._length[0] = self._used
 
 
 def read(path: Path) -> Iterator[tuple[Key, list[float]]]:
@@ -86,7 +90,7 @@ def _entries_of(data: bytes) -> Iterator[tuple[Key, int, int]]:
 
 
 def _in_use(path: Path) -> bytes:
-    # Only the part in use: a scrape would otherwise read many megabytes of nothing.
+    # Only the part in use: otherwise a scrape would read many megabytes of zeros.
     with path.open("rb") as file:
         head = file.read(_HEAD.size)
         if len(head) < _HEAD.size:

@@ -6,7 +6,8 @@ waits until it has ended, and counts only if the rollout was not held in it. Whe
 observation counts at once.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -132,6 +133,23 @@ def differ(cycles: list[Seen], of: int = 1) -> bool:
     spread = sum(weight * (one.mean - mean) ** 2 for weight, one in zip(weights, known, strict=True))
     k = len(known)
     return float(special.chdtrc(k - 1, spread)) < DIFFER_ALPHA / (of * k * (k - 1))
+
+
+def above(means: Sequence[float], p0: float, alpha: float) -> bool:
+    """Whether the cycles' means, taken as observations themselves, lie above `p0`: Student's lower bound of level 1 - alpha.
+
+    E is about the cycles that were seen. Where each has a true mean of its own, two good ones in a row say little about the
+    next, however many requests they have. Student, "The probable error of a mean", Biometrika 6 (1908).
+
+    >>> above([0.97, 0.971], 0.95, 0.05), above([0.97, 0.955], 0.95, 0.05), above([0.97], 0.95, 0.05)
+    (True, False, False)
+    """
+    k = len(means)
+    if k < LEAST:
+        return False
+    mean = sum(means) / k
+    spread = math.sqrt(sum((one - mean) ** 2 for one in means) / (k - 1) / k)
+    return mean - float(special.stdtrit(k - 1, 1 - alpha)) * spread > p0
 
 
 def room_s(cycle: Cycle) -> float:

@@ -12,6 +12,7 @@ class Reading:
     n: int
     last_at: float | None
     note: str = ""  # such as "97.5% of 320 sessions of 212 users", shown in reasons
+    means: tuple[float, ...] = ()  # of whole cycles
     apart: str = ""  # why counts by unit and by request cannot both be believed
 
 

@@ -83,7 +83,7 @@ class Tracked:
         """What a decision sees."""
         gate = self.gate
         apart = gate.apart(self.log_threshold) if isinstance(gate, OneSided) else ""
-        return Reading(gate.log_e, gate.n, self.last_at, wording.seen(gate), apart)
+        return Reading(gate.log_e, gate.n, self.last_at, wording.seen(gate), apart=apart)
 
 
 @dataclass(slots=True)
@@ -143,6 +143,8 @@ class Ledger:
     sittings: Sittings = field(default_factory=Sittings)
     windows: dict[str, list[float]] = field(default_factory=dict)  # of latency: when it began, within, answered
     drawn: dict[Path, float] = field(default_factory=dict)  # when a pair was last to be expected, by path
+    asked: dict[Path, int] = field(default_factory=dict)  # requests of this step, compared or not
+    entered_at: float = 0.0
     path: PathTest = field(default_factory=PathTest)
     srm: SampleRatio | None = None
     cycle_began: float = 0.0
@@ -195,6 +197,8 @@ class Ledger:
 
     def answered(self, answered: Answered) -> None:
         """Learn from one served request."""
+        path: Path = "served" if answered.by_student else "copies"
+        self.asked[path] = self.asked.get(path, 0) + 1
         if answered.drawn is not None:
             self.drawn[answered.drawn] = answered.at
         if not answered.by_student or self.phase is Phase.SHADOW:
@@ -282,6 +286,7 @@ class Ledger:
         self._cut()
         self.entry, self.step = state.entry, "" if step is None else step.name
         self.step_n, self.step_last_at = 0, None
+        self.asked, self.entered_at = {}, state.entered_at
         self.srm = _sample_ratio(self.weight_bp) if self.phase is Phase.CANARY else None
         self.path, self.cycle_began = PathTest(), state.entered_at
         self.cut_s = GAP_S if step is None else min(GAP_S, max(LEAST_CUT_S, step.dwell_s))
@@ -427,8 +432,8 @@ class Ledger:
 
 
 PLAIN = (
-    "attempt", "basis", "entry", "weight_bp", "cycle", "claim", "signals", "bounds", "step", "windows", "drawn",
-    "cycle_began", "cut_s", "held", "step_n", "step_last_at", "pairs", "unparsed",
+    "attempt", "basis", "entry", "weight_bp", "cycle", "claim", "signals", "bounds", "step", "windows", "drawn", "asked",
+    "entered_at", "cycle_began", "cut_s", "held", "step_n", "step_last_at", "pairs", "unparsed",
 )  # fmt: skip
 # Which path a step's proof looks at.
 PATHS: dict[Phase, Path] = {
@@ -518,7 +523,8 @@ def _load_course(data: Mapping[str, Any]) -> Course:
 
 
 def _proved(proof: Proof, told: str) -> Reading:
-    return Reading(proof.log_e, proof.n, proof.last_at, wording.proof(proof, told))
+    means = tuple(one.mean for one in proof.cycles if one.n)
+    return Reading(proof.log_e, proof.n, proof.last_at, wording.proof(proof, told), means)
 
 
 def _sample_ratio(weight_bp: int) -> SampleRatio | None:

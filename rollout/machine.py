@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graduand.rollout import wording
-from graduand.rollout.cycles import LEAST, SECONDS
+from graduand.rollout.cycles import LEAST, SECONDS, above
 from graduand.rollout.evidence import Evidence, Reading
 from graduand.rollout.spec.spec import GateSpec, Step
 from graduand.rollout.state import PASSING, STEPPING, Event, Hold, Phase, State
@@ -159,8 +159,11 @@ def _unmet(state: State, evidence: Evidence, now: float) -> list[str]:
         for gate, reading in _required(state, step, evidence.gates)
         if reading is None or reading.n < 1 or not reading.log_e >= gate.log_threshold
     ]
-    if step.proof and SECONDS[state.spec.cycle] and evidence.cycles < LEAST:
-        unmet.append(wording.too_few_cycles(step, evidence.cycles))
+    if step.proof and SECONDS[state.spec.cycle]:
+        if evidence.cycles < LEAST:
+            unmet.append(wording.too_few_cycles(step, evidence.cycles))
+        else:
+            unmet += _uneven(state, step, evidence)
     upcoming = state.upcoming
     if upcoming is not None and upcoming.kind == "hybrid" and not evidence.threshold_ready:
         unmet.append("no valid confidence threshold for the hybrid step yet")
@@ -171,6 +174,18 @@ def _required(state: State, step: Step, readings: Mapping[str, Reading]) -> list
     """The gates that must certify this step; none where harm gates and the path test pass it."""
     gates = state.gates if step.proof else ()
     return [(gate, readings.get(gate.name)) for gate in gates if step.kind in gate.needed_in]
+
+
+def _uneven(state: State, step: Step, evidence: Evidence) -> list[str]:
+    """Gates that certify the requests of these cycles, but whose cycles vary too much to say that of their means."""
+    return [
+        wording.uneven(gate, reading)
+        for gate, reading in _required(state, step, evidence.gates)
+        if gate.p0 is not None
+        and reading is not None
+        and reading.log_e >= gate.log_threshold
+        and not above(reading.means, gate.p0, math.exp(-gate.log_threshold))
+    ]
 
 
 def _futile(state: State, evidence: Evidence) -> list[str]:

@@ -161,6 +161,12 @@ def too_few_cycles(step: Step, done: int) -> str:
     return f"{done} of at least {LEAST} whole cycles without a hold in {step.name}"
 
 
+def uneven(spec: GateSpec, reading: Reading) -> str:
+    """Cycles that are above the bound together, but not by more than they vary."""
+    means = ", ".join(f"{one:.2%}" for one in reading.means[-7:])
+    return f"{spec.name}: the cycles' means ({means}) are not yet above {spec.p0:g} by more than they vary; another cycle tells"
+
+
 def paths(reading: Reading, log_threshold: float) -> str:
     """Copies and served answers do not agree equally often."""
     odds = f"evidence {evidence(reading.log_e)}, alarm at {evidence(log_threshold)}"

@@ -1,10 +1,15 @@
-"""Fixtures for all tests, and a guard: compiled modules that are older than their sources would test yesterday's code."""
+"""For all tests: a guard against compiled modules that are older than their sources, which would test yesterday's code, and
+one thread for torch in each of several test processes, which would otherwise wait for each other's.
+"""
 
+import os
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

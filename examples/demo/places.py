@@ -73,6 +73,6 @@ def _route(task: Task, student: str, shadow_sample: int) -> dict[str, Any]:
         "shadow_sample": shadow_sample,
         "task": {"kind": "label", "labels": list(task.labels)},
         # Flagged, not acted on: the demo shows what students answer by themselves.
-        "gates": [{"not_empty": "flag"}, {"label": "flag"}],
+        "checks": [{"not_empty": "flag"}, {"label": "flag"}],
         "timeouts": {"first_token_s": 60, "idle_s": 60},
     }

@@ -1,12 +1,10 @@
 """What the demo prints: read from the gateway's own log and metrics, as an operator would."""
 
-import json
 import statistics
 import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,8 +13,8 @@ from rich.table import Table
 from examples.demo.tickets import TASKS
 from examples.demo.traffic import Reply
 from graduand.gateway.logs.reading import Reader, Source
-
-Json = dict[str, Any]
+from graduand.gateway.model import reader
+from graduand.gateway.model.fields import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +30,10 @@ class Pair:
         return self.teacher.strip() == self.student.strip()
 
 
-def records(logs: Path) -> list[Json]:
+def records(logs: Path) -> list[Record]:
     """All records of the log, in the order of their ids."""
-    return sorted(Reader(Source.of(str(logs))), key=lambda record: str(record["id"]))
+    found = filter(None, map(reader.record_of, Reader(Source.of(str(logs)))))
+    return sorted(found, key=lambda record: record["id"])
 
 
 def shadow_pairs(logs: Path, rollout: str, within_s: float = 120) -> list[Pair]:
@@ -46,15 +45,8 @@ def shadow_pairs(logs: Path, rollout: str, within_s: float = 120) -> list[Pair]:
         expected = sum(one["role"] == "served" and one["copy_wanted"] for one in everything)
         if len(copies) >= expected or time.monotonic() > until:
             served = {one["id"]: one for one in everything if one["role"] == "served"}
-            return [Pair(text(served[one["parent_id"]]), text(one)) for one in copies]
+            return [Pair(reader.answer(served[one["parent_id"] or ""]), reader.answer(one)) for one in copies]
         time.sleep(0.3)
-
-
-def text(record: Json) -> str:
-    """The text of a record's answer; empty if there is none."""
-    answer = json.loads(record["response_json"] or "{}")
-    choices = answer.get("choices") or [{}]
-    return str(choices[0].get("message", {}).get("content") or "")
 
 
 def share_of(pairs: list[Pair]) -> float:

@@ -31,7 +31,7 @@ LOOK_AT = {
     "agreement and its band": "graduand_agreement or graduand_agreement_lower or graduand_agreement_upper",
     "evidence and what is asked": "graduand_rollout_evidence or graduand_rollout_evidence_threshold",
     "dollars an hour": "graduand_net_saved:dollars_per_hour",
-    "errors by cause": "sum by (route, outcome) (rate(graduand_request_errors_total[30s]))",
+    "errors by cause": "sum by (route, cause) (rate(graduand_request_errors_total[30s]))",
 }
 GRAFANA = "docker compose -f monitoring/compose.yaml up --no-deps grafana"
 GRAFANA_READS = ":9090"

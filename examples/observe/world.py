@@ -96,7 +96,7 @@ class World:
         routes: Json = {
             QUEUE.name: {
                 "teacher": teacher, "student": {"upstream": "gpu", "adapter": STUDENT}, "unit": "user",
-                "task": {"kind": "label", "labels": list(QUEUE.labels)}, "gates": ["not_empty", {"label": "flag"}],
+                "task": {"kind": "label", "labels": list(QUEUE.labels)}, "checks": ["not_empty", {"label": "flag"}],
             },
             "ticket-flaky": {"teacher": teacher, "student": flaky, "mode": "student", "retries": 1},
             "ticket-strict": {

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from graduand.gateway.adapters import lora_config
 from graduand.gateway.errors import AdapterError
 
 CONFIG_FILE = "adapter_config.json"
@@ -77,28 +78,27 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
             raise AdapterError(f"{path} is not a safetensors file: its header length is impossible")
         try:
             header = json.loads(file.read(length))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise AdapterError(f"{path} is not a safetensors file: {error}") from error
-    return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+    try:
+        return {name: tuple(map(int, entry["shape"])) for name, entry in header.items() if name != "__metadata__"}
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise AdapterError(f"{path} is not a safetensors file: its header lacks a tensor's shape ({error!r})") from None
 
 
 def servable_problems(adapter: AdapterFiles) -> list[str]:
-    """Why vLLM or LoRAX would refuse or silently misread this adapter; empty if both accept it."""
-    config, problems = adapter.config, []
-    if config.get("r") not in RANKS:
+    """Why vLLM or LoRAX would refuse or silently misread this adapter; empty if both accept it.
+
+    Their settings are judged by `lora_config`, as everywhere; the rest is the narrower choice that both read alike.
+    """
+    config, problems = adapter.config, lora_config.problems(adapter.config)
+    if config.get("r", lora_config.RANK) not in RANKS:
         problems.append(f"rank r={config.get('r')} is not one of {RANKS}")
     targets = config.get("target_modules")
-    if not isinstance(targets, list) or not set(targets) <= set(TARGET_MODULES):
+    if not isinstance(targets, list) or not all(target in TARGET_MODULES for target in targets):
         problems.append(
             f"target_modules must be an explicit list out of {', '.join(TARGET_MODULES)}; it is {targets!r}"
         )
-    if config.get("bias", "none") != "none":
-        problems.append("bias must be 'none'")
-    problems += [
-        f"{key} is not supported"
-        for key in ("modules_to_save", "use_dora", "rank_pattern", "alpha_pattern", "layers_to_transform")
-        if config.get(key)
-    ]
     if not adapter.shapes:
         problems.append("the weights file holds no tensor")
     problems += [f"tensor {name} is not a LoRA matrix" for name in adapter.shapes if ".lora_" not in name][:3]
@@ -118,7 +118,7 @@ def missing_matrices(adapter: AdapterFiles, layers: int) -> list[str]:
     return [
         f"layers.{layer}.{module}.{side}"
         for layer in range(layers)
-        for module in (sorted(targets) if isinstance(targets, list) else ())
+        for module in (sorted(map(str, targets)) if isinstance(targets, list) else ())
         for side in ("lora_A", "lora_B")
         if (layer, module, side) not in present
     ]
@@ -128,4 +128,5 @@ def missing_problems(adapter: AdapterFiles) -> list[str]:
     """A sentence if a module has no matrix in some layer that others have one in; LoRAX would drop the whole kind."""
     found = [int(layer[1]) for name in adapter.shapes if (layer := LAYER.search(name))]
     missing = missing_matrices(adapter, max(found, default=-1) + 1)
-    return [f"{len(missing)} matrices are missing, such as {missing[0]}"] if missing else []
+    lost = "LoRAX leaves out a kind of module that some layer has no matrices for"
+    return [f"{len(missing)} matrices are missing, such as {missing[0]}: {lost}"] if missing else []

@@ -25,7 +25,7 @@ class UpstreamUnreachable(GraduandError, ConnectionError):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Proof:
     """What one replica does with an adapter: whether it lists it, and how far its answers are from the base's.
 
     `distance` is the largest difference of a next-token log-probability between adapter and base over the probe prompts;
@@ -66,7 +66,7 @@ def load(upstream: Upstream, name: str, path: Path) -> None:
 
 
 def load_on(upstream: Upstream, replica: Replica, name: str, path: Path) -> None:
-    """Load the adapter on one replica; that it is there already is no error."""
+    """Load the adapter on one replica; it may already be there."""
     body = {"lora_name": name, "lora_path": str(path.resolve())}
     answer = call(upstream, replica, "POST", "/load_lora_adapter", body)
     if answer.status_code >= 400 and name in listed(upstream, replica):
@@ -80,20 +80,20 @@ def load_on(upstream: Upstream, replica: Replica, name: str, path: Path) -> None
 
 
 def unload(upstream: Upstream, name: str) -> None:
-    """Unload the adapter from every replica; that it was not there is no error."""
+    """Unload the adapter from every replica; it may be missing there."""
     for replica in upstream.replicas:
         unload_from(upstream, replica, name)
 
 
 def unload_from(upstream: Upstream, replica: Replica, name: str) -> None:
-    """Unload the adapter from one replica; that it was not there is no error."""
+    """Unload the adapter from one replica; it may be missing there."""
     answer = call(upstream, replica, "POST", "/unload_lora_adapter", {"lora_name": name})
     if answer.status_code >= 400 and answer.status_code != 404:
         raise AdapterError(f"{replica.url} did not unload {name}: {reason(answer)}")
 
 
 def warm(upstream: Upstream, replica: Replica, name: str) -> None:
-    """Have the adapter generate a few tokens, so that no client waits for what an engine does at the first ones."""
+    """Have the adapter generate a few tokens, so that no client waits for the engine's first-use work."""
     answer = call(upstream, replica, "POST", "/completions", {"model": name, "prompt": PROBES[0], "max_tokens": 4})
     if answer.status_code != 200:
         raise AdapterError(f"{replica.url} did not answer for {name}: {reason(answer)}")
@@ -110,24 +110,24 @@ def listed(upstream: Upstream, replica: Replica, timeout_s: float = LOAD_TIMEOUT
         raise UpstreamUnreachable(f"{replica.url} does not list its models as OpenAI does: {error!r}") from error
 
 
-def verify(upstream: Upstream, name: str) -> list[Verdict]:
+def verify(upstream: Upstream, name: str) -> list[Proof]:
     """Compare adapter and base on every replica."""
     return [verify_on(upstream, replica, name) for replica in upstream.replicas]
 
 
-def verify_on(upstream: Upstream, replica: Replica, name: str) -> Verdict:
+def verify_on(upstream: Upstream, replica: Replica, name: str) -> Proof:
     """Compare adapter and base on one replica."""
     try:
         models = listed(upstream, replica)
         if name not in models:
-            return Verdict(replica.url, False, None, "the replica does not list it; see graduand adapters list")
+            return Proof(replica.url, False, None, "the replica does not list it; see graduand adapters list")
         base = models[name].get("parent") or next(key for key, entry in models.items() if not entry.get("parent"))
         distances = [_distance(upstream, replica, base, name, prompt) for prompt in PROBES]
     except (GraduandError, KeyError, StopIteration) as error:
-        return Verdict(replica.url, False, None, str(error) or "the replica lists no base model")
+        return Proof(replica.url, False, None, str(error) or "the replica lists no base model")
     distance = max(distances)
     problem = None if distance > 0 else f"it answers exactly like its base {base}: the adapter is not applied"
-    return Verdict(replica.url, True, distance, problem)
+    return Proof(replica.url, True, distance, problem)
 
 
 def _distance(upstream: Upstream, replica: Replica, base: str, name: str, prompt: str) -> float:
@@ -148,7 +148,7 @@ def _next_token(upstream: Upstream, replica: Replica, model: str, prompt: str) -
 
 def trusted(upstream: Upstream, replica: Replica) -> ssl.SSLContext | bool:
     """Whom to trust on the way to a replica: the same authorities as the data plane's."""
-    # A context takes its time to make: only where one is needed.
+    # A context is slow to make, so it is made only where one is needed.
     return ssl.create_default_context(cafile=upstream.ca_file) if replica.scheme == "https" else False
 
 

@@ -13,7 +13,7 @@ from graduand.gateway.errors import AdapterError, GraduandError, RequestError, d
 from graduand.gateway.fleet import artifacts
 from graduand.gateway.model.routes import Replica, Settings, Upstream
 from graduand.gateway.state import places
-from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.places import Cell
 from graduand.gateway.state.store import Registered, StateStore
 
@@ -31,7 +31,7 @@ class NewAdapter(Body):
 
 @router.get("/v1/adapters")
 def list_adapters(state: StateHere, settings: SettingsHere) -> dict[str, Any]:
-    managed = places.read(documents_in(state))
+    managed = places.read(Documents(state))
     return {"adapters": [_placed(one, settings, managed.get((one.upstream, one.name))) for one in state.adapters()]}
 
 
@@ -76,12 +76,12 @@ def remove_adapter(name: str, state: StateHere, settings: SettingsHere, who: Who
         raise _no_adapter(name, state)
     for route in state.table(settings.routes).routes.values():
         kept = route.incumbent is not None and route.incumbent.adapter == name
-        if kept or (route.student is not None and route.student.adapter == name and route.mode != "teacher"):
+        if kept or (route.asked_student is not None and route.asked_student.adapter == name):
             raise RequestError(
                 409, f"route {route.name!r} uses {name} in mode {route.mode}; set its mode to teacher first",
                 code="adapter_in_use",
             )  # fmt: skip
-    managed = places.read(documents_in(state))
+    managed = places.read(Documents(state))
     for one in found:
         if (one.upstream, name) not in managed:  # else the fleet manager drains it first
             residency.unload(_upstream(one.upstream, settings), name)
@@ -126,7 +126,7 @@ def _listing(upstream: Upstream, replica: Replica, name: str) -> dict[str, Any]:
     return {"replica": replica.url, "listed": there, "state": "listed" if there else "missing"}
 
 
-def _shown(verdict: residency.Verdict) -> dict[str, Any]:
+def _shown(verdict: residency.Proof) -> dict[str, Any]:
     distance = verdict.distance
     finite = None if distance is None or distance == float("inf") else round(distance, 6)
     return {

@@ -16,7 +16,8 @@ from graduand.gateway.fleet import artifacts
 from graduand.gateway.logs import feedback
 from graduand.gateway.logs.target import TargetError
 from graduand.gateway.model.openai import error_body
-from graduand.gateway.state.store import Conflict, StateError
+from graduand.gateway.state.hashes import StateError
+from graduand.gateway.state.store import Conflict
 from graduand.rollout.transitions import IllegalEvent, StaleVersion
 
 

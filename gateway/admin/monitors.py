@@ -9,8 +9,8 @@ from pydantic import Field
 from graduand.gateway.admin.calls import Body, RolloutsHere, SettingsHere, WhoHere
 from graduand.gateway.control import verdicts
 from graduand.gateway.errors import RequestError
-from graduand.gateway.state.documents import documents_in
-from graduand.monitoring.verdict import Verdict, sentence
+from graduand.gateway.state.documents import Documents
+from graduand.monitoring.verdict import DriftVerdict, sentence
 
 Json = dict[str, Any]
 
@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1/monitors", tags=["monitors"])
 
 @router.get("")
 def listing(state: RolloutsHere) -> Json:
-    documents = documents_in(state.state)
+    documents = Documents(state.state)
     return {
         "monitors": list(documents.all(verdicts.DRIFT).values()),
         "verdicts": [_shown(one) for one in verdicts.standing(documents)],
@@ -38,7 +38,7 @@ def release(
     route: str, monitor: str, state: RolloutsHere, wanted: Release, settings: SettingsHere,
     who: WhoHere = "api",
 ) -> Json:  # fmt: skip
-    documents = documents_in(state.state)
+    documents = Documents(state.state)
     with state.transaction():
         found = next((one for one in verdicts.standing(documents, route) if one.monitor == monitor), None)
         if found is None:
@@ -51,5 +51,5 @@ def release(
     return {"released": monitor, "route": route}
 
 
-def _shown(verdict: Verdict) -> Json:
+def _shown(verdict: DriftVerdict) -> Json:
     return {**verdict.to_json(), "text": sentence(verdict)}

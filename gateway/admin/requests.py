@@ -118,9 +118,10 @@ def check_incumbent(spec: Spec, served: Route) -> None:
 def advice(spec: Spec, task: dict[str, Any], served: Route) -> list[str]:
     """What will work, but perhaps not as meant."""
     found = about_judge(task, served)
-    if served.student is not None and served.mode in ("student", "hybrid") and not spec.keeps_incumbent:
+    now = served.student_in_service
+    if now is not None and not spec.keeps_incumbent:
         found.append(
-            f"route {served.name!r} is served by {served.student.adapter}: without an incumbent gate its shadow step gives "
+            f"route {served.name!r} is served by {now.adapter}: without an incumbent gate its shadow step gives "
             "the route back to the teacher"
         )
     return found

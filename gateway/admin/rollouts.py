@@ -18,7 +18,7 @@ from graduand.gateway.errors import RequestError, did_you_mean
 from graduand.gateway.logs import places
 from graduand.gateway.logs.reading import Source
 from graduand.gateway.model.routes import Route, Settings
-from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.documents import Documents
 from graduand.monitoring.verdict import sentence
 from graduand.rollout.answers import tasks
 from graduand.rollout.simulate.policy import Scenario
@@ -144,9 +144,7 @@ def _status(state: Rollouts, row: Row, settings: Settings) -> Json:
     delays = () if route is None else allowance.delays(budgets_folder(settings), route, now)
     shown = views.status(row, now, applied=applied, leader=now < until, judging=waiting, delays=delays)
     if not row.at_rest:
-        shown["reasons"] += [
-            sentence(one) for one in verdicts.standing(documents_in(state.state), row.state.spec.route)
-        ]
+        shown["reasons"] += [sentence(one) for one in verdicts.standing(Documents(state.state), row.state.spec.route)]
     return shown
 
 

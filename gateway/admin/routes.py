@@ -8,12 +8,13 @@ from pydantic import Field
 
 from graduand.gateway.admin import allowance
 from graduand.gateway.admin.calls import Body, SettingsHere, StateHere, WhoHere
-from graduand.gateway.config.read import basis_points, budgets_folder
+from graduand.gateway.config.read import budgets_folder
 from graduand.gateway.control import moves, verdicts
-from graduand.gateway.control.store.open import rollouts_in
+from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.errors import RequestError, did_you_mean
-from graduand.gateway.model.routes import MODES, Route, Settings
-from graduand.gateway.state.documents import documents_in
+from graduand.gateway.model.keys import basis_points
+from graduand.gateway.model.routes import MODES, Route, Settings, known_mode
+from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.store import StateStore
 from graduand.monitoring import verdict
 from graduand.monitoring.checks import written
@@ -53,14 +54,14 @@ def change_route(
 ) -> dict[str, Any]:
     known = _known(name, settings)
     _check(known[name], change)
-    rollouts, documents = rollouts_in(state), documents_in(state)
+    rollouts, documents = Rollouts(state), Documents(state)
 
     def taken_over() -> None:
         moves.taken_over(rollouts, name, who, time.time())
         verdicts.overruled(rollouts, documents, name, who, time.time())
 
     state.change_route(
-        known[name], who=who, why=change.why, version=change.version, mode=change.mode, adapter=change.adapter,
+        known[name], who=who, why=change.why, version=change.version, mode=known_mode(change.mode), adapter=change.adapter,
         weight_bp=None if change.weight is None else basis_points(change.weight), reset=change.from_file,
         inside=taken_over,
     )  # fmt: skip
@@ -72,7 +73,7 @@ def _shown(route: Route, state: StateStore, settings: Settings) -> dict[str, Any
     return {
         **show(route),
         **allowance.shown(budgets_folder(settings), route, time.time()),
-        "verdicts": [verdict.sentence(one) for one in verdicts.standing(documents_in(state), route.name)],
+        "verdicts": [verdict.sentence(one) for one in verdicts.standing(Documents(state), route.name)],
     }
 
 
@@ -90,7 +91,7 @@ def show(route: Route) -> dict[str, Any]:
         "shadow_sample": route.shadow_bp / 100,
         "on_student_failure": route.on_student_failure,
         "release": route.release,
-        "gates": {one.gate.name: one.action for one in written.of_route(route.gates, route.task)},
+        "checks": {one.check.name: one.action for one in written.of_route(route.checks, route.task)},
         "incumbent": None if route.incumbent is None else route.incumbent.adapter,
         "rollout": route.rollout or None,
         "limit": None if route.limit_bp is None else route.limit_bp / 100,
@@ -106,7 +107,7 @@ def _known(name: str, settings: Settings) -> dict[str, Route]:
 
 
 def _check(route: Route, change: RouteChange) -> None:
-    if change.mode is not None and change.mode not in MODES:
+    if change.mode is not None and known_mode(change.mode) is None:
         hint = did_you_mean(change.mode, MODES) or f" There are: {', '.join(MODES)}."
         raise RequestError(400, f"there is no mode {change.mode!r}.{hint}", param="mode", code="invalid_mode")
     if change.mode not in (None, "teacher") and route.student is None:

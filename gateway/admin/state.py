@@ -10,9 +10,9 @@ from graduand.gateway.control.store.rollouts import LEASE
 from graduand.gateway.errors import RequestError
 from graduand.gateway.model.routes import Settings
 from graduand.gateway.state import places as fleet
+from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.open import open_state
-from graduand.gateway.state.redis_store import NothingLost, RedisStore
-from graduand.gateway.state.store import StateError
+from graduand.gateway.state.store import NothingLost
 
 Json = dict[str, Any]
 
@@ -35,8 +35,6 @@ def state(settings: SettingsHere) -> Json:
 def accept(acceptance: Acceptance, settings: SettingsHere, who: WhoHere = "api") -> Json:
     store = open_state(settings)
     try:
-        if not isinstance(store, RedisStore):
-            raise RequestError(409, "the state is a SQLite file: nothing took its place", code="nothing_lost")
         return {"accepted": True, "routes": store.accept(who, acceptance.why)}
     except NothingLost as error:
         raise RequestError(409, str(error), code="nothing_lost") from error
@@ -49,8 +47,7 @@ def _shown(settings: Settings) -> Json:
                    "workers": {}, "leader": None, "manager": None}  # fmt: skip
     store = open_state(settings)
     try:
-        if isinstance(store, RedisStore):
-            shown["replica"] = store.replica
+        shown["replica"] = store.replica
         shown["version"] = store.version()
         shown["workers"] = store.served()
         holder, _, until = store.lease(LEASE)

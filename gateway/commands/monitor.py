@@ -21,7 +21,7 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
         actions, "release", "end a verdict: a held rollout goes on, the student gets its share back", _release
     )
     release.add_argument("route", help="the route's name")
-    release.add_argument("monitor", help="novelty, mix, descriptors, gate_failures or outputs")
+    release.add_argument("monitor", help="novelty, mix, descriptors, check_failures or outputs")
     release.add_argument("--why", default="", help="a reason, kept with the decision")
     release.add_argument("--json", action="store_true", help="print JSON")
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from graduand.gateway import address
-from graduand.gateway.config import monitors
 from graduand.gateway.logs import places
+from graduand.gateway.model.monitors import Monitors
 from graduand.gateway.model.routes import Budget, Route, Settings
 from graduand.monitoring.checks import written
 from graduand.rollout.answers import tasks
@@ -22,7 +22,7 @@ def explained(settings: Settings) -> Iterator[str]:
         key = "with a key" if upstream.api_key else "without a key"
         yield f"upstream {name} ({upstream.kind}, {key}): {', '.join(replica.url for replica in upstream.replicas)}"
     for route in settings.routes.values():
-        says = (explain(route), explain_gates(route), monitors.explain(route.monitors))
+        says = (explain(route), explain_checks(route), explain_monitors(route.monitors))
         yield f"route {route.name}: {'; '.join(says)}"
     yield from _of_log(settings)
 
@@ -43,21 +43,22 @@ def about_judge(task: dict[str, Any] | None, route: Route) -> list[str]:
     ]
 
 
-def explain_gates(route: Route) -> str:
+def explain_checks(route: Route) -> str:
     """One sentence on how a route's answers are checked."""
-    armed, behind = written.of_route(route.gates, route.task), route.on_student_failure == "teacher"
+    armed, behind = written.of_route(route.checks, route.task), route.falls_back
     if armed and route.student is None:
-        return f"of its answers {', '.join(one.gate.name for one in armed)} are only logged and counted"
+        return f"of its answers {', '.join(one.check.name for one in armed)} are only logged and counted"
     return written.explain(armed, release=route.release, fallback_behind=behind)
 
 
 def explain(route: Route) -> str:
     """One sentence on what a route does with a request."""
     teacher = f"the teacher {route.teacher.model} ({route.teacher.upstream})"
-    if route.student is None or route.mode == "teacher":
+    asked = route.asked_student
+    if asked is None:
         return f"{teacher} answers everything"
-    student = f"the student {route.student.adapter} ({route.student.upstream})"
-    fallback = f", {teacher} when it fails" if route.on_student_failure == "teacher" else ", errors when it fails"
+    student = f"the student {asked.adapter} ({asked.upstream})"
+    fallback = f", {teacher} when it fails" if route.falls_back else ", errors when it fails"
     shadow = f"; {route.shadow_bp / 100:g}% of the teacher's requests are copied to the student{_at_most(route.shadow_budget)}"
     if route.mode == "shadow":
         return f"{teacher} answers everything{shadow.replace('the student', student)}"
@@ -65,6 +66,24 @@ def explain(route: Route) -> str:
         return f"{student} answers everything{fallback}"
     share = f"{student} answers {route.weight_bp / 100:g}% of units (by {route.unit}){fallback}; {teacher} the rest"
     return share + shadow
+
+
+EFFECTS = {"flag": "is shown", "hold": "holds a rollout", "teacher": "gives the route to the teacher"}
+
+
+def explain_monitors(monitors: Monitors) -> str:
+    """One sentence on what watches a route."""
+    if not monitors.on:
+        return "no monitors"
+    parts = []
+    for name, one in monitors.on.items():
+        effect = EFFECTS.get(one.action) or f"lowers the student to {(one.share_bp or 0) / 100:g}%"
+        until = f", until {one.clean_requests} requests are clean" if one.auto and one.action != "flag" else ""
+        parts.append(f"{name} (at most one false alarm in {one.false_alarm_every:,.0f} requests) {effect}{until}")
+    by = f"reference set {monitors.folder}" if monitors.folder else "the adapter's own reference set, if it has one"
+    if monitors.from_log:
+        by += f", else one of the first {monitors.from_log:,} answers of the teacher"
+    return f"monitors by {by}: " + "; ".join(parts)
 
 
 def _at_most(budget: Budget) -> str:
@@ -76,7 +95,7 @@ def _at_most(budget: Budget) -> str:
 def _of_log(settings: Settings) -> Iterator[str]:
     policy = settings.record
     yield f"log: records wait in {places.spool(settings)}, and go to {settings.logs} every {policy.seal_s:g} s as Parquet"
-    kinds = [*policy.redact, *(name for name, _ in policy.patterns), *(["presidio"] if policy.presidio else [])]
+    kinds = [*policy.kinds, *(one.name for one in policy.patterns), *(["presidio"] if policy.presidio else [])]
     if kinds:
         yield f"log: taken out before anything is written: {', '.join(kinds)}"
     else:

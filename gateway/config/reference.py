@@ -1,25 +1,26 @@
-"""The page docs/configuration.md, made from the configuration's models: `python -m graduand.gateway.config.reference` writes it.
+"""The page docs/configuration.md, made from the sections: `python -m graduand.gateway.config.reference` writes it.
 
-Each model of gateway.config.sections becomes a table under the paths at which it stands in the file; each key's description is
+Each section of gateway.model.routes becomes a table under the paths at which it stands in the file; each key's description is
 that of its field. A test compares the committed page.
 """
 
 import json
 from collections.abc import Iterator
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
+from pydantic import PlainSerializer
 
-from graduand.gateway.config.sections import ConfigFile
+from graduand.gateway.model.keys import Key, keys_of, written_as
+from graduand.gateway.model.routes import Settings
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 HEAD = """\
 # Configuration
 
-Made from `gateway/config/sections.py` and the sections it names by `python -m graduand.gateway.config.reference`; do not edit.
+Made from `Settings` in `gateway/model/routes.py` by `python -m graduand.gateway.config.reference`; do not edit.
 
 One YAML file, `graduand serve --config FILE`. `graduand check --config FILE` refuses unknown keys with the nearest known one
 and says in words what the file does; exit code 2 if it is not valid. Units stand in the meaning; percent go from 0 to 100 in
@@ -51,77 +52,86 @@ TYPES: dict[Any, str] = {
 BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 
 
-def page(model: type[BaseModel] = ConfigFile) -> str:
+def page(section: type = Settings) -> str:
     """The whole page."""
-    found: dict[type[BaseModel], list[str]] = {}
-    _collect(model, "", found)
+    found: dict[type, list[str]] = {}
+    _collect(section, "", found)
     return HEAD + "".join(_section(one, paths) for one, paths in found.items())
 
 
-def _collect(model: type[BaseModel], path: str, found: dict[type[BaseModel], list[str]]) -> None:
-    """Every model with the paths at which it stands, in the order of the file."""
-    found.setdefault(model, []).append(path)
-    for name, field in model.model_fields.items():
-        for inner, step in _models(field.annotation):
-            _collect(inner, f"{path}.{name}{step}".removeprefix("."), found)
+def _collect(section: type, path: str, found: dict[type, list[str]]) -> None:
+    """Every section with the paths at which it stands, in the order of the file."""
+    found.setdefault(section, []).append(path)
+    for key in keys_of(section).values():
+        for inner, step in _sections(key.annotation):
+            _collect(inner, f"{path}.{key.written}{step}".removeprefix("."), found)
 
 
-def _models(annotation: Any) -> Iterator[tuple[type[BaseModel], str]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation, ""
+def _sections(annotation: Any) -> Iterator[tuple[type, str]]:
+    kind = written_as(annotation)
+    if isinstance(kind, type) and is_dataclass(kind):
+        yield kind, ""
         return
-    step = {dict: ".NAME", list: "[]"}.get(get_origin(annotation), "")
-    for inner in get_args(annotation):
-        for model, further in _models(inner):
-            yield model, step + further
+    step = {dict: ".NAME", tuple: "[]"}.get(get_origin(kind), "")
+    for inner in get_args(kind):
+        for section, further in _sections(inner):
+            yield section, step + further
 
 
-def _section(model: type[BaseModel], paths: list[str]) -> str:
+def _section(section: type, paths: list[str]) -> str:
     title = ", ".join(f"`{path}`" for path in paths if path) or "The file"
-    about = " ".join((model.__doc__ or "").split())
-    rows = "".join(_row(name, field) for name, field in model.model_fields.items())
+    about = " ".join((section.__doc__ or "").partition("\n\n")[0].split())
+    rows = "".join(_row(section, key) for key in keys_of(section).values())
     return f"\n## {title}\n\n{about}\n\n| key | type | default | meaning |\n|---|---|---|---|\n{rows}"
 
 
-def _row(name: str, field: FieldInfo) -> str:
-    limits = _limits(field.metadata) or _inner_limits(field.annotation)
-    kind = ", ".join([_type(field.annotation), *limits])
-    return f"| `{name}` | {kind} | {_default(field)} | {field.description or ''} |\n"
+def _row(section: type, key: Key) -> str:
+    kind = ", ".join([_type(key.annotation), *_limits(key.annotation)])
+    return f"| `{key.written}` | {kind} | {_default(section, key)} | {key.description} |\n"
 
 
 def _type(annotation: Any) -> str:
-    origin, inner = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _type(inner[0])
+    kind = written_as(annotation)
+    if kind is not annotation:
+        return _type(kind)
+    origin, inner = get_origin(kind), get_args(kind)
     if origin is Literal:
         return ", ".join(f"`{one}`" for one in inner)
     if origin in (Union, UnionType):
         return " or ".join(_type(one) for one in inner if one is not NoneType)
-    if origin is list:
+    if origin is tuple:
         return f"list of {_type(inner[0])}"
     if origin is dict:
-        return "sections by name" if list(_models(annotation)) else "mapping"
-    return TYPES.get(annotation, "section")
+        return "sections by name" if list(_sections(kind)) else "mapping"
+    return TYPES.get(kind, "section")
 
 
-def _limits(metadata: list[Any]) -> list[str]:
-    return [f"{word} {getattr(one, key):g}" for one in metadata for key, word in BOUNDS.items() if hasattr(one, key)]
+def _limits(annotation: Any) -> list[str]:
+    """The limits of a number, also those of a part of `X | None`."""
+    if get_origin(annotation) is Annotated:
+        bounds = [bound for one in annotation.__metadata__ for bound in getattr(one, "metadata", ())]
+        own = [
+            f"{word} {getattr(one, name):,.15g}"
+            for name, word in BOUNDS.items()
+            for one in bounds
+            if hasattr(one, name)
+        ]
+        return own or _limits(written_as(annotation))
+    parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
+    return [limit for one in parts for limit in _limits(one)]
 
 
-def _inner_limits(annotation: Any) -> list[str]:
-    """The limits of an annotated part of `X | None`."""
-    for one in get_args(annotation):
-        if get_origin(one) is Annotated:
-            return _limits([bound for field in one.__metadata__ for bound in getattr(field, "metadata", ())])
-    return []
-
-
-def _default(field: FieldInfo) -> str:
-    if field.is_required():
+def _default(section: type, key: Key) -> str:
+    """As it would be written."""
+    field = next(one for one in fields(section) if one.name == key.name)
+    if field.default is MISSING and field.default_factory is MISSING:
         return "**required**"
-    value = field.get_default(call_default_factory=True)
-    if value is None or isinstance(value, BaseModel) or value == {}:
+    value = field.default
+    for one in key.annotation.__metadata__:
+        value = one.func(value) if isinstance(one, PlainSerializer) else value  # type: ignore[call-arg]
+    if value in (None, MISSING) or is_dataclass(value):
         return "-"
+    value = f"{value:g}" if isinstance(value, float) else value
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 

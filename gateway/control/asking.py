@@ -31,7 +31,7 @@ REFUSED = frozenset({400, 413, 422})
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class JudgeQuestion:
     """One question; `key` is the asker's own."""
 
     key: tuple[int, int]
@@ -42,7 +42,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class JudgeReply:
     """What came of a question. `final`: it need not be asked again; then no `text` means that there is no verdict."""
 
     key: tuple[int, int]
@@ -79,20 +79,20 @@ class _Failed(Exception):
         self.retry_after_s = retry_after_s
 
 
-class Asker:
+class JudgeClient:
     """`offer` questions, collect `replies`; both from one thread. `spent` is told the tokens of each answer there."""
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, jitter: Callable[[], float] = random.random,
-        spent: Callable[[Question, int, int], None] = lambda question, prompt, completion: None,
+        spent: Callable[[JudgeQuestion, int, int], None] = lambda question, prompt, completion: None,
     ) -> None:  # fmt: skip
         self._spent = spent
         self._clock = clock
         self._jitter = jitter
         self._judges: dict[tuple[str, str], _Judge] = {}
         self._clients: dict[Upstream, httpx.Client] = {}
-        self._asked: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
-        self._answered: queue.SimpleQueue[tuple[Question, _Said | _Failed]] = queue.SimpleQueue()
+        self._asked: queue.SimpleQueue[JudgeQuestion | None] = queue.SimpleQueue()
+        self._answered: queue.SimpleQueue[tuple[JudgeQuestion, _Said | _Failed]] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
 
     def room(self, upstream: str, model: str) -> int:
@@ -102,7 +102,7 @@ class Asker:
             return 0
         return (1 if one.failures else AT_ONCE) - one.under_way
 
-    def offer(self, question: Question) -> None:
+    def offer(self, question: JudgeQuestion) -> None:
         """Ask it as soon as a thread is free."""
         self._judges.setdefault((question.upstream.name, question.model), _Judge()).under_way += 1
         while len(self._threads) < AT_ONCE:
@@ -110,9 +110,9 @@ class Asker:
             self._threads[-1].start()
         self._asked.put(question)
 
-    def replies(self) -> list[Reply]:
+    def replies(self) -> list[JudgeReply]:
         """What has come since the last call."""
-        found: list[Reply] = []
+        found: list[JudgeReply] = []
         while True:
             try:
                 question, came = self._answered.get_nowait()
@@ -127,19 +127,19 @@ class Asker:
         for client in list(self._clients.values()):
             client.close()
 
-    def _reply(self, question: Question, came: _Said | _Failed) -> Reply:
+    def _reply(self, question: JudgeQuestion, came: _Said | _Failed) -> JudgeReply:
         one = self._judges[question.upstream.name, question.model]
         one.under_way -= 1
         if isinstance(came, _Said):
             one.failures = 0
             self._spent(question, came.prompt_tokens, came.completion_tokens)
-            return Reply(question.key, came.text)
+            return JudgeReply(question.key, came.text)
         if came.status in REFUSED:
-            return Reply(question.key, None, came.cause)
+            return JudgeReply(question.key, None, came.cause)
         one.failures += 1
         rest_s = min(LONGEST_REST_S, REST_S * 2.0 ** min(one.failures - 1, 16)) * (0.5 + self._jitter())
         one.rest_until = self._clock() + max(rest_s, came.retry_after_s)
-        return Reply(question.key, None, came.cause, final=False)
+        return JudgeReply(question.key, None, came.cause, final=False)
 
     def _run(self) -> None:
         while (question := self._asked.get()) is not None:
@@ -151,7 +151,7 @@ class Asker:
                 came = _Failed(type(error).__name__)
             self._answered.put((question, came))
 
-    def _answer(self, question: Question) -> _Said:
+    def _answer(self, question: JudgeQuestion) -> _Said:
         upstream = question.upstream
         replica = upstream.replicas[question.key[0] % len(upstream.replicas)]
         headers = {"content-type": "application/json"}

@@ -9,8 +9,6 @@ drawn to be compared and has no outcome (no copy came, nobody answered it) is a 
 from collections.abc import Mapping
 from pathlib import Path
 
-import orjson
-
 from graduand.gateway.control import facts, judging, outcomes, thresholds
 from graduand.gateway.control.judging import Case
 from graduand.gateway.control.outcomes import Answers, Drawn, Lesson
@@ -19,7 +17,7 @@ from graduand.gateway.control.store.rows import Row
 from graduand.gateway.logs import tail
 from graduand.gateway.logs.tail import Line
 from graduand.gateway.model import reader
-from graduand.gateway.model.reader import Json
+from graduand.gateway.model.fields import Record
 from graduand.gateway.model.routing import CONFIDENT, DEFERRED, STUDENT
 from graduand.rollout import assignment, units
 from graduand.rollout.answers import tasks
@@ -28,7 +26,6 @@ from graduand.rollout.assignment import Arm
 from graduand.rollout.hybrid.scorer import vector_of
 from graduand.rollout.ledger import Answered
 from graduand.rollout.spec import slices
-from graduand.rollout.spec.spec import audit_share
 from graduand.rollout.state import Phase
 
 COPIES = ("shadow", "audit")  # to a student, to the teacher
@@ -43,9 +40,9 @@ class Gatherer:
         self._rows = rows
         self._tasks = {name: tasks.read(row.task) for name, row in rows.items()}
 
-    def take(self, line: Line, record: Json) -> None:
+    def take(self, line: Line, record: Record) -> None:
         """Learn from one record."""
-        row = self._rows.get(record["rollout"])
+        row = self._rows.get(record["rollout"] or "")
         if row is None or record["route_version"] < row.attempt_version:
             return
         if not self._store.write_seen(record["id"], record["time"]):
@@ -60,24 +57,24 @@ class Gatherer:
                 self._fell_back(row, record)
             if _deferred(row, record):
                 self._deferral(row, record["id"], line, record)
-        elif record["role"] in COPIES and isinstance(record["parent_id"], str):
+        elif record["role"] in COPIES and record["parent_id"] is not None:
             self._part(row, record["parent_id"], line, record)
-        elif record["role"] == "deferred" and isinstance(record["parent_id"], str) and not row.incumbent:
+        elif record["role"] == "deferred" and record["parent_id"] is not None and not row.incumbent:
             self._deferral(row, record["parent_id"], line, record)
 
     def overdue(self, line: Line) -> None:
         """A served request whose copies never came: its outcome is missing."""
         served = self._read(line)
-        row = None if served is None else self._rows.get(served["rollout"])
+        row = None if served is None else self._rows.get(served["rollout"] or "")
         if served is None or row is None or served["route_version"] < row.attempt_version:
             return
         row.count("copies that never came")
         self._missing(row, served, "no copy came", student_failed=False, teacher_failed=False)
 
-    def _served(self, row: Row, record: Json, *, both: bool) -> None:
+    def _served(self, row: Row, record: Record, *, both: bool) -> None:
         path: units.Path = "served" if _by_student(row, record) else "copies"
         in_shadow = row.ledger.phase is Phase.SHADOW
-        if record["route_version"] < row.entry_version or (in_shadow and not both):
+        if record["route_version"] < row.entry_version:
             return
         drawn = path if both else None
         if in_shadow:
@@ -96,7 +93,7 @@ class Gatherer:
         if student and cause in reader.ABSENT:
             row.count(f"absent: {cause}")
 
-    def _fell_back(self, row: Row, served: Json) -> None:
+    def _fell_back(self, row: Row, served: Record) -> None:
         """The student was to answer and failed, so the teacher did: nobody else has to be asked."""
         cause = served["fallback_reason"]
         if cause in reader.NOBODYS:
@@ -109,20 +106,20 @@ class Gatherer:
         answers = self._answers(row, served, reader.answer(served), "", student_failed=True, teacher_failed=failed)
         outcomes.learn(self._store, row, answers, found)
 
-    def _missing(self, row: Row, served: Json, why: str, *, student_failed: bool, teacher_failed: bool) -> None:
+    def _missing(self, row: Row, served: Record, why: str, *, student_failed: bool, teacher_failed: bool) -> None:
         answers = self._answers(
             row, served, "", "", student_failed=student_failed, teacher_failed=teacher_failed
         )  # fmt: skip
         outcomes.learn(self._store, row, answers, Comparison(None, unscored=f"not answered: {why}"))
 
     def _answers(
-        self, row: Row, served: Json, teacher: str, student: str, *, student_failed: bool, teacher_failed: bool,
+        self, row: Row, served: Record, teacher: str, student: str, *, student_failed: bool, teacher_failed: bool,
         at: float | None = None, label: str = "", incumbent: str | None = None, lesson: Lesson | None = None,
     ) -> Answers:  # fmt: skip
         asked = reader.request(served)
         prompt = reader.prompt(asked)
         drawn = Drawn(
-            "served" if _by_student(row, served) else "copies", served.get("unit"), served.get("sampled_p") or 1.0,
+            "served" if _by_student(row, served) else "copies", served["unit"], served["sampled_p"] or 1.0,
             served["route_version"], student_failed, teacher_failed,
         )  # fmt: skip
         return Answers(
@@ -130,7 +127,7 @@ class Gatherer:
             slices.named(row.state.spec.slices, prompt, label, reader.metadata(asked)), lesson,
         )  # fmt: skip
 
-    def _part(self, row: Row, pair_id: str, line: Line, record: Json) -> None:
+    def _part(self, row: Row, pair_id: str, line: Line, record: Record) -> None:
         """One record of a pair: compare all of them if it is the last, else let it wait for the others."""
         role, store = record["role"], self._store
         lines = {role: line}
@@ -138,7 +135,7 @@ class Gatherer:
             waiting = store.take_waiting(pair_id, other) if other != role else None
             if waiting is not None:
                 lines[other] = waiting
-        records: dict[str, Json | None] = {role: record}
+        records: dict[str, Record | None] = {role: record}
         if "served" in lines and role != "served":
             records["served"] = self._read(lines["served"])
         served = records.get("served")
@@ -151,7 +148,7 @@ class Gatherer:
             copies = {one: records.get(one) or self._read(lines[one]) for one in _copies_of(row, served)}
             self._compared(row, served, {one: copy for one, copy in copies.items() if copy is not None})
 
-    def _deferral(self, row: Row, pair_id: str, line: Line, record: Json) -> None:
+    def _deferral(self, row: Row, pair_id: str, line: Line, record: Record) -> None:
         """What the student said and was not sure enough of, and the teacher's answer in its place: a pair that teaches the
         threshold and no gate, since it was never to be served."""
         ours, other = ("deferred", "answered") if record["role"] == "deferred" else ("answered", "deferred")
@@ -169,12 +166,12 @@ class Gatherer:
         if lesson is not None:
             outcomes.teach(self._store, row, max(served["time"], student["time"]), lesson, compared)
 
-    def _read(self, line: Line) -> Json | None:
+    def _read(self, line: Line) -> Record | None:
         """A record that waited: whole, or to be read again where it stands."""
         data = line.data or tail.fetch(self._folder, line.place)
         return None if data is None else reader.parsed(data)
 
-    def _compared(self, row: Row, served: Json, copies: dict[str, Json]) -> None:
+    def _compared(self, row: Row, served: Record, copies: dict[str, Record]) -> None:
         """The records of one request that belong together, without those that are gone from the log."""
         students = [one for one in (served, copies.get("shadow")) if one is not None and one["arm"] == STUDENT]
         teacher = copies.get("audit") if served["arm"] == STUDENT else served
@@ -191,9 +188,12 @@ class Gatherer:
         else:
             self._judge(row, served, teacher, student, incumbent)
 
-    def _judge(self, row: Row, served: Json, teacher: Json, student: Json, incumbent: Json | None) -> None:
+    def _judge(self, row: Row, served: Record, teacher: Record, student: Record, incumbent: Record | None) -> None:
         """Compare the answers, or leave them to a judge."""
-        row.renewal = facts.served(row, teacher["served_model"]) or row.renewal
+        told = (
+            facts.served(row, teacher["served_model"]), facts.asked(row, reader.system(reader.request(served))),
+        )  # fmt: skip
+        row.renewal = "; ".join(one for one in (row.renewal, *told) if one)
         other = teacher if incumbent is None else incumbent
         failed = {"student_failed": reader.failed_first(student), "teacher_failed": reader.failed_first(other)}
         if teacher["error"] or student["error"] in reader.NOT_ASKED:
@@ -218,66 +218,63 @@ class Gatherer:
         else:
             outcomes.learn(self._store, row, answers, found, duel=outcomes.duel(found.agreed, agreed))
 
-    def _compare(self, task: tasks.Task, teacher: str, student: Json) -> Comparison:
+    def _compare(self, task: tasks.Task, teacher: str, student: Record) -> Comparison:
         if student["error"]:
             return Comparison(False, unparsed=f"failed: {student['error']}")
         return compare(task, teacher, reader.answer(student))
 
-    def _lesson(self, row: Row, served: Json, student: Json) -> Lesson | None:
+    def _lesson(self, row: Row, served: Record, student: Record) -> Lesson | None:
         """What this pair may teach the confidence threshold. Shadow copies are drawn whatever the student's confidence, so
         they weigh alike; on a hybrid route what was released is there as often as it is audited, and what was deferred
         always. A canary's audits teach nothing: there the student answers whether it is sure or not, and for others."""
         released = student["role"] == "served" and student["reason"] == CONFIDENT
         if not row.wants_threshold or not (released or student["role"] in ("shadow", "deferred")):
             return None
-        unit, p = served.get("unit"), served.get("sampled_p") or 1.0
-        unit, floor = served["unit_hash"] if unit is None else unit, p
-        if student["role"] == "deferred":
-            p, floor = 1.0, audit_share(row.state.spec, assignment.BUCKETS)
+        # A deferred request's own record says with which probability it would have been audited, had it gone out.
+        drawn_p = served["sampled_p"] or 0.0
+        p, floor = (1.0, drawn_p) if student["role"] == "deferred" else (drawn_p or 1.0, drawn_p or 1.0)
+        unit = served["unit_hash"] if served["unit"] is None else served["unit"]
         # A judge is not asked about what was deferred, so audits alone would speak for looser cuts as well.
         alone = released and self._tasks[row.id].kind == "text"
         vector = None if alone or not floor else self._vector(row, student)
         return Lesson(unit, vector, p, floor or 1.0, released)
 
-    def _vector(self, row: Row, student: Json) -> tuple[float, ...] | None:
+    def _vector(self, row: Row, student: Record) -> tuple[float, ...] | None:
         if not thresholds.sampling(self._store, row):
             return None
-        try:
-            vector = vector_of(orjson.loads(student["response_json"] or "{}"))
-        except orjson.JSONDecodeError:
-            vector = None
+        vector = vector_of(reader.response(student))
         if vector is None:
             row.count("pairs without log probabilities")
         return None if vector is None else tuple(vector)
 
 
-def _deferred(row: Row, served: Json) -> bool:
+def _deferred(row: Row, served: Record) -> bool:
     """Whether the student was asked, was not sure enough, and the teacher's answer was completed."""
     asked = served["reason"] == DEFERRED and served["assigned_arm"] == STUDENT and served["arm"] != STUDENT
     return bool(asked and served["completed"] and row.wants_threshold and not row.incumbent)
 
 
-def _as_meant(row: Row, record: Json) -> bool:
+def _as_meant(row: Row, record: Record) -> bool:
     """Whether who was to answer has; what an incumbent deferred or had held back counts as the teacher's."""
     set_aside = record["reason"] == DEFERRED or reader.held_back(record)
     return bool(record["arm"] == record["assigned_arm"] or (row.incumbent and set_aside))
 
 
-def _copies_of(row: Row, served: Json) -> tuple[str, ...]:
+def _copies_of(row: Row, served: Record) -> tuple[str, ...]:
     """The roles of the copies that a served request has."""
     if served["arm"] != STUDENT:
         return ("shadow",)
     return COPIES if row.incumbent else ("audit",)
 
 
-def _by_student(row: Row, record: Json) -> bool:
+def _by_student(row: Row, record: Record) -> bool:
     """Whether the student of this rollout was to answer; the records of an incumbent are of the same arm."""
     if not reader.by_student(record):
         return False
     return row.incumbent is None or _placed(row, record) == "treatment"
 
 
-def _arm(row: Row, record: Json) -> Arm:
+def _arm(row: Row, record: Record) -> Arm:
     if row.incumbent is not None:
         return _placed(row, record)
     if reader.by_student(record):
@@ -285,5 +282,5 @@ def _arm(row: Row, record: Json) -> Arm:
     return "control" if record["reason"] == "control" else "rest"
 
 
-def _placed(row: Row, record: Json) -> Arm:
+def _placed(row: Row, record: Record) -> Arm:
     return assignment.arm(record["unit_bucket"], row.ledger.weight_bp)

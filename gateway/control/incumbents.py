@@ -20,12 +20,13 @@ def problem(spec: Spec, served: Route) -> str:
     """Why a rollout that keeps the student in service cannot; empty if it can, or does not."""
     if not spec.keeps_incumbent:
         return ""
-    if served.student is None or served.mode not in ("student", "hybrid"):
+    now = served.student_in_service
+    if now is None:
         return (
             f"gate incumbent: route {served.name!r} is in mode {served.mode}, so no student is in service to compare "
             "with; take the gate out"
         )
-    if served.student.adapter == spec.student:
+    if now.adapter == spec.student:
         return f"gate incumbent: {spec.student} itself is in service on route {served.name!r}; name another student"
     return ""
 

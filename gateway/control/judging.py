@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from graduand.gateway.control import outcomes
-from graduand.gateway.control.asking import Asker, Question, Reply
+from graduand.gateway.control.asking import JudgeClient, JudgeQuestion, JudgeReply
 from graduand.gateway.control.outcomes import Answers, answers_from_dict
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
@@ -102,12 +102,12 @@ def take_in(store: Rollouts, row: Row, task: Task, case: Case) -> None:
 class Desk:
     """Hands waiting pairs to the judge and its verdicts to the gates. `count` is told a route and an outcome."""
 
-    def __init__(self, asker: Asker, count: Callable[[str, str], None]) -> None:
+    def __init__(self, asker: JudgeClient, count: Callable[[str, str], None]) -> None:
         self._asker = asker
         self._count = count
         self._out: dict[Key, str] = {}  # what is being asked, and for which rollout
         self._failures: Counter[Key] = Counter()
-        self._came: list[Reply] = []
+        self._came: list[JudgeReply] = []
 
     def settle(self, store: Rollouts, rows: Mapping[str, Row]) -> set[str]:
         """Keep the verdicts that came and learn from the pairs that have all theirs; which rollouts changed. Inside a
@@ -140,7 +140,7 @@ class Desk:
             for number, at in self._open(store, row)[:room] if room > 0 else ():
                 messages = case_from_dict(store.judging_case(number)).question(at, task.rubric)
                 self._out[number, at] = row.id
-                asked = Question((number, at), upstream, task.judge.model, messages, row.state.spec.route)
+                asked = JudgeQuestion((number, at), upstream, task.judge.model, messages, row.state.spec.route)
                 self._asker.offer(asked)
 
     def _open(self, store: Rollouts, row: Row) -> list[Key]:
@@ -150,7 +150,7 @@ class Desk:
         keys = [(number, at) for number, wanted, verdicts in waiting for at in wanted if str(at) not in verdicts]
         return sorted((key for key in keys if key not in self._out), key=lambda key: self._failures[key])
 
-    def _keep(self, store: Rollouts, row: Row, reply: Reply) -> None:
+    def _keep(self, store: Rollouts, row: Row, reply: JudgeReply) -> None:
         if reply.problem:
             self._failures[reply.key] += 1
             row.count(f"judge failed: {reply.problem}")

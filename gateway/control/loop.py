@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from graduand.gateway.control import facts, incumbents, judging, moves, precheck, thresholds, verdicts
-from graduand.gateway.control.asking import Asker, Question
+from graduand.gateway.control.asking import JudgeClient, JudgeQuestion
 from graduand.gateway.control.course import point
 from graduand.gateway.control.gather import Gatherer
 from graduand.gateway.control.judging import Desk
@@ -21,8 +21,9 @@ from graduand.gateway.control.store.rows import AT_REST, Row
 from graduand.gateway.logs import places
 from graduand.gateway.logs.tail import PAIR_WITHIN_S, Batch, Line
 from graduand.gateway.model import reader
+from graduand.gateway.model.fields import Record
 from graduand.gateway.model.routes import Route, Settings
-from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.lease import Lease, LeaseLost
 from graduand.monitoring import metrics as m
 from graduand.monitoring.metrics import Metrics
@@ -31,7 +32,6 @@ from graduand.rollout.evidence import Evidence
 from graduand.rollout.machine import decide
 from graduand.rollout.state import Phase
 
-Checks = Callable[[], tuple[str, ...]]
 # Ids are kept this long to know a record that comes twice.
 IDS_KEPT_S = 3600.0
 # Each look at a verdict that stands writes to the store, on a core that may be a worker's.
@@ -50,10 +50,10 @@ class Controller:
     ) -> None:
         self.settings = settings
         self._metrics = metrics
-        self._asker = Asker(spent=self._spend)
+        self._asker = JudgeClient(spent=self._spend)
         self._desk = Desk(self._asker, self._count)
         self._store = open_rollouts(settings)
-        self._documents = documents_in(self._store.state)
+        self._documents = Documents(self._store.state)
         self._folder = places.spool(settings)
         self._clock = clock or self._store.state.now
         self._lease = Lease(self._store.state, LEASE, holder, LEASE_S, self._clock)
@@ -132,7 +132,8 @@ class Controller:
             row.token = self.token
             # A cycle ends when all that was written in it has been read.
             ticked = not batch.more and row.ledger.tick(now, partial(store.write_once, row))
-            changed = fresh or bool(batch.lines) or row.id in judged or ticked
+            thinned = moves.thin(store, row, now, self.settings.routes)
+            changed = fresh or bool(batch.lines) or row.id in judged or ticked or thinned
             if incumbents.sleeping(row, rows) is None:
                 moved |= self._decide(row, now, changed=changed)
             elif changed:
@@ -150,7 +151,7 @@ class Controller:
         if self._metrics is not None:
             self._metrics.add(m.JUDGED, (route, outcome))
 
-    def _spend(self, question: Question, prompt_tokens: int, completion_tokens: int) -> None:
+    def _spend(self, question: JudgeQuestion, prompt_tokens: int, completion_tokens: int) -> None:
         """A judge is there because there is a student: what it costs is taken from what the student saves."""
         price = price_of(self.settings.prices, question.model)
         if self._metrics is not None and price is not None:
@@ -172,7 +173,7 @@ class Controller:
                 gatherer.overdue(line)
             store.write_forgotten(now - PAIR_WITHIN_S, now - IDS_KEPT_S)
 
-    def _take(self, gatherer: Gatherer, line: Line, record: reader.Json) -> None:
+    def _take(self, gatherer: Gatherer, line: Line, record: Record) -> None:
         try:
             gatherer.take(line, record)
         except (LookupError, TypeError, ValueError, AttributeError) as error:

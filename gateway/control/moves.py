@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from graduand.gateway.control import incumbents, thresholds
+from graduand.gateway.control import incumbents, thinning, thresholds
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.errors import RequestError
@@ -78,6 +78,37 @@ def renew(store: Rollouts, row: Row, why: str, at: float, routes: Mapping[str, R
     """What the evidence is about has changed: it starts anew, with the reason shown."""
     data = {"share": drawn_share(store, row.state.spec)}
     carry_out(store, row, Event("renew", at, row.state.version, reason=why, data=data), routes)
+
+
+def thin(store: Rollouts, row: Row, now: float, routes: Mapping[str, Route]) -> bool:
+    """Draw no more units' days than the route's budgets can pay; whether that has changed."""
+    route = routes.get(row.state.spec.route)
+    if route is None or not (route.shadow_budget.limited or route.audit_budget.limited):
+        return False
+    old = store.state.override(route)
+    if old.rollout != row.id or row.state.phase not in STEPPING:
+        return False
+    wanted = round(audit_share(row.state.spec, serving(row.state).weight_bp) * BUCKETS)
+    audit_bp, shadow_bp = (wanted if old.audit_bp is None else old.audit_bp), old.shadow_bp
+    new = replace(
+        old,
+        audit_bp=thinning.share_bp(audit_bp, wanted, route.audit_budget, row.ledger, "served", now),
+        shadow_bp=thinning.share_bp(
+            route.shadow_bp if shadow_bp is None else shadow_bp, route.shadow_bp, route.shadow_budget, row.ledger, "copies", now
+        ),
+    )  # fmt: skip
+    if (new.audit_bp, new.shadow_bp) == (audit_bp, route.shadow_bp if shadow_bp is None else shadow_bp):
+        return False
+    store.state.put(route.name, replace(new, version=old.version + 1))
+    what = {
+        "rollout": row.id,
+        "audit_bp": new.audit_bp,
+        "shadow_bp": new.shadow_bp,
+        "why": "what the day's budgets can pay",
+    }
+    store.state.changed(f"route/{route.name}", "controller", what)
+    row.table_version = store.state.version()
+    return True
 
 
 def upgrade(store: Rollouts, row: Row, at: float, routes: Mapping[str, Route]) -> None:

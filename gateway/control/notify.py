@@ -6,7 +6,6 @@ then the event is passed over, so that old news never holds up new ones for ever
 
 import logging
 import os
-import sqlite3
 import threading
 import time
 
@@ -51,7 +50,7 @@ class Notifier:
                 if self._turn(store):
                     self._tell_all(store)
                 trouble = ""
-            except (sqlite3.Error, GraduandError) as error:
+            except GraduandError as error:
                 if str(error) != trouble:
                     logger.warning("webhooks are not told for now: %s", error)
                 trouble = str(error)

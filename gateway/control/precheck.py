@@ -8,7 +8,7 @@ from graduand.gateway.control import incumbents, trial
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.model.routes import Replica, Route, Settings, Upstream
 from graduand.gateway.state import places
-from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.open import open_state
 from graduand.rollout.answers import tasks
 from graduand.rollout.spec.spec import Spec
@@ -40,7 +40,7 @@ def _managed(settings: Settings, upstream: Upstream, student: str) -> list[str] 
     """What is in the way of an adapter that the fleet manager places; None if it does not."""
     store = open_state(settings)
     try:
-        cells = places.read(documents_in(store)).get((upstream.name, student))
+        cells = places.read(Documents(store)).get((upstream.name, student))
     finally:
         store.close()
     if cells is None:

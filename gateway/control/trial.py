@@ -6,7 +6,7 @@ Must never let a judge through that was not heard: one that cannot be asked is a
 import time
 from collections.abc import Mapping
 
-from graduand.gateway.control.asking import AT_ONCE, Asker, Question
+from graduand.gateway.control.asking import AT_ONCE, JudgeClient, JudgeQuestion
 from graduand.gateway.model.routes import Upstream
 from graduand.rollout.answers import planted
 from graduand.rollout.answers.judge import Messages
@@ -37,13 +37,13 @@ def problems(to: Judge, upstreams: Mapping[str, Upstream]) -> tuple[str, ...]:
 
 def _answers(to: Judge, upstream: Upstream, questions: Mapping[Key, Messages]) -> tuple[dict[Key, str], str]:
     """The judge's raw verdicts, or why they are not all there."""
-    asker, until = Asker(), time.monotonic() + PATIENCE_S
+    asker, until = JudgeClient(), time.monotonic() + PATIENCE_S
     open_, said, failed = list(questions), dict[Key, str](), 0
     try:
         while len(said) < len(questions):
             room = min(asker.room(upstream.name, to.model), AT_ONCE)
             for key in open_[: max(room, 0)]:
-                asker.offer(Question(key, upstream, to.model, questions[key]))
+                asker.offer(JudgeQuestion(key, upstream, to.model, questions[key]))
             open_ = open_[max(room, 0) :]
             for reply in asker.replies():
                 if reply.text is not None:

@@ -8,14 +8,13 @@ verdict with it. Every change is an audited event with its reason.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from graduand.gateway.config import monitors
 from graduand.gateway.control import moves
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.model.routes import Route
 from graduand.gateway.state.documents import Documents, key_of
 from graduand.monitoring import verdict as hysteresis
-from graduand.monitoring.verdict import Alarm, Verdict, verdict_from_json
+from graduand.monitoring.verdict import Alarm, DriftVerdict, verdict_from_json
 from graduand.rollout.state import STEPPING, Event, Hold, Phase
 
 ALARM, DRIFT, VERDICT = "alarm", "drift", "verdict"
@@ -32,7 +31,7 @@ def alarmed(documents: Documents) -> bool:
     return documents.any(ALARM)
 
 
-def standing(documents: Documents, route: str | None = None) -> list[Verdict]:
+def standing(documents: Documents, route: str | None = None) -> list[DriftVerdict]:
     """The verdicts that stand, of one route or all."""
     found = [verdict_from_json(data) for data in documents.all(VERDICT).values() if data["active"]]
     return [one for one in found if route in (None, one.route)]
@@ -59,14 +58,14 @@ def _take_alarms(store: Rollouts, documents: Documents, routes: Mapping[str, Rou
         documents.drop(ALARM, key)
         alarm = Alarm(**data)
         route = routes.get(alarm.route)
-        monitor = None if route is None else monitors.read(route.monitors).on.get(alarm.monitor)
+        monitor = None if route is None else route.monitors.on.get(alarm.monitor)
         if monitor is None:
             done.append((alarm.route, alarm.monitor, "ignored"))
             continue
         old = documents.all(VERDICT).get(key_of(alarm.route, alarm.monitor))
         before = None if old is None else verdict_from_json(old)
         after = hysteresis.raised(
-            before, alarm, action=monitor.action, limit_bp=monitor.share_bp, auto=monitor.auto,
+            before, alarm, action=monitor.action, limit_bp=monitor.limit_bp, auto=monitor.auto,
             clean_requests=monitor.clean_requests, min_time_s=monitor.min_time_s,
         )  # fmt: skip
         if after is before:  # told twice
@@ -79,7 +78,7 @@ def _take_alarms(store: Rollouts, documents: Documents, routes: Mapping[str, Rou
 
 
 def _uphold(
-    store: Rollouts, documents: Documents, routes: Mapping[str, Route], route: Route, verdict: Verdict, now: float
+    store: Rollouts, documents: Documents, routes: Mapping[str, Route], route: Route, verdict: DriftVerdict, now: float
 ) -> Done:
     at = documents.all(DRIFT).get(key_of(verdict.route, verdict.adapter, verdict.monitor))
     n = verdict.n_at if at is None else int(at["n"])
@@ -98,14 +97,14 @@ def _uphold(
     return []
 
 
-def _moot(route: Route, verdict: Verdict) -> str:
+def _moot(route: Route, verdict: DriftVerdict) -> str:
     adapter = NOBODY if route.student is None else route.student.adapter
     if adapter != verdict.adapter:
         return f"the route's adapter is {adapter} now"
-    return "" if verdict.monitor in monitors.read(route.monitors).on else "the monitor was turned off"
+    return "" if verdict.monitor in route.monitors.on else "the monitor was turned off"
 
 
-def _hold(store: Rollouts, routes: Mapping[str, Route], verdict: Verdict, now: float) -> Verdict | None:
+def _hold(store: Rollouts, routes: Mapping[str, Route], verdict: DriftVerdict, now: float) -> DriftVerdict | None:
     """The verdict with the rollout that it holds; None if a person has let that one go on."""
     row = _moving(store, verdict.route)
     if row is None:
@@ -124,7 +123,7 @@ def _moving(store: Rollouts, route: str) -> Row | None:
 
 
 def release(
-    store: Rollouts, documents: Documents, routes: Mapping[str, Route], verdict: Verdict, now: float, *, who: str,
+    store: Rollouts, documents: Documents, routes: Mapping[str, Route], verdict: DriftVerdict, now: float, *, who: str,
     why: str,
 ) -> None:  # fmt: skip
     """End a verdict; a rollout that only it holds goes on."""
@@ -162,12 +161,12 @@ def _limit(store: Rollouts, documents: Documents, route: Route) -> None:
         store.write_row(row)
 
 
-def _write(documents: Documents, verdict: Verdict) -> None:
+def _write(documents: Documents, verdict: DriftVerdict) -> None:
     key, data = key_of(verdict.route, verdict.monitor), verdict.to_json()
     if documents.all(VERDICT).get(key) != data:
         documents.write(VERDICT, key, data)
 
 
-def _audit(store: Rollouts, verdict: Verdict, what: str, who: str = ACTOR) -> None:
-    told = {"drift": what, "monitor": verdict.monitor, "adapter": verdict.adapter, "action": verdict.action}
-    store.state.changed(f"route/{verdict.route}", who, {**told, "why": verdict.why})
+def _audit(store: Rollouts, verdict: DriftVerdict, what: str, who: str = ACTOR) -> None:
+    change = {"drift": what, "monitor": verdict.monitor, "adapter": verdict.adapter, "action": verdict.action}
+    store.state.changed(f"route/{verdict.route}", who, {**change, "why": verdict.why})

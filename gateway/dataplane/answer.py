@@ -4,6 +4,7 @@ from typing import Any
 
 from graduand.gateway.dataplane.dialects.dialect import Reader, Whole
 from graduand.gateway.model import record
+from graduand.gateway.model.fields import Usage
 from graduand.monitoring.checks.judging import Verdict
 
 
@@ -45,6 +46,6 @@ class Answer:
         self.usage, self.pieces, self.model = assembly.usage, assembly.pieces, reader.served_model
         self.text = assembly.encoded() if self.model or assembly.pieces else None
 
-    def tokens(self, body: bytes) -> dict[str, Any]:
+    def tokens(self, body: bytes) -> Usage:
         """The tokens that it used as an answer to the request `body`, and how they are known (record.usage_of)."""
         return record.usage_of(self.usage, self.pieces, len(body), completed=self.whole)

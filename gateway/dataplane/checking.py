@@ -1,4 +1,4 @@
-"""The output gates on the data plane: who judges an answer, what is counted, and what the client is told.
+"""The output checks on the data plane: who judges an answer, what is counted, and what the client is told.
 
 The student's answers are acted on; those of the teacher, and copies that nobody gets, are only counted, so that the rates
 can be compared. Must never hold up the event loop: long answers are judged in turns.
@@ -10,33 +10,33 @@ from graduand.gateway.dataplane.http.failures import Failure
 from graduand.gateway.dataplane.http.fiber import sleep
 from graduand.gateway.model.openai import error_body
 from graduand.monitoring.checks.answer import Choice, choices_of
-from graduand.monitoring.checks.judging import BLOCK, TURN, Gates, Verdict, length
+from graduand.monitoring.checks.judging import BLOCK, TURN, Checks, Verdict, length
 
-GATE = "gate:"
+CHECK = "check:"
 
 
 def choices(answer: dict[str, Any], request: dict[str, Any]) -> list[Choice]:
-    """What the gates see of an answer: not the prompt, where a completion was asked to repeat it."""
+    """What the checks see of an answer: not the prompt, where a completion was asked to repeat it."""
     prompt = request.get("prompt")
     return choices_of(answer, prompt if request.get("echo") is True and type(prompt) is str else "")
 
 
-def at_once(gates: Gates, seen: list[Choice], *, acting: bool) -> list[Verdict] | None:
+def at_once(checks: Checks, seen: list[Choice], *, acting: bool) -> list[Verdict] | None:
     """The verdicts over a whole answer; None if it is so long that others are to have their turn in between."""
-    return gates.judge(seen, acting=acting) if length(seen) <= TURN else None
+    return checks.judge(seen, acting=acting) if length(seen) <= TURN else None
 
 
-async def in_turns(gates: Gates, loop: Any, seen: list[Choice], *, acting: bool) -> list[Verdict]:
+async def in_turns(checks: Checks, loop: Any, seen: list[Choice], *, acting: bool) -> list[Verdict]:
     """The same for an answer of any length."""
     verdicts: list[Verdict] = []
-    for _ in gates.in_turns(seen, verdicts, acting=acting):
+    for _ in checks.in_turns(seen, verdicts, acting=acting):
         await sleep(loop, 0)
     return verdicts
 
 
 def failure(verdict: Verdict, route: str) -> Failure:
     """What an answer that must not be released comes to: `block` is final, otherwise another model may answer."""
-    cause = GATE + verdict.name
+    cause = CHECK + verdict.name
     said = f"the student's answer failed the check {verdict.name!r} ({verdict.label})"
     if verdict.action != BLOCK:
         return Failure(cause, said, retry=False, sick=False)

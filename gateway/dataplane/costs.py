@@ -8,6 +8,7 @@ from typing import Any
 
 from graduand.gateway.dataplane.dispatch import Dispatch
 from graduand.gateway.dataplane.targets import RouteTargets, Target
+from graduand.gateway.model.fields import Usage
 from graduand.monitoring import metrics as m
 from graduand.monitoring.metrics import Metrics
 
@@ -19,7 +20,7 @@ class Costs:
         self._metrics = metrics
 
     def charge(
-        self, route: str, dispatches: list[Dispatch], usage: dict[str, Any], raw: Any, spent_on: str, *, answered: bool
+        self, route: str, dispatches: list[Dispatch], usage: Usage, raw: Any, spent_on: str, *, answered: bool
     ) -> float | None:  # fmt: skip
         """Charge the dispatches of one record; return their dollars, None if none of them has a price.
 
@@ -41,7 +42,7 @@ class Costs:
             total = dollars if total is None else total + dollars
         return total
 
-    def avoided(self, targets: RouteTargets, usage: dict[str, Any]) -> None:
+    def avoided(self, targets: RouteTargets, usage: Usage) -> None:
         """Count what the teacher would have cost for an answer that the student gave."""
         price = targets.teacher.price
         if price is not None:
@@ -49,7 +50,7 @@ class Costs:
             self._metrics.add(m.AVOIDED, (targets.route.name,), dollars)
 
 
-def _by_tokens(target: Target, usage: dict[str, Any], raw: Any) -> float:
+def _by_tokens(target: Target, usage: Usage, raw: Any) -> float:
     price = target.price
     if price is None:
         return 0.0

@@ -1,16 +1,22 @@
 """Counts that all processes of a machine share: numbered slots in one small file, mapped into memory.
 
-Invariant: what is read and written while a slot is locked is exact, however many processes count; the kernel lifts the
-lock of a process that dies, and the counts stay. Nothing here knows what is counted or for how long.
+Invariant: who counts holds the slot's lock, so counts are exact, however many processes count; the kernel lifts the lock of
+a process that dies, and the counts stay. Who only looks needs no lock, and always sees the numbers of one write: a slot has
+two places, a write goes to the one that does not count, and then one word, how often the slot was written, says that it
+counts now. A process that is killed in a write leaves what stood there before. Nothing here knows what is counted or for
+how long.
 """
 
 import fcntl
 import mmap
 import os
-import struct
 from pathlib import Path
 
-_SLOT = struct.Struct("<ddd")  # the period, requests, tokens
+# A slot's cells, all float64: how often it was written, then two places of (the period, requests, tokens).
+_CELLS = 7
+_SLOT_BYTES = 8 * _CELLS
+
+Counted = tuple[float, float, float]
 
 
 class SharedCounts:
@@ -18,7 +24,7 @@ class SharedCounts:
 
     def __init__(self, path: Path, slots: int) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        size = max(slots, 1) * _SLOT.size
+        size = max(slots, 1) * _SLOT_BYTES
         fcntl.lockf(self._file, fcntl.LOCK_EX)
         there = os.fstat(self._file).st_size
         if (
@@ -27,9 +33,11 @@ class SharedCounts:
             os.pwrite(self._file, b"\0" * (size - there), there)
         fcntl.lockf(self._file, fcntl.LOCK_UN)
         self._map = mmap.mmap(self._file, size)
+        self._cells = memoryview(self._map).cast("d")
 
     def close(self) -> None:
         """Give the file back; not to be used afterwards."""
+        self._cells.release()
         self._map.close()
         os.close(self._file)
 
@@ -37,14 +45,17 @@ class SharedCounts:
         """A lock between processes on one slot, for a `with`."""
         return Locked(self._file, slot)
 
-    def read(self, slot: int) -> tuple[float, float, float]:
+    def read(self, slot: int) -> Counted:
         """Period, requests and tokens."""
-        period, requests, tokens = _SLOT.unpack_from(self._map, slot * _SLOT.size)
-        return period, requests, tokens
+        return _last_written(self._cells, slot)
 
     def write(self, slot: int, period: float, requests: float, tokens: float) -> None:
         """Set a slot; only while it is locked."""
-        _SLOT.pack_into(self._map, slot * _SLOT.size, period, requests, tokens)
+        cells, start = self._cells, slot * _CELLS
+        writes = cells[start] + 1.0
+        place = _place(start, writes)
+        cells[place], cells[place + 1], cells[place + 2] = period, requests, tokens
+        cells[start] = writes
 
 
 class Locked:
@@ -52,22 +63,38 @@ class Locked:
 
     def __init__(self, file: int, slot: int) -> None:
         self._file = file
-        self._start = slot * _SLOT.size
+        self._start = slot * _SLOT_BYTES
 
     def __enter__(self) -> None:
-        fcntl.lockf(self._file, fcntl.LOCK_EX, _SLOT.size, self._start)
+        fcntl.lockf(self._file, fcntl.LOCK_EX, _SLOT_BYTES, self._start)
 
     def __exit__(self, *_: object) -> None:
-        fcntl.lockf(self._file, fcntl.LOCK_UN, _SLOT.size, self._start)
+        fcntl.lockf(self._file, fcntl.LOCK_UN, _SLOT_BYTES, self._start)
 
 
-def peek(path: Path, slot: int) -> tuple[float, float, float]:
+def peek(path: Path, slot: int) -> Counted:
     """Period, requests and tokens of a slot of a file that other processes count in; zeros if nobody has counted yet."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < (slot + 1) * _SLOT_BYTES:
+                return 0.0, 0.0, 0.0
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                whole = memoryview(mapped)[: len(mapped) // 8 * 8]
+                with whole, whole.cast("d") as cells:
+                    return _last_written(cells, slot)
     except OSError:
         return 0.0, 0.0, 0.0
-    if len(data) < (slot + 1) * _SLOT.size:
-        return 0.0, 0.0, 0.0
-    period, requests, tokens = _SLOT.unpack_from(data, slot * _SLOT.size)
-    return period, requests, tokens
+
+
+def _last_written(cells: "memoryview[float]", slot: int) -> Counted:
+    start = slot * _CELLS
+    while True:
+        writes = cells[start]
+        place = _place(start, writes)
+        found = cells[place], cells[place + 1], cells[place + 2]
+        if cells[start] == writes:  # else the place may have been written a second time meanwhile
+            return found
+
+
+def _place(start: int, writes: float) -> int:
+    return start + 1 + 3 * (int(writes) & 1)

@@ -6,7 +6,6 @@ what a client has already seen.
 
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from graduand.gateway.dataplane.fleet import Fleet, ReplicaState
 from graduand.gateway.dataplane.http import failures
@@ -14,6 +13,7 @@ from graduand.gateway.dataplane.http.client import Call, Connection
 from graduand.gateway.dataplane.http.failures import Failure, UpstreamFailed
 from graduand.gateway.dataplane.http.fiber import sleep
 from graduand.gateway.dataplane.targets import Target
+from graduand.gateway.model.fields import Attempt
 from graduand.gateway.model.routes import Timeouts
 from graduand.gateway.model.trace import Trace, new_span_id
 from graduand.monitoring.metrics import ATTEMPTS, Metrics
@@ -54,7 +54,7 @@ class Dispatch:
         self.retries = retries
         self.committed = False
         self.first_sent_at: float | None = None
-        self.attempts: list[dict[str, Any]] = []
+        self.attempts: list[Attempt] = []
         self.gpu_dollars = 0.0  # of an upstream that is paid by the hour
         self.trace = trace
         self.span_id = ""  # of the attempt under way, where spans are made
@@ -189,7 +189,7 @@ class Dispatcher:
         outcome = "ok" if whole else failure.cause
         self._metrics.add(ATTEMPTS, (target.upstream_name, outcome))
         took_ms = round((now - began) * 1000, 3)
-        attempt: dict[str, Any] = {
+        attempt: Attempt = {
             "upstream": target.upstream_name,
             "arm": target.arm,
             "replica": replica.url,

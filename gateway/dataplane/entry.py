@@ -1,26 +1,25 @@
 """The log's record of an answer: the one place where the data plane makes one, whoever the answer was for."""
 
-from typing import Any
-
 from graduand.gateway.dataplane.answer import Answer
 from graduand.gateway.dataplane.asked import Asked
 from graduand.gateway.dataplane.dispatch import Dispatch
 from graduand.gateway.model import record
+from graduand.gateway.model.fields import Record, Timings, Usage
 from graduand.gateway.model.routing import STUDENT
 from graduand.gateway.model.trace import Trace
 from graduand.monitoring.checks import judging
 from graduand.rollout.assignment import BUCKETS
 
-SERVED, DEFERRED, GATED, SHADOW, AUDIT = "served", "deferred", "gated", "shadow", "audit"
+SERVED, DEFERRED, GATED, SHADOW, AUDIT = "served", "deferred", "held_back", "shadow", "audit"
 # Bodies of requests without a right to be served are not kept: nobody may fill the disk for free.
 UNLOGGED = (401, 429)
 
 
 def entry(
     asked: Asked, answer: Answer, sent: list[Dispatch], *, id: str, parent_id: str | None, role: str, arm: str, reason: str,
-    status: int, error: str | None, usage: dict[str, Any], cost: float | None, trace: Trace | None,
-    timings: dict[str, float | None], released: int = 0, gone: bool = False,
-) -> dict[str, Any]:  # fmt: skip
+    status: int, error: str | None, usage: Usage, cost: float | None, trace: Trace | None,
+    timings: Timings, released: int = 0, gone: bool = False,
+) -> Record:  # fmt: skip
     """The record of `answer`, for which `sent` was sent; `arm` is whose it is. `released` are the bytes a client got of it.
 
     `usage` are its tokens, `cost` its dollars, `timings` its milliseconds (`timings` below); `gone`: the client had left.
@@ -43,7 +42,7 @@ def entry(
 
 def timings(
     began: float, now: float, *, queue_ms: float | None, sent_at: float | None = None, first_at: float | None = None
-) -> dict[str, float | None]:
+) -> Timings:
     """A record's times out of the event loop's: until it was sent, until its first token, and until it ended."""
     return {
         "queue_ms": queue_ms,

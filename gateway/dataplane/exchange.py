@@ -24,8 +24,9 @@ from graduand.gateway.dataplane.shared import Shared
 from graduand.gateway.dataplane.targets import RouteTargets, Target
 from graduand.gateway.errors import RequestError, did_you_mean
 from graduand.gateway.model import record, retry_after, trace
+from graduand.gateway.model.fields import Usage
 from graduand.gateway.model.openai import error_body
-from graduand.gateway.model.reader import NOBODYS
+from graduand.gateway.model.record import NOBODYS
 from graduand.gateway.model.routes import Route
 from graduand.gateway.model.routing import CONFIDENT, DEFERRED, STUDENT, TEACHER, Decision, decide, deferred
 from graduand.monitoring import metrics as m
@@ -255,7 +256,7 @@ class Exchange:
         reply.leave()
         self._offer_copies(now)
 
-    def _measure(self, usage: dict[str, Any], now: float, sent_at: float | None) -> None:
+    def _measure(self, usage: Usage, now: float, sent_at: float | None) -> None:
         shared, asked, reply, began = self._shared, self._asked, self._reply, self._began
         route, first_at, tokens = asked.route, self._answer.first_at, usage["completion_tokens"]
         adapter = self._sent[-1].target.adapter if self._sent and reply.arm == STUDENT else ""
@@ -280,7 +281,7 @@ class Exchange:
             return "cancelled"
         return "broken" if reply.released else "error" if reply.status >= 500 else "refused"
 
-    def _charge(self, usage: dict[str, Any]) -> float | None:
+    def _charge(self, usage: Usage) -> float | None:
         """Put the answer on the client's account and the route's; its cost in dollars, None if that is unknown."""
         shared, asked, answer = self._shared, self._asked, self._answer
         if answer.came:
@@ -303,7 +304,7 @@ class Exchange:
         asked, reply, decision = self._asked, self._reply, self._asked.decision
         # After a fallback the other arm has been asked already, and failed. What an incumbent deferred or had held back is
         # the teacher's, and the new student is to be compared there too.
-        set_aside = self._deferred or reply.reason.startswith("fallback:gate:")
+        set_aside = self._deferred or reply.reason.startswith("fallback:check:")
         as_meant = reply.arm == decision.arm or (decision.incumbent and set_aside)
         answered = self._answer.whole or self._failed
         if asked.targets is not None and answered and decision.shadow and as_meant:

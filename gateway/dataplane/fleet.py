@@ -10,13 +10,12 @@ than its own.
 import asyncio
 import ssl
 
-import mmh3
-
 from graduand.gateway.dataplane.health import Breaker, RetryBudget
 from graduand.gateway.dataplane.http.client import Call, Pool
 from graduand.gateway.dataplane.http.failures import Failure
 from graduand.gateway.dataplane.http.outbox import Outbox
 from graduand.gateway.model.routes import Replica, Upstream
+from graduand.gateway.model.routing import preference
 
 MISSING_FOR_S = 5.0
 # Ends of a request that say nothing about the replica's health.
@@ -137,7 +136,7 @@ class UpstreamState:
         candidates = fresh or allowed
         if not candidates:
             return None
-        return min(candidates, key=lambda one: (one.in_flight, mmh3.hash(one.url + model, signed=False)))
+        return min(candidates, key=lambda one: (one.in_flight, preference(one.url, model)))
 
     def close(self) -> None:
         """Close the connections; calls under way end first."""

@@ -11,7 +11,7 @@ _LAST_DURATION = len(m.DURATION.buckets) + 1
 _LAST_FIRST_TOKEN = len(m.FIRST_TOKEN.buckets) + 1
 _LAST_OVERHEAD = len(m.OVERHEAD.buckets) + 1
 _LAST_PER_TOKEN = len(m.PER_TOKEN.buckets) + 1
-_LAST_GATE = len(m.GATE_SECONDS.buckets) + 1
+_LAST_CHECK = len(m.CHECK_SECONDS.buckets) + 1
 # Counted from the beginning, as zero: Prometheus sees no increase in a series that begins with its first count.
 USUAL = ("ok", "error")
 
@@ -59,18 +59,18 @@ class Meter:
         self._values[self._output] += completion_tokens
 
 
-class GateMeter:
-    """Counts verdicts alike: of one gate, on one arm, with one outcome."""
+class CheckMeter:
+    """Counts verdicts alike: of one check, on one arm, with one outcome."""
 
     __slots__ = ("_action", "_seconds", "_values", "_verdicts")
 
     def __init__(
-        self, metrics: Metrics, route: str, arm: str, adapter: str, gate: str, outcome: str, action: str
+        self, metrics: Metrics, route: str, arm: str, adapter: str, check: str, outcome: str, action: str
     ) -> None:
         self._values = metrics.values
-        self._verdicts = metrics.cell(m.GATE_VERDICTS, (route, arm, adapter, gate, outcome))
-        self._seconds = metrics.cell(m.GATE_SECONDS, (gate,))
-        self._action = -1 if outcome == "pass" else metrics.cell(m.GATE_ACTIONS, (route, arm, gate, action))
+        self._verdicts = metrics.cell(m.CHECK_VERDICTS, (route, arm, adapter, check, outcome))
+        self._seconds = metrics.cell(m.CHECK_SECONDS, (check,))
+        self._action = -1 if outcome == "pass" else metrics.cell(m.CHECK_ACTIONS, (route, arm, check, action))
 
     def judged(self) -> None:
         """Count one verdict."""
@@ -81,8 +81,8 @@ class GateMeter:
     def timed(self, took_s: float) -> None:
         """Count one verdict's time."""
         values, at = self._values, self._seconds
-        values[at + bisect_left(m.GATE_BUCKETS_S, took_s)] += 1
-        values[at + _LAST_GATE] += took_s
+        values[at + bisect_left(m.CHECK_BUCKETS_S, took_s)] += 1
+        values[at + _LAST_CHECK] += took_s
 
 
 class Meters:
@@ -91,7 +91,7 @@ class Meters:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._meters: dict[tuple[str, str, str, str], Meter] = {}
-        self._gates: dict[tuple[str, str, str], dict[str, GateMeter]] = {}
+        self._checks: dict[tuple[str, str, str], dict[str, CheckMeter]] = {}
         self._judged = 0
 
     def prepare(self, route: str, adapter: str) -> None:
@@ -110,18 +110,18 @@ class Meters:
         return meter
 
     def judged(self, verdicts: Iterable[Verdict], route: str, arm: str, adapter: str) -> None:
-        """Count the verdicts on one answer; of one answer in `m.GATE_TIMED` their time too, which takes longer to count."""
-        timed = self._judged % m.GATE_TIMED == 0
+        """Count the verdicts on one answer; of one answer in `m.CHECK_TIMED` their time too, which takes longer to count."""
+        timed = self._judged % m.CHECK_TIMED == 0
         self._judged += 1
-        meters = self._gates.get((route, arm, adapter))
+        meters = self._checks.get((route, arm, adapter))
         if meters is None:
-            meters = self._gates[route, arm, adapter] = {}
+            meters = self._checks[route, arm, adapter] = {}
         for one in verdicts:
             # Nearly all pass; a name alone is quicker to look up than a tuple.
             key = one.name if one.outcome == "pass" else f"{one.name} {one.outcome} {one.action}"
             meter = meters.get(key)
             if meter is None:
-                meter = meters[key] = GateMeter(self._metrics, route, arm, adapter, one.name, one.outcome, one.action)
+                meter = meters[key] = CheckMeter(self._metrics, route, arm, adapter, one.name, one.outcome, one.action)
             meter.judged()
             if timed:
                 meter.timed(one.latency_ms / 1000)

@@ -58,7 +58,7 @@ class Relay:
         answer.take_whole(whole)
         if scorer is not None and self._defers(scorer, whole.form):
             return
-        armed, acting = bool(self._targets.gates.armed), dispatch.target.arm == STUDENT
+        armed, acting = bool(self._targets.checks.armed), dispatch.target.arm == STUDENT
         if armed and acting and await self._judge(whole.form, None, acting=True):
             return
         shown = asked.dialect.shown(whole, asked.data, scored=scorer is not None)
@@ -70,14 +70,14 @@ class Relay:
 
     async def _take_stream(self, call: Call) -> None:
         asked, answer, dispatch, scorer = self._asked, self.answer, self.dispatch, self._scorer
-        gates, by = self._targets.gates, dispatch.target.addressee
+        checks, by = self._targets.checks, dispatch.target.addressee
         if b"event-stream" not in call.headers.get(b"content-type", b""):
             asked.dialect.whole(await call.body(), call.headers, by)  # for what it says of a failure
             raise UpstreamFailed(failures.MALFORMED)
         reader = asked.dialect.reader(asked.data, by, scored=scorer is not None)
         release = HOLD_ALL if scorer is not None else _held(self._targets.route)
-        acting = bool(gates.armed) and dispatch.target.arm == STUDENT and release != 0
-        watcher = gates.watcher() if acting and release != HOLD_ALL else None
+        acting = bool(checks.armed) and dispatch.target.arm == STUDENT and release != 0
+        watcher = checks.watcher() if acting and release != HOLD_ALL else None
         if watcher is not None and not asked.dialect.watchable(asked.data):
             release, watcher = HOLD_ALL, None
         window = Window(release, watcher.reach if watcher is not None else 0)
@@ -95,7 +95,7 @@ class Relay:
         await self._release(window.rest(), call)
         dispatch.committed = answer.whole = True
         self._reply.end_stream(last)
-        if gates.armed and not acting:
+        if checks.armed and not acting:
             await self._judge(reader.assembly.answer(), None, acting=False)
 
     async def _follow(self, call: Call, reader: Reader, window: Window, watcher: Watcher | None) -> None:
@@ -142,14 +142,14 @@ class Relay:
 
     async def _judge(self, form: dict[str, Any], watcher: Watcher | None, *, acting: bool) -> bool:
         """Whether a check keeps the student's answer from the client (`acting`)."""
-        gates, answer = self._targets.gates, self.answer
+        checks, answer = self._targets.checks, self.answer
         if not form.get("choices"):
             return False
         seen = checking.choices(form, self._asked.data)
         # Awaited only where there is something to wait for: an await costs as much as a check.
-        verdicts = checking.at_once(gates, seen, acting=acting)
+        verdicts = checking.at_once(checks, seen, acting=acting)
         if verdicts is None:
-            verdicts = await checking.in_turns(gates, self._shared.loop, seen, acting=acting)
+            verdicts = await checking.in_turns(checks, self._shared.loop, seen, acting=acting)
         answer.verdicts = verdicts if watcher is None else watcher.confirmed(verdicts)
         self._count(answer.verdicts)
         if not acting:

@@ -153,10 +153,10 @@ class _Shadow:
     async def _judge(self, form: dict[str, Any]) -> None:
         """Nothing follows from it: it shows how often an adapter would fail before it serves anybody."""
         shared, copy = self._shared, self._copy
-        gates, target = copy.targets.gates, copy.target
-        if gates.armed and form.get("choices"):
+        checks, target = copy.targets.checks, copy.target
+        if checks.armed and form.get("choices"):
             seen = checking.choices(form, copy.asked.data)
-            at_once = checking.at_once(gates, seen, acting=False)
-            verdicts = await checking.in_turns(gates, shared.loop, seen, acting=False) if at_once is None else at_once
+            at_once = checking.at_once(checks, seen, acting=False)
+            verdicts = await checking.in_turns(checks, shared.loop, seen, acting=False) if at_once is None else at_once
             self._answer.verdicts = verdicts
             shared.meters.judged(verdicts, copy.targets.route.name, target.arm, target.adapter)

@@ -10,7 +10,7 @@ from graduand.gateway.dataplane.fleet import Fleet, ReplicaState, UpstreamState
 from graduand.gateway.model.routes import Route, RouteTable
 from graduand.gateway.model.routing import STUDENT, TEACHER, Decision
 from graduand.monitoring.checks import written
-from graduand.monitoring.checks.judging import Gates
+from graduand.monitoring.checks.judging import Checks
 from graduand.monitoring.prices import Price, price_of
 from graduand.rollout.hybrid.scorer import Scorer, scorer_from_dict
 
@@ -48,7 +48,7 @@ class RouteTargets:
     teacher: Target
     student: Target | None
     scorer: Scorer | None  # what a hybrid route judges the student's answers by
-    gates: Gates  # what every answer is checked by
+    checks: Checks  # what every answer is checked by
     incumbent: Target | None = None  # the student in service, while a rollout tries another
     incumbent_scorer: Scorer | None = None
 
@@ -75,7 +75,7 @@ def resolve(table: RouteTable, fleet: Fleet, prices: Mapping[str, Price]) -> dic
         student = route.student
         if route.teacher.upstream not in fleet.upstreams or (student and student.upstream not in fleet.upstreams):
             continue
-        fallback = route.on_student_failure == TEACHER
+        fallback = route.falls_back
         incumbent = route.incumbent if student is not None else None
         resolved[name] = RouteTargets(
             route,
@@ -84,7 +84,7 @@ def resolve(table: RouteTable, fleet: Fleet, prices: Mapping[str, Price]) -> dic
             if student is None
             else _target(STUDENT, table, fleet, student.upstream, student.adapter, prices, fallback_behind=fallback),
             scorer_from_dict(route.threshold) if route.mode == "hybrid" and route.threshold is not None else None,
-            Gates(written.of_route(route.gates, route.task)),
+            Checks(written.of_route(route.checks, route.task)),
             None
             if incumbent is None or student is None
             else _target(STUDENT, table, fleet, student.upstream, incumbent.adapter, prices, fallback_behind=fallback),

@@ -1,7 +1,7 @@
 """LoRA adapters in memory: read from PEFT's folder, checked against the base, held ready for batched application.
 
-Invariant: an adapter is only ever served if every one of its tensors fits a linear layer of the base and no layer that
-its kind of module has in the base is left out; anything else is refused with the reason, never served as the base.
+Invariant: an adapter is served only if its configuration is one that `lora_config` knows how to serve, and its tensors
+are those of exactly the modules that it targets in the base. Anything else is refused with the reason.
 """
 
 import re
@@ -18,6 +18,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from graduand.gateway.adapters import adapter as adapter_files
+from graduand.gateway.adapters import lora_config
+from graduand.gateway.adapters.targets import targeted
 from graduand.gateway.errors import AdapterError
 from graduand.rollout.spec.names import check_name
 
@@ -47,34 +49,33 @@ def load(name: str, path: Path, layout: Layout) -> LoadedAdapter:
     """Read the adapter folder and check it against the base's layout; raise AdapterError with the reason."""
     check_name(name)
     files = adapter_files.read(path)
-    scaling = _scaling(files.config, path)
+    if problems := lora_config.problems(files.config):
+        raise AdapterError(f"adapter {path} cannot be served as PEFT computes it: {'; '.join(problems)}")
+    wanted = _wanted(files.config, layout, path)
     try:
         tensors = load_file(path / adapter_files.WEIGHTS_FILE)
     except (SafetensorError, OSError) as error:
         raise AdapterError(f"cannot read the weights of {path}: {error}") from error
     sides = _sides(tensors, path)
-    _check_modules(sides, layout, files.config, path)
+    _check_modules(sides, layout, wanted, path)
+    rank, scaling = lora_config.rank(files.config), lora_config.scaling(files.config)
     matrices = {}
     for module, pair in sides.items():
-        _check_pair(module, pair, layout[module], int(files.config["r"]), path)
+        _check_pair(module, pair, layout[module], rank, path)
         matrices[module] = Pair(pair["A"].float().t().contiguous(), (pair["B"].float() * scaling).t().contiguous())
     return LoadedAdapter(name, str(path), matrices)
 
 
-def _scaling(config: dict[str, Any], path: Path) -> float:
-    unsupported = [
-        key
-        for key in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "lora_bias")
-        if config.get(key)
-    ]
-    if config.get("bias", "none") != "none":
-        unsupported.append("bias")
-    if unsupported:
-        raise AdapterError(f"adapter {path} uses {', '.join(unsupported)}, which no server of adapters supports")
-    rank, alpha = config.get("r"), config.get("lora_alpha")
-    if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
-        raise AdapterError(f"adapter {path} has no usable rank and alpha: r={rank!r}, lora_alpha={alpha!r}")
-    return float(alpha / rank**0.5 if config.get("use_rslora") else alpha / rank)
+def _wanted(config: Mapping[str, Any], layout: Layout, path: Path) -> set[str]:
+    """The modules that must have matrices; raise AdapterError if they are none or the engine cannot adapt one."""
+    wanted = targeted(config, layout)
+    outside = sorted(wanted - set(layout))
+    if outside:
+        text = f"targets {', '.join(outside)}; this engine adapts the linear layers of the decoder only"
+        raise AdapterError(f"adapter {path} {text}")
+    if not wanted:
+        raise AdapterError(f"adapter {path}: its target_modules match no linear layer of the base model")
+    return wanted
 
 
 def _sides(tensors: dict[str, Tensor], path: Path) -> dict[str, dict[str, Tensor]]:
@@ -91,22 +92,24 @@ def _sides(tensors: dict[str, Tensor], path: Path) -> dict[str, dict[str, Tensor
     return sides
 
 
-def _check_modules(sides: Mapping[str, Any], layout: Layout, config: dict[str, Any], path: Path) -> None:
+def _check_modules(sides: Mapping[str, Any], layout: Layout, wanted: set[str], path: Path) -> None:
     unknown = sorted(set(sides) - set(layout))
     if unknown:
         raise AdapterError(
             f"adapter {path} matches {len(sides) - len(unknown)} of its {len(sides)} modules in the base model; "
             f"{unknown[0]} is not there: it was trained on another base"
         )
+    missing = sorted(wanted - set(sides))
     kinds = {_kind(module) for module in sides}
-    missing = sorted(module for module in layout if _kind(module) in kinds and module not in sides)
-    if missing and not config.get("layers_to_transform"):
-        raise AdapterError(f"adapter {path} has missing layers: nothing for {missing[0]} ({len(missing)} in all)")
-    targets = config.get("target_modules")
-    ends = {module.rsplit(".", 1)[-1] for module in sides}
-    absent = sorted(t for t in targets if t.rsplit(".", 1)[-1] not in ends) if isinstance(targets, list) else []
+    absent = sorted({_kind(module).rsplit(".", 1)[-1] for module in missing if _kind(module) not in kinds})
     if absent:
         raise AdapterError(f"adapter {path} targets {', '.join(absent)} but holds no weights for it")
+    if missing:
+        raise AdapterError(f"adapter {path} has missing layers: nothing for {missing[0]} ({len(missing)} in all)")
+    surplus = sorted(set(sides) - wanted)
+    if surplus:
+        text = f"holds weights for {surplus[0]} ({len(surplus)} in all), which its configuration does not target"
+        raise AdapterError(f"adapter {path} {text}")
 
 
 def _check_pair(module: str, pair: dict[str, Tensor], widths: tuple[int, int], rank: int, path: Path) -> None:

@@ -4,6 +4,7 @@ import argparse
 import os
 from typing import Any
 
+from graduand.gateway import address
 from graduand.gateway.errors import ConfigError
 
 DIALECTS = ("openai", "lorax", "both")
@@ -39,7 +40,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal ends it."""
-    host, port = _address(arguments.listen)
+    host, port = address.parse(arguments.listen, "--listen")
     adapters = [_adapter(given) for given in arguments.adapter]
     for name in ("max_model_len", "max_num_seqs", "threads"):
         value = getattr(arguments, name)
@@ -49,11 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
         import torch
 
         from graduand.gateway.engine.engine import Engine
-        from graduand.gateway.engine.server import Server, listen
+        from graduand.gateway.engine.server import Server
     except ImportError as error:
         raise ConfigError(f"the engine needs more packages ({error}): pip install 'graduand[engine]'") from error
-    listener = listen(host, port)
-    with listener:
+    with address.bind(host, port, "--listen") as listener:
         torch.set_num_threads(arguments.threads or max(1, (os.cpu_count() or 1) // 2))
         engine = Engine(
             arguments.model,
@@ -66,13 +66,6 @@ def run(arguments: argparse.Namespace) -> int:
         server = Server(engine, arguments.dialect)
         server.run(sockets=[listener])
     return 0 if server.started else 1
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not port.isdecimal() or int(port) > 65535:
-        raise ConfigError(f"--listen {text!r} is not HOST:PORT; write for example 127.0.0.1:8000")
-    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def _adapter(text: str) -> tuple[str, str]:

@@ -129,7 +129,7 @@ class Engine:
         """The tokens of a chat under the base's template, ready for the assistant's turn."""
         try:
             text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        except Exception as error:  # the template is the model's own program and may raise anything at odd messages
+        except Exception as error:  # the template is the model authors' program and may raise anything
             raise bad_request(f"the model's chat template refuses these messages: {error}", "messages") from error
         return await self.tokens(text, special=False)
 

@@ -17,7 +17,6 @@ from graduand.gateway.errors import RequestError
 Json = dict[str, Any]
 MAX_STOPS = 4
 MAX_BEST_OF = 8
-MERGE_STRATEGIES = ("linear", "ties", "dare_linear", "dare_ties")
 OPENAI_REASONS = {"eos_token": "stop", "length": "length", "stop_sequence": "content_filter"}
 
 

@@ -1,6 +1,7 @@
 """The engine's HTTP server: the dialects' routes, health, metrics, errors, start and end.
 
-The port is taken before the model is loaded, so that a mistake shows at once; it answers only when everything is ready.
+The port is bound before the model is loaded, so that a mistake shows at once. Connections are refused until all is
+ready.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from graduand import __version__
+from graduand.gateway import address
 from graduand.gateway.engine import lorax, openai_api
 from graduand.gateway.engine.engine import Engine
 from graduand.gateway.errors import GraduandError, RequestError
@@ -31,10 +33,6 @@ DIALECTS: dict[str, tuple[Callable[[Engine], list[Any]], ...]] = {
     "lorax": (lorax.routes,),
     "both": (openai_api.routes, lorax.native_routes),  # the OpenAI routes that both have are vLLM's
 }
-
-
-class ListenError(GraduandError, OSError):
-    """The address cannot be listened on."""
 
 
 def app(engine: Engine, dialect: str = "openai") -> Starlette:
@@ -86,19 +84,6 @@ async def _crashed(_: Request, error: Exception) -> Response:
     return _error(500, message, "InternalServerError")
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; raises ListenError if the address is taken or not ours."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ListenError(f"cannot listen on {host}:{port}: {reason}; choose another with --listen") from error
-    return listener
-
-
 class Server(uvicorn.Server):
     """uvicorn, ended by a signal without dying of it, and with one line on standard output when it is ready."""
 
@@ -113,9 +98,10 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and sockets:
-            host, port = sockets[0].getsockname()[:2]
             adapters = ", ".join(adapter.name for adapter in self._engine.adapters.all()) or "none"
-            sys.stdout.write(f"engine on http://{host}:{port}: model {self._engine.name}, adapters: {adapters}\n")
+            sys.stdout.write(
+                f"engine on http://{address.show(sockets[0])}: model {self._engine.name}, adapters: {adapters}\n"
+            )
             sys.stdout.flush()
 
     @contextlib.contextmanager

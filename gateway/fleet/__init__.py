@@ -1,1 +1,1 @@
-"""The fleet manager: which adapters are on which replicas, loaded, proven, warm, and only then asked."""
+"""The fleet manager: keeps adapters on replicas. Each is loaded, proven and warmed up before it gets requests."""

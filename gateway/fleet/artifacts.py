@@ -31,7 +31,7 @@ MOST_BYTES = 8 << 30
 
 
 class NotFetched(GraduandError, OSError):
-    """A source did not give an adapter; nothing was kept of it."""
+    """An adapter could not be fetched from its source; nothing of it is kept."""
 
 
 def is_remote(source: str) -> bool:
@@ -69,7 +69,7 @@ def _fetched(fetch: Callable[[str, Path], bool], source: str, digest: str, cache
         for name in OPTIONAL:
             fetch(name, folder / name)
         place = cache / _check(folder, digest, source)
-        folder.chmod(0o755)  # engines may run as somebody else
+        folder.chmod(0o755)  # engines may run as another user
         if not place.exists():
             folder.rename(place)
         return place

@@ -1,8 +1,8 @@
-"""The fleet manager: one look at a time it compares what replicas hold with what belongs there, and does what is missing.
+"""The fleet manager: at each look it compares what replicas hold with what they should hold, and does what is missing.
 
-Invariants: what takes an adapter's traffic away is written before anything else is done, what gives it traffic only after
-the adapter was proven. It remembers nothing that it could not find again: killed anywhere, the next one goes on from the
-store and from what the replicas list. It must never be in a request's way: workers go by what it left in the store.
+Invariants: an adapter is taken out of rotation before anything else is done with it, and put in only after it was
+proven. All that the manager knows it can find again: if it is killed, the next one goes on from the store and from what
+the replicas list. It must never hold up a request: workers read what it left in the store.
 """
 
 import logging
@@ -20,7 +20,7 @@ from graduand.gateway.fleet.usage import Usage, Use
 from graduand.gateway.fleet.world import MANAGED, Address, Lookout, Wishes, wishes
 from graduand.gateway.model.routes import Replica, Settings, Upstream
 from graduand.gateway.state import places
-from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.lease import Lease
 from graduand.gateway.state.open import open_state
 from graduand.gateway.state.places import Adapter, Cell, Places
@@ -28,7 +28,7 @@ from graduand.monitoring import metrics as m
 from graduand.monitoring.metrics import Metrics, Totals
 
 LOOK_EVERY_S = 1.0
-# How often it is written down when adapters were last asked; nobody needs it but to choose who gives way.
+# How often the times of last use are written. They only decide which adapter gives way.
 USED_EVERY_S = 10.0
 AT_ONCE = 8
 WHO = "fleet"
@@ -38,7 +38,7 @@ logger = logging.getLogger("graduand")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a replica was asked to do."""
+    """A job that a replica was given."""
 
     upstream: str
     step: Step
@@ -59,7 +59,7 @@ class Manager:
         self._totals = totals
         self._woken = woken
         self._state = open_state(settings)
-        self._documents = documents_in(self._state)
+        self._documents = Documents(self._state)
         self._lease = Lease(self._state, places.LEASE, holder, places.LEASE_S, lambda: self._state.now())
         # A store that is one machine's own has one gateway: nothing is written there.
         self._alone = self._state.heartbeat_s == math.inf
@@ -74,7 +74,7 @@ class Manager:
         self._look_at = self._use_at = 0.0
 
     def close(self) -> None:
-        """Let go; what replicas are doing they do to the end."""
+        """Stop. Jobs that replicas have begun run to their end."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._lookout.pool.shutdown(wait=False, cancel_futures=True)
         try:
@@ -84,7 +84,7 @@ class Manager:
             self._state.close()
 
     def look(self) -> None:
-        """One look. What goes wrong with a replica is its cell's; only trouble with the store is raised."""
+        """One look. A replica's failure is kept in its cell; only a failure of the store is raised."""
         now = self._state.now()
         wanted = wishes(self._state, self.settings)
         self._note_use(wanted, now)
@@ -112,7 +112,7 @@ class Manager:
         self._export(cells)
 
     def _take_over(self) -> None:
-        """Go on where the store says: nothing counts that was known before another one managed."""
+        """Begin with what the store has: another manager may have changed it."""
         self._stored = places.read(self._documents)
         self._cells = {adapter: dict(found) for adapter, found in self._stored.items()}
         self._tasks.clear()
@@ -147,7 +147,7 @@ class Manager:
                 places.forget_used(self._documents, gone)
 
     def _collect(self, cells: Places, now: float) -> None:
-        """Take in what replicas have done."""
+        """Collect the results of finished jobs."""
         for address, task in list(self._tasks.items()):
             if not task.done.done():
                 continue
@@ -172,7 +172,7 @@ class Manager:
             logger.warning("%s on %s: %s", step.adapter, step.replica, error)
 
     def _adopt(self, cells: Places, wanted: Wishes, now: float) -> None:
-        """Registered adapters that a replica has already, say by `adapters add`, are ours to prove."""
+        """Registered adapters that a replica already has, for example by `adapters add`, must still be proven."""
         for (upstream, url), held in self._lookout.seen.items():
             for name in held or ():
                 if (upstream, name) in wanted.registered:
@@ -193,13 +193,13 @@ class Manager:
         return sorted(found, key=lambda step: (step.do == "bring", order.get(step.adapter, (False, 0.0))))
 
     def _slots(self, upstream: Upstream, url: str, wanted: Wishes) -> int | None:
-        """What adapters that were not registered leave of a replica's slots."""
+        """The slots of a replica that unregistered adapters leave free."""
         held = self._lookout.seen.get((upstream.name, url)) or frozenset()
         others = sum((upstream.name, name) not in wanted.registered for name in held)
         return None if upstream.slots is None else upstream.slots - others
 
     def _drained(self, upstream: Upstream, book: dict[Spot, Cell], now: float) -> set[Spot]:
-        """Where nothing is under way any more: no worker sends there, and the engine is not busy with it."""
+        """Places without requests in flight: no worker sends there, and the engine has none left."""
         found = set()
         longest_s = max(route.timeouts.total_s for route in self.settings.routes.values())
         replicas = {one.url: one for one in upstream.replicas}
@@ -229,7 +229,7 @@ class Manager:
                     self._metrics.add(m.FLEET_ACTIONS, (upstream.name, "lost"))
 
     def _ask(self, upstream: Upstream, step: Step, cells: Places, wanted: Wishes, now: float) -> None:
-        """Have a replica do its next thing, one at a time."""
+        """Give a replica its next job; it does one at a time."""
         address, adapter = (upstream.name, step.replica), (upstream.name, step.adapter)
         if step.do not in ("bring", "unload") or address in self._tasks:
             return
@@ -250,7 +250,7 @@ class Manager:
         return lambda: work.bring(upstream, replica, name, path, there=there)
 
     def _write(self, stored: Places, cells: Places, wanted: Wishes) -> None:
-        """Write what changed, and tell the workers if it changes whom they may ask."""
+        """Write what changed. Workers hear of it if it changes which replicas they may ask."""
         kept = {name for name, one in self.settings.upstreams.items() if one.kind in MANAGED}
         for adapter, found in list(cells.items()):
             if adapter[0] not in kept or not (found or adapter in wanted.registered):
@@ -272,7 +272,7 @@ class Manager:
         self._stored = new
 
     def _untried(self, adapter: Adapter, cells: dict[str, Cell]) -> bool:
-        """Whether this is an adapter that somebody else has loaded: it is asked everywhere until it was tried everywhere."""
+        """Whether somebody else loaded this adapter: it is asked everywhere until it has been tried everywhere."""
         held = any(adapter[1] in (self._lookout.seen.get((adapter[0], url)) or ()) for url in cells)
         return held and any(cell.state in ("missing", "loading") for cell in cells.values())
 

@@ -1,12 +1,11 @@
-"""Which adapter belongs on which replica: the aim that the reconciler works towards. Pure.
+"""Which adapter belongs on which replica: the target that the fleet manager works towards. Pure.
 
 Invariants: no replica gets more adapters than it has slots; an adapter in service (pinned) is never put out for one that
-is not; every pinned adapter has a place if there are as many slots; once the aim is reached it stays the aim. What is
-there stays there until its slot is needed, so a replica that joins or leaves moves nothing else.
+is not; every pinned adapter has a place if there are as many slots; once the aim is reached it stays the aim. An
+adapter stays where it is until its slot is needed, so a replica that joins or leaves moves no other adapter.
 
 Where adapters do not fit, the least recently used one gives way, and being asked often counts as being asked later (LRFU,
-Lee et al. 2001). Ties are decided by rendezvous hashing (Thaler and Ravishankar, 1998), by which the data plane prefers
-replicas too.
+Lee et al. 2001). Ties are decided by `preference`, by which the data plane chooses among replicas too.
 """
 
 import math
@@ -14,15 +13,15 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-import mmh3
+from graduand.gateway.model.routing import preference
 
-# A replica serves its share of the traffic at this part of its load at most before a further copy is wanted.
+# Another copy is wanted when an adapter's traffic would take more than this part of its replicas' load.
 FULL = 0.5
-# Of fewer requests than this nobody's share can be told, nor does any replica suffer from them.
+# With fewer requests than this, shares mean nothing, and no replica is overloaded.
 FEW = 1000.0
-# Being asked twice as often counts as being asked so much later.
+# Twice as many requests count like a last use that is this much later.
 HALF_LIFE_S = 600.0
-# Who is there counts as asked so much later than it was: adapters of one rank do not take turns.
+# An adapter that is already there counts as used this much later, so that two equal ones do not swap for ever.
 STAY_S = 300.0
 
 
@@ -48,7 +47,7 @@ class Host:
 
 
 def copies_for(weight: float, total: float, hosts: int) -> int:
-    """On how many of `hosts` an adapter belongs that had `weight` of `total` requests lately.
+    """The number of `hosts` for an adapter that recently had `weight` of `total` requests.
 
     >>> copies_for(0, 1e6, 10), copies_for(1e5, 1e6, 10), copies_for(9e5, 1e6, 10), copies_for(1, 1, 10)
     (1, 2, 10, 1)
@@ -56,13 +55,8 @@ def copies_for(weight: float, total: float, hosts: int) -> int:
     return max(1, min(hosts, math.ceil(weight / (total + FEW) * hosts / FULL)))
 
 
-def preference(host: str, name: str) -> int:
-    """How much an adapter is drawn to a replica: the least of all is the one that it prefers."""
-    return mmh3.hash(host + name, signed=False)
-
-
 def place(wanted: Iterable[Wanted], hosts: Iterable[Host]) -> dict[str, frozenset[str]]:
-    """By replica, the adapters that belong there."""
+    """The adapters that belong on each replica."""
     board = _Board({one.name: one for one in wanted}, list(hosts))
     claims = board.claims()
     board.keep(claims)
@@ -91,12 +85,12 @@ class _Board:
         self.copies = dict.fromkeys(self.wanted, 0)
 
     def claims(self) -> list[str]:
-        """An adapter's name for each copy that gets a slot, the most important first."""
+        """One adapter's name for each copy that gets a slot, the most important first."""
         there = Counter(name for held in self.there.values() for name in held)
         room, found = sum(self.slots.values()), list[str]()
         for pinned in (True, False):
             group = [one for one in self.wanted.values() if one.pinned is pinned]
-            # As long as each has its one place, a second copy is nobody's; then it has to be worth more than a first.
+            # If every adapter gets a first place, second copies come last; if not, a second must be worth more than a first.
             first = len(group) <= room - len(found)
             copies = [
                 ((first and turn > 0, -_worth(one, turn, there[one.name] > turn), one.name, turn), one.name)
@@ -107,7 +101,7 @@ class _Board:
         return found
 
     def keep(self, claims: list[str]) -> None:
-        """Claims are met where the adapter is already."""
+        """Meet claims where the adapter already is."""
         for name, count in Counter(claims).items():
             there = [one for one in self.hosts if name in self.there[one.name]]
             for host in sorted(there, key=lambda one: preference(one.name, name)):
@@ -115,7 +109,7 @@ class _Board:
                     self._choose(host, name)
 
     def bring(self, claims: list[str]) -> None:
-        """The other claims get a slot: a free one, or that of the adapter that was not used for longest."""
+        """Meet the other claims: with a free slot, or with that of the least recently used adapter."""
         met = dict.fromkeys(self.wanted, 0)
         for name in claims:
             met[name] += 1
@@ -124,7 +118,7 @@ class _Board:
                 self._choose(min(open_to, key=lambda one: (self._loss(one), preference(one.name, name))), name)
 
     def leave(self) -> None:
-        """What else is there stays while there is room."""
+        """Keep other adapters that are there while there is room."""
         for host in self.hosts:
             rest = [self.wanted[name] for name in self.there[host.name] - self.chosen[host.name]]
             for one in sorted(rest, key=lambda one: (not one.pinned, *_recency(one))):
@@ -132,7 +126,7 @@ class _Board:
                     self._choose(host, one.name)
 
     def fill(self) -> None:
-        """Free slots get further copies of what is in service; where nothing is scarce, all that is wanted."""
+        """Fill free slots with more copies of adapters in service, or with all adapters where there is room for all."""
         for host in self.hosts:
             if self.slots[host.name] == len(self.wanted):
                 others = self.wanted.keys() - self.chosen[host.name]
@@ -167,5 +161,5 @@ def _recency(one: Wanted) -> tuple[float, str]:
 
 
 def _worth(one: Wanted, turn: int, there: bool) -> float:
-    """Of one more copy besides `turn` others, in seconds of use: they share what is asked."""
+    """The worth of one more copy besides `turn` others, in seconds of use: copies share the traffic."""
     return one.used_at - HALF_LIFE_S * math.log2(turn + 1) + (STAY_S if there else 0.0)

@@ -1,7 +1,7 @@
-"""What to do next with each adapter on each replica, from what should be, what is, and what is known. Pure.
+"""What to do next with each adapter on each replica, given the target, what replicas list, and the known cells. Pure.
 
 Invariants: an adapter is asked only while it is `ready`, and it becomes ready only by being brought: loaded, proven to be
-applied, warmed. It is unloaded only after it was drained. Nothing is to be done where everything is as it should be.
+applied, warmed. It is unloaded only after it was drained. Where everything is as it should be, there is nothing to do.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -35,7 +35,7 @@ def steps(
     aim: Mapping[str, Collection[str]], seen: Mapping[str, Sight | None], book: Mapping[Spot, Cell],
     drained: Collection[Spot], now: float,
 ) -> list[Step]:  # fmt: skip
-    """What is to be done now. `seen` has every configured replica, None if it is away; `drained` are the spots that
+    """The steps to take now. `seen` has every configured replica, None if it is away; `drained` are the spots that
     answer nothing any more."""
     found = [Step("forget", replica, name) for replica, name in book if replica not in seen]
     for replica, sight in seen.items():

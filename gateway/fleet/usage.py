@@ -1,6 +1,5 @@
-"""When each adapter was last asked, and by how much of the traffic, from what the workers of this gateway have counted.
-
-What could not be asked because it was not ready counts too: that is what brings it back where adapters take turns.
+"""When each adapter was last used, and by how much of the traffic, from the counters of this gateway's workers.
+Requests that found the adapter not ready count too: they bring it back where adapters share slots.
 """
 
 import math
@@ -42,7 +41,7 @@ class Usage:
     _before: dict[str, float] = field(default_factory=dict)
 
     def look(self, routes: Mapping[str, Route], sums: Mapping[Key, list[float]], now: float) -> set[Adapter]:
-        """Take the counters' present values; whom was asked since the last time."""
+        """Take the counters' present values and return the adapters used since the last time."""
         counts = asked(sums)
         found = set()
         for name, count in counts.items():
@@ -57,7 +56,7 @@ class Usage:
 
 
 def asked(sums: Mapping[Key, list[float]]) -> dict[str, float]:
-    """By route, how often its student was asked, or should have been."""
+    """How often each route's student was asked, or should have been."""
     counts: dict[str, float] = {}
     for (family, labels), values in sums.items():
         asks = family == m.REQUESTS.name and labels[1] == "student"

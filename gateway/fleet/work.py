@@ -1,4 +1,4 @@
-"""What the manager asks of replicas: what they hold, and to load, prove, warm and unload. Runs in threads; writes nothing."""
+"""The manager's calls to replicas: list adapters, load, prove, warm up and unload. Runs in threads; writes nothing."""
 
 import logging
 import time
@@ -45,15 +45,15 @@ def bring(upstream: Upstream, replica: Replica, name: str, path: Path, *, there:
     logger.info("%s on %s: %s", name, replica.url, "proving" if there else "loading")
     if not there:
         residency.load_on(upstream, replica, name, path)
-    verdict = residency.verify_on(upstream, replica, name)
-    if not verdict.applied:
-        if verdict.listed:
+    proof = residency.verify_on(upstream, replica, name)
+    if not proof.applied:
+        if proof.listed:
             residency.unload_from(upstream, replica, name)
-        raise AdapterError(verdict.problem or "it is not applied")
+        raise AdapterError(proof.problem or "it is not applied")
     residency.warm(upstream, replica, name)
     logger.info(
         "%s on %s: proven and warm after %.1f s (log probabilities differ by %.3g)",
-        name, replica.url, time.monotonic() - began, verdict.distance,
+        name, replica.url, time.monotonic() - began, proof.distance,
     )  # fmt: skip
 
 

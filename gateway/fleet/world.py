@@ -1,22 +1,22 @@
-"""What the manager goes by: which adapters are registered on which upstream, who is asked, and what replicas are seen to hold."""
+"""What the manager knows: registered adapters by upstream, which of them are in service, and what replicas hold."""
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from graduand.gateway.control.store.open import rollouts_in
+from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.fleet import work
 from graduand.gateway.fleet.placement import Wanted, copies_for
 from graduand.gateway.fleet.plan import Sight
 from graduand.gateway.fleet.usage import Use
-from graduand.gateway.model.routes import Replica, Route, Settings, Upstream
+from graduand.gateway.model.routes import Replica, Route, Settings, Upstream, UpstreamKind
 from graduand.gateway.state.places import Adapter
 from graduand.gateway.state.store import Registered, StateStore
 
 # LoRAX loads an adapter at its first request, and deployments of OpenAI's have none.
-MANAGED = ("vllm",)
-# A replica that does not answer in time may only be busy: after so many times it is away.
+MANAGED: tuple[UpstreamKind, ...] = ("vllm",)
+# A replica that does not answer in time may only be busy. After this many times it counts as unreachable.
 PATIENCE = 3
 
 Address = tuple[str, str]  # of a replica: its upstream and its URL
@@ -47,16 +47,16 @@ class Wishes:
 
 
 def wishes(state: StateStore, settings: Settings) -> Wishes:
-    """As the state store has it now."""
+    """The wishes that the state store has now."""
     routes = state.table(settings.routes).routes
     managed = {name for name, one in settings.upstreams.items() if one.kind in MANAGED}
     pinned = set()
     for route in routes.values():
-        if route.student is not None and route.mode != "teacher":
-            pinned.add((route.student.upstream, route.student.adapter))
+        if (asked := route.asked_student) is not None:
+            pinned.add((asked.upstream, asked.adapter))
         if route.student is not None and route.incumbent is not None:
             pinned.add((route.student.upstream, route.incumbent.adapter))
-    for row in rollouts_in(state).live():
+    for row in Rollouts(state).live():
         student = routes[row.state.spec.route].student if row.state.spec.route in routes else None
         if student is not None:
             pinned.add((student.upstream, row.state.spec.student))
@@ -87,7 +87,7 @@ class Lookout:
         }
 
     def holds(self, address: Address, name: str, *, yes: bool) -> None:
-        """A replica was just told to hold an adapter, or not to."""
+        """Note that a replica has just loaded an adapter, or unloaded it."""
         held = self.seen.get(address)
         if held is not None:
             self.seen[address] = held | {name} if yes else held - {name}

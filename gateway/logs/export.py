@@ -16,9 +16,10 @@ import orjson
 
 from graduand.gateway.errors import ConfigError, GraduandError
 from graduand.gateway.logs.query import Log
+from graduand.gateway.model import reader
+from graduand.gateway.model.reader import Answer, Payloads
 
 Json = dict[str, Any]
-FORMATS = ("chat", "prompt-completion", "raw")
 BATCH_ROWS = 500
 # What people said of a pair's answers: the latest of each kind counts.
 JOINED = """
@@ -135,35 +136,32 @@ def _example(row: Json, form: str) -> Json | str:
         return "payload not kept"
     if row["status"] != 200 or row["completed"] is not True:
         return "not answered"
-    try:
-        request = orjson.loads(row["request_json"])
-        choice = orjson.loads(row["response_json"])["choices"][0]
-        answer = choice["message"] if "messages" in request else {"role": "assistant", "content": choice["text"]}
-    except (ValueError, LookupError, TypeError):
+    payloads: Payloads = {"request_json": row["request_json"], "response_json": row["response_json"]}
+    request, answer = reader.request(payloads), reader.answered(payloads)
+    if answer is None or answer.chat != ("messages" in request):
         return "no chat or text completion"
     if row["correction"]:
-        answer = {"role": "assistant", "content": row["correction"]}
-    elif choice.get("finish_reason") not in ("stop", "tool_calls"):
+        answer = Answer(row["correction"], "stop", (), chat=answer.chat)
+    elif answer.finish not in ("stop", "tool_calls"):
         return "finish_reason other than stop"
     return _chat(request, answer) if form == "chat" else _pair(row["id"], request, answer)
 
 
-def _chat(request: Json, answer: Json) -> Json | str:
+def _chat(request: Json, answer: Answer) -> Json | str:
     messages = request.get("messages")
     if not isinstance(messages, list):
         return "no chat"
-    kept = {name: answer[name] for name in ("role", "content", "tool_calls") if answer.get(name) is not None}
     tools: Json = {name: request[name] for name in ("tools", "parallel_tool_calls") if name in request}
-    return {"messages": [*messages, kept], **tools}
+    return {"messages": [*messages, answer.message], **tools}
 
 
-def _pair(number: str, request: Json, answer: Json) -> Json | str:
-    if answer.get("tool_calls"):
+def _pair(number: str, request: Json, answer: Answer) -> Json | str:
+    if answer.calls:
         return "calls a tool"
-    if not isinstance(answer.get("content"), str) or not answer["content"]:
+    if not answer.text:
         return "empty answer"
     prompt: Json = {name: request[name] for name in ("messages", "prompt") if name in request}
-    return {"id": number, **prompt, "completion": answer["content"]}
+    return {"id": number, **prompt, "completion": answer.text}
 
 
 def moment(text: str, at: str) -> float:

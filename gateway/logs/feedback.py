@@ -19,13 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.logs import places
-from graduand.gateway.logs.segment import SegmentFile
+from graduand.gateway.logs.segment import SegmentFile, redactor_of
+from graduand.gateway.model import fields
 from graduand.gateway.model.recording import RecordPolicy
 
 SCHEMA_VERSION = 1
 REMEMBERED = 10_000
 TEXT = 100_000
-TEXTS = ("label", "correction", "comment", "who")
 
 
 class NewFeedback(BaseModel):
@@ -53,7 +53,7 @@ class FeedbackLog:
     def __init__(self, spool: Path, policy: RecordPolicy, clock: Callable[[], float] = time.time) -> None:
         folder = spool / places.FEEDBACK / places.SEGMENTS
         self._file = SegmentFile(folder, f"admin-{os.getpid()}", policy.seal_s)
-        self._redactor = _redactor(policy)
+        self._redactor = redactor_of(policy)
         self._clock = clock
         self._lock = threading.Lock()
         self._known: OrderedDict[str, None] = OrderedDict()
@@ -62,7 +62,8 @@ class FeedbackLog:
         """Store a statement; return it as stored, and whether it is new. Raise OSError if the disk does not take it."""
         said = {**new.model_dump(mode="json"), "who": new.who or who}
         if self._redactor is not None:
-            said = {name: self._redactor.text(one) if name in TEXTS and one else one for name, one in said.items()}
+            texts = fields.named(fields.FeedbackRow, "quoting")
+            said = {name: self._redactor.text(one) if name in texts and one else one for name, one in said.items()}
         # Of what may be read only: the hash of a short text can be guessed.
         content = orjson.dumps([said["id"], key or said])
         number = hashlib.sha256(content).hexdigest()[:32]
@@ -95,11 +96,3 @@ class FeedbackLog:
 
 class NotStored(GraduandError, OSError):
     """A statement could not be written."""
-
-
-def _redactor(policy: RecordPolicy) -> Any:
-    if not policy.redacts:
-        return None
-    from graduand.gateway.logs.redaction import Redactor
-
-    return Redactor(policy)

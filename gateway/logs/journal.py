@@ -5,6 +5,8 @@ thread commits it once it is in a segment. When the worker is killed the kernel 
 what is missing.
 File: magic, head, tail (u64 each; positions only grow), padding to 64 bytes, then the ring of (u32 length, bytes).
 Invariant: `head` moves after the bytes are there, `tail` after they are in a segment; so what lies between is whole.
+Each moves as one word of memory. `struct.pack_into` must not be used: it fills its target with zeros first and then writes
+byte by byte, and a kill in between would leave a ring that seems to be empty.
 """
 
 import contextlib
@@ -21,7 +23,8 @@ MAGIC = 0x4A4E4C31  # "JNL1"
 MAKING = ".making"
 MADE_WITHIN_S = 60.0
 _AT = 64
-_U64 = struct.Struct("<Q")
+_MAGIC, _HEAD, _TAIL = range(3)  # words of the file's beginning
+_WORDS = struct.Struct("=QQQ")
 _U32 = struct.Struct("<I")
 
 
@@ -40,7 +43,8 @@ class Journal:
             # A page that the disk has no room for would end the process with SIGBUS: all of them are taken now.
             os.posix_fallocate(self._file, 0, _AT + RING_BYTES)
             self._map = mmap.mmap(self._file, _AT + RING_BYTES)
-            _U64.pack_into(self._map, 0, MAGIC)
+            self._words = memoryview(self._map).cast("Q")
+            self._words[_MAGIC] = MAGIC
             making.rename(path)
         except OSError:
             os.close(self._file)
@@ -56,18 +60,19 @@ class Journal:
         self._copy(self._head, _U32.pack(len(line)))
         self._copy(self._head + _U32.size, line)
         self._head += length
-        _U64.pack_into(self._map, 8, self._head)
+        self._words[_HEAD] = self._head
         return self._head
 
     def commit(self, position: int) -> None:
         """All records up to `position` are in a segment."""
-        _U64.pack_into(self._map, 16, position)
+        self._words[_TAIL] = position
         self._tail = position
 
     def close(self) -> None:
         """Remove the file if everything was committed; else leave it to the shipper."""
         if self._head == self._tail:
             self.path.unlink(missing_ok=True)
+        self._words.release()
         self._map.close()
         os.close(self._file)
 
@@ -97,10 +102,12 @@ def left_behind(folder: Path) -> Iterator[Path]:
 def uncommitted(path: Path) -> list[bytes]:
     """A journal's records that may not be in a segment, oldest first."""
     data = path.read_bytes()
-    if len(data) < _AT + RING_BYTES or _U64.unpack_from(data, 0)[0] != MAGIC:
+    if len(data) < _AT + RING_BYTES:
+        return []
+    magic, head, tail = _WORDS.unpack_from(data)
+    if magic != MAGIC:
         return []  # no journal of this version
     ring = memoryview(data)[_AT : _AT + RING_BYTES]
-    head, tail = _U64.unpack_from(data, 8)[0], _U64.unpack_from(data, 16)[0]
     lines = []
     while tail < head:
         (length,) = _U32.unpack(_taken(ring, tail, _U32.size))

@@ -10,19 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from graduand.gateway.address import local_path
 from graduand.gateway.model.recording import RecordPolicy
 
 if TYPE_CHECKING:
     from graduand.gateway.model.routes import Settings
 
-SCHEMES = ("file", "s3", "gs")
 SEGMENTS, FEEDBACK, DRIFT = "segments", "feedback", "drift"
 MEMORY = Path("/dev/shm")
 
 
 def problem(url: str) -> str | None:
     """Why `url` cannot be a target, or None."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a bracket that is not closed
+        parts = urlsplit("")
     if parts.scheme == "file" and not parts.netloc and len(parts.path) > 1:
         return None
     if parts.scheme in ("s3", "gs") and parts.netloc and "@" not in parts.netloc and not parts.query:
@@ -36,20 +39,14 @@ def is_local(url: str) -> bool:
     return url.startswith("file://")
 
 
-def folder_of(url: str) -> Path:
-    """The folder of a `file:///` address; `///./x` is relative to the working folder."""
-    path = urlsplit(url).path
-    return Path(path[1:]) if path.startswith("/./") else Path("/" + path.lstrip("/"))
-
-
 def spool(settings: "Settings") -> Path:
     """The folder that holds this gateway's segments until they are shipped."""
     if settings.record.spool is not None:
         return Path(settings.record.spool)
     if is_local(settings.logs):
-        return folder_of(settings.logs)
+        return local_path(settings.logs)
     if settings.state.startswith("sqlite://"):
-        return folder_of(settings.state).parent / "spool"
+        return local_path(settings.state).parent / "spool"
     return Path("graduand-data/spool")
 
 

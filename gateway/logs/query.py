@@ -10,9 +10,11 @@ from urllib.parse import urlsplit
 
 import duckdb
 
+from graduand.gateway.address import local_path
 from graduand.gateway.errors import ConfigError, GraduandError
 from graduand.gateway.logs import places, schema, seal
 from graduand.gateway.logs.reading import KEYS, LogDamaged, Reader, Source, part_keys
+from graduand.gateway.model import fields
 
 # What was said twice counts once: of feedback the first, of drift the last, which the monitor's state goes by. The same id
 # has the same hour; grouped by it as well, a condition on `dt` reaches the parts of `drift` through the join, and a query
@@ -20,7 +22,8 @@ from graduand.gateway.logs.reading import KEYS, LogDamaged, Reader, Source, part
 VIEWS = (
     "CREATE VIEW feedback AS SELECT DISTINCT ON (feedback_id) * FROM feedback_rows ORDER BY feedback_id, time",
     f"""CREATE VIEW drift AS SELECT said.*, dt, hour FROM (
-        SELECT dt, hour, id, arg_max({{{", ".join(f"'{name}': {name}" for name in schema.DRIFT.names)}}}, evaluated_at) AS said
+        SELECT dt, hour, id, arg_max({{{", ".join(f"'{name}': {name}" for name in schema.of("drift").names)}}}, evaluated_at)
+            AS said
         FROM drift_rows GROUP BY dt, hour, id)""",
     """CREATE VIEW log AS SELECT record.* REPLACE (coalesce(record.drift, last.drift) AS drift) FROM log_rows record LEFT JOIN (
         SELECT dt, hour, id, arg_max({'novelty_p': novelty_p, 'e_value': e_value}, evaluated_at) AS drift
@@ -41,7 +44,7 @@ class Log:
         self._source = source
         # Otherwise a name that is no table could be one of this program's own variables.
         self.db = duckdb.connect(config={"python_enable_replacements": False})
-        for table in schema.TABLES:
+        for table in fields.TABLES:
             self._make_rows(table)
         for view in VIEWS:
             self.db.execute(view)
@@ -80,7 +83,8 @@ class Log:
             self._reach()
             listed = ", ".join(_quoted(one) for one in places_of)
             kinds = "{'dt': VARCHAR, 'hour': VARCHAR" + (", 'route': VARCHAR}" if table == "log" else "}")
-            columns = ", ".join(f'"{name}"' for name in schema.TABLES[table].names)
+            # A part that was written before a field was added has no such column.
+            columns = f"COLUMNS(lambda name: list_contains([{', '.join(map(_quoted, schema.of(table).names))}], name))"
             key = KEYS[table]
             whole += (
                 f" UNION ALL BY NAME SELECT {columns}, dt, hour FROM read_parquet([{listed}], hive_partitioning = true, "
@@ -91,7 +95,7 @@ class Log:
 
     def _address(self, key: str) -> str:
         if places.is_local(self._source.url):
-            return str(places.folder_of(self._source.url).resolve() / key)
+            return str(local_path(self._source.url).resolve() / key)
         parts = urlsplit(self._source.url)
         return f"{parts.scheme}://" + "/".join(one for one in (parts.netloc, parts.path.strip("/"), key) if one)
 
@@ -111,7 +115,7 @@ def _segment_rows(source: Source, table: str) -> Any:
     import pyarrow as pa
 
     records = list(Reader(source, table).waiting())
-    rows = schema.table(records, schema.TABLES[table])
+    rows = schema.table(records, schema.of(table))
     try:
         folders = [seal.folder_of(record, table).removeprefix(f"{table}/").split("/") for record in records]
     except (LookupError, TypeError) as error:

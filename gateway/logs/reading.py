@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import orjson
 
+from graduand.gateway.address import local_path
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.logs import places
 
@@ -38,7 +39,7 @@ class Source:
         """From an address (`s3://…`, `gs://…`, `file:///…`) or a folder, which then holds both."""
         if "://" not in text:
             return Source(f"file://{Path(text).resolve()}", Path(text))
-        return Source(text, places.folder_of(text) if places.is_local(text) else None)
+        return Source(text, local_path(text) if places.is_local(text) else None)
 
 
 class Reader:
@@ -124,7 +125,7 @@ def segment_paths(source: Source, table: str) -> list[Path]:
 
 def part_keys(source: Source, table: str) -> list[str]:
     """The keys of a table's parts, oldest first."""
-    if places.is_local(source.url) and not places.folder_of(source.url).is_dir():
+    if places.is_local(source.url) and not local_path(source.url).is_dir():
         return []
     from graduand.gateway.logs import seal
     from graduand.gateway.logs.target import Target

@@ -7,28 +7,19 @@ kept at all: escapes in it could hide what no pattern sees. Must never write, lo
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import orjson
 
 from graduand.gateway.errors import ConfigError, did_you_mean
 from graduand.gateway.logs.patterns import KINDS, Kind, Span, compiled, own
+from graduand.gateway.model import fields
 from graduand.gateway.model.record import prompt_sha256
 from graduand.gateway.model.recording import RecordPolicy
 
 Json = dict[str, Any]
-# What the gateway writes itself, from its own configuration and counters.
-OWN_FIELDS = frozenset(
-    {
-        "schema_version", "id", "parent_id", "role", "time", "route", "endpoint", "arm", "assigned_arm",
-        "arm_probability", "unit_bucket", "unit_hash", "rollout", "route_version", "copy_wanted", "adapter",
-        "adapter_digest", "base_model", "teacher_model", "status", "prompt_sha256", "request_json", "response_json",
-        "stream", "completed", "client_disconnected", "bytes_released_before_verdict", "timings", "usage", "cost",
-        "client", "sampling_prob", "redaction", "drift", "trace_id", "span_id",
-        "parent_span_id", "trace_sampled", "upstream", "replica", "model", "unit", "unit_missing", "session", "sampled_p", "path",
-    }
-)  # fmt: skip
 MAX_SPANS = 200
 PRESIDIO_MODELS = ("en_core_web_lg", "en_core_web_md", "en_core_web_sm")
 # A replacement may bring what stands beside it to look like something else; that ends soon.
@@ -41,14 +32,14 @@ class Redactor:
 
     def __init__(self, policy: RecordPolicy) -> None:
         """Raise ConfigError for an unknown kind, a pattern that is refused, or presidio where it is not installed."""
-        for name in policy.redact:
+        for name in policy.kinds:
             if name not in KINDS:
                 hint = did_you_mean(name, KINDS) or f" There are: {', '.join(KINDS)}."
                 raise ConfigError(
                     f"redact: there is no kind {name!r}.{hint} A pattern of your own needs name and pattern"
                 )
-        self._kinds: list[Kind] = [KINDS[name] for name in policy.redact]
-        self._kinds += [own(name, pattern) for name, pattern in policy.patterns]
+        self._kinds: list[Kind] = [KINDS[name] for name in policy.kinds]
+        self._kinds += [own(one.name, one.pattern) for one in policy.patterns]
         self._kinds += [_presidio()] if policy.presidio else []
         names = [kind.name for kind in self._kinds]
         self.policy = ",".join(names)
@@ -64,10 +55,14 @@ class Redactor:
     def record(self, record: Json) -> int:
         """Redact a record in place; how many spans were taken out."""
         found: Found = Counter()
-        request = self._payload(record, "request_json", found)
-        self._payload(record, "response_json", found)
-        for name in record.keys() - OWN_FIELDS:
-            record[name] = self._said(record[name], name, found)
+        declared = fields.TABLES["log"]
+        payloads = {name: self._payload(record, name, found) for name in fields.named(declared, "payload")}
+        request, looked_at = payloads.get("request_json"), quoting(declared)
+        for name in record.keys() - looked_at.keys():  # a field that this version does not know
+            record[name] = self._said(record[name], name, found, {})
+        for name, inside in looked_at.items():
+            if inside is not None and name in record:
+                record[name] = self._said(record[name], name, found, inside)
         if "prompt_sha256" in record:
             # The hash of a short prompt can be guessed: only what may be read may be hashed.
             record["prompt_sha256"] = prompt_sha256(request) if isinstance(request, dict) else None
@@ -95,14 +90,15 @@ class Redactor:
             return None
         return data
 
-    def _said(self, value: Any, where: str, found: Found) -> Any:
+    def _said(self, value: Any, where: str, found: Found, inside: "Quoting") -> Any:
         """What the gateway itself says of a request: its words may quote what came in, its numbers are its own."""
         if isinstance(value, list):
-            return [self._said(one, f"{where}[{index}]", found) for index, one in enumerate(value)]
+            return [self._said(one, f"{where}[{index}]", found, inside) for index, one in enumerate(value)]
         if isinstance(value, dict):
             return {
-                key: one if key in OWN_FIELDS else self._said(one, f"{where}.{key}", found)
+                key: one if further is None else self._said(one, f"{where}.{key}", found, further)
                 for key, one in value.items()
+                for further in (inside.get(key, {}),)
             }
         return self._text(value, where, found) if isinstance(value, str) else value
 
@@ -196,6 +192,20 @@ class Redactor:
                 values[index] = cut.replaced(values[index], clean + text[end - at :])
             at += len(text)
         return values
+
+
+# By field: None if no words in it can quote a client, else the same for the objects that it holds.
+Quoting = Mapping[str, "Quoting | None"]
+
+
+@cache
+def quoting(table: type) -> Quoting:
+    """Which fields of a class may quote, by their declaration; payloads are looked at as what they are, not as words."""
+    found: dict[str, Quoting | None] = {}
+    for one in fields.of(table):
+        inner = fields.inner(one.type)
+        found[one.name] = None if one.field.words != "quoting" else {} if inner is None else quoting(inner)
+    return found
 
 
 class _Cut:

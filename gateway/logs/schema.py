@@ -5,74 +5,51 @@ exactly (a field of a newer version, a value of another type) goes into `extra` 
 """
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import chain
-from typing import Any
+from typing import Any, get_args, get_origin, is_typeddict
 
 import orjson
 import pyarrow as pa
 
+from graduand.gateway.model import fields
+
 Json = dict[str, Any]
-
-
-def _struct(**fields: pa.DataType) -> pa.DataType:
-    return pa.struct([pa.field(name, kind) for name, kind in fields.items()])
-
-
 TEXT, WHOLE, REAL, YES_NO = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 PLAIN: dict[pa.DataType, set[type]] = {TEXT: {str}, WHOLE: {int}, REAL: {float, int}, YES_NO: {bool}}
+KINDS: dict[type, pa.DataType] = {str: TEXT, int: WHOLE, float: REAL, bool: YES_NO}
+EXTRA = "extra"
 
-LOG = pa.schema(
-    {
-        "schema_version": WHOLE, "id": TEXT, "parent_id": TEXT, "role": TEXT, "time": REAL, "route": TEXT,
-        "endpoint": TEXT, "arm": TEXT, "assigned_arm": TEXT, "arm_probability": REAL, "unit_bucket": WHOLE,
-        "unit_hash": WHOLE, "rollout": TEXT, "route_version": WHOLE, "copy_wanted": YES_NO, "reason": TEXT,
-        "fallback_reason": TEXT, "adapter": TEXT, "adapter_digest": TEXT, "base_model": TEXT, "teacher_model": TEXT,
-        "served_model": TEXT, "status": WHOLE, "prompt_sha256": TEXT, "request_json": TEXT, "response_json": TEXT,
-        "stream": YES_NO, "completed": YES_NO, "client_disconnected": YES_NO, "bytes_released_before_verdict": WHOLE,
-        "timings": _struct(queue_ms=REAL, overhead_ms=REAL, ttft_ms=REAL, total_ms=REAL),
-        "usage": _struct(prompt_tokens=WHOLE, completion_tokens=WHOLE, kind=TEXT),
-        "cost": REAL,
-        "attempts": pa.list_(_struct(upstream=TEXT, arm=TEXT, replica=TEXT, outcome=TEXT, ms=REAL, model=TEXT, span_id=TEXT,
-                                     ended_at=REAL)),
-        "verdicts": pa.list_(
-            _struct(name=TEXT, version=TEXT, score=REAL, label=TEXT, latency_ms=REAL, action=TEXT)
-        ),
-        "drift": _struct(novelty_p=REAL, e_value=REAL),
-        "redaction": _struct(policy=TEXT, spans=pa.list_(_struct(kind=TEXT, where=TEXT, count=WHOLE))),
-        "error": TEXT, "client": WHOLE, "sampling_prob": REAL, "trace_id": TEXT, "span_id": TEXT,
-        "parent_span_id": TEXT, "trace_sampled": YES_NO,
-        "unit": WHOLE, "unit_missing": YES_NO, "session": TEXT, "sampled_p": REAL, "path": TEXT, "extra": TEXT,
-    }
-)  # fmt: skip
 
-FEEDBACK = pa.schema(
-    {
-        "schema_version": WHOLE, "feedback_id": TEXT, "id": TEXT, "time": REAL, "score": REAL, "label": TEXT,
-        "correction": TEXT, "comment": TEXT, "who": TEXT, "extra": TEXT,
-    }
-)  # fmt: skip
+def of(table: str) -> pa.Schema:
+    """The columns of a table: one for each of its fields (`gateway.model.fields`), and `extra`."""
+    return _columns(fields.TABLES[table])
 
-DRIFT = pa.schema(
-    {
-        "schema_version": WHOLE, "id": TEXT, "time": REAL, "route": TEXT, "adapter": TEXT, "novelty_p": REAL,
-        "e_value": REAL, "evaluated_at": REAL, "extra": TEXT,
-    }
-)  # fmt: skip
 
-TABLES = {"log": LOG, "feedback": FEEDBACK, "drift": DRIFT}
+@cache
+def _columns(declared: type) -> pa.Schema:
+    return pa.schema([*_fields(declared), pa.field(EXTRA, TEXT)])
+
+
+def _fields(declared: type) -> list[pa.Field]:
+    return [pa.field(one.name, _kind(one.type)) for one in fields.of(declared)]
+
+
+def _kind(kind: Any) -> pa.DataType:
+    if get_origin(kind) is list:
+        return pa.list_(_kind(get_args(kind)[0]))
+    return pa.struct(_fields(kind)) if is_typeddict(kind) else KINDS[kind]
 
 
 def table(records: Sequence[Json], schema: pa.Schema) -> pa.Table:
     """Records as rows of `schema`, in their order."""
-    names = frozenset(schema.names) - {"extra"}
+    names = frozenset(schema.names) - {EXTRA}
     extra: list[Json] = [
         {} if record.keys() <= names else {name: value for name, value in record.items() if name not in names}
         for record in records
     ]
     columns = [
-        _column(field, [record.get(field.name) for record in records], extra)
-        for field in schema
-        if field.name != "extra"
+        _column(field, [record.get(field.name) for record in records], extra) for field in schema if field.name != EXTRA
     ]
     rest = pa.array([orjson.dumps(one).decode() if one else None for one in extra], TEXT)
     return pa.table([*columns, rest], schema=schema)
@@ -90,7 +67,7 @@ def _column(field: pa.Field, values: list[Any], extra: list[Json]) -> pa.Array:
 
 def record_of(row: Json) -> Json:
     """A row as a record again: `extra` is put back where it came from."""
-    extra = row.pop("extra", None)
+    extra = row.pop(EXTRA, None)
     return {**row, **orjson.loads(extra)} if extra else row
 
 

@@ -34,7 +34,7 @@ class Part:
 
         from graduand.gateway.logs import schema
 
-        rows = schema.table([orjson.loads(line) for line in self.lines], schema.TABLES[self.table])
+        rows = schema.table([orjson.loads(line) for line in self.lines], schema.of(self.table))
         out = io.BytesIO()
         pq.write_table(rows, out, compression="zstd", row_group_size=ROW_GROUP_ROWS)
         return out.getvalue()

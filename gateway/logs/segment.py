@@ -16,13 +16,17 @@ from bisect import bisect_right
 from collections import Counter, deque
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import orjson
 
 from graduand.gateway.logs import places
 from graduand.gateway.logs.journal import Journal
+from graduand.gateway.model.fields import Record
 from graduand.gateway.model.recording import DEFAULT, RecordPolicy
+
+if TYPE_CHECKING:
+    from graduand.gateway.logs.redaction import Redactor
 
 MAX_PENDING_BYTES = 64 << 20
 SEGMENT_BYTES = 32 << 20
@@ -35,6 +39,15 @@ LONG_LINE_BYTES = 4096
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 logger = logging.getLogger("graduand")
+
+
+def redactor_of(policy: RecordPolicy) -> "Redactor | None":
+    """What takes out what the policy names; None, and RE2 is not loaded, where it names nothing."""
+    if not policy.redacts:
+        return None
+    from graduand.gateway.logs.redaction import Redactor
+
+    return Redactor(policy)
 
 
 class SegmentFile:
@@ -98,7 +111,7 @@ class LogWriter:
         self._folder = folder / places.SEGMENTS
         self._segment = SegmentFile(self._folder, self._name, policy.seal_s)
         self._journal = _journal(places.journals(folder, policy), self._name)
-        self._redactor = _redactor(policy)
+        self._redactor = redactor_of(policy)
         # A deque's append and popleft are atomic, and each counter below has one writing thread: no lock is needed.
         self._queue: deque[tuple[bytes, int]] = deque()
         self._bytes_queued = 0
@@ -133,7 +146,7 @@ class LogWriter:
         """Whether requests are to be refused until there is room again (`on_full: block`)."""
         return self._policy.on_full == "block" and self.no_room
 
-    def append(self, record: dict[str, Any]) -> None:
+    def append(self, record: Record) -> None:
         """Acknowledge one record or count it as refused; never waits."""
         line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
         if self.pending_bytes > MAX_PENDING_BYTES or (self._crowded and self._policy.on_full == "drop"):
@@ -259,11 +272,3 @@ def _journal(folder: Path | None, name: str) -> Journal | None:
         "no journal (%s): killing this process may lose the last %g ms of records", reason, 1000 * FLUSH_EVERY_S
     )
     return None
-
-
-def _redactor(policy: RecordPolicy) -> Any:
-    if not policy.redacts:
-        return None
-    from graduand.gateway.logs.redaction import Redactor  # loads RE2, which a worker without redaction does not need
-
-    return Redactor(policy)

@@ -16,6 +16,7 @@ import orjson
 
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.logs import journal, places, retention, seal
+from graduand.gateway.logs.segment import redactor_of
 from graduand.gateway.logs.target import Target, TargetError
 from graduand.gateway.model.recording import RecordPolicy
 from graduand.monitoring import metrics as m
@@ -117,12 +118,8 @@ class Shipper:
         path.unlink()
 
     def _redacted(self, lines: list[bytes]) -> list[bytes]:
-        if not self._policy.redacts:
-            return lines
-        from graduand.gateway.logs.redaction import Redactor
-
-        redactor = Redactor(self._policy)
-        return [redactor.line(line)[0] for line in lines]
+        redactor = redactor_of(self._policy)
+        return lines if redactor is None else [redactor.line(line)[0] for line in lines]
 
     # Sealing and uploading.
 

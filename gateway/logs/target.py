@@ -13,6 +13,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
 
+from graduand.gateway.address import local_path
 from graduand.gateway.errors import ConfigError, GraduandError
 from graduand.gateway.logs import places
 
@@ -31,7 +32,7 @@ class Target:
         if trouble := places.problem(url):
             raise ConfigError(f"logs: {trouble}")
         self.url = url
-        self.folder = places.folder_of(url) if places.is_local(url) else None
+        self.folder = local_path(url) if places.is_local(url) else None
         try:
             self._store: Any = _local(url) if self.folder is not None else _bucket(url, timeout_s)
         except (BaseError, OSError, ValueError) as error:
@@ -77,7 +78,7 @@ class Target:
 
 
 def _local(url: str) -> LocalStore:
-    folder = places.folder_of(url)
+    folder = local_path(url)
     folder.mkdir(parents=True, exist_ok=True)
     return LocalStore(folder.resolve())
 

@@ -1,4 +1,4 @@
-"""What a log record says that a rollout wants to know. Pure: from a parsed record to plain facts.
+"""What a log record says, as plain facts: the one place where records are read. Pure.
 
 A student's failure counts as the student's only if it had the question: a copy that was never sent (no connection, a
 replica at rest, a full queue) teaches nothing, but an answer that broke off or was an error is a disagreement. Requests
@@ -7,81 +7,132 @@ that no model could have served (the client left, the prompt was too long, a fil
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, TypedDict, cast, get_origin, is_typeddict
 
 import orjson
 
+from graduand.gateway.model import fields
+from graduand.gateway.model.fields import Record
+from graduand.gateway.model.record import NOBODYS
 from graduand.gateway.model.routing import DEFERRED, STUDENT
+from graduand.monitoring.checks.answer import choices_of
 
 Json = dict[str, Any]
 
 NOT_ASKED = frozenset({"unavailable", "rate_limited", "connect", "connect_timeout", "client_gone"})
-NOBODYS = frozenset({"client_gone", "context_length", "content_filter"})
 # The student is not there at all: no statistics are needed.
 ABSENT = frozenset({"model_missing", "upstream_auth"})
+_DECLARED = fields.of(Record)
+# What a record is known by: without these it is none.
+_NEEDED = frozenset({"id", "role", "route"})
+_values = itemgetter(*(one.name for one in _DECLARED))
 
 
-def parsed(line: bytes) -> Json | None:
+class Payloads(TypedDict):
+    """The part of a record that holds what was asked and answered."""
+
+    request_json: str | None
+    response_json: str | None
+
+
+def record_of(data: object) -> Record | None:
+    """What was read from a log as a record; None for what is none. Fields that are younger than it are blank."""
+    if not isinstance(data, dict) or not data.keys() >= _NEEDED:
+        return None
+    try:
+        values = _values(data)
+    except KeyError:
+        data = {**_blank(Record), **data}
+        values = _values(data)
+    return cast(Record, data) if _fit(tuple(map(type, values))) else None
+
+
+def _blank(kind: Any) -> Any:
+    """Null, nothing, or what holds nothing, whichever a field of this type may be."""
+    if is_typeddict(kind):
+        return {one.name: None if one.nullable else _blank(one.type) for one in fields.of(kind)}
+    return (get_origin(kind) or kind)()
+
+
+@lru_cache(1024)
+def _fit(found: tuple[type, ...]) -> bool:
+    """Whether values of these types are a record's. There are few such lists, so most are found at once."""
+    return all(kind in _kinds(one) for one, kind in zip(_DECLARED, found, strict=True))
+
+
+def _kinds(declared: fields.Declared) -> set[Any]:
+    kind = get_origin(declared.type) or declared.type
+    kinds: set[Any] = {dict} if is_typeddict(kind) else {float, int} if kind is float else {kind}
+    return kinds | {type(None)} if declared.nullable else kinds
+
+
+def read(line: bytes) -> Record | None:
+    """A line's record; None for what is none."""
+    try:
+        return record_of(orjson.loads(line))
+    except orjson.JSONDecodeError:
+        return None
+
+
+def parsed(line: bytes) -> Record | None:
     """A line's record if it belongs to some rollout; None for others and for what is no record."""
     if b'"rollout":null' in line:
         return None
-    try:
-        record = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(record, dict) or not isinstance(record.get("rollout"), str):
-        return None
-    return record if isinstance(record.get("id"), str) else None
+    record = read(line)
+    return None if record is None or record["rollout"] is None else record
 
 
-def by_student(record: Mapping[str, Any]) -> bool:
+def by_student(record: Record) -> bool:
     """Whether the student was to answer, and was not found unsure."""
     return bool(record["assigned_arm"] == STUDENT and record["reason"] != DEFERRED)
 
 
-def failure(record: Mapping[str, Any]) -> str:
+def failure(record: Record) -> str:
     """The cause for which the arm that was to answer failed; empty if it did not."""
     cause = record["fallback_reason"] or ""
     if not cause and record["role"] == "served" and not record["completed"]:
-        held_back = (record["error"] or "").startswith("gate:")
+        held_back = (record["error"] or "").startswith("check:")
         broken = record["bytes_released_before_verdict"] > 0 or record["status"] >= 500 or held_back
         cause = (record["error"] or "unknown") if broken and not record["client_disconnected"] else ""
     return "" if cause in NOBODYS else cause
 
 
-def comparable(record: Mapping[str, Any]) -> bool:
+def comparable(record: Record) -> bool:
     """Whether a served request has an answer, or a failure that whoever was meant to answer is to blame for: then the
     gateway asks the other one as well."""
     broken = record["bytes_released_before_verdict"] > 0 or record["status"] >= 500
     return bool(record["completed"] or (broken and not record["client_disconnected"] and not nobodys(record)))
 
 
-def nobodys(record: Mapping[str, Any]) -> bool:
+def nobodys(record: Record) -> bool:
     """Whether no model could have answered it."""
     return record["error"] in NOBODYS
 
 
-def failed_first(record: Mapping[str, Any]) -> bool:
+def failed_first(record: Record) -> bool:
     """Whether an arm failed at its first attempt: one definition for both arms, for copies and served answers. A retry that
     went well does not undo it, and an answer that a check set aside, or flagged, is a failure whoever gave it."""
-    attempts = [one for one in record.get("attempts") or () if one["arm"] == record["arm"]]
+    attempts = [one for one in record["attempts"] if one["arm"] == record["arm"]]
     if attempts and attempts[0]["outcome"] != "ok":
         return attempts[0]["outcome"] not in NOBODYS
     return bool(failure(record)) or (bool(record["error"]) and not nobodys(record)) or flagged(record)
 
 
-def flagged(record: Mapping[str, Any]) -> bool:
+def flagged(record: Record) -> bool:
     """Whether a check found something in the answer, whatever followed from that."""
-    return any(verdict["action"] != "none" for verdict in record.get("verdicts") or ())
+    return any(verdict["action"] != "none" for verdict in record["verdicts"])
 
 
-def held_back(record: Mapping[str, Any]) -> bool:
-    """Whether the teacher answered because a gate set the student's answer aside."""
-    return str(record["reason"]).startswith("fallback:gate:")
+def held_back(record: Record) -> bool:
+    """Whether the teacher answered because a check set the student's answer aside."""
+    return str(record["reason"]).startswith("fallback:check:")
 
 
-def times_s(record: Mapping[str, Any]) -> dict[str, float]:
-    """What latency gates are fed with; an answer that never came took for ever."""
+def times_s(record: Record) -> dict[str, float]:
+    """What latency checks are fed with; an answer that never came took for ever."""
     if failure(record):
         return dict.fromkeys(("first_token", "total", "per_token"), float("inf"))
     timings = record["timings"]
@@ -89,42 +140,92 @@ def times_s(record: Mapping[str, Any]) -> dict[str, float]:
     if not record["completed"] or first is None or total is None:
         return {}
     times = {"first_token": first / 1000, "total": total / 1000}
-    tokens = (record["usage"] or {}).get("completion_tokens") or 0
+    tokens = record["usage"]["completion_tokens"]
     if record["stream"] and tokens > 1:
         times["per_token"] = (total - first) / 1000 / (tokens - 1)
     return times
 
 
-def answer(record: Mapping[str, Any]) -> str:
-    """The text of an answer; calls of tools as JSON, since they are the answer then."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The first choice of a logged answer. `text` is what a person reads, as the output checks see it; `calls` are the tools'
+    calls as they were given; `chat`: whether it is a message, and no text completion."""
+
+    text: str
+    finish: str
+    calls: tuple[Json, ...]
+    chat: bool
+
+    @property
+    def said(self) -> str:
+        """The text; calls of tools as JSON where there is none, since they are the answer then."""
+        if self.text or not self.calls:
+            return self.text
+        return json.dumps({"tool_calls": [_call(call) for call in self.calls]}, sort_keys=True)
+
+    @property
+    def message(self) -> Json:
+        """As a message of a chat."""
+        said: Json = {"role": "assistant", **({"content": self.text} if self.text or not self.calls else {})}
+        return {**said, "tool_calls": list(self.calls)} if self.calls else said
+
+
+def answered(record: Payloads) -> Answer | None:
+    """The answer; None if it was not kept, or is no chat or text completion (an error, an embedding)."""
+    given = response(record)
+    choices = given.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        return None
+    first = choices_of({"choices": choices[:1]}, _echoed(record))[0]
+    message = choices[0].get("message")
+    if not isinstance(message, dict):
+        return Answer(first.text, first.finish, (), False) if isinstance(choices[0].get("text"), str) else None
+    calls = message.get("tool_calls")
+    listed = calls if isinstance(calls, list) else []
+    return Answer(first.text, first.finish, tuple(one for one in listed if isinstance(one, dict)), True)
+
+
+def answer(record: Payloads) -> str:
+    """The text of an answer, or its calls of tools as JSON; empty if there is none."""
+    found = answered(record)
+    return "" if found is None else found.said
+
+
+def response(record: Payloads) -> Json:
+    """The answer as it was given; empty if it was not kept."""
+    return _object(record["response_json"])
+
+
+def request(record: Payloads) -> Json:
+    """The client's request; empty if it was not kept."""
+    return _object(record["request_json"])
+
+
+def _object(text: str | None) -> Json:
     try:
-        choice = orjson.loads(record["response_json"] or "null")["choices"][0]
-        message = choice.get("message") or {}
-        text = message.get("content") if message else choice.get("text")
-        calls = message.get("tool_calls")
-    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
+        data = orjson.loads(text or "{}")
+    except orjson.JSONDecodeError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _echoed(record: Payloads) -> str:
+    """The prompt, where a completion was to repeat it before its text."""
+    if '"echo"' not in (record.get("request_json") or ""):
         return ""
-    if calls and not text:
-        return json.dumps({"tool_calls": [_call(call) for call in calls]}, sort_keys=True)
-    return text if isinstance(text, str) else ""
+    asked = request(record)
+    prompt = asked.get("prompt")
+    return prompt if asked.get("echo") is True and isinstance(prompt, str) else ""
 
 
-def _call(call: Any) -> Json:
-    function = call.get("function", {}) if isinstance(call, dict) else {}
+def _call(call: Json) -> Json:
+    function = call.get("function")
+    function = function if isinstance(function, dict) else {}
     arguments = function.get("arguments")
     try:
         return {"name": function.get("name"), "arguments": orjson.loads(arguments or "{}")}
     except (orjson.JSONDecodeError, TypeError):
         return {"name": function.get("name"), "arguments": arguments}
-
-
-def request(record: Mapping[str, Any]) -> Json:
-    """The client's request; empty if it was not kept."""
-    try:
-        data = orjson.loads(record["request_json"] or "{}")
-    except orjson.JSONDecodeError:
-        return {}
-    return data if isinstance(data, dict) else {}
 
 
 def prompt(asked: Mapping[str, Any]) -> str:
@@ -138,6 +239,17 @@ def prompt(asked: Mapping[str, Any]) -> str:
             content = message.get("content")
             return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
     return ""
+
+
+def system(asked: Mapping[str, Any]) -> str:
+    """What the application said before anybody else: the system's messages, or the developer's."""
+    messages = asked.get("messages")
+    if not isinstance(messages, list):
+        return ""
+    said = [
+        one.get("content") for one in messages if isinstance(one, dict) and one.get("role") in ("system", "developer")
+    ]
+    return "\n".join(one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in said)
 
 
 def conversation(asked: Mapping[str, Any]) -> str:

@@ -1,21 +1,24 @@
-"""The log record: one served request, or one shadow answer, as a line of the log.
+"""Builds the log record: one served request, or one answer that no client saw, as a line of the log.
 
-Schema: research field names; `SCHEMA_VERSION` changes when the meaning of a field does. `id` is a UUIDv7 (RFC 9562), so
-records sort by time. Payloads are whole and unaltered; `request_json` is the client's body byte for byte.
+`gateway.model.fields` declares what a record holds; here is where the values come from. `SCHEMA_VERSION` changes when the
+meaning of a field does. `id` is a UUIDv7 (RFC 9562), so records sort by time. Payloads are whole and unaltered.
 """
 
 import hashlib
 import random
 import time
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
+from graduand.gateway.model.fields import Attempt, LoggedVerdict, Record, Timings, Usage
 from graduand.gateway.model.routing import STUDENT, Decision
 from graduand.gateway.model.trace import Trace
 from graduand.rollout.assignment import BUCKETS, DAY_S, bucket
 
 SCHEMA_VERSION = 3
+# Why there is no answer though no model is to blame: the client left, the prompt was too long, a filter struck.
+NOBODYS = frozenset({"client_gone", "context_length", "content_filter"})
 
 _random = random.SystemRandom()
 _bits = random.Random(_random.getrandbits(128)).getrandbits
@@ -45,7 +48,7 @@ def prompt_sha256(request: dict[str, Any], body: bytes | None = None) -> str:
     return hashlib.sha256(encoded).hexdigest()
 
 
-def usage_of(usage: Any, pieces: int, request_bytes: int, *, completed: bool) -> dict[str, Any]:
+def usage_of(usage: Any, pieces: int, request_bytes: int, *, completed: bool) -> Usage:
     """Tokens used, and how they are known: exact from the upstream, estimated without it, partial when broken off.
 
     Estimates count a streamed piece as a token and four bytes of a request as one.
@@ -63,10 +66,10 @@ def record(
     *, id: str, parent_id: str | None, role: str, route: str, endpoint: str, decision: Decision, arm: str, reason: str,
     adapter: str | None, base_model: str | None, teacher_model: str, served_model: str | None, status: int,
     request_body: bytes | None, request: dict[str, Any], response_json: str | None, stream: bool, completed: bool,
-    client_disconnected: bool, bytes_released: int, timings: dict[str, float | None], usage: dict[str, Any],
-    attempts: list[dict[str, Any]], error: str | None, client: int, verdicts: list[orjson.Fragment], record_bp: int = BUCKETS,
-    cost: float | None = None, trace: Trace | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    client_disconnected: bool, bytes_released: int, timings: Timings, usage: Usage, attempts: list[Attempt],
+    error: str | None, client: int, verdicts: list[orjson.Fragment], record_bp: int = BUCKETS, cost: float | None = None,
+    trace: Trace | None = None,
+) -> Record:  # fmt: skip
     """Assemble one record; times in `timings` are milliseconds, `cost` is dollars (None: unknown).
 
     Of `record_bp` of the requests the payloads are kept. A copy's payloads are kept if its request's are, and all of them
@@ -119,7 +122,7 @@ def record(
         "redaction": None,
         "attempts": attempts,
         "error": error,
-        "verdicts": verdicts,
+        "verdicts": cast("list[LoggedVerdict]", verdicts),  # each is written once a verdict, not once a record
         "client": client,
         "sampling_prob": record_bp / BUCKETS,
         "trace_id": None if trace is None else trace.trace_id,

@@ -1,16 +1,53 @@
 """What the gateway serves: upstreams, routes, and the versioned table that the data plane reads.
 
-Plain frozen data with a JSON form, because the supervisor hands it to the workers. No I/O.
+Frozen data that the configuration file declares (gateway.model.keys says how), and with a JSON form (gateway.model.plain),
+because the supervisor hands it to the workers. No I/O.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
-from graduand.gateway.model.recording import DEFAULT, RecordPolicy, policy_from_json
+from pydantic import BeforeValidator, Field, PlainSerializer
+
+from graduand.gateway.errors import ConfigError
+from graduand.gateway.model.keys import (
+    Address,
+    Count,
+    Dollars,
+    FilePath,
+    LogsUrl,
+    Percent,
+    Secret,
+    Secrets,
+    StateUrl,
+)
+from graduand.gateway.model.monitors import ALL, Monitors
+from graduand.gateway.model.plain import from_plain
+from graduand.gateway.model.recording import DEFAULT, RecordPolicy
 from graduand.monitoring.prices import Price
 
-MODES = ("teacher", "shadow", "canary", "hybrid", "student")
+Mode = Literal["teacher", "shadow", "canary", "hybrid", "student"]
+UpstreamKind = Literal["openai", "vllm", "lorax"]
+UnitKind = Literal["user", "request", "header"]
+OnStudentFailure = Literal["teacher", "error"]
+Release = Literal["observe", "window", "block"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+# Named, with a type: mypy looks for wrong words after `==` and in these, but not in a bare tuple after `in`.
+IN_SERVICE: tuple[Mode, ...] = ("student", "hybrid")
+TEACHER_ALONE: tuple[Mode, ...] = ("teacher", "shadow")  # answers clients
+
+
+def known_mode(text: str | None) -> Mode | None:
+    """The mode of this name, if there is one."""
+    return next((mode for mode in MODES if mode == text), None)
+
+
+BASE_URL = re.compile(r"[!\"$->A-~]+")  # no blanks, query or fragment: it becomes part of a request line
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,36 +66,76 @@ class Replica:
         return f"{self.scheme}://{host}:{self.port}{self.prefix}"
 
 
+def read_replica(url: object) -> Replica:
+    """The replica at a base URL; raise ConfigError if it is none, without what may be a secret in it."""
+    if not isinstance(url, str):
+        raise ConfigError("must be a base URL such as http://127.0.0.1:8000/v1")
+    try:
+        parts = urlsplit(url)
+        port = parts.port if parts.port is not None else 443 if parts.scheme == "https" else 80
+    except ValueError:
+        parts, port = urlsplit(""), 0
+    if parts.username or parts.password:
+        raise ConfigError(f"{parts.hostname}: a key belongs into api_key, not into the URL")
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port or not BASE_URL.fullmatch(url):
+        shown = re.split("[@?#]", url)[-1 if "@" in url else 0]  # what stands after these characters may be a secret
+        raise ConfigError(f"{shown!r} is not a base URL such as http://127.0.0.1:8000/v1")
+    return Replica(parts.scheme, parts.hostname, port, parts.path.rstrip("/"))
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A set of replicas that serve the same models. `api_key` never leaves the process but towards them.
+    """A service that answers: a teacher's API, or engines that all serve the same base model.
 
-    `gpu_hour` is what one replica costs an hour, in dollars. `slots` is how many adapters a replica may hold; None: all.
+    `api_key` never leaves the process but towards the replicas.
     """
 
     name: str
-    kind: str
-    replicas: tuple[Replica, ...]
-    api_key: str | None = field(default=None, repr=False)
-    ca_file: str | None = None
-    gpu_hour: float | None = None
-    slots: int | None = None
+    kind: Annotated[UpstreamKind, Field(description="the API it speaks; `openai`: nothing beyond OpenAI's")]
+    replicas: Annotated[
+        tuple[Annotated[Replica, BeforeValidator(read_replica, json_schema_input_type=str)], ...],
+        Field(
+            alias="base_urls",
+            min_length=1,
+            description="its replicas, each with the path that `/chat/completions` follows",
+        ),
+    ]
+    api_key: Annotated[Secret | None, Field(description="the key that is sent to it")] = field(default=None, repr=False)
+    ca_file: Annotated[
+        FilePath | None,
+        Field(
+            description="certificates in PEM form to trust instead of the system's, for an authority of your own",
+        ),
+    ] = None
+    gpu_hour: Annotated[
+        Dollars | None,
+        Field(description="dollars an hour for each of `base_urls`; not together with a price by tokens"),
+    ] = None
+    slots: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=100_000,
+            description="adapters that each of `base_urls` may hold ([fleet](fleet.md)); without it, all that are "
+            "registered",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """The expensive model that a route can always fall back to."""
+    """Who answers until a student is proved: the expensive model that a route can always fall back to."""
 
-    upstream: str
-    model: str
+    upstream: Annotated[str, Field(description="the name of an upstream")]
+    model: Annotated[str, Field(min_length=1, description="the model's name there")]
 
 
 @dataclass(frozen=True, slots=True)
 class Student:
-    """The adapter that is to take the route over."""
+    """Who is to take over."""
 
-    upstream: str
-    adapter: str
+    upstream: Annotated[str, Field(description="the name of an upstream")]
+    adapter: Annotated[str, Field(min_length=1, description="the adapter's name there, `NAME@DIGEST`, or a model's")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,53 +144,82 @@ class Incumbent:
     one, as it did before: everything (`student`), or what it is confident in (`hybrid`, by its own threshold)."""
 
     adapter: str
-    mode: str = "student"
+    mode: Mode = "student"
     threshold: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Bounds of one request in seconds."""
+    """How long an answer may take."""
 
-    connect_s: float = 2
-    first_token_s: float = 10
-    idle_s: float = 10
-    total_s: float = 120
+    connect_s: Annotated[Seconds, Field(description="seconds to connect to the upstream")] = 2
+    first_token_s: Annotated[
+        Seconds, Field(description="seconds from the request to the first token of a streamed answer")
+    ] = 10
+    idle_s: Annotated[Seconds, Field(description="seconds between two pieces of a streamed answer")] = 10
+    total_s: Annotated[
+        float, Field(gt=0, le=86400, description="seconds for the whole answer, retries and fallback included")
+    ] = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
     """What sticks to an arm: `user`, `request`, or the value of a `header`."""
 
-    kind: str
+    kind: UnitKind
     header: str = ""
 
     def __str__(self) -> str:
         return f"header:{self.header}" if self.kind == "header" else self.kind
 
 
+def read_unit(text: object) -> Unit:
+    """The unit as it is written; raise ConfigError if it is none."""
+    if text == "user":
+        return Unit("user")
+    if text == "request":
+        return Unit("request")
+    kind, _, header = str(text).partition(":")
+    if kind == "header" and HEADER_NAME.fullmatch(header):
+        return Unit("header", header.lower())
+    raise ConfigError(f"{text!r} is not one of user, request and header:NAME")
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one client key may use in a minute; 0 is no limit."""
+    """What one client key may use in any minute; 0 is no limit. Exact over workers, each replica counts its own."""
 
-    requests_per_minute: int = 0
-    tokens_per_minute: int = 0
+    requests_per_minute: Annotated[Count, Field(description="requests a minute")] = 0
+    tokens_per_minute: Annotated[Count, Field(description="tokens a minute, of prompts and answers")] = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Tracing:
-    """Where spans go (the whole URL), and which share of traces."""
+    """Where spans go."""
 
-    url: str
-    share: float = 1.0
+    endpoint: Annotated[str, Field(description="an OTLP/HTTP receiver, such as `http://127.0.0.1:4318`")]
+    sample: Annotated[
+        float, Field(gt=0, le=100, description="percent of new traces; a client's own decision stands")
+    ] = 100
+
+    @property
+    def url(self) -> str:
+        """The whole address: OTLP/HTTP has its own path below the endpoint."""
+        url = self.endpoint.rstrip("/")
+        return url if url.endswith("/v1/traces") else f"{url}/v1/traces"
+
+    @property
+    def share(self) -> float:
+        """The share of new traces, 0 to 1."""
+        return self.sample / 100
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What copies of one kind may use in a day of UTC; 0 is no limit."""
+    """What copies may use in a day of UTC; 0 is no limit."""
 
-    requests_per_day: int = 0
-    tokens_per_day: int = 0
+    requests_per_day: Annotated[Count, Field(description="copies a day")] = 0
+    tokens_per_day: Annotated[Count, Field(description="tokens a day, of prompts and answers")] = 0
 
     @property
     def limited(self) -> bool:
@@ -123,78 +229,181 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One model name that clients ask for, and who answers it. Weights are in basis points (hundredths of a percent).
+    """A model name that clients ask for, and who answers it.
 
-    `salt` and `rollout` enter the hash that assigns units to arms; `unit_salt` the one that knows a unit again in the next
-    rollout; `version` counts the changes made at run time.
-    `threshold` is from what confidence on a hybrid route's student answers alone (rollout.hybrid.learning); `logprobs`
-    asks for log probabilities of the student's copies, to learn one. `task` is what the route's answers are
-    (rollout.answers.tasks), as written; `audit_bp` of what the student answers also goes to the teacher. `gates` are the
-    checks of its answers (monitoring.checks), as written, None: its task's; `release_window` is how many streamed pieces a
-    window holds.
-    With an `incumbent`, that student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to
-    the other student.
-    `shadow_budget` bounds the copies to students, `audit_budget` those to the teacher.
-    `monitors` watch it (gateway.config.monitors), as written; while an alarm stands, the student has at most `limit_bp`
-    of the units. Of `record_bp` of the requests the log keeps the payloads.
+    What has no description is no key of the file, but set at run time: `salt` and `rollout` enter the hash that assigns
+    units to arms, `unit_salt` the one that knows a unit again in the next rollout; `version` counts the changes.
+    `threshold` is from what confidence on a hybrid route's student answers alone (rollout.hybrid.learning); `logprobs` asks for log probabilities of the student's copies, to learn one. With an
+    `incumbent`, that student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to the
+    other student. While an alarm stands, the student has at most `limit_bp` of the units.
+    Shares are in basis points (hundredths of a percent).
     """
 
     name: str
-    teacher: Teacher
-    student: Student | None = None
-    mode: str = "teacher"
-    weight_bp: int = 0
-    unit: Unit = Unit("request")
-    shadow_bp: int = 10_000
-    on_student_failure: str = "teacher"
-    release: str = "observe"
-    timeouts: Timeouts = Timeouts()
-    retries: int = 2
-    audit_bp: int = 0
-    logprobs: bool = False
-    threshold: dict[str, Any] | None = None
-    task: dict[str, Any] | None = None
-    record_bp: int = 10_000
-    gates: tuple[Any, ...] | None = None
-    release_window: int = 20
-    shadow_budget: Budget = Budget()
-    audit_budget: Budget = Budget()
+    teacher: Annotated[Teacher, Field(description="who answers until a student is proved")]
+    student: Annotated[Student | None, Field(description="who is to take over; all modes but `teacher` need one")] = (
+        None
+    )
+    mode: Annotated[
+        Mode,
+        Field(
+            description="who answers: `teacher`; `shadow`: the teacher, and the student gets copies; `canary`: the "
+            "student `weight` percent of units; `hybrid`: the student where it is confident; `student`"
+        ),
+    ] = "teacher"
+    weight_bp: Annotated[
+        Percent,
+        Field(alias="weight", description="percent of units that the student answers in mode `canary`; steps of 0.01"),
+    ] = 0
+    unit: Annotated[
+        Unit,
+        BeforeValidator(read_unit, json_schema_input_type=str),
+        PlainSerializer(str),
+        Field(description="what sticks to its arm: `user` (the request's `user` field), `header:NAME` or `request`"),
+    ] = Unit("request")
+    shadow_bp: Annotated[
+        Percent,
+        Field(
+            alias="shadow_sample",
+            description="percent of teacher-answered requests also sent to the student, in modes `shadow` and `canary`",
+        ),
+    ] = 10_000
+    on_student_failure: Annotated[
+        OnStudentFailure, Field(description="who answers when the student fails: the teacher, or nobody")
+    ] = "teacher"
+    release: Annotated[
+        Release,
+        Field(description="what may leave before the answer is checked: all of it, all but the last pieces, nothing"),
+    ] = "observe"
+    release_window: Annotated[int, Field(ge=1, le=1000, description="pieces of a stream that `window` holds back")] = 20
+    checks: Annotated[
+        tuple[Any, ...] | None,
+        Field(description="checks of the answers ([checks](checks.md)); without it those of `task`, `[]`: none"),
+    ] = None
+    timeouts: Annotated[Timeouts, Field(description="how long an answer may take")] = Timeouts()
+    retries: Annotated[
+        int, Field(ge=0, le=10, description="further attempts at an upstream that failed before any token")
+    ] = 2
+    task: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="what the answers are, for rollouts and checks: `{kind: label, labels: […]}`, "
+            "`{kind: json, …}` or `{kind: text, …}` ([rollouts](rollouts.md))"
+        ),
+    ] = None
+    audit_bp: Annotated[
+        Percent,
+        Field(alias="audit_sample", description="percent of student-answered requests also sent to the teacher"),
+    ] = 0
+    record_bp: Annotated[
+        Percent, Field(alias="record_sample", description="percent of requests whose payloads are kept in the log")
+    ] = 10_000
+    shadow_budget: Annotated[Budget, Field(description="of the copies to the student")] = Budget()
+    audit_budget: Annotated[Budget, Field(description="of the copies to the teacher")] = Budget()
+    monitors: Annotated[
+        Monitors,
+        Field(description="what watches the route for [drift](drift.md); without it every monitor flags"),
+    ] = ALL
     incumbent: Incumbent | None = None
-    monitors: dict[str, Any] | None = None
+    threshold: dict[str, Any] | None = None
+    logprobs: bool = False
     limit_bp: int | None = None
     salt: str = ""
     unit_salt: str = ""
     rollout: str = ""
     version: int = 1
 
+    @property
+    def asked_student(self) -> Student | None:
+        """The student, if any request or a copy of one goes to it."""
+        return None if self.mode == "teacher" else self.student
+
+    @property
+    def student_in_service(self) -> Student | None:
+        """The student, if it answers clients for good, not as one side of a comparison."""
+        return self.student if self.mode in IN_SERVICE else None
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether the teacher answers when the student fails."""
+        return self.on_student_failure == "teacher"
+
 
 @dataclass(frozen=True, slots=True)
 class Artifacts:
-    """Where fetched adapters are kept, and what may be fetched from the hub (patterns such as `ours/*`)."""
+    """Where `graduand adapters add` may fetch adapters from, and where they are kept ([fleet](fleet.md))."""
 
-    cache: str = ""
-    hub_allow: tuple[str, ...] = ()
-    hub_token: str | None = field(default=None, repr=False)
+    cache: Annotated[
+        FilePath | None,
+        Field(
+            description="the folder of fetched adapters, which engines must be able to read under the same path; by "
+            "default `adapters` beside the state or the log"
+        ),
+    ] = None
+    hub_allow: Annotated[
+        tuple[str, ...],
+        Field(description="what may come from the hub: `OWNER/NAME`, or patterns such as `OWNER/*`"),
+    ] = ()
+    hub_token: Annotated[Secret | None, Field(description="the hub's token, sent to the hub and nowhere else")] = field(
+        default=None, repr=False
+    )
+
+
+def _named(sections: object) -> object:
+    """Each section with the name under which it stands."""
+    if not isinstance(sections, dict):
+        return sections
+    return {name: {**one, "name": name} if isinstance(one, dict) else one for name, one in sections.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A checked configuration."""
+    """The whole file."""
 
-    listen: tuple[str, int]
-    admin: tuple[str, int]
-    workers: int
-    state: str
-    logs: str
-    upstreams: dict[str, Upstream]
-    routes: dict[str, Route]
-    client_keys: tuple[str, ...] | None = field(default=None, repr=False)
-    limits: Limits = Limits()
-    prices: dict[str, Price] = field(default_factory=dict)
-    tracing: Tracing | None = None
-    state_password: str | None = field(default=None, repr=False)
-    record: RecordPolicy = DEFAULT
-    artifacts: Artifacts = Artifacts()
+    upstreams: Annotated[
+        dict[str, Upstream], BeforeValidator(_named), Field(min_length=1, description="services, by name")
+    ]
+    routes: Annotated[
+        dict[str, Route],
+        BeforeValidator(_named),
+        Field(min_length=1, description="by the model name that clients ask for"),
+    ]
+    listen: Annotated[Address, Field(description="HOST:PORT for clients; port 0: a free one")] = ("127.0.0.1", 8080)
+    admin: Annotated[
+        Address, Field(description="HOST:PORT of the admin plane, which asks for no key: keep it private")
+    ] = ("127.0.0.1", 8081)
+    workers: Annotated[int, Field(ge=1, le=256, description="processes that serve requests; one a core")] = 1
+    state: Annotated[
+        StateUrl,
+        Field(
+            description="where what is changed at run time is kept: `sqlite:///PATH`, `redis://`, `rediss://` or "
+            "`redis+sentinel://` ([state](state.md)); `///./` is relative to the working folder"
+        ),
+    ] = "sqlite:///./graduand-data/state.db"
+    state_password: Annotated[Secret | None, Field(description="a Redis's password")] = field(default=None, repr=False)
+    logs: Annotated[
+        LogsUrl,
+        Field(
+            description="where the log goes: `file:///PATH`, `s3://BUCKET/PREFIX` or `gs://BUCKET/PREFIX` "
+            "([log](logs.md))"
+        ),
+    ] = "file:///./graduand-data/logs"
+    record: Annotated[RecordPolicy, Field(description="what is recorded, and what when there is no room")] = DEFAULT
+    client_keys: Annotated[
+        Secrets | None,
+        Field(description="keys that clients must have, separated by commas; without it none is asked for"),
+    ] = field(default=None, repr=False)
+    limits: Annotated[Limits, Field(alias="client_limits", description="of one client key; needs `client_keys`")] = (
+        Limits()
+    )
+    prices: Annotated[
+        dict[str, Price],
+        Field(description="by model name, or adapter name without its digest ([costs](observability.md))"),
+    ] = field(default_factory=dict)
+    tracing: Annotated[Tracing | None, Field(description="OpenTelemetry; needs `pip install 'graduand[otel]'`")] = None
+    artifacts: Annotated[Artifacts, Field(alias="adapters", description="where adapters may be fetched from")] = (
+        Artifacts()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,39 +428,4 @@ def settings_to_json(settings: Settings) -> dict[str, Any]:
 
 def settings_from_json(data: dict[str, Any]) -> Settings:
     """The settings that `settings_to_json` wrote."""
-    keys = data["client_keys"]
-    return Settings(
-        **{
-            **data,
-            "listen": tuple(data["listen"]),
-            "admin": tuple(data["admin"]),
-            "upstreams": {name: _upstream(one) for name, one in data["upstreams"].items()},
-            "routes": {name: _route(one) for name, one in data["routes"].items()},
-            "client_keys": None if keys is None else tuple(keys),
-            "limits": Limits(**data["limits"]),
-            "prices": {model: Price(**price) for model, price in data["prices"].items()},
-            "tracing": None if data["tracing"] is None else Tracing(**data["tracing"]),
-            "record": policy_from_json(data["record"]),
-            "artifacts": Artifacts(**{**data["artifacts"], "hub_allow": tuple(data["artifacts"]["hub_allow"])}),
-        }
-    )
-
-
-def _route(data: dict[str, Any]) -> Route:
-    student = data["student"]
-    return Route(
-        **{
-            **data,
-            "teacher": Teacher(**data["teacher"]),
-            "student": None if student is None else Student(**student),
-            "unit": Unit(**data["unit"]),
-            "timeouts": Timeouts(**data["timeouts"]),
-            "gates": None if data["gates"] is None else tuple(data["gates"]),
-            "shadow_budget": Budget(**data["shadow_budget"]),
-            "audit_budget": Budget(**data["audit_budget"]),
-        }
-    )
-
-
-def _upstream(data: dict[str, Any]) -> Upstream:
-    return Upstream(**{**data, "replicas": tuple(Replica(**one) for one in data["replicas"])})
+    return from_plain(Settings, data)

@@ -7,6 +7,8 @@ request: of a session all of it is compared, or none.
 
 from typing import NamedTuple
 
+import mmh3
+
 from graduand.gateway.model.routes import Route
 from graduand.rollout.assignment import BUCKETS, drawn, unit_hash, unit_key
 from graduand.rollout.assignment import arm as arm_of
@@ -40,6 +42,15 @@ class Decision(NamedTuple):
     incumbent: bool = False
     unit: int = 0
     drawn_bp: int = 0
+
+
+def preference(replica: str, model: str) -> int:
+    """How much an adapter is drawn to a replica (by its URL): the replica with the least number is the preferred one.
+
+    Where adapters are placed and where they are asked follow this one rule, or an adapter would be asked where it is
+    cold. Rendezvous hashing (Thaler and Ravishankar, 1998).
+    """
+    return mmh3.hash(replica + model, signed=False)
 
 
 def decide(route: Route, unit: str | None, request_id: str, now: float) -> Decision:

@@ -5,19 +5,19 @@ only the prompts still being gathered are texts, and these go when it is made. N
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from graduand.gateway.config.monitors import Monitors
+from graduand.gateway.model.fields import Record
+from graduand.gateway.model.monitors import Monitors
 from graduand.gateway.model.routing import TEACHER
 from graduand.gateway.monitor import observed
 from graduand.gateway.monitor.store import MonitorStore
 from graduand.monitoring.drift import DriftError, files
 from graduand.monitoring.drift.prompts import Prompt
 from graduand.monitoring.drift.reference import Reference, build, calibration_report, too_few
-from graduand.monitoring.embedding import load
+from graduand.monitoring.embedding.named import load
 
 FOLDER = "references"
 EMBEDDER = "static"
@@ -56,9 +56,9 @@ def there(spool: Path, route: str) -> Reference | None:
     return files.read(folder) if (folder / files.FOLDER).exists() else None
 
 
-def wanted(record: Mapping[str, Any]) -> Prompt | None:
+def wanted(record: Record) -> Prompt | None:
     """The prompt of an answer that the teacher gave a client whole; None of everything else."""
-    if record.get("arm") != TEACHER or not record.get("completed") or record.get("error"):
+    if record["arm"] != TEACHER or not record["completed"] or record["error"]:
         return None
     return observed.prompt(record)
 

@@ -1,4 +1,4 @@
-"""The monitor: one look at a time it reads the log, feeds the detectors, stores all of it at once and tells of alarms.
+"""The monitor: one look at a time it reads the log, feeds the detectors, stores all of it at once and publishes alarms.
 
 Invariant: it remembers nothing that its store does not have, so being killed anywhere costs nothing. Requests never wait
 for it: when it falls behind it looks at every second record, then every fourth, and counts what it left out.
@@ -13,22 +13,24 @@ from typing import Any
 
 import orjson
 
-from graduand.gateway.config import monitors
 from graduand.gateway.control import verdicts
 from graduand.gateway.logs import places, tail
 from graduand.gateway.logs.drift import DriftLog
 from graduand.gateway.logs.tail import Batch, Line
+from graduand.gateway.model import reader
+from graduand.gateway.model.fields import Record
 from graduand.gateway.model.routes import Route, Settings
 from graduand.gateway.monitor import gathering
 from graduand.gateway.monitor.panel import Panel
 from graduand.gateway.monitor.store import MonitorStore
-from graduand.gateway.state.documents import documents_in, key_of
+from graduand.gateway.state.documents import Documents, key_of
 from graduand.gateway.state.open import open_state
 from graduand.monitoring import metrics as m
 from graduand.monitoring.drift import DriftError, files
 from graduand.monitoring.drift.prompts import Prompt
 from graduand.monitoring.drift.reference import Reference
-from graduand.monitoring.embedding import Embedder, load
+from graduand.monitoring.embedding.embedder import Embedder
+from graduand.monitoring.embedding.named import load
 from graduand.monitoring.metrics import Metrics
 
 Json = dict[str, Any]
@@ -48,7 +50,7 @@ class Watched:
     key: str
     panel: Panel
     problem: str
-    told: dict[str, int]  # by monitor, observations and alarms that the metrics have already
+    counted: dict[str, int]  # by monitor, observations and alarms that the metrics have already
     alarms: dict[str, int]
     gathers: int = 0  # so many of the teacher's answers are wanted for a reference set
 
@@ -64,13 +66,13 @@ class Monitor:
         self._store = MonitorStore(self._folder, holder, clock())
         self._drift = DriftLog(self._folder, settings.record, metrics, clock)
         self._state = open_state(settings)
-        self._documents = documents_in(self._state)
+        self._documents = Documents(self._state)
         self._embedders: dict[str, Embedder] = {}
         self._offsets: dict[str, int] | None = None
         self._watched: dict[str, Watched] = {}
         self._seen: tuple[int, object] = (-1, None)
         self._shed = 0
-        self._told_at = self._tidied_at = self._followed_at = 0.0
+        self._published_at = self._tidied_at = self._followed_at = 0.0
 
     def close(self) -> None:
         """Let go of its files."""
@@ -89,7 +91,7 @@ class Monitor:
             self._offsets, self._seen, self._watched = None, (-1, None), {}  # as stored, next time
             raise
         self._drift.tidy()
-        self._tell(now, fresh=bool(batch.lines))
+        self._publish(now, fresh=bool(batch.lines))
         return batch.more
 
     # What is watched.
@@ -113,9 +115,9 @@ class Monitor:
         self._watched, self._seen = found, seen
 
     def _watch(self, route: Route, paths: dict[str, Path], known: Watched | None) -> Watched | None:
-        wanted = monitors.read(route.monitors)
+        wanted = route.monitors
         adapter = NO_ADAPTER if route.student is None else route.student.adapter
-        folder = wanted.reference or paths.get(adapter)
+        folder = Path(wanted.folder) if wanted.folder else paths.get(adapter)
         if not wanted.on or (route.student is None and folder is None and not wanted.from_log):
             return None
         reference, problem = _reference(folder, adapter)
@@ -210,19 +212,19 @@ class Monitor:
             del self._offsets[name]
         return gone
 
-    # What others are told.
+    # What others are to know.
 
-    def _tell(self, now: float, *, fresh: bool) -> None:
-        untold = self._store.untold()
-        if not untold and now - self._told_at < TELL_EVERY_S:
+    def _publish(self, now: float, *, fresh: bool) -> None:
+        waiting = self._store.undelivered()
+        if not waiting and now - self._published_at < TELL_EVERY_S:
             return
         with self._state.transaction():
-            for key, alarm in untold.items():
+            for key, alarm in waiting.items():
                 self._documents.write(verdicts.ALARM, key, alarm)
-            self._write_readings(now, changed=fresh or bool(untold))
-        # Killed here, the alarm is told again: its id is known by then.
-        self._store.told(untold)
-        self._told_at = now
+            self._write_readings(now, changed=fresh or bool(waiting))
+        # Killed here, the alarm is delivered again: its id is known by then.
+        self._store.delivered(waiting)
+        self._published_at = now
         self._measure()
 
     def _write_readings(self, now: float, *, changed: bool) -> None:
@@ -260,9 +262,9 @@ class Monitor:
                 gauges[m.DRIFT_VALUE][labels] = one.value
                 gauges[m.DRIFT_THRESHOLD][labels] = one.threshold
                 gauges[m.DRIFT_ACTIVE][labels] = float(labels in stands)
-                self._metrics.add(m.DRIFT_EVALUATED, labels, max(one.n - watched.told[one.monitor], 0))
+                self._metrics.add(m.DRIFT_EVALUATED, labels, max(one.n - watched.counted[one.monitor], 0))
                 self._metrics.add(m.DRIFT_ALARMS, labels, max(one.alarms - watched.alarms[one.monitor], 0))
-                watched.told[one.monitor], watched.alarms[one.monitor] = one.n, one.alarms
+                watched.counted[one.monitor], watched.alarms[one.monitor] = one.n, one.alarms
         for family, values in gauges.items():
             self._metrics.keep(family, values)
 
@@ -276,17 +278,8 @@ def _reference(folder: Path | None, adapter: str) -> tuple[Reference | None, str
         return None, str(error)
 
 
-def _in_order(batch: Batch) -> list[tuple[Line, Json]]:
+def _in_order(batch: Batch) -> list[tuple[Line, Record]]:
     """The records as they came. Workers write side by side, and a verdict ends by what comes after its last alarm: were
     one worker's lines read behind another's, old drift would follow new calm."""
-    found = [(line, record) for line in batch.lines if (record := _parsed(line)) is not None]
+    found = [(line, record) for line in batch.lines if (record := reader.read(line.data)) is not None]
     return sorted(found, key=lambda one: float(one[1]["time"]))
-
-
-def _parsed(line: Line) -> Json | None:
-    try:
-        record = orjson.loads(line.data)
-    except orjson.JSONDecodeError:
-        return None
-    known = isinstance(record, dict) and isinstance(record.get("id"), str) and isinstance(record.get("route"), str)
-    return record if known and isinstance(record.get("time"), int | float) else None

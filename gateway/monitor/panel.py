@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from graduand.gateway.config.monitors import Monitors
+from graduand.gateway.model.fields import Record
+from graduand.gateway.model.monitors import Monitors
 from graduand.gateway.monitor import observed
 from graduand.monitoring.drift.adwin import Adwin
-from graduand.monitoring.drift.check_failures import GateFailures
+from graduand.monitoring.drift.check_failures import CheckFailures
 from graduand.monitoring.drift.describe import describe
 from graduand.monitoring.drift.descriptors import Descriptors
 from graduand.monitoring.drift.mix import MixShift
@@ -19,7 +20,7 @@ from graduand.monitoring.drift.neighbours import scores
 from graduand.monitoring.drift.novelty import Novelty
 from graduand.monitoring.drift.prompts import Prompt
 from graduand.monitoring.drift.reference import Reference
-from graduand.monitoring.embedding import Embedder
+from graduand.monitoring.embedding.embedder import Embedder
 from graduand.monitoring.verdict import Alarm
 
 Json = dict[str, Any]
@@ -40,7 +41,7 @@ class Detector(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Standing:
     """Where one monitor stands."""
 
     monitor: str
@@ -85,7 +86,7 @@ class Panel:
         """Whether these settings would make the same detectors."""
         return self._promises == {name: one.false_alarm_every for name, one in monitors.on.items()}
 
-    def take(self, record: Json) -> None:
+    def take(self, record: Record) -> None:
         """Learn from one record of this route."""
         at = float(record["time"])
         prompt = observed.prompt(record) if self._reference is not None else None
@@ -94,16 +95,18 @@ class Panel:
         output = observed.output(record, self.adapter)
         if output is not None and "outputs.failed" in self._detectors:
             self._output(output, at)
-        gated = observed.gated(record, self.adapter)
-        failures = self._detectors.get("gate_failures")
+        checked = observed.checked(record, self.adapter)
+        failures = self._detectors.get("check_failures")
         if (
-            gated is not None
-            and isinstance(failures, GateFailures)
-            and failures.update(student=gated.student, failed=gated.failed)
+            checked is not None
+            and isinstance(failures, CheckFailures)
+            and failures.update(student=checked.student, failed=checked.failed)
         ):
-            self._raise(failures, "gate_failures", at, "the student's answers fail their gates more than the teacher's")
+            self._raise(
+                failures, "check_failures", at, "the student's answers fail their checks more than the teacher's"
+            )
 
-    def _input(self, prompt: Prompt, record: Json, at: float) -> None:
+    def _input(self, prompt: Prompt, record: Record, at: float) -> None:
         novelty, mix = self._detectors.get("novelty"), self._detectors.get("mix")
         if novelty is not None or mix is not None:
             assert self._embedder is not None
@@ -151,13 +154,13 @@ class Panel:
         evaluated, self._evaluated = self._evaluated, []
         return evaluated
 
-    def reading(self, monitor: str) -> Reading:
+    def reading(self, monitor: str) -> Standing:
         """Where a monitor stands; of several detectors the one that is nearest to an alarm."""
         mine = [one for name, one in self._detectors.items() if name.partition(".")[0] == monitor]
         top = max(mine, key=lambda one: one.value / one.threshold)
-        return Reading(monitor, max(one.n for one in mine), top.value, top.threshold, self._alarms[monitor])
+        return Standing(monitor, max(one.n for one in mine), top.value, top.threshold, self._alarms[monitor])
 
-    def readings(self) -> list[Reading]:
+    def readings(self) -> list[Standing]:
         """All of them."""
         names = dict.fromkeys(name.partition(".")[0] for name in self._detectors)
         return [self.reading(name) for name in names]
@@ -187,8 +190,8 @@ def _detectors(promises: Mapping[str, float], reference: Reference | None) -> di
             found["mix"] = MixShift(reference.whitening, reference.nulls, promises["mix"])
         if "descriptors" in promises:
             found["descriptors"] = Descriptors(reference.spreads, promises["descriptors"])
-    if "gate_failures" in promises:
-        found["gate_failures"] = GateFailures(promises["gate_failures"])
+    if "check_failures" in promises:
+        found["check_failures"] = CheckFailures(promises["check_failures"])
     if "outputs" in promises:  # three detectors share the promise
         found |= {f"outputs.{name}": Adwin(3 * promises["outputs"]) for name in ("failed", "cut", "length")}
     return found

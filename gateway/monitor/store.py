@@ -1,7 +1,7 @@
 """What the monitor must not lose: how far it has read the log, and what its detectors have seen until there.
 
 One SQLite file beside the log's segments, since both belong to this machine. Invariant: offsets, detectors and alarms
-that were not told yet are written in one transaction, so no record is counted twice or left out, wherever the process is
+that were not delivered yet are written in one transaction, so no record is counted twice or left out, wherever the process is
 killed; and only the process that opened the file last may write.
 """
 
@@ -58,8 +58,8 @@ class MonitorStore:
         found = self._db.execute("SELECT state FROM panels WHERE key = ?", (key,)).fetchone()
         return None if found is None else dict(json.loads(found[0]))
 
-    def untold(self) -> dict[str, dict[str, Any]]:
-        """Alarms that the controller has not been told of, by id."""
+    def undelivered(self) -> dict[str, dict[str, Any]]:
+        """Alarms that the controller does not have yet, by id."""
         return {
             key: json.loads(alarm) for key, alarm in self._db.execute("SELECT id, alarm FROM untold ORDER BY rowid")
         }
@@ -77,8 +77,8 @@ class MonitorStore:
             self._db.executemany("DELETE FROM tail WHERE file = ?", [(name,) for name in gone])
             states = [(key, json.dumps(state)) for key, state in panels.items()]
             self._db.executemany("INSERT OR REPLACE INTO panels VALUES (?, ?)", states)
-            told = [(key, json.dumps(alarm)) for key, alarm in alarms.items()]
-            self._db.executemany("INSERT OR IGNORE INTO untold VALUES (?, ?)", told)
+            new = [(key, json.dumps(alarm)) for key, alarm in alarms.items()]
+            self._db.executemany("INSERT OR IGNORE INTO untold VALUES (?, ?)", new)
             rows = [(key, route, prompt.text, prompt.system) for key, route, prompt in gathered]
             self._db.executemany("INSERT OR IGNORE INTO gathered VALUES (?, ?, ?, ?)", rows)
         except BaseException:
@@ -99,8 +99,8 @@ class MonitorStore:
         """The reference set is made: no text is kept."""
         self._db.execute("DELETE FROM gathered WHERE route = ?", (route,))
 
-    def told(self, ids: Iterable[str]) -> None:
-        """The controller knows of these."""
+    def delivered(self, ids: Iterable[str]) -> None:
+        """The controller has these alarms."""
         self._db.executemany("DELETE FROM untold WHERE id = ?", [(one,) for one in ids])
 
 

@@ -43,7 +43,7 @@ def follow(taken: Callable[[Settings], None], ended: Callable[[], object]) -> No
     threading.Thread(target=run, name="settings", daemon=True).start()
 
 
-class Beside:
+class SideProcess:
     """A process beside the data plane: it listens to nothing, and when it dies requests are served on.
 
     `name` is its word in the log and its file of counters. `settings` are the first ones; `stopping` is set when it has to
@@ -83,12 +83,12 @@ class Beside:
     def _follow_signals(self) -> None:
         # A handler runs wherever the main thread is, which may be inside of `stopping.wait` with the lock that `set` needs:
         # it would wait for itself for ever. So it only writes to a pipe, and a thread does the rest.
-        told, tell = os.pipe()
+        heard, says = os.pipe()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: os.write(tell, b"."))
+            signal.signal(number, lambda *_: os.write(says, b"."))
 
         def run() -> None:
-            while os.read(told, 1):
+            while os.read(heard, 1):
                 self.stop()
 
         threading.Thread(target=run, name="signals", daemon=True).start()

@@ -6,14 +6,13 @@ the data plane serves on, unchanged, and the next controller goes on where the s
 
 import contextlib
 import logging
-import sqlite3
 import threading
 import time
 
 from graduand.gateway.control.loop import Controller
 from graduand.gateway.control.notify import Notifier
 from graduand.gateway.errors import GraduandError
-from graduand.gateway.processes.child import Beside
+from graduand.gateway.processes.child import SideProcess
 from graduand.gateway.telemetry import rollouts
 from graduand.monitoring.metrics import Metrics
 
@@ -26,7 +25,7 @@ logger = logging.getLogger("graduand")
 
 def main() -> None:
     """Entry point; the one argument is JSON: run_folder."""
-    process = Beside("controller")
+    process = SideProcess("controller")
     metrics = process.metrics()
     controller = Controller(process.settings, process.holder, metrics=metrics)
     notifier = Notifier(process.settings, process.holder)
@@ -35,7 +34,7 @@ def main() -> None:
         _run(controller, metrics, process.stopping)
     finally:
         notifier.stop()
-        with contextlib.suppress(GraduandError, sqlite3.Error):  # the lease ends by itself
+        with contextlib.suppress(GraduandError):  # the lease ends by itself
             controller.close()
 
 
@@ -48,7 +47,7 @@ def _run(controller: Controller, metrics: Metrics, stopping: threading.Event) ->
                 export_at = time.monotonic() + EXPORT_EVERY_S
                 standing = controller.standing()
                 rollouts.export(metrics, () if standing is None else rollouts.read(*standing, time.time()))
-        except (GraduandError, sqlite3.Error, OSError) as error:
+        except (GraduandError, OSError) as error:
             # Nothing was changed: the transaction was undone. The route stays as it is, and nothing moves.
             if str(error) != trouble:
                 logger.error("a look failed and changed nothing: %s", error)

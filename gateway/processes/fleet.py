@@ -8,12 +8,11 @@ shipper do: it needs a few milliseconds a second, and starved it would not see t
 import contextlib
 import logging
 import os
-import sqlite3
 import threading
 
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.fleet.manager import LOOK_EVERY_S, Manager
-from graduand.gateway.processes.child import Beside
+from graduand.gateway.processes.child import SideProcess
 from graduand.monitoring.metrics import Totals
 
 # What replicas have done is looked at this soon, and many of them at once.
@@ -26,14 +25,14 @@ logger = logging.getLogger("graduand")
 def main() -> None:
     """Entry point; the one argument is JSON: run_folder."""
     woken = threading.Event()
-    process = Beside("fleet", woken.set)
+    process = SideProcess("fleet", woken.set)
     totals = Totals(process.series.parent)
     manager = Manager(process.settings, process.holder, process.metrics(), totals, woken.set)
     process.follow(manager)
     try:
         _run(manager, process.stopping, woken)
     finally:
-        with contextlib.suppress(GraduandError, sqlite3.Error):  # the lease ends by itself
+        with contextlib.suppress(GraduandError):  # the lease ends by itself
             manager.close()
     os._exit(0)  # without waiting for what replicas are doing
 
@@ -45,7 +44,7 @@ def _run(manager: Manager, stopping: threading.Event, woken: threading.Event) ->
         try:
             manager.look()
             trouble = ""
-        except (GraduandError, sqlite3.Error, OSError) as error:
+        except (GraduandError, OSError) as error:
             if str(error) != trouble:
                 logger.error("a look failed: %s", error)
             trouble, wait_s = str(error), AFTER_TROUBLE_S

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from graduand.gateway.logs.tail import PAIR_WITHIN_S, SLACK_S
 from graduand.gateway.monitor import store as monitor
-from graduand.gateway.state.store import StateError
+from graduand.gateway.state.hashes import StateError
 
 if TYPE_CHECKING:
     from graduand.gateway.control.store.rollouts import Rollouts
@@ -58,7 +58,7 @@ class Holding:
         try:
             with store.transaction():
                 store.write_gone(gone)
-        except sqlite3.Error:  # rows that are left over do no harm
+        except StateError:  # rows that are left over do no harm
             pass
         finally:
             store.close()

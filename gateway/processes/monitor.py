@@ -13,7 +13,7 @@ from graduand.gateway.errors import GraduandError
 from graduand.gateway.monitor.loop import Monitor
 from graduand.gateway.monitor.store import Replaced
 from graduand.gateway.processes import background
-from graduand.gateway.processes.child import Beside
+from graduand.gateway.processes.child import SideProcess
 
 LOOK_EVERY_S = 0.25
 AFTER_TROUBLE_S = 2.0
@@ -24,7 +24,7 @@ logger = logging.getLogger("graduand")
 def main() -> None:
     """Entry point; the one argument is JSON: run_folder."""
     background.give_way()
-    process = Beside("monitor")
+    process = SideProcess("monitor")
     monitor = Monitor(process.settings, process.holder, time.time, process.metrics())
     process.follow(monitor)
     try:

@@ -15,7 +15,7 @@ from graduand.gateway.logs.shipper import Shipper
 from graduand.gateway.logs.target import Target
 from graduand.gateway.model.routes import Settings
 from graduand.gateway.processes import background
-from graduand.gateway.processes.child import Beside
+from graduand.gateway.processes.child import SideProcess
 from graduand.gateway.processes.holding import Holding
 from graduand.monitoring.metrics import Metrics
 
@@ -36,7 +36,7 @@ def main() -> None:
     background.give_way()  # what waits on the disk can wait for the processor, too
     # Records have no cycles; looking for some while a segment's records are read would double the time.
     gc.set_threshold(*GC_THRESHOLDS)
-    process = Beside("shipper")
+    process = SideProcess("shipper")
     process.follow()  # a reload changes nothing here: `logs` and `record` need a restart
     settings = process.settings
     shipper = shipper_of(settings, process.metrics())

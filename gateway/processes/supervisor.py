@@ -19,11 +19,12 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from graduand.gateway import address
 from graduand.gateway.config import read
-from graduand.gateway.errors import ConfigError, GraduandError
+from graduand.gateway.errors import ConfigError
 from graduand.gateway.model.routes import Settings, settings_to_json
+from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.open import open_state
-from graduand.gateway.state.store import StateError
 
 POLL_S = 0.1
 RESTART_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -34,10 +35,6 @@ SHIP_WITHIN_S = 15.0
 FIXED = ("listen", "admin", "workers", "state", "state_password", "logs", "record", "tracing")
 
 logger = logging.getLogger("graduand")
-
-
-class CannotListen(GraduandError, OSError):
-    """A configured address cannot be bound."""
 
 
 @dataclass(slots=True)
@@ -68,13 +65,11 @@ class Supervisor:
         self._settings = read.load(path)
         _prepare_state(self._settings)
         self._run_folder = Path(tempfile.mkdtemp(prefix="graduand-"))
-        admin = _bind(self._settings.admin, "admin", shared=False)
-        listeners = [_bind(self._settings.listen, "listen", shared=True)]
-        address = listeners[0].getsockname()[:2]
-        listeners += [_bind(address, "listen", shared=True, ours=True) for _ in range(self._settings.workers - 1)]
+        admin = address.listen(*self._settings.admin, "admin")
+        listeners = address.listen_together(*self._settings.listen, "listen", self._settings.workers)
         self._sockets = [admin, *listeners]
-        self.listen_url = _url(address)
-        self.admin_url = _url(admin.getsockname()[:2])
+        self.listen_url = f"http://{address.show(listeners[0])}"
+        self.admin_url = f"http://{address.show(admin)}"
         self._children = [self._child("graduand.gateway.processes.admin", "admin", admin)]
         self._children += [self._beside("graduand.gateway.processes.control", "controller")]
         self._children += [self._beside("graduand.gateway.processes.fleet", "fleet")]
@@ -220,39 +215,6 @@ def _terminate(children: list[Child], within_s: float) -> None:
 
 def _differs(key: str, new: Settings, old: Settings) -> bool:
     return bool(getattr(new, key) != getattr(old, key))
-
-
-def _bind(address: tuple[str, int], key: str, *, shared: bool, ours: bool = False) -> socket.socket:
-    """A listening socket; `shared` lets further sockets of this process bind the address, which is then `ours`."""
-    host, port = address
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        if shared:
-            if port and not ours:
-                _refuse_if_taken(family, host, port)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind((host, port))
-        listener.listen(4096)
-    except OSError as error:
-        listener.close()
-        raise CannotListen(
-            f"cannot listen on {host}:{port} ({key}): {error.strerror or error}; choose another"
-        ) from error
-    return listener
-
-
-def _refuse_if_taken(family: int, host: str, port: int) -> None:
-    # SO_REUSEPORT would let a second gateway share the port of a first one silently; a plain bind tells.
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
-
-
-def _url(address: tuple[str, int]) -> str:
-    host, port = address
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

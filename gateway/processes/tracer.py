@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import orjson
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -18,8 +17,9 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 
 from graduand import __version__
 from graduand.gateway.logs import places, tail
+from graduand.gateway.model import reader
 from graduand.gateway.model.routes import Settings, Tracing
-from graduand.gateway.processes.child import Beside
+from graduand.gateway.processes.child import SideProcess
 from graduand.gateway.telemetry.spans import spans
 from graduand.monitoring import metrics as m
 from graduand.monitoring.metrics import Metrics
@@ -66,11 +66,15 @@ class Tracer:
         if b'"trace_sampled":true' not in line:
             return []
         try:
-            return list(spans(orjson.loads(line), self.settings.upstreams, self._resource))
+            record = reader.read(line)
+            if record is not None:
+                return list(spans(record, self.settings.upstreams, self._resource))
+            problem = "it is no record as this version writes them"
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            logger.warning("a log record could not be made a span: %r", error)
-            self._metrics.add(m.TRACES, ("failed",))
-            return []
+            problem = repr(error)
+        logger.warning("a log record could not be made a span: %s", problem)
+        self._metrics.add(m.TRACES, ("failed",))
+        return []
 
     def _send(self, waiting: list[ReadableSpan], records: int) -> None:
         if waiting:
@@ -106,7 +110,7 @@ def exporter(tracing: Tracing) -> Export:
 
 def main() -> None:
     """Entry point; the one argument is JSON: run_folder, and when the gateway began."""
-    process = Beside("tracer")
+    process = SideProcess("tracer")
     # Its predecessor, if there was one, has exported what it could; twice would be worse than never.
     since = time.time() if process.series.exists() else process.arguments["began"]
     tracing = process.settings.tracing

@@ -2,8 +2,8 @@
 
 It stands where a user would put OpenAI, in the demo and in tests. Answers are replayed whole, whatever `max_tokens` or
 `stop` say; `n` repeats them. Usage counts words and other visible characters (gateway/recorded/recordings.py), the same every
-time; a streamed answer sends one such piece a chunk. Must never make up an answer, and must never fall over: whatever
-comes in is answered in OpenAI's shapes.
+time; a streamed answer sends one such piece a chunk. Must never make up an answer, and must never crash: any input gets
+an answer in OpenAI's shapes.
 """
 
 import argparse
@@ -239,9 +239,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C."""
     import uvicorn
 
-    host, port = address.parse(arguments.listen)
+    host, port = address.parse(arguments.listen, "--listen")
     recordings = read(arguments.answers)
-    listener = address.bind(host, port)
+    listener = address.listen(host, port, "--listen")
     server = uvicorn.Server(
         uvicorn.Config(app(recordings), log_level="error", access_log=False, timeout_graceful_shutdown=2)
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from graduand.gateway.model.routes import RouteTable
-from graduand.gateway.state.documents import Documents, documents_in, key_of
+from graduand.gateway.state.documents import Documents, key_of
 from graduand.gateway.state.store import StateStore
 
 # After so many seconds a failed attempt is repeated; it doubles with each.
@@ -97,7 +97,7 @@ def standing(places: Mapping[Adapter, Mapping[str, Cell]]) -> Mapping[tuple[str,
 
 def with_places(table: RouteTable, state: StateStore) -> RouteTable:
     """The table with where its adapters are ready, as the store says now."""
-    return replace(table, ready=ready(read(documents_in(state))))
+    return replace(table, ready=ready(read(Documents(state))))
 
 
 def belongs(cells: Mapping[str, Cell]) -> list[str]:

@@ -1,19 +1,18 @@
-"""Redis as a set of hashes that change together: all writes of a transaction in one script, or none of them.
+"""Hashes in Redis: all writes of a transaction in one script, or none. See gateway.state.hashes for what each method promises.
 
-Invariants: who writes holds the one lock, whose loss (a pause, a failover) undoes the transaction as a whole; reads inside
-a transaction see its own writes; the commit is refused if this is not the store that was known (it was emptied, or is
-another one).
+Invariants: who writes holds the one lock, whose loss (a pause, a failover) undoes the transaction as a whole; the commit is
+refused if this is not the store that was known (it was emptied, or is another one).
 """
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import redis
 
-from graduand.gateway.state.store import StateError
+from graduand.gateway.state.hashes import Hashes, StateError, Value, stored
 
 PREFIX = "graduand:"
 LOCK, META = PREFIX + "lock", PREFIX + "meta"
@@ -31,8 +30,7 @@ while ARGV[i] do
   local op, key = ARGV[i], ARGV[i + 1]
   if op == 'set' then redis.call('HSET', key, ARGV[i + 2], ARGV[i + 3]); i = i + 4
   elseif op == 'unset' then redis.call('HDEL', key, ARGV[i + 2]); i = i + 3
-  elseif op == 'drop' then redis.call('DEL', key); i = i + 2
-  elseif op == 'expire' then redis.call('EXPIRE', key, ARGV[i + 2]); i = i + 3
+  elseif op == 'drop' then redis.call('UNLINK', key); i = i + 2
   else redis.call('XTRIM', key, 'MINID', ARGV[i + 2]); i = i + 3 end
 end
 redis.call('DEL', KEYS[1])
@@ -40,8 +38,6 @@ return 'done'
 """
 UNLOCK = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end"
-
-Value = str | int | float | bytes
 
 
 @contextmanager
@@ -53,8 +49,8 @@ def told() -> Iterator[None]:
         raise StateError(f"Redis: {error or type(error).__name__}") from error
 
 
-class Hashes:
-    """Fields of hashes, by key. Not for two threads at once; `known` is the id that a commit expects of the store."""
+class RedisHashes(Hashes):
+    """`known` is the id that a commit expects of the store."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -67,17 +63,12 @@ class Hashes:
         self._changed: dict[str, dict[str, bytes | None]] = {}
         self._dropped: set[str] = set()
         self._trimmed: dict[str, str] = {}
-        self._expiring: dict[str, int] = {}
         self.known = ""
 
     @property
     def changing(self) -> bool:
         """Whether a transaction is under way."""
         return bool(self._mine)
-
-    def get(self, key: str, field: str) -> bytes | None:
-        """One field."""
-        return self.many(key, [field])[0]
 
     def many(self, key: str, fields: list[str]) -> list[bytes | None]:
         """Several fields of one hash; inside a transaction they are not asked for again."""
@@ -100,19 +91,13 @@ class Hashes:
         found.update(self._changed.get(key, {}))
         return {field: value for field, value in found.items() if value is not None}
 
-    def number(self, key: str, field: str) -> int:
-        """A field that counts; 0 without one."""
-        return int(self.get(key, field) or 0)
+    def expect(self, key: str, fields: Iterable[str]) -> None:
+        """Fetch these at once."""
+        self.many(key, sorted(set(fields)))
 
     def set(self, key: str, field: str, value: Value) -> None:
         """Write a field."""
-        self._change(key, field, value if isinstance(value, bytes) else str(value).encode())
-
-    def next(self, key: str, field: str) -> int:
-        """Count one more; the new number."""
-        number = self.number(key, field) + 1
-        self.set(key, field, number)
-        return number
+        self._change(key, field, stored(value))
 
     def unset(self, key: str, fields: Iterable[str]) -> None:
         """Remove fields."""
@@ -129,11 +114,6 @@ class Hashes:
         """Remove a stream's entries before `first`."""
         assert self._mine, "only inside a transaction"
         self._trimmed[key] = first
-
-    def expire(self, key: str, after_s: int) -> None:
-        """Remove a hash so long after this."""
-        assert self._mine, "only inside a transaction"
-        self._expiring[key] = after_s
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -154,7 +134,7 @@ class Hashes:
             raise
         finally:
             self._mine = ""
-            self._seen, self._changed, self._dropped, self._trimmed, self._expiring = {}, {}, set(), {}, {}
+            self._seen, self._changed, self._dropped, self._trimmed = {}, {}, set(), {}
 
     def _change(self, key: str, field: str, value: bytes | None) -> None:
         assert self._mine, "only inside a transaction"
@@ -200,12 +180,5 @@ class Hashes:
         for key, fields in self._changed.items():
             for field, value in fields.items():
                 yield from ("unset", PREFIX + key, field) if value is None else ("set", PREFIX + key, field, value)
-        for key, after_s in self._expiring.items():
-            yield from ("expire", PREFIX + key, str(after_s))
         for key, first in self._trimmed.items():
             yield from ("trim", PREFIX + key, first)
-
-
-def texts(found: Mapping[str, bytes]) -> dict[str, str]:
-    """Fields and values as text."""
-    return {field: value.decode() for field, value in found.items()}

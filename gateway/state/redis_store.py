@@ -5,26 +5,23 @@ there until the store is back, or until somebody accepts the new one (`graduand 
 routes over. So weights are never reset by a Redis that has lost its data.
 """
 
-import json
-import secrets
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from graduand.gateway.logs import places
 from graduand.gateway.model.routes import Route, RouteTable, Settings
+from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.redis_client import connect
-from graduand.gateway.state.redis_hashes import META, PREFIX, Hashes, told
+from graduand.gateway.state.redis_hashes import META, PREFIX, RedisHashes, told
+from graduand.gateway.state.redis_stream import Stream
 from graduand.gateway.state.replica import Copy, Replica
-from graduand.gateway.state.store import Override, Registered, StateError, StateStore, table_of
+from graduand.gateway.state.store import Mark, NothingLost, Override, StateStore, table_of
 
-# A worker that was not heard of for so long is not waited for: it has died, or is cut off and serves its last table.
-GONE_S = 30.0
 FORGOTTEN_S = 3600.0
-EVENTS_KEPT = 10_000
 ACCEPT = "restore its backup, or run `graduand state accept` to go on with the last routes and without its rollouts"
 
 FOUND = """
@@ -43,10 +40,6 @@ class StoreLost(StateError):
     """Redis does not hold the store that was known; nothing is read from it or written to it."""
 
 
-class NothingLost(StateError):
-    """There is no lost store to replace."""
-
-
 class StoreEmpty(StateError):
     """Redis holds nothing, and this replica knows of nothing that it should hold."""
 
@@ -55,17 +48,22 @@ class RedisStore(StateStore):
     """The store in one Redis database. It connects when it is first used."""
 
     heartbeat_s = 1.0
+    # A worker that was not heard of for so long is not waited for: it has died, or is cut off and serves its last table.
+    gone_s = 30.0
+    events_kept = 10_000
     # Before an empty Redis becomes a new store, replicas that know an old one have this time to say that it was lost.
     settle_s = 1.0
 
     def __init__(self, client: Any, replica: Replica) -> None:
-        self._client = client
+        self.hashes: RedisHashes
+        super().__init__(RedisHashes(client))
+        self.client = client
+        self.replica: str = replica.name
+        self.stream = Stream(client, self.hashes, replica.name)
         self._replica = replica
         self._found = client.register_script(FOUND)
         self._serves = client.register_script(SERVES)
         self._last: Copy | None = None
-        self._mark: object = None
-        self.hashes = Hashes(client)
         copy = replica.copy()
         if copy is not None:
             self.hashes.known = copy.store
@@ -75,24 +73,14 @@ class RedisStore(StateStore):
         """The store that the configuration names."""
         return cls(connect(settings.state, settings.state_password), Replica(places.spool(settings)))
 
-    @property
-    def client(self) -> Any:
-        """The connection, for stores that keep more in the same database."""
-        return self._client
-
-    @property
-    def replica(self) -> str:
-        """This replica's name."""
-        return self._replica.name
-
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self.client.close()
 
     def now(self) -> float:
         """Redis's clock: replicas' own may differ."""
         with told():
-            seconds, micros = self._client.time()
+            seconds, micros = self.client.time()
         return float(seconds) + float(micros) / 1e6
 
     def found(self) -> None:
@@ -109,7 +97,7 @@ class RedisStore(StateStore):
         """What of Redis's own configuration lets it lose data."""
         try:
             with told():
-                info = self._client.info()
+                info = self.client.info()
         except StateError:  # not everybody may ask
             return []
         found = []
@@ -119,23 +107,15 @@ class RedisStore(StateStore):
             found.append("appendonly is off: a Redis that is killed goes back to its last snapshot")
         return found
 
-    def version(self) -> int:
-        """The store's version."""
-        return self.hashes.number("meta", "version") if self.hashes.changing else self._meet()
-
-    def mark(self) -> object:
+    def mark(self) -> Mark:
         """Another one after every change, and after a failover that has lost some."""
-        self._meet()
-        return self._mark
+        return super().mark() if self.hashes.changing else self._meet()
 
     def snapshot(self) -> tuple[int, dict[str, Override]]:
-        """Version and overrides of one moment. A full Redis refuses MULTI, so it is read again if it changed meanwhile."""
-        while True:
-            version, mark = self._meet(), self._mark
-            overrides = self.overrides()
-            if self._meet() == version and self._mark == mark:
-                self._last = Copy(self.hashes.known, version, overrides)
-                return version, overrides
+        """Version and overrides of one moment. A full Redis refuses MULTI."""
+        found = super().snapshot()
+        self._last = Copy(self.hashes.known, *found)
+        return found
 
     def keep(self) -> None:
         """Keep the last snapshot on disk."""
@@ -149,30 +129,6 @@ class RedisStore(StateStore):
             return table_of(copy.version, copy.overrides, routes)
         return RouteTable(0, {name: replace(one, mode="teacher", version=0) for name, one in routes.items()})
 
-    def overrides(self) -> dict[str, Override]:
-        """What was changed, by route."""
-        return _overrides(self.hashes.all("routes"))
-
-    def put(self, name: str, new: Override) -> None:
-        """Write what is changed of a route."""
-        self.hashes.set("routes", name, json.dumps(asdict(new)))
-
-    def changed(self, subject: str, who: str, what: dict[str, Any]) -> None:
-        """Note a change and who made it."""
-        hashes = self.hashes
-        hashes.next("meta", "version")
-        hashes.set("meta", "mark", secrets.token_hex(8))
-        number = hashes.next("meta", "events")
-        hashes.set("events", str(number), json.dumps([self.now(), subject, who, what]))
-        hashes.unset("events", [str(number - EVENTS_KEPT)])
-
-    def events(self, limit: int = 100) -> list[dict[str, Any]]:
-        """The latest changes, newest first; the last EVENTS_KEPT are kept."""
-        newest = self.hashes.number("meta", "events")
-        found = self.hashes.many("events", [str(number) for number in range(newest, max(0, newest - limit), -1)])
-        rows = [json.loads(one) for one in found if one is not None]
-        return [{"time": at, "subject": subject, "who": who, **what} for at, subject, who, what in rows]
-
     def serves(self, worker: str, version: int) -> None:
         """A worker of this replica says which version of the table it serves by; it is forgotten if it stops saying so."""
         with told():
@@ -182,51 +138,18 @@ class RedisStore(StateStore):
     def leave(self, worker: str) -> None:
         """A worker ends and is not waited for any more."""
         with told():
-            self._client.hdel(PREFIX + "served", f"{self.replica}/{worker}")
-
-    def served(self) -> dict[str, int]:
-        """By replica and worker, the version of the table that it serves by; those only that were heard of lately."""
-        now, found = self.now(), self.hashes.all("served")
-        told_at = {worker: (int(version), float(at)) for worker, (version, at) in _split(found)}
-        old = [worker for worker, (_, at) in told_at.items() if now - at > FORGOTTEN_S]
-        if old:
-            with told():
-                self._client.hdel(PREFIX + "served", *old)
-        return {worker: version for worker, (version, at) in told_at.items() if now - at <= GONE_S}
+            self.client.hdel(PREFIX + "served", f"{self.replica}/{worker}")
 
     def all_serve(self, version: int, workers: int) -> bool:
         """Whether every worker of every replica that was heard of lately serves by this version or a later one."""
         served = self.served().values()
         return len(served) >= workers and all(one >= version for one in served)
 
-    def adapters(self) -> list[Registered]:
-        """The registered adapters."""
-        found = [Registered(*json.loads(one)) for one in self.hashes.all("adapters").values()]
-        return sorted(found, key=lambda one: (one.name, one.upstream))
-
-    def put_adapter(self, one: Registered) -> None:
-        """Write an adapter."""
-        row = json.dumps([one.name, one.upstream, one.path, one.added_at, one.base])
-        self.hashes.set("adapters", f"{one.name} {one.upstream}", row)
-
-    def drop_adapter(self, name: str, upstream: str) -> None:
-        """Forget an adapter."""
-        self.hashes.unset("adapters", [f"{name} {upstream}"])
-
-    def lease(self, name: str) -> tuple[str, int, float]:
-        """Who holds a lease, under which token, and until when."""
-        holder, token, until = json.loads(self.hashes.get("lease", name) or '["", 0, 0.0]')
-        return holder, token, until
-
-    def put_lease(self, name: str, holder: str, token: int, until: float) -> None:
-        """Write a lease; only inside a transaction."""
-        self.hashes.set("lease", name, json.dumps([holder, token, until]))
-
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing of what is inside."""
         self._meet()
-        with self.hashes.transaction():
+        with super().transaction():
             yield
 
     def accept(self, who: str, why: str) -> list[str]:
@@ -235,7 +158,7 @@ class RedisStore(StateStore):
         One transaction, so that no worker sees the new store without them. Raises NothingLost if this is the store.
         """
         with told():
-            found = self._client.hmget(META, ["id", "lost", "replaces"])
+            found = self.client.hmget(META, ["id", "lost", "replaces"])
         store, lost, replaces = (one.decode() if one is not None else "" for one in found)
         copy = self._replica.copy()
         old = copy.store if copy is not None else lost
@@ -257,34 +180,30 @@ class RedisStore(StateStore):
         hashes.known = accepted.decode()
         return sorted(kept)
 
-    def _meet(self) -> int:
-        """The store's version, if it is the store that is known."""
+    def _meet(self) -> Mark:
+        """The store's mark, if it is the store that is known."""
         with told():
-            found = self._client.hmget(META, ["id", "version", "lost", "replaces", "mark"])
-        self._mark = tuple(found)
-        store, version, lost, replaces, _ = (one.decode() if one is not None else "" for one in found)
+            found = self.client.hmget(META, ["id", "version", "lost", "replaces", "mark"])
+        store, version, lost, replaces, mark = (one.decode() if one is not None else "" for one in found)
         known = self.hashes.known
         accepted = bool(known) and known in replaces.split(",")
         if store and (store == known or accepted or not (known or lost)):
             self.hashes.known = store
-            return int(version)
+            return int(version), mark.encode()
         if store and known:
             raise StoreLost(f"this Redis holds another store than the one that was known: {ACCEPT}")
         if known:
             with told():
-                self._client.hsetnx(META, "lost", known)
+                self.client.hsetnx(META, "lost", known)
             raise StoreLost(f"Redis has come back empty: {ACCEPT}")
         if lost:
             raise StoreLost(f"Redis has lost the store that other replicas still serve by: {ACCEPT}")
         raise StoreEmpty("this Redis is empty")
 
-
-def _overrides(found: Mapping[str, bytes]) -> dict[str, Override]:
-    try:
-        return {name: Override(**json.loads(one)) for name, one in found.items()}
-    except (TypeError, ValueError) as error:
-        raise StateError(f"a route was written by another version of Graduand ({error}): upgrade this one") from error
-
-
-def _split(found: Mapping[str, bytes]) -> Iterator[tuple[str, list[bytes]]]:
-    return ((worker, one.split()) for worker, one in found.items())
+    def _heard(self) -> dict[str, tuple[int, float]]:
+        found = super()._heard()
+        old = [worker for worker, (_, age_s) in found.items() if age_s > FORGOTTEN_S]
+        if old:
+            with told():
+                self.client.hdel(PREFIX + "served", *old)
+        return found

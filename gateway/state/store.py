@@ -1,23 +1,33 @@
-"""What a store of the run-time state does, whatever keeps it: a SQLite file (gateway.state) or Redis (gateway.state.redis_store).
+"""The run-time state, by whatever its hashes are kept: a SQLite file (gateway.state.sqlite) or Redis (gateway.state.redis_store).
 
 Invariants: a change is a compare-and-swap on the route's version, in one transaction with its audit event; the store's
-own `version` grows with every change. What stands in a store wins over the configuration file.
+own `version` grows with every change. What stands in a store wins over the configuration file. Rollouts live in the same
+store (gateway.control.store), so a decision and the route change that it means are one transaction.
 """
 
 import json
 import math
+import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from graduand.gateway.errors import GraduandError
-from graduand.gateway.model.routes import Incumbent, Route, RouteTable, Student
+from graduand.gateway.model.routes import TEACHER_ALONE, Incumbent, Mode, Route, RouteTable, Student
+from graduand.gateway.state.hashes import Hashes, StateError
+
+if TYPE_CHECKING:
+    from graduand.gateway.state.redis_stream import Stream
 
 
-class StateError(GraduandError, RuntimeError):
-    """The state store cannot be used."""
+# A store's version, and a token that no other change has.
+Mark = tuple[int, bytes | None]
+
+
+class NothingLost(StateError):
+    """There is no lost store to replace."""
 
 
 class Conflict(GraduandError, ValueError):
@@ -33,7 +43,7 @@ class Override:
     """What was changed of a route since the file was written; None is 'as in the file'."""
 
     version: int
-    mode: str | None = None
+    mode: Mode | None = None
     weight_bp: int | None = None
     adapter: str | None = None
     rollout: str | None = None
@@ -43,6 +53,7 @@ class Override:
     threshold: str | None = None  # as JSON: it is only carried here
     incumbent: str | None = None  # as JSON: the fields of an Incumbent
     limit_bp: int | None = None  # the most that the student gets while an alarm stands
+    shadow_bp: int | None = None  # what the day's budget can pay of the route's own share
     unit_salt: str | None = None  # of the route's first rollout, and kept for ever
 
     def applied(self, route: Route) -> Route:
@@ -61,6 +72,7 @@ class Override:
             rollout=self.rollout or route.rollout,
             salt=self.salt or route.salt,
             unit_salt=self.unit_salt or route.unit_salt,
+            shadow_bp=route.shadow_bp if self.shadow_bp is None else min(self.shadow_bp, route.shadow_bp),
             audit_bp=route.audit_bp if self.audit_bp is None else self.audit_bp,
             logprobs=route.logprobs if self.logprobs is None else bool(self.logprobs),
             threshold=self._threshold(student),
@@ -75,10 +87,10 @@ class Override:
             return None
         return Incumbent(**json.loads(self.incumbent))
 
-    def _limited(self, mode: str, weight_bp: int) -> tuple[str, int]:
+    def _limited(self, mode: Mode, weight_bp: int) -> tuple[Mode, int]:
         """Mode and weight under the limit. What is to be taken from the student altogether is still copied to it, so
         that it can be seen to recover; so is a hybrid route's, whose share nobody sets."""
-        if self.limit_bp is None or mode in ("teacher", "shadow"):
+        if self.limit_bp is None or mode in TEACHER_ALONE:
             return mode, weight_bp
         if self.limit_bp == 0 or mode == "hybrid":
             return "shadow", 0
@@ -116,8 +128,17 @@ def table_of(version: int, overrides: Mapping[str, Override], routes: Mapping[st
 class StateStore(ABC):
     """Routes, adapters, audit, and who serves by what. Not for two threads at once."""
 
-    # How often a worker says by what it serves even if nothing has changed.
+    # How often a worker says by what it serves even if nothing has changed, and how long one is waited for that does not.
     heartbeat_s = math.inf
+    gone_s = math.inf
+    # How many changes are remembered.
+    events_kept: int | None = None
+    # Where several replicas share the store: this one's name, and the way of its lines to the replica that leads.
+    replica: str | None = None
+    stream: "Stream | None" = None
+
+    def __init__(self, hashes: Hashes) -> None:
+        self.hashes = hashes
 
     @abstractmethod
     def close(self) -> None:
@@ -128,73 +149,21 @@ class StateStore(ABC):
         """Seconds since the epoch by the clock that all who share the store go by."""
 
     @abstractmethod
-    def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing of what is inside; nobody else writes meanwhile."""
-
-    @abstractmethod
-    def version(self) -> int:
-        """The store's version: it grows with every change."""
-
-    def mark(self) -> object:
-        """Something that changes with every change, also if the store should go back to an earlier version."""
-        return self.version()
-
-    @abstractmethod
-    def snapshot(self) -> tuple[int, dict[str, Override]]:
-        """Version and overrides of one moment."""
-
-    @abstractmethod
-    def overrides(self) -> dict[str, Override]:
-        """What was changed, by route."""
-
-    @abstractmethod
-    def put(self, name: str, new: Override) -> None:
-        """Write what is changed of a route; only inside a transaction, together with `changed`."""
-
-    @abstractmethod
-    def changed(self, subject: str, who: str, what: dict[str, Any]) -> None:
-        """Note a change and who made it; only inside a transaction. Workers look for a new table after it."""
-
-    @abstractmethod
-    def events(self, limit: int = 100) -> list[dict[str, Any]]:
-        """The latest changes, newest first."""
-
-    @abstractmethod
     def serves(self, worker: str, version: int) -> None:
         """A worker says which version of the table it serves by."""
-
-    @abstractmethod
-    def served(self) -> dict[str, int]:
-        """By worker, the version of the table that it serves by."""
 
     @abstractmethod
     def all_serve(self, version: int, workers: int) -> bool:
         """Whether every worker serves by this version or a later one; `workers`: how many one replica has."""
 
-    @abstractmethod
-    def adapters(self) -> list[Registered]:
-        """The registered adapters."""
-
-    @abstractmethod
-    def put_adapter(self, one: Registered) -> None:
-        """Write an adapter; only inside a transaction."""
-
-    @abstractmethod
-    def drop_adapter(self, name: str, upstream: str) -> None:
-        """Forget an adapter; only inside a transaction."""
-
-    @abstractmethod
-    def lease(self, name: str) -> tuple[str, int, float]:
-        """Who holds a lease, under which token, and until when; see gateway.state.lease."""
-
-    @abstractmethod
-    def put_lease(self, name: str, holder: str, token: int, until: float) -> None:
-        """Write a lease; only inside a transaction."""
-
     # What a store that can be away, emptied or exchanged does more; a file cannot.
 
     def found(self) -> None:  # noqa: B027
         """Make a store that is new ready for use."""
+
+    def accept(self, who: str, why: str) -> list[str]:
+        """Take what is there now for the store, with the routes that were known; their names. Raises NothingLost."""
+        raise NothingLost("the state is a SQLite file: nothing took its place")
 
     def risks(self) -> list[str]:
         """How the store may lose what it is told, if it is set up so."""
@@ -212,6 +181,78 @@ class StateStore(ABC):
 
     # What is the same for all.
 
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing of what is inside; nobody else writes meanwhile."""
+        with self.hashes.transaction():
+            yield
+
+    def version(self) -> int:
+        """The store's version: it grows with every change."""
+        return self.mark()[0]
+
+    def mark(self) -> Mark:
+        """What is another one after every change, also if the store should go back to an earlier version."""
+        version, mark = self.hashes.many("meta", ["version", "mark"])
+        return int(version or 0), mark
+
+    def snapshot(self) -> tuple[int, dict[str, Override]]:
+        """Version and overrides of one moment: read again if something changed meanwhile."""
+        while True:
+            mark = self.mark()
+            overrides = self.overrides()
+            if self.mark() == mark:
+                return mark[0], overrides
+
+    def overrides(self) -> dict[str, Override]:
+        """What was changed, by route."""
+        found = self.hashes.all("routes")
+        try:
+            return {name: Override(**json.loads(one)) for name, one in found.items()}
+        except (TypeError, ValueError) as error:
+            raise StateError(
+                f"a route was written by another version of Graduand ({error}): upgrade this one"
+            ) from error
+
+    def put(self, name: str, new: Override) -> None:
+        """Write what is changed of a route; only inside a transaction, together with `changed`."""
+        self.hashes.set("routes", name, json.dumps(asdict(new)))
+
+    def changed(self, subject: str, who: str, what: Mapping[str, Any]) -> None:
+        """Note a change and who made it; only inside a transaction. Workers look for a new table after it."""
+        hashes = self.hashes
+        hashes.next("meta", "version")
+        hashes.set("meta", "mark", secrets.token_hex(8))
+        number = hashes.next("meta", "events")
+        hashes.set("events", str(number), json.dumps([self.now(), subject, who, what]))
+        if self.events_kept is not None:
+            hashes.unset("events", [str(number - self.events_kept)])
+
+    def events(self, limit: int = 100) -> list[dict[str, Any]]:
+        """The latest changes, newest first."""
+        newest = self.hashes.number("meta", "events")
+        found = self.hashes.many("events", [str(number) for number in range(newest, max(0, newest - limit), -1)])
+        rows = [json.loads(one) for one in found if one is not None]
+        return [{"time": at, "subject": subject, "who": who, **what} for at, subject, who, what in rows]
+
+    def served(self) -> dict[str, int]:
+        """By worker, the version of the table that it serves by; those only that were heard of lately."""
+        return {worker: version for worker, (version, age_s) in self._heard().items() if age_s <= self.gone_s}
+
+    def adapters(self) -> list[Registered]:
+        """The registered adapters."""
+        found = [Registered(*json.loads(one)) for one in self.hashes.all("adapters").values()]
+        return sorted(found, key=lambda one: (one.name, one.upstream))
+
+    def lease(self, name: str) -> tuple[str, int, float]:
+        """Who holds a lease, under which token, and until when; see gateway.state.lease."""
+        holder, token, until = json.loads(self.hashes.get("lease", name) or '["", 0, 0.0]')
+        return holder, token, until
+
+    def put_lease(self, name: str, holder: str, token: int, until: float) -> None:
+        """Write a lease; only inside a transaction."""
+        self.hashes.set("lease", name, json.dumps([holder, token, until]))
+
     def table(self, routes: Mapping[str, Route]) -> RouteTable:
         """The configured `routes` with what was changed at run time applied."""
         table = table_of(*self.snapshot(), routes)
@@ -227,7 +268,7 @@ class StateStore(ABC):
         return self.overrides().get(route.name, Override(route.version))
 
     def change_route(
-        self, route: Route, *, who: str, why: str = "", version: int | None = None, mode: str | None = None,
+        self, route: Route, *, who: str, why: str = "", version: int | None = None, mode: Mode | None = None,
         weight_bp: int | None = None, adapter: str | None = None, reset: bool = False,
         inside: Callable[[], None] = lambda: None,
     ) -> int:  # fmt: skip
@@ -265,11 +306,18 @@ class StateStore(ABC):
     def add_adapter(self, name: str, upstream: str, path: str, *, who: str, base: str | None = None) -> None:
         """Register an adapter; again is no error."""
         with self.transaction():
-            self.put_adapter(Registered(name, upstream, path, self.now(), base))
+            row = json.dumps([name, upstream, path, self.now(), base])
+            self.hashes.set("adapters", f"{name} {upstream}", row)
             self.changed(f"adapter/{name}", who, {"add": path, "upstream": upstream})
 
     def remove_adapter(self, name: str, upstream: str, *, who: str) -> None:
         """Forget an adapter."""
         with self.transaction():
-            self.drop_adapter(name, upstream)
+            self.hashes.unset("adapters", [f"{name} {upstream}"])
             self.changed(f"adapter/{name}", who, {"remove": True, "upstream": upstream})
+
+    def _heard(self) -> dict[str, tuple[int, float]]:
+        """By worker, which version it said that it serves by, and how many seconds ago."""
+        now, found = self.now(), self.hashes.all("served")
+        said = {worker: one.split() for worker, one in found.items()}
+        return {worker: (int(version), now - float(at)) for worker, (version, at) in said.items()}

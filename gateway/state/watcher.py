@@ -6,16 +6,16 @@ tells the store which table the worker has come to serve by: a rollback is over 
 """
 
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
 
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.model.routes import RouteTable, Settings
+from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.open import open_state
 from graduand.gateway.state.places import with_places
-from graduand.gateway.state.store import StateError, StateStore
+from graduand.gateway.state.store import StateStore
 
 LOOK_EVERY_S = 0.1
 
@@ -101,9 +101,6 @@ class TableWatcher:
                     logger.info("the state store can be read again")
                 self.problem = ""
                 self._meanwhile = "the last route table stays in force"
-            except sqlite3.Error as error:
-                self._cannot(error)
-                store = None
             except GraduandError as error:
                 self._cannot(error)
         self._leave(store)

@@ -1,1 +1,1 @@
-"""What the gateway tells the world about itself beyond its counters: prices, engines, rollouts, traces."""
+"""What the gateway exports besides its own counters: engines, rollouts, costs and traces."""

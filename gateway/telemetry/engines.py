@@ -1,12 +1,11 @@
-"""Looks at the upstreams every few seconds: engines' own metrics under common names, adapters listed, dollars by the hour.
+"""Reads the upstreams every few seconds: engines' own metrics under common names, loaded adapters, dollars per hour.
 
-Runs beside the admin plane, never on a request's path and never while a scrape waits. Invariant: what cannot be read is
-not exported as if it were: a dead replica's gauges vanish and `graduand_engine_up` falls. Counters are added up from
-differences, so a restarted engine or gateway process takes nothing away.
+Runs beside the admin plane, never on a request's path and never while a scrape waits. Invariant: a value that cannot be
+read is not exported: a dead replica's gauges vanish and `graduand_engine_up` falls. Counters are sums of differences,
+so the restart of an engine or a gateway process never lowers them.
 """
 
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,20 +17,20 @@ import httpx
 
 from graduand.gateway.adapters import residency
 from graduand.gateway.errors import GraduandError
-from graduand.gateway.model.routes import Replica, Settings, Upstream
+from graduand.gateway.model.routes import Replica, Settings, Upstream, UpstreamKind
 from graduand.gateway.state import places
-from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.open import open_state
 from graduand.monitoring import engines
 from graduand.monitoring import metrics as m
-from graduand.monitoring.engines import Histogram, Reading
+from graduand.monitoring.engines import EngineReading, Histogram
 from graduand.monitoring.metrics import Family, Metrics
 
 LOOK_EVERY_S = 5.0
 TIMEOUT_S = 3.0
 MOST_BYTES = 8 << 20
 AT_ONCE = 8
-POLLED = ("vllm", "lorax")
+POLLED: tuple[UpstreamKind, ...] = ("vllm", "lorax")
 HOUR_S = 3600.0
 
 logger = logging.getLogger("graduand")
@@ -45,7 +44,7 @@ class Look:
 
     upstream: Upstream
     replica: Replica
-    reading: Reading | None
+    reading: EngineReading | None
     listed: Mapping[str, Mapping[str, Any]] | None
 
 
@@ -55,15 +54,15 @@ class Engines:
     def __init__(self, metrics: Metrics, settings: Callable[[], Settings]) -> None:
         self._metrics = metrics
         self._settings = settings
-        self._before: dict[str, Reading] = {}
+        self._before: dict[str, EngineReading] = {}
         self._billed_at: float | None = None
 
     def run(self, stopping: threading.Event) -> None:
-        """Look every few seconds; what goes wrong is logged, and tried again at the next look."""
+        """Look every few seconds. A failure is logged; the next look tries again."""
         while True:
             try:
                 self.look(time.monotonic())
-            except (GraduandError, sqlite3.Error, OSError) as error:
+            except (GraduandError, OSError) as error:
                 logger.warning("engines could not be looked at: %s", error)
             if stopping.wait(LOOK_EVERY_S):
                 return
@@ -95,7 +94,7 @@ class Engines:
             return
         before = self._before.get(look.replica.url)
         self._before[look.replica.url] = reading
-        if before is None:  # what was counted before the first look is not news
+        if before is None:  # what was counted before the first look is not ours to count
             return
         if reading.tokens is not None:
             self._metrics.add(m.ENGINE_TOKENS, labels, _added(reading.tokens, before.tokens))
@@ -143,17 +142,13 @@ def wanted(settings: Settings) -> tuple[set[tuple[str, str]], dict[tuple[str, st
     store = open_state(settings)
     try:
         routes = store.table(settings.routes).routes.values()
-        students = {
-            (route.student.adapter, route.student.upstream)
-            for route in routes
-            if route.student is not None and route.mode != "teacher"
-        }
+        students = {(asked.adapter, asked.upstream) for route in routes if (asked := route.asked_student) is not None}
         incumbents = {
             (route.incumbent.adapter, route.student.upstream)
             for route in routes
             if route.student is not None and route.incumbent is not None
         }
-        managed = places.read(documents_in(store))
+        managed = places.read(Documents(store))
         homes = {(name, upstream): len(places.belongs(cells)) for (upstream, name), cells in managed.items()}
         return students | incumbents | {(one.name, one.upstream) for one in store.adapters()}, homes
     finally:
@@ -188,7 +183,7 @@ def gauges(
     return values
 
 
-def _engine(readings: list[Reading], looks: list[Look]) -> dict[Family, float | None]:
+def _engine(readings: list[EngineReading], looks: list[Look]) -> dict[Family, float | None]:
     lists = [look.listed for look in looks if look.listed is not None]
     loaded = {name for listed in lists for name, entry in listed.items() if entry.get("parent")}
     adapters_known = any(reading.adapter_slots is not None for reading in readings)

@@ -1,13 +1,13 @@
-"""What the leading controller knows, as gauges: shares, phases, agreement with its band, evidence beside its threshold.
+"""The leading controller's state as gauges: shares, phases, agreement with its band, evidence and its threshold.
 
-`read` is pure. Invariant: a series is exported while what it says is so; what ended vanishes with the next look.
+`read` is pure. Invariant: a series is exported only while it is true; when it ends, the next look drops it.
 """
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
 from graduand.gateway.control.store.rows import Row
-from graduand.gateway.model.routes import Route
+from graduand.gateway.model.routes import TEACHER_ALONE, Route
 from graduand.gateway.model.routing import STUDENT, TEACHER
 from graduand.monitoring import metrics as m
 from graduand.monitoring.metrics import Family, Metrics
@@ -45,8 +45,7 @@ def read(routes: Mapping[str, Route], rows: Iterable[Row], now: float) -> Iterat
 
 def _shares(route: Route) -> dict[str, float]:
     """By arm, the share of units that it is asked for first; `incumbent` is the student in service while another is tried."""
-    idle = route.student is None or route.mode in (TEACHER, "shadow")
-    if idle or (route.mode == "hybrid" and route.threshold is None):
+    if route.student is None or route.mode in TEACHER_ALONE or (route.mode == "hybrid" and route.threshold is None):
         student = 0.0
     else:
         student = route.weight_bp / 10_000 if route.mode == "canary" else 1.0

@@ -14,9 +14,9 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from graduand import __version__
+from graduand.gateway.model.fields import Attempt, Record
 from graduand.gateway.model.routes import Upstream
 
-Json = Mapping[str, Any]
 SCOPE = InstrumentationScope("graduand", __version__)
 OPERATIONS = {
     "/chat/completions": "chat", "/completions": "text_completion", "/embeddings": "embeddings",
@@ -25,30 +25,31 @@ OPERATIONS = {
 SECOND_NS = 1_000_000_000
 
 
-def spans(record: Json, upstreams: Mapping[str, Upstream], resource: Resource) -> Iterator[ReadableSpan]:
+def spans(record: Record, upstreams: Mapping[str, Upstream], resource: Resource) -> Iterator[ReadableSpan]:
     """All spans of one record; none of a record without a sampled span."""
-    if not record.get("span_id") or not record.get("trace_sampled"):
+    if not record["trace_id"] or not record["span_id"] or not record["trace_sampled"]:
         return
     trace_id, span_id = int(record["trace_id"], 16), int(record["span_id"], 16)
-    parent = record.get("parent_span_id")
+    parent = record["parent_span_id"]
     served = record["role"] == "served"
     ended_ns = int(record["time"] * SECOND_NS)
     yield _span(
         f"POST {_path(record)}" if served else f"{record['role']} {record['route']}",
         (trace_id, span_id), int(parent, 16) if parent else None, SpanKind.SERVER if served else SpanKind.INTERNAL,
-        ended_ns - int(record["timings"]["total_ms"] * 1e6), ended_ns, _of_record(record), record["error"], resource,
+        ended_ns - int((record["timings"]["total_ms"] or 0.0) * 1e6), ended_ns, _of_record(record), record["error"], resource,
         events=tuple(_verdicts(record, ended_ns)),
     )  # fmt: skip
-    # What the client never saw has a record of its own, but its attempts stand in the served record too.
-    attempts = [] if record["role"] in ("deferred", "gated") else record["attempts"]
+    # An answer that the client never saw has a record of its own; its attempts are in the served record as well.
+    attempts = [] if record["role"] in ("deferred", "held_back") else record["attempts"]
     for at, attempt in enumerate(attempts):
-        if attempt.get("span_id"):
-            ended_ns = int(attempt["ended_at"] * SECOND_NS)
+        own_id, ended_at = attempt.get("span_id"), attempt.get("ended_at")
+        if own_id and ended_at is not None:
+            ended_ns = int(ended_at * SECOND_NS)
             outcome = attempt["outcome"]
             attributes = _of_attempt(record, attempt, upstreams.get(attempt["upstream"]), last=at == len(attempts) - 1)
             yield _span(
                 f"{attributes['gen_ai.operation.name']} {attributes['gen_ai.request.model']}",
-                (trace_id, int(attempt["span_id"], 16)), span_id, SpanKind.CLIENT,
+                (trace_id, int(own_id, 16)), span_id, SpanKind.CLIENT,
                 ended_ns - int(attempt["ms"] * 1e6), ended_ns, attributes, None if outcome == "ok" else outcome, resource,
             )  # fmt: skip
 
@@ -78,12 +79,12 @@ def _context(trace_id: int, span_id: int) -> SpanContext:
     return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 
 
-def _path(record: Json) -> str:
+def _path(record: Record) -> str:
     path = str(record["endpoint"])
     return f"/v1{path}" if path in ("/chat/completions", "/completions", "/embeddings") else path
 
 
-def _of_record(record: Json) -> dict[str, Any]:
+def _of_record(record: Record) -> dict[str, Any]:
     served = record["role"] == "served"
     return {
         **_usage(record),
@@ -108,14 +109,14 @@ def _of_record(record: Json) -> dict[str, Any]:
     }
 
 
-def _of_attempt(record: Json, attempt: Json, upstream: Upstream | None, *, last: bool) -> dict[str, Any]:
+def _of_attempt(record: Record, attempt: Attempt, upstream: Upstream | None, *, last: bool) -> dict[str, Any]:
     address = urlsplit(attempt["replica"])
     answered = _usage(record) if last and attempt["outcome"] == "ok" else {}
     return {
         **answered,
         "gen_ai.operation.name": OPERATIONS.get(record["endpoint"], "chat"),
         "gen_ai.provider.name": "graduand" if upstream is None else upstream.kind,
-        "gen_ai.request.model": attempt["model"],
+        "gen_ai.request.model": attempt.get("model"),
         "gen_ai.response.model": record["served_model"] if answered else None,
         "server.address": address.hostname,
         "server.port": address.port,
@@ -124,20 +125,20 @@ def _of_attempt(record: Json, attempt: Json, upstream: Upstream | None, *, last:
     }
 
 
-def _usage(record: Json) -> dict[str, Any]:
-    usage = record["usage"] or {}
+def _usage(record: Record) -> dict[str, Any]:
+    usage = record["usage"]
     return {
-        "gen_ai.usage.input_tokens": usage.get("prompt_tokens"),
-        "gen_ai.usage.output_tokens": usage.get("completion_tokens"),
+        "gen_ai.usage.input_tokens": usage["prompt_tokens"],
+        "gen_ai.usage.output_tokens": usage["completion_tokens"],
     }
 
 
-def _verdicts(record: Json, at_ns: int) -> Iterator[Event]:
-    for verdict in record.get("verdicts") or ():
-        attributes = {
-            "gen_ai.evaluation.name": verdict.get("name"),
-            "gen_ai.evaluation.score.value": verdict.get("score"),
-            "gen_ai.evaluation.score.label": verdict.get("label"),
+def _verdicts(record: Record, at_ns: int) -> Iterator[Event]:
+    for verdict in record["verdicts"]:
+        attributes: dict[str, str | float | None] = {
+            "gen_ai.evaluation.name": verdict["name"],
+            "gen_ai.evaluation.score.value": verdict["score"],
+            "gen_ai.evaluation.score.label": verdict["label"],
         }
         known = {key: value for key, value in attributes.items() if value is not None}
         yield Event("gen_ai.evaluation.result", known, at_ns)

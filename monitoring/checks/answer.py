@@ -1,4 +1,4 @@
-"""What gates see of an answer: its choices, as text. Pure.
+"""What checks see of an answer: its choices, as text. Pure.
 
 Source: OpenAI's API reference, chat completion and completion objects. Reads what is there and never fails: whatever is
 not as the reference says is as good as not there.

@@ -1,6 +1,6 @@
-"""What a gate is: one question to an answer, with a name, and a version that changes when its meaning does.
+"""What a check is: one question to an answer, with a name, and a version that changes when its meaning does.
 
-Invariants: a gate takes time that grows with the text no faster than linearly, and looks at a bounded part of it or can
+Invariants: a check takes time that grows with the text no faster than linearly, and looks at a bounded part of it or can
 be fed in pieces; what it finds depends on nothing but the choice. Fed in whatever pieces, it finds what it finds in the
 whole.
 """
@@ -11,7 +11,7 @@ from graduand.monitoring.checks.answer import Choice
 
 
 class Finding:
-    """What a gate says of a choice: whether it triggers, what it saw in a fixed word, and how much of it. Never changed."""
+    """What a check says of a choice: whether it triggers, what it saw in a fixed word, and how much of it. Never changed."""
 
     __slots__ = ("label", "score", "triggered")
 
@@ -32,7 +32,7 @@ def trigger(label: str, score: float = 1.0) -> Finding:
 class Watch(Protocol):
     """One text, as it grows. `reach`: so many characters later, what begins at a character has been seen or is not there.
 
-    Must never be certain of anything but what the gate finds in the whole text.
+    Must never be certain of anything but what the check finds in the whole text.
     """
 
     reach: int
@@ -41,7 +41,7 @@ class Watch(Protocol):
         """The next piece; the finding once it is certain, whatever else may come."""
 
 
-class Gate(Protocol):
+class Check(Protocol):
     """A check. `watch` is None where only a whole answer tells."""
 
     name: str

@@ -20,8 +20,8 @@ NOT_JSON, TOO_LONG, SCHEMA, ARGUMENTS = (
 class JsonText:
     """Triggers on text that does not parse or breaks the schema, and on a call of a tool whose arguments do not parse.
 
-    >>> gate = JsonText(Schema({"type": "object", "required": ["total"]}))
-    >>> [gate.judge(Choice(text)).label for text in ('{"total": 1}', "{}", "Sure!")]
+    >>> check = JsonText(Schema({"type": "object", "required": ["total"]}))
+    >>> [check.judge(Choice(text)).label for text in ('{"total": 1}', "{}", "Sure!")]
     ['pass', 'schema', 'not_json']
     """
 

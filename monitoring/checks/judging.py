@@ -1,6 +1,6 @@
-"""A route's gates together: verdicts over a whole answer, and over a stream as it grows. Pure but for the clock given.
+"""A route's checks together: verdicts over a whole answer, and over a stream as it grows. Pure but for the clock given.
 
-Invariants: a gate that fails or takes longer than its limit counts as a trigger; one gate's trouble never keeps another
+Invariants: a check that fails or takes longer than its limit counts as a trigger; one check's trouble never keeps another
 from being asked; each verdict that a stream gets early is the one that its whole answer gets.
 """
 
@@ -11,8 +11,8 @@ from typing import NamedTuple
 import orjson
 
 from graduand.monitoring.checks.answer import Choice
-from graduand.monitoring.checks.check import PASS, Finding, Gate, Watch
-from graduand.monitoring.checks.patterns import Growing, PatternGate
+from graduand.monitoring.checks.check import PASS, Check, Finding, Watch
+from graduand.monitoring.checks.patterns import Growing, PatternCheck
 
 FALLBACK, FLAG, BLOCK = "fallback", "flag", "block"
 NONE = "none"
@@ -24,20 +24,20 @@ TENTHS_KEPT = 500
 
 
 class Armed:
-    """A gate with what follows if it triggers, and how long it may take over one answer (of a long one: a turn)."""
+    """A check with what follows if it triggers, and how long it may take over one answer (of a long one: a turn)."""
 
-    __slots__ = ("_passed", "action", "gate", "limit_s", "name", "version")
+    __slots__ = ("_passed", "action", "check", "limit_s", "name", "version")
 
-    def __init__(self, gate: Gate, action: str = FALLBACK, limit_s: float = LIMIT_S) -> None:
-        self.gate = gate
+    def __init__(self, check: Check, action: str = FALLBACK, limit_s: float = LIMIT_S) -> None:
+        self.check = check
         self.action = action
         self.limit_s = limit_s
-        self.name = gate.name
-        self.version = gate.version
+        self.name = check.name
+        self.version = check.version
         self._passed: dict[int, Verdict] = {}
 
     def passed(self, took_s: float) -> "Verdict":
-        """The verdict of an answer that the gate let pass: nearly all are alike, and made once."""
+        """The verdict of an answer that the check let pass: nearly all are alike, and made once."""
         tenths = int(took_s * 1e7)
         verdict = self._passed.get(tenths)
         if verdict is None:
@@ -48,7 +48,7 @@ class Armed:
 
 
 class Verdict:
-    """What one gate said of one answer, and what followed. `outcome`: pass, trigger, error or timeout.
+    """What one check said of one answer, and what followed. `outcome`: pass, trigger, error or timeout.
 
     Never changed once it is made; a plain class, because that is the quickest to make once it is compiled.
     """
@@ -78,10 +78,10 @@ class Verdict:
         return self._logged
 
 
-class Gates:
-    """The gates of one route, asked in their order. Nothing of one answer is kept for the next.
+class Checks:
+    """The checks of one route, asked in their order. Nothing of one answer is kept for the next.
 
-    `used`: this thread's processor time. A limit is judged by it, so that a machine that has no time for us makes no gate
+    `used`: this thread's processor time. A limit is judged by it, so that a machine that has no time for us makes no check
     late; it is slow to read, so the clock says whether it needs to be.
     """
 
@@ -98,12 +98,12 @@ class Gates:
         self.used = used
 
     def judge(self, choices: list[Choice], *, acting: bool) -> list[Verdict]:
-        """The verdicts over a whole answer; the first choice that triggers a gate decides. Not `acting`: all only flag."""
+        """The verdicts over a whole answer; the first choice that triggers a check decides. Not `acting`: all only flag."""
         clock = self.clock
         verdicts: list[Verdict] = []
         at = clock()
         for armed in self.armed:
-            finding = _asked(armed.gate, choices)
+            finding = _asked(armed.check, choices)
             now = clock()
             took_s, late = now - at, False
             if took_s > armed.limit_s:
@@ -114,16 +114,16 @@ class Gates:
         return verdicts
 
     def _is_late(self, armed: Armed, choices: list[Choice]) -> bool:
-        """Ask once more, by processor time: to read that before each answer would cost as much as a gate does."""
+        """Ask once more, by processor time: to read that before each answer would cost as much as a check does."""
         used = self.used()
-        _asked(armed.gate, choices)
+        _asked(armed.check, choices)
         return self.used() - used > armed.limit_s
 
     def in_turns(self, choices: list[Choice], verdicts: list[Verdict], *, acting: bool) -> Iterator[None]:
         """The same for an answer of any length: append the verdicts, and yield where others may have their turn."""
         for armed in self.armed:
             finding, took_s, late = PASS, 0.0, False
-            for work in _turns(armed.gate, choices):
+            for work in _turns(armed.check, choices):
                 used, at = self.used(), self.clock()
                 found = _done(work)
                 took_s += self.clock() - at
@@ -141,44 +141,44 @@ class Gates:
 
 
 class Watcher:
-    """The gates that can tell before the end, over the first choice's text as it grows.
+    """The checks that can tell before the end, over the first choice's text as it grows.
 
     `reach`: what begins in the last so many characters may still become something that triggers.
     """
 
-    __slots__ = ("_gates", "_watches", "reach", "verdicts")
+    __slots__ = ("_checks", "_watches", "reach", "verdicts")
 
-    def __init__(self, gates: Gates) -> None:
-        self._gates = gates
+    def __init__(self, checks: Checks) -> None:
+        self._checks = checks
         self._watches: list[tuple[Armed, Watch]] = []
         self.verdicts: list[Verdict] = []
         self.reach = 0
-        for armed in gates.armed:
-            watch = armed.gate.watch() if armed.action != FLAG else None
+        for armed in checks.armed:
+            watch = armed.check.watch() if armed.action != FLAG else None
             if watch is not None:
                 self._watches.append((armed, watch))
                 self.reach = max(self.reach, watch.reach)
 
     def feed(self, text: str) -> bool:
-        """Whether some gate has triggered by now; the verdicts say which."""
+        """Whether some check has triggered by now; the verdicts say which."""
         if not text or self.verdicts:
             return bool(self.verdicts)
-        gates = self._gates
-        used, at = gates.used(), gates.clock()
+        checks = self._checks
+        used, at = checks.used(), checks.clock()
         for armed, watch in self._watches:
             try:
                 finding = watch.feed(text)
-            except Exception as error:  # whatever it is, the gate has not said that the answer is well
+            except Exception as error:  # whatever it is, the check has not said that the answer is well
                 finding = _failed(error)
-            now = gates.clock()
-            late = now - at > armed.limit_s and gates.used() - used > armed.limit_s
+            now = checks.clock()
+            late = now - at > armed.limit_s and checks.used() - used > armed.limit_s
             if finding is not None or late:
                 self.verdicts.append(_verdict(armed, finding or PASS, now - at, late=late, acting=True))
             at = now
         return bool(self.verdicts)
 
     def confirmed(self, verdicts: Iterable[Verdict]) -> list[Verdict]:
-        """The whole answer's verdicts, but for gates that failed on the way: those have not said that it is well."""
+        """The whole answer's verdicts, but for checks that failed on the way: those have not said that it is well."""
         failed = {verdict.name: verdict for verdict in self.verdicts if verdict.outcome != "trigger"}
         return [failed.get(verdict.name, verdict) for verdict in verdicts]
 
@@ -209,14 +209,14 @@ def length(choices: Iterable[Choice]) -> int:
     return longest
 
 
-def _asked(gate: Gate, choices: list[Choice]) -> Finding:
+def _asked(check: Check, choices: list[Choice]) -> Finding:
     finding = PASS
     try:
         for choice in choices:
-            finding = gate.judge(choice)
+            finding = check.judge(choice)
             if finding.triggered:
                 break
-    except Exception as error:  # whatever it is, the gate has not said that the answer is well
+    except Exception as error:  # whatever it is, the check has not said that the answer is well
         return _failed(error)
     return finding
 
@@ -229,7 +229,7 @@ def _failed(error: Exception) -> Finding:
 def _verdict(armed: Armed, finding: Finding, took_s: float, *, late: bool, acting: bool) -> Verdict:
     if finding is PASS and not late:
         return armed.passed(took_s)
-    latency_ms = int(took_s * 1e7) / 10_000  # round() takes longer than a gate
+    latency_ms = int(took_s * 1e7) / 10_000  # round() takes longer than a check
     if finding.triggered:
         action = armed.action if acting else FLAG
         outcome = "error" if finding.label.startswith("error:") else "trigger"
@@ -243,28 +243,28 @@ def _verdict(armed: Armed, finding: Finding, took_s: float, *, late: bool, actin
 class _Work(NamedTuple):
     """One turn: a whole judgement, the next piece for a watch, or a watch's end."""
 
-    gate: Gate
+    check: Check
     choices: list[Choice]
     watch: Growing | None = None
     text: str | None = None
 
 
-def _turns(gate: Gate, choices: list[Choice]) -> Iterator[_Work]:
-    """Patterns look at all of a text, so they are fed; what other gates look at is bounded."""
-    if not isinstance(gate, PatternGate):
-        yield _Work(gate, choices)
+def _turns(check: Check, choices: list[Choice]) -> Iterator[_Work]:
+    """Patterns look at all of a text, so they are fed; what other checks look at is bounded."""
+    if not isinstance(check, PatternCheck):
+        yield _Work(check, choices)
         return
     for choice in choices:
         for text in (choice.text, *choice.arguments):
-            watch = gate.watch()
+            watch = check.watch()
             for at in range(0, len(text), TURN):
-                yield _Work(gate, choices, watch, text[at : at + TURN])
-            yield _Work(gate, choices, watch)
+                yield _Work(check, choices, watch, text[at : at + TURN])
+            yield _Work(check, choices, watch)
 
 
 def _done(work: _Work) -> Finding | None:
     if work.watch is None:
-        return _asked(work.gate, work.choices)
+        return _asked(work.check, work.choices)
     try:
         return work.watch.end() if work.text is None else work.watch.feed(work.text)
     except Exception as error:

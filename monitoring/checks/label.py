@@ -17,8 +17,8 @@ NO_LABEL = trigger("no_label")
 class LabelSet:
     """Triggers on what is no label. `labels` maps normalised spellings to labels; `field` is the object's that holds it.
 
-    >>> gate = LabelSet({"yes": "yes", "no": "no"}, None)
-    >>> gate.judge(Choice("Answer: Yes.")).label, gate.judge(Choice("maybe")).label
+    >>> check = LabelSet({"yes": "yes", "no": "no"}, None)
+    >>> check.judge(Choice("Answer: Yes.")).label, check.judge(Choice("maybe")).label
     ('pass', 'no_label')
     """
 
@@ -50,9 +50,9 @@ class LabelSet:
 class _Rambling:
     """Whether the text can still become a label."""
 
-    def __init__(self, gate: LabelSet) -> None:
-        self._longest = gate.longest
-        self.reach = gate.longest + LEAD_ENDS + 2
+    def __init__(self, check: LabelSet) -> None:
+        self._longest = check.longest
+        self.reach = check.longest + LEAD_ENDS + 2
         self._text = ""
 
     def feed(self, text: str) -> Finding | None:

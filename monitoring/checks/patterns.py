@@ -101,10 +101,10 @@ PATTERNS = {
 }  # fmt: skip
 
 
-class PatternGate:
+class PatternCheck:
     """Triggers on the first match of its pattern in the text, or in the arguments of a tool's call.
 
-    >>> PatternGate("card").judge(Choice("Your card 4242 4242 4242 4242 was charged.")).label
+    >>> PatternCheck("card").judge(Choice("Your card 4242 4242 4242 4242 was charged.")).label
     'card'
     """
 
@@ -155,17 +155,17 @@ def _hinted(hints: tuple[str, ...], text: str) -> bool:
 class Growing:
     """Keeps the end of the text in which something may have begun."""
 
-    def __init__(self, gate: PatternGate) -> None:
-        self._gate = gate
-        self.reach = gate.pattern.reach
+    def __init__(self, check: PatternCheck) -> None:
+        self._check = check
+        self.reach = check.pattern.reach
         self._text = ""
         self._start = 0  # where the first match may still begin in it
 
     def feed(self, text: str) -> Finding | None:
         """The next piece."""
         whole = self._text + text
-        if matches(self._gate.pattern, whole, self._start, final=False):
-            return self._gate.found
+        if matches(self._check.pattern, whole, self._start, final=False):
+            return self._check.found
         self._start = max(self._start, len(whole) - self.reach)
         kept = max(0, self._start - BEHIND)
         self._text, self._start = whole[kept:], self._start - kept
@@ -173,4 +173,4 @@ class Growing:
 
     def end(self) -> Finding:
         """The text is whole: what is found in all of it."""
-        return self._gate.found if matches(self._gate.pattern, self._text, self._start, final=True) else PASS
+        return self._check.found if matches(self._check.pattern, self._text, self._start, final=True) else PASS

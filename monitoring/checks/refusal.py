@@ -46,8 +46,8 @@ _PATTERN = re.compile(
 class Refusal:
     """Triggers on a refusal at the start.
 
-    >>> gate = Refusal()
-    >>> [gate.judge(Choice(text)).triggered for text in ("I'm sorry, but I can't help with that.", "I can't log in")]
+    >>> check = Refusal()
+    >>> [check.judge(Choice(text)).triggered for text in ("I'm sorry, but I can't help with that.", "I can't log in")]
     [True, False]
     """
 

@@ -1,6 +1,6 @@
-"""Gates as a route writes them, and the defaults of each task. The pydantic edge: everything here runs once a table.
+"""Checks as a route writes them, and the defaults of each task. The pydantic edge: everything here runs once a table.
 
-gates: [not_empty, refusal, {json: {schema: {type: object}, action: block}}, {label: {action: fallback}}, {truncated: flag}]
+checks: [not_empty, refusal, {json: {schema: {type: object}, action: block}}, {label: {action: fallback}}, {truncated: flag}]
 """
 
 from collections.abc import Callable, Sequence
@@ -10,14 +10,14 @@ from pydantic import Field, field_validator
 
 from graduand.gateway.errors import ConfigError
 from graduand.monitoring.checks import language, repetition
-from graduand.monitoring.checks.check import Gate
+from graduand.monitoring.checks.check import Check
 from graduand.monitoring.checks.empty import NotEmpty
 from graduand.monitoring.checks.jsontext import JsonText
 from graduand.monitoring.checks.judging import BLOCK, FALLBACK, FLAG, LIMIT_S, Armed
 from graduand.monitoring.checks.label import LabelSet
 from graduand.monitoring.checks.language import Language
 from graduand.monitoring.checks.length import MaxLength
-from graduand.monitoring.checks.patterns import PATTERNS, PatternGate
+from graduand.monitoring.checks.patterns import PATTERNS, PatternCheck
 from graduand.monitoring.checks.refusal import Refusal
 from graduand.monitoring.checks.repetition import Repetition
 from graduand.monitoring.checks.truncated import Truncated
@@ -27,14 +27,14 @@ from graduand.rollout.answers.strict import Seconds, Strict, entry
 from graduand.rollout.answers.tasks import Task
 
 
-class GateIn(Strict):
-    """What every gate takes."""
+class CheckIn(Strict):
+    """What every check takes."""
 
     action: Literal["fallback", "flag", "block"] = "fallback"
     time_limit: Seconds = LIMIT_S
 
 
-class JsonIn(GateIn):
+class JsonIn(CheckIn):
     """`schema`: JSON Schema, in any of its drafts; draft 2020-12 unless it says otherwise. Without it, the task's."""
 
     json_schema: dict[str, Any] | None = Field(None, alias="schema")
@@ -51,14 +51,14 @@ class JsonIn(GateIn):
         return schema
 
 
-class RepetitionIn(GateIn):
+class RepetitionIn(CheckIn):
     """See repetition.py for what the two measure."""
 
     ratio: float = Field(repetition.RATIO, gt=1)
     share: float = Field(repetition.SHARE, gt=0, lt=1)
 
 
-class LanguageIn(GateIn):
+class LanguageIn(CheckIn):
     """`expect`: a two-letter code (ISO 639-1)."""
 
     expect: str
@@ -71,39 +71,39 @@ class LanguageIn(GateIn):
         return expect
 
 
-class MaxLengthIn(GateIn):
+class MaxLengthIn(CheckIn):
     """In characters, since tokens are the upstream's."""
 
     characters: int = Field(gt=0)
 
 
-Make = Callable[[Any, Task | None], Gate]
+Make = Callable[[Any, Task | None], Check]
 
 
-def _label(_: Any, task: Task | None) -> Gate:
+def _label(_: Any, task: Task | None) -> Check:
     if task is None or task.kind != "label":
-        raise ConfigError("gates (label): needs the route's task to be of kind label, which has the labels")
+        raise ConfigError("checks (label): needs the route's task to be of kind label, which has the labels")
     return LabelSet(task.labels, task.field)
 
 
-def _json(given: Any, task: Task | None) -> Gate:
+def _json(given: Any, task: Task | None) -> Check:
     if given.json_schema is not None:
         return JsonText(schema_of(given.json_schema))
     return JsonText(None if task is None else task.schema)
 
 
-KNOWN: dict[str, tuple[type[GateIn], Make]] = {
-    "not_empty": (GateIn, lambda *_: NotEmpty()),
-    "truncated": (GateIn, lambda *_: Truncated()),
-    "refusal": (GateIn, lambda *_: Refusal()),
-    "label": (GateIn, _label),
+KNOWN: dict[str, tuple[type[CheckIn], Make]] = {
+    "not_empty": (CheckIn, lambda *_: NotEmpty()),
+    "truncated": (CheckIn, lambda *_: Truncated()),
+    "refusal": (CheckIn, lambda *_: Refusal()),
+    "label": (CheckIn, _label),
     "json": (JsonIn, _json),
     "repetition": (RepetitionIn, lambda given, _: Repetition(given.ratio, given.share)),
     "language": (LanguageIn, lambda given, _: Language(given.expect)),
     "max_length": (MaxLengthIn, lambda given, _: MaxLength(given.characters)),
-    **{name: (GateIn, lambda *_, name=name: PatternGate(name)) for name in PATTERNS},
+    **{name: (CheckIn, lambda *_, name=name: PatternCheck(name)) for name in PATTERNS},
 }
-# What a single value after a gate's name is: `max_length: 2000`; of the others it is the action.
+# What a single value after a check's name is: `max_length: 2000`; of the others it is the action.
 SHORT = {"max_length": "characters", "language": "expect"}
 
 # A label that was cut is found by `label`, and one that was not is a label: clients often ask for a single token.
@@ -115,27 +115,27 @@ DEFAULTS: dict[str, tuple[object, ...]] = {
 
 
 def read(written: Sequence[object] | None, task: Task | None) -> list[Armed]:
-    """The gates as written, or the task's defaults where nothing was; raise ConfigError with what is wrong."""
+    """The checks as written, or the task's defaults where nothing was; raise ConfigError with what is wrong."""
     if written is None:
         written = DEFAULTS[task.kind] if task is not None else ()
     armed = [_armed(item, task) for item in written]
-    names = [one.gate.name for one in armed]
+    names = [one.check.name for one in armed]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise ConfigError(f"gates: {twice} is there twice; give it once, with one action")
+        raise ConfigError(f"checks: {twice} is there twice; give it once, with one action")
     return armed
 
 
 def of_route(written: Sequence[object] | None, task: object | None) -> list[Armed]:
-    """The gates of a route from its two keys as they are written: `gates` and `task`."""
+    """The checks of a route from its two keys as they are written: `checks` and `task`."""
     return read(written, None if task is None else tasks.read(task))
 
 
 def _armed(item: object, task: Task | None) -> Armed:
     word = str(next(iter(item))) if isinstance(item, dict) and len(item) == 1 else str(item).partition(" ")[0]
     models = {name: model for name, (model, _) in KNOWN.items()}
-    name, given = entry(item, models, SHORT.get(word, "action"), "gates")
-    assert isinstance(given, GateIn)
+    name, given = entry(item, models, SHORT.get(word, "action"), "checks")
+    assert isinstance(given, CheckIn)
     return Armed(KNOWN[name][1](given, task), given.action, given.time_limit)
 
 
@@ -143,13 +143,13 @@ WORDS = {FALLBACK: "the teacher answers instead", FLAG: "only logged and counted
 
 
 def explain(armed: Sequence[Armed], *, release: str, fallback_behind: bool) -> str:
-    """The gates in words, for `graduand check`."""
+    """The checks in words, for `graduand check`."""
     if not armed:
-        return "answers are not checked (no gates)"
+        return "answers are not checked (no checks)"
     words = WORDS if fallback_behind else {**WORDS, FALLBACK: WORDS[BLOCK]}
-    by_action = {action: [one.gate.name for one in armed if one.action == action] for action in WORDS}
+    by_action = {action: [one.check.name for one in armed if one.action == action] for action in WORDS}
     parts = [f"{', '.join(names)} ({words[action]})" for action, names in by_action.items() if names]
     text = f"the student's answers are checked by {'; '.join(parts)}"
     if release == "observe" and any(one.action != FLAG for one in armed):
-        text += "; streams are released unchecked (release: observe), so on them every gate only logs and counts"
+        text += "; streams are released unchecked (release: observe), so on them every check only logs and counts"
     return text

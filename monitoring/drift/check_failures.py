@@ -1,4 +1,4 @@
-"""Gate failures: do the student's answers fail their output gates more often than the teacher's?"""
+"""Check failures: do the student's answers fail their output checks more often than the teacher's?"""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ PRIOR_FAILED, PRIOR_N = 0.5, 50.0
 LEAST, MOST = 1e-4, 0.5
 
 
-class GateFailures:
+class CheckFailures:
     """e-Shiryaev-Roberts detector on blocks of 20 student answers with what the teacher answered meanwhile.
 
     For each multiple m a block's e-value is p(student's failures; m t) p(teacher's failures; t) / p(all failures; t0),
@@ -26,7 +26,7 @@ class GateFailures:
     Turner, Ly, Gruenwald, "Generic e-variables for exact sequential k-sample tests", arXiv:2106.02693; Shin, Ramdas,
     Rinaldo, arXiv:2203.03532.
 
-    >>> detector = GateFailures(false_alarm_every=10_000)
+    >>> detector = CheckFailures(false_alarm_every=10_000)
     >>> any(detector.update(student=n % 2 == 0, failed=n % 50 < 2) for n in range(4000))
     False
     >>> next(n for n in range(1, 999) if detector.update(student=n % 2 == 0, failed=n % 6 == 0))

@@ -85,7 +85,7 @@ class Descriptors:
     is. The level a is shared by the facts, so that a window alarms falsely with probability 500 / A. `value` is the
     largest PSI in units of its own threshold, so `threshold` is 1; `culprit` says which fact that is.
 
-    >>> from monitoring.drift.describe import describe
+    >>> from graduand.monitoring.drift.describe import describe
     >>> known = spreads([describe(f"ticket {'x' * (n % 90)}") for n in range(900)])
     >>> detector = Descriptors(known, false_alarm_every=10_000)
     >>> any(detector.update(describe(f"ticket {'x' * (n % 90)}")) for n in range(900))

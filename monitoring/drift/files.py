@@ -59,8 +59,9 @@ def write(reference: Reference, parent: Path, report: dict[str, Any]) -> Path:
 
 def read(folder: Path) -> Reference:
     """The reference set in `folder`, or in `folder/reference`; raise DriftError if there is none that can be used."""
-    place = folder if (folder / ABOUT).is_file() else folder / FOLDER
+    place = folder / FOLDER
     try:
+        place = folder if (folder / ABOUT).is_file() else place
         text, data = (place / ABOUT).read_bytes(), (place / POINTS).read_bytes()
         about = json.loads(text)
         if about["schema"] != SCHEMA:

@@ -19,7 +19,7 @@ from graduand.monitoring.drift.mix import Whitening
 from graduand.monitoring.drift.neighbours import Neighbours, Usual, scores
 from graduand.monitoring.drift.novelty import ENOUGH, Novelty
 from graduand.monitoring.drift.prompts import Prompt
-from graduand.monitoring.embedding import Embedder
+from graduand.monitoring.embedding.embedder import Embedder
 
 LEAST_ROWS = 64
 REFERENCES, MOST_REFERENCES, MOST_CALIBRATION = 1_000, 2_000, 10_000

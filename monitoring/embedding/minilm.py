@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graduand.gateway.errors import ConfigError
-from graduand.monitoring.embedding import MAX_CHARACTERS, Vector
+from graduand.monitoring.embedding.embedder import MAX_CHARACTERS, Vector
 from graduand.monitoring.embedding.static import TABLE
 from graduand.monitoring.embedding.wordpiece import WordPiece
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from graduand.monitoring.embedding import MAX_CHARACTERS, Vector
+from graduand.monitoring.embedding.embedder import MAX_CHARACTERS, Vector
 from graduand.monitoring.embedding.wordpiece import WordPiece
 
 TABLE = Path(__file__).parent / "static.npz"

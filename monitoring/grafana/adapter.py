@@ -8,10 +8,10 @@ AR = 'adapter=~"$adapter", route=~"$route"'
 PLACES = (
     Panel(
         "Replicas that list it",
-        "Beside where it is proven and asked, and how many should. vLLM and the embedded engine; LoRAX loads just in time.",
+        "Next to them the replicas that serve it, and how many should. LoRAX loads adapters when they are asked for.",
         (Query(f"graduand_adapter_resident{{{A}}}", "{{adapter}} on {{upstream}}"),
-         Query(f"graduand_adapter_ready{{{A}}}", "{{adapter}} asked on {{upstream}}"),
-         Query(f"graduand_adapter_wanted{{{A}}}", "asked: {{adapter}} on {{upstream}}")),
+         Query(f"graduand_adapter_ready{{{A}}}", "{{adapter}} serving on {{upstream}}"),
+         Query(f"graduand_adapter_wanted{{{A}}}", "target: {{adapter}} on {{upstream}}")),
         "short", runbooks=("GraduandAdapterMissing",),
     ),
     Panel(
@@ -27,16 +27,16 @@ WORK = (
     Panel("Tokens read", "Prompt tokens a second of requests that it answered.",
           (Query(rate("graduand_input_tokens", "adapter, route", AR), "{{adapter}} for {{route}}"),), "short", span=8),
     Panel(
-        "Dollars an hour", "By what it was spent on: served answers, copies, answers set aside for lack of confidence.",
-        (Query(f"3600 * {rate('graduand_cost_dollars', 'adapter, outcome', AR)}", "{{adapter}} {{outcome}}"),),
+        "Dollars per hour", "By purpose: served answers, copies, and answers set aside for lack of confidence.",
+        (Query(f"3600 * {rate('graduand_cost_dollars', 'adapter, purpose', AR)}", "{{adapter}} {{purpose}}"),),
         "currencyUSD", span=8,
     ),
 )  # fmt: skip
 QUALITY = (
     Panel(
-        "Answers that fail a gate", "Share of answers on which a gate triggered, by gate.",
-        (Query(failing("adapter, monitor", AR),
-               "{{monitor}}: {{adapter}}"),), "percentunit", runbooks=("GraduandGateFailures",),
+        "Answers that fail a check", "Share of answers on which a check triggered, by check.",
+        (Query(failing("adapter, check", AR),
+               "{{check}}: {{adapter}}"),), "percentunit", runbooks=("GraduandCheckFailures",),
     ),
     Panel(
         "Drift against its training data", "Each detector's value as a share of the threshold at which it alarms, up to 200%.",

@@ -104,7 +104,7 @@ def _lines(panel: Panel) -> timeseries.Panel:
             f"/^{arm}( (p[0-9]+|in|out))?$/", [_property("color", {"mode": "fixed", "fixedColor": colour})]
         )
     dashed = [_property("custom.lineStyle", {"fill": "dash", "dash": [6, 6]}), _property("custom.fillOpacity", 0)]
-    made = made.override_by_regexp("/^asked| (p50|in)$|, (lower|upper) end$/", dashed)
+    made = made.override_by_regexp("/^target| (p50|in)$|, (lower|upper) end$/", dashed)
     band = [_property("custom.fillBelowTo", "lower end"), _property("custom.lineWidth", 0)]
     made = made.override_by_name("upper end", band)
     return made.override_by_name("lower end", [_property("custom.lineWidth", 0), _property("custom.fillOpacity", 0)])

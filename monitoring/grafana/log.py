@@ -5,7 +5,7 @@ from graduand.monitoring.grafana.panels import Board, Panel, Query, counted, rat
 # A line at zero where there is nothing to count: no data would look like a panel that is broken.
 REQUESTS = rate("graduand_requests", "route", "")
 RECORDS = (
-    Panel("Records", "What became of log records; anything but written is a loss.",
+    Panel("Records", "Log records by outcome. Every outcome but `written` is a loss.",
           (Query(rate("graduand_log_records", "outcome", ""), "{{outcome}}"),), "wps", span=8,
           runbooks=("GraduandLogRecordsLost",)),
     Panel("Not yet on disk", "Bytes that wait in the workers' memory.",
@@ -19,7 +19,7 @@ RECORDS = (
     Panel("Waiting on disk", "Bytes of log that wait for their upload.",
           (Query("max(graduand_log_waiting_bytes) or vector(0)", "waiting"),), "bytes", span=8,
           runbooks=("GraduandLogSpoolGrowing",)),
-    Panel("Redacted and told", "Redactions before anything was written, and feedback that came in.",
+    Panel("Redactions and feedback", "Redactions before anything was written, and feedback that came in.",
           (Query(f"{rate('graduand_redactions', 'route', '')} or 0 * {REQUESTS}", "{{route}} redacted"),
            Query(f"{rate('graduand_feedback', 'route, outcome', '')} or 0 * {REQUESTS}", "{{route}} feedback {{outcome}}")),
           "ops", span=8),
@@ -27,11 +27,11 @@ RECORDS = (
 BESIDE = (
     Panel("State store", "Workers that can reach it.", (Query("sum(graduand_state_up)", "workers"),), "short", span=8,
           runbooks=("GraduandStateStoreAway",)),
-    Panel("Last read of the state store", "How old what processes know of it is, at most.",
+    Panel("Last read of the state store", "Age of the oldest route table that a process works with.",
           (Query("max(graduand_state_age_seconds)", "age"),), "s", span=8, limits=(10, 60),
           runbooks=("GraduandStateStoreAway",)),
-    Panel("Traces", "Records made spans and exported, failed at the receiver, or dropped because the tracer was behind.",
+    Panel("Traces", "Records exported as spans, refused by the receiver, or dropped because the tracer was behind.",
           (Query(counted("graduand_traces", "outcome", ""), "{{outcome}}"),), "ops", span=8),
 )  # fmt: skip
 
-BOARD = Board("graduand-log", "Graduand: log", __doc__, (), (("Records", RECORDS), ("Beside it", BESIDE)))
+BOARD = Board("graduand-log", "Graduand: log", __doc__, (), (("Records", RECORDS), ("State store and traces", BESIDE)))

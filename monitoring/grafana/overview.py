@@ -12,7 +12,7 @@ NOW = (
         (Query(f"sum(rate(graduand_requests_total{{{R}}}[$__rate_interval]))"),), "reqps", "stat", 4, 4,
     ),
     Panel(
-        "Errors", "Share of requests that ended in an error or broke off. The objective is 0.1%; 1.44% wakes somebody.",
+        "Errors", "Share of requests that ended in an error or broke off. The objective is 0.1%; 1.44% pages.",
         (Query(f"(sum(rate(graduand_requests_total{{{ERRORS}}}[$__rate_interval])) or vector(0))"
                f" / sum(rate(graduand_requests_total{{{JUDGED}}}[$__rate_interval]))"),),
         "percentunit", "stat", 4, 4, (0.001, 0.0144),
@@ -30,7 +30,7 @@ NOW = (
         "percentunit", "stat", 4, 4,
     ),
     Panel(
-        "Saved an hour", "What the teacher would have cost, less students, copies, audits and idle hours; all routes.",
+        "Saved per hour", "What the teacher would have cost, less students, copies, audits and idle hours; all routes.",
         (Query("graduand_net_saved:dollars_per_hour"),), "currencyUSD", "stat", 4, 4, (0, 0.0001), falling=True,
         runbooks=("GraduandSavingNegative",),
     ),
@@ -50,13 +50,13 @@ TRAFFIC = (
     ),
     Panel(
         "Errors by cause", "Requests without a whole answer, and those refused before any model was asked.",
-        (Query(counted("graduand_request_errors", "arm, outcome", R), "{{arm}}: {{outcome}}"),
-         Query(counted("graduand_rejected_requests", "outcome", ""), "refused: {{outcome}}")),
+        (Query(counted("graduand_request_errors", "arm, cause", R), "{{arm}}: {{cause}}"),
+         Query(counted("graduand_rejected_requests", "cause", ""), "refused: {{cause}}")),
         "reqps", runbooks=("GraduandErrorsFastBurn", "GraduandErrorsMediumBurn"),
     ),
     Panel(
         "Fallbacks by cause", "The student failed and the teacher answered; the client saw nothing but the time.",
-        (Query(counted("graduand_fallbacks", "route, outcome", R), "{{route}}: {{outcome}}"),), "reqps",
+        (Query(counted("graduand_fallbacks", "route, cause", R), "{{route}}: {{cause}}"),), "reqps",
         runbooks=("GraduandFallbacksHigh",),
     ),
 )  # fmt: skip
@@ -88,7 +88,7 @@ SPEED = (
          Query(quantile(0.99, "graduand_overhead_seconds", "", R), "p99")), "s", span=8,
     ),
     Panel(
-        "Under way", "Requests being answered, copies waiting or under way, and replicas that are given a rest.",
+        "In flight", "Requests being answered, copies waiting or in flight, and replicas out of rotation (open breakers).",
         (Query("graduand_in_flight_requests", "requests"), Query("graduand_shadow_queue", "copies"),
          Query("sum(graduand_breaker_open) or vector(0)", "breakers open")), "short", span=8, runbooks=("GraduandBreakerOpen",),
     ),

@@ -94,8 +94,8 @@ def drift(where: str) -> str:
 
 
 def failing(by: str, where: str) -> str:
-    """Share of answers on which a gate triggered; 0 where none did, not nothing."""
-    verdicts = "rate(graduand_gate_verdicts_total{%s}[$__rate_interval])"
+    """Share of answers on which a check triggered; 0 where none did, not nothing."""
+    verdicts = "rate(graduand_check_verdicts_total{%s}[$__rate_interval])"
     triggered = where + ', outcome="trigger"'
     every = f"sum by ({by}) ({verdicts % where})"
     return f"(sum by ({by}) ({verdicts % triggered}) or 0 * {every}) / {every}"

@@ -1,4 +1,4 @@
-"""Do the inputs still look like the training data, and do the answers pass their gates?"""
+"""Do the inputs still look like the training data, and do the answers pass their checks?"""
 
 from graduand.monitoring.grafana.panels import ROUTES, Board, Panel, Query, drift, failing, quantile, rate
 
@@ -8,9 +8,9 @@ INPUTS = (
     Panel("Alarms now", "Detectors whose alarm is active.",
           (Query(f"sum(graduand_drift_alarm_active{{{R}}}) or vector(0)"),), "none", "stat", 6, 4, (1, 2),
           runbooks=("GraduandDriftAlarm",)),
-    Panel("Looked at", "Requests a second that detectors have evaluated.",
+    Panel("Evaluated", "Requests a second that detectors have evaluated.",
           (Query(f"sum(rate(graduand_drift_evaluated_total{{{R}}}[$__rate_interval]))"),), "reqps", "stat", 6, 4),
-    Panel("Behind by", "How old the newest request is that detectors have seen.",
+    Panel("Lag", "Age of the newest request that detectors have seen.",
           (Query("max(graduand_monitor_lag_seconds) or vector(0)"),), "s", "stat", 6, 4, (60, 300),
           runbooks=("GraduandMonitorLag",)),
     Panel("Verdicts that acted", "Holds, lowered shares and returns to the teacher, over the time shown.",
@@ -28,22 +28,22 @@ INPUTS = (
 )  # fmt: skip
 OUTPUTS = (
     Panel(
-        "Answers that fail a gate", "Share of answers on which a gate triggered, by arm: only the student's, or both?",
-        (Query(failing("arm, monitor", R),
-               "{{arm}}: {{monitor}}"),), "percentunit", runbooks=("GraduandGateFailures",),
+        "Answers that fail a check", "Share of answers on which a check triggered, by arm: only the student's, or both?",
+        (Query(failing("arm, check", R),
+               "{{arm}}: {{check}}"),), "percentunit", runbooks=("GraduandCheckFailures",),
     ),
-    Panel("What followed", "What gates did: fall back to the teacher, flag, block.",
-          (Query(f"{rate('graduand_gate_actions', 'monitor, outcome', R)}"
-                f" or 0 * sum by (monitor) (rate(graduand_gate_verdicts_total{{{R}}}[$__rate_interval]))",
-                "{{monitor}}: {{outcome}}"),), "reqps"),
+    Panel("Actions", "What followed from checks: fall back to the teacher, flag, or block.",
+          (Query(f"{rate('graduand_check_actions', 'check, action', R)}"
+                f" or 0 * sum by (check) (rate(graduand_check_verdicts_total{{{R}}}[$__rate_interval]))",
+                "{{check}}: {{action}}"),), "reqps"),
     Panel(
-        "Gates that failed themselves", "Errors and time-outs; they count as triggers.",
-        (Query(f'sum by (monitor, outcome) (rate(graduand_gate_verdicts_total{{{R}, outcome=~"error|timeout"}}'
-               "[$__rate_interval])) or 0 * sum by (monitor) (rate(graduand_gate_verdicts_total[$__rate_interval]))",
-               "{{monitor}}: {{outcome}}"),), "reqps", runbooks=("GraduandGatesBroken",),
+        "Checks that failed themselves", "Errors and time-outs; both count as triggers.",
+        (Query(f'sum by (check, outcome) (rate(graduand_check_verdicts_total{{{R}, outcome=~"error|timeout"}}'
+               "[$__rate_interval])) or 0 * sum by (check) (rate(graduand_check_verdicts_total[$__rate_interval]))",
+               "{{check}}: {{outcome}}"),), "reqps", runbooks=("GraduandChecksBroken",),
     ),
-    Panel("Time of a gate, p95", "What each gate adds to an answer that waits for it.",
-          (Query(quantile(0.95, "graduand_gate_seconds", "monitor", ""), "{{monitor}}"),), "s"),
+    Panel("Time of a check, p95", "What each check adds to an answer that waits for it.",
+          (Query(quantile(0.95, "graduand_check_seconds", "check", ""), "{{check}}"),), "s"),
 )  # fmt: skip
 
 BOARD = Board(

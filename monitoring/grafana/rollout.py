@@ -8,10 +8,10 @@ ENDED = f'sum by (arm) (rate(graduand_requests_total{{{R}, outcome=~"ok|error|br
 STANDS = (
     Panel(
         "Phase", "The newest rollout's phase; hold and rolling back need a look.",
-        (Query(f"graduand_rollout_phase{{{R}}} == 1", "{{outcome}}"),), "none", "stat", 6, 4,
+        (Query(f"graduand_rollout_phase{{{R}}} == 1", "{{phase}}"),), "none", "stat", 6, 4,
         runbooks=("GraduandRolloutHeld", "GraduandRolledBack", "GraduandRolloutSilent"),
     ),
-    Panel("In it for", "Since the rollout came into this step, or into its hold.",
+    Panel("Time in step", "How long the rollout has been in this step, or on hold.",
           (Query(f"graduand_rollout_step_age_seconds{{{R}}}"),), "s", "stat", 6, 4),
     Panel("Student's share", "Share of users that the student answers, as the route table has it.",
           (Query(f'graduand_share{{{R}, arm="student"}}'),), "percentunit", "stat", 6, 4),
@@ -20,25 +20,26 @@ STANDS = (
 )  # fmt: skip
 EVIDENCE = (
     Panel(
-        "Agreement and its band", "The band holds at every look with 95% confidence, however often one looks.",
+        "Agreement and its band", "The band is a 95% confidence band that stays valid however often you look.",
         (Query(f"graduand_agreement{{{R}}}", "agreement of {{adapter}}"),
          Query(f"graduand_agreement_lower{{{R}}}", "lower end"),
          Query(f"graduand_agreement_upper{{{R}}}", "upper end")), "percentunit", most=1,
     ),
     Panel(
-        "Share of users", "Steps go up on evidence; back to zero at once when harm shows.",
+        "Share of users", "Grows step by step as evidence comes in; drops to zero at once if the student does harm.",
         (Query(f"graduand_share{{{R}}}", "{{arm}}"),), "percentunit", "stacked", most=1,
     ),
     Panel(
-        "Evidence for the student", "Decimal logarithm: 2 is a hundred to one. A step is left when all reach what is asked.",
-        (Query(f'clamp_min(graduand_rollout_evidence{{{R}, monitor!~"harm:.+|watch|sample_ratio"}}, -3)', "{{monitor}}"),
-         Query(f'graduand_rollout_evidence_threshold{{{R}, monitor!~"harm:.+|watch|sample_ratio"}}', "asked: {{monitor}}")),
+        "Evidence for the student", "Decimal logarithm: 2 is a hundred to one. A step is done when all gates reach their target.",
+        (Query(f'clamp_min(graduand_rollout_evidence{{{R}, gate!~"harm:.+|watch|sample_ratio"}}, -3)', "{{gate}}"),
+         Query(f'graduand_rollout_evidence_threshold{{{R}, gate!~"harm:.+|watch|sample_ratio"}}', "target: {{gate}}")),
         "none", runbooks=("GraduandRolloutSilent",),
     ),
     Panel(
-        "Evidence of harm", "Decimal logarithm, drawn from -3 up. Any that reaches what is asked rolls back; sample_ratio holds.",
-        (Query(f'clamp_min(graduand_rollout_evidence{{{R}, monitor=~"harm:.+|watch|sample_ratio"}}, -3)', "{{monitor}}"),
-         Query(f'graduand_rollout_evidence_threshold{{{R}, monitor=~"harm:.+|watch|sample_ratio"}}', "asked: {{monitor}}")),
+        "Evidence of harm",
+        "Decimal logarithm, drawn from -3 up. Any that reaches its target rolls the rollout back; sample_ratio puts it on hold.",
+        (Query(f'clamp_min(graduand_rollout_evidence{{{R}, gate=~"harm:.+|watch|sample_ratio"}}, -3)', "{{gate}}"),
+         Query(f'graduand_rollout_evidence_threshold{{{R}, gate=~"harm:.+|watch|sample_ratio"}}', "target: {{gate}}")),
         "none", runbooks=("GraduandRolledBack",),
     ),
 )  # fmt: skip
@@ -55,7 +56,7 @@ SIDE_BY_SIDE = (
     ),
     Panel(
         "Fallbacks by cause", "The student failed and the teacher answered.",
-        (Query(counted("graduand_fallbacks", "outcome", R), "{{outcome}}"),), "reqps", span=8,
+        (Query(counted("graduand_fallbacks", "cause", R), "{{cause}}"),), "reqps", span=8,
         runbooks=("GraduandFallbacksHigh",),
     ),
     Panel(

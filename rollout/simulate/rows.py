@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from graduand.rollout import planning
 from graduand.rollout.account import weight
-from graduand.rollout.cycles import LEAST, Seen, differ
+from graduand.rollout.cycles import LEAST, Seen, above, differ
 from graduand.rollout.simulate import bets, earlier
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 LOG_20, LOG_500 = math.log(20), math.log(500)
+# What a route's first candidate is asked for at alpha .05.
+FIRST = LOG_20 - math.log(weight(1))
 
 
 def session_means(
@@ -82,12 +84,12 @@ def day_counts(
     """Agreements of each day: a rhythm of +-`swing` over its hours, and a true mean of its own that deviates by `apart`."""
     hours = mean + swing * np.sin(2 * np.pi * (np.arange(24) + 0.5) / 24)
     own = apart * rng.standard_normal((runs, days, 1))
-    return rng.binomial(a_day // 24, np.clip(hours + own, 0, 1)).sum(axis=2)
+    return np.asarray(rng.binomial(a_day // 24, np.clip(hours + own, 0, 1)).sum(axis=2))
 
 
 def days(
     rng: np.random.Generator, *, a_day: int, mean: float = 0.95, swing: float = 0.0, apart: float = 0.0, p0: float = 0.95,
-    most: int = 7, runs: int = 2000, log_threshold: float = LOG_20,
+    most: int = 7, runs: int = 2000, log_threshold: float = FIRST,
 ) -> dict[str, float]:  # fmt: skip
     """Promoted within so many days, looked at at their ends from the second on, unless the days differ; held for that; and
     the median day of promotion."""
@@ -105,7 +107,9 @@ def days(
         for run in np.flatnonzero(~held & np.isinf(ended)):
             seen = [Seen(0, 0, size, float(shares[run, at]), float(errors[run, at])) for at in range(day)]
             held[run] = differ(seen)
-        ended[(logs >= log_threshold) & ~held & np.isinf(ended)] = day
+        for run in np.flatnonzero((logs >= log_threshold) & ~held & np.isinf(ended)):
+            if above(shares[run, :day].tolist(), p0, math.exp(-log_threshold)):
+                ended[run] = day
     done = np.isfinite(ended)
     return {
         "promoted": float(done.mean()), "held": float(held.mean()),
@@ -128,16 +132,16 @@ def failures(
     rng: np.random.Generator, *, student: float, teacher: float, users: int, alike: float = 0.3, pairs: int = 20_000,
     burst: int = 5, runs: int = 300, ratio: float = 1.0, log_threshold: float = math.log(200),
 ) -> dict[str, float]:  # fmt: skip
-    """Alarms about failures in bursts of 5, Zipf users whose rates differ: every request counted, and the first one-sided
-    failure of each; and the median of pairs until the second."""
+    """Alarms about failures in bursts of 5 requests that correlate by `alike`, of Zipf users, each arm's its own: every
+    request counted, and the first one-sided failure of each user; and the median of pairs until the second."""
     weights = 1 / np.arange(1, users + 1)
     every = firsts = 0
     waits = []
     spread = 1 / alike - 1
     for _ in range(runs):
         units = rng.choice(users, size=pairs // burst, p=weights / weights.sum())
-        own = [rng.beta(rate * spread, (1 - rate) * spread, size=users)[units] for rate in (student, teacher)]
-        ours, theirs = (np.repeat(rng.random(len(units)) < rate, burst) for rate in own)
+        own = [rng.beta(rate * spread, (1 - rate) * spread, size=len(units)) for rate in (student, teacher)]
+        ours, theirs = (rng.random(len(units) * burst) < np.repeat(rate, burst) for rate in own)
         at = np.flatnonzero(ours != theirs)
         _, seen = np.unique(np.repeat(units, burst)[at], return_index=True)
         first = np.sort(seen)

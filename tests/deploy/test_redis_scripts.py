@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 # The gateway's own client, with the address of the overlay's configuration.
 CLIENT = """
 import sys
-from gateway.state.redis_client import connect
+from graduand.gateway.state.redis_client import connect
 print(connect(sys.argv[1], "sesame").get(sys.argv[2]).decode())
 """
 APART = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc"]

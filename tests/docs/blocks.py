@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ABOVE = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "deploy" / "k8s" / "README.md"]
+TOP = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")]
+ABOVE = [*TOP, ROOT / "benchmarks" / "README.md", ROOT / "deploy" / "k8s" / "README.md"]
 PAGES = sorted([*ABOVE, *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`graduand ([a-z][^`]*)`")

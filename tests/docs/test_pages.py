@@ -1,11 +1,10 @@
-"""The documentation says what works: configuration is loaded, commands are parsed, links lead somewhere."""
+"""The documentation says what works: configuration is loaded, commands are parsed."""
 
 import argparse
 import json
 import re
 import statistics
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +13,12 @@ import yaml
 from graduand.gateway import cli
 from graduand.gateway.commands import manual
 from graduand.gateway.config import read, reference
-from graduand.gateway.config.sections import ConfigFile
+from graduand.gateway.model.keys import keys_of
+from graduand.gateway.model.routes import Settings
 from graduand.monitoring.metrics import FAMILIES
 from graduand.rollout.spec import file as specfile
 from tests.docs.blocks import PAGES, ROOT, Block, blocks, commands, named
+from tests.house.mentions import LINK
 
 # What a block that shows a part of the file only is completed with.
 WHOLE: dict[str, Any] = {
@@ -35,8 +36,7 @@ WHOLE: dict[str, Any] = {
 }
 PARSER = cli.parser()
 ALERTS = ROOT / "monitoring" / "prometheus" / "rules" / "alerts.yml"
-TOP = set(ConfigFile.model_fields)
-LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+TOP = set(keys_of(Settings))
 
 
 class AnySecret(Mapping[str, str]):
@@ -108,13 +108,6 @@ def test_every_python_block_compiles(block: Block) -> None:
     compile(block.text.replace("…", "..."), block.place, "exec")
 
 
-@pytest.mark.parametrize("page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES])
-def test_every_link_leads_somewhere(page: Path) -> None:
-    links = [link for link in LINK.findall(page.read_text("utf-8")) if "://" not in link]
-    dead = [link for link in links if not (page.parent / link).exists()]
-    assert not dead
-
-
 def test_the_page_of_the_configuration_is_fresh() -> None:
     assert reference.PAGE.read_text() == reference.page(), "stale: python -m graduand.gateway.config.reference"
 
@@ -132,6 +125,14 @@ def test_every_page_is_in_the_index() -> None:
     linked = LINK.findall((ROOT / "docs" / "README.md").read_text("utf-8"))
     pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").glob("*.md")}
     assert pages - {"README.md"} <= set(linked)
+
+
+def test_every_decision_is_in_its_index_under_a_number_of_its_own() -> None:
+    folder = ROOT / "docs" / "decisions"
+    pages = sorted(page.name for page in folder.glob("[0-9]*.md"))
+    assert len({name[:4] for name in pages}) == len(pages)
+    assert pages == sorted(LINK.findall((folder / "README.md").read_text("utf-8")))
+    assert all((folder / name).read_text("utf-8").startswith(f"# {name[:4]} ") for name in pages)
 
 
 def test_every_metric_and_alert_that_is_named_is_there() -> None:
@@ -156,7 +157,7 @@ def test_the_figures_of_the_sizing_are_near_those_of_the_benchmark() -> None:
     small = us("small")
     costs = [small, us("large") - small, us("paced"), us("full"), us("small", "Graduand, shadow 100%") - small]
     text = (ROOT / "docs" / "production.md").read_text()
-    table = text.partition("| cost of a request |")[2].partition("output gates")[0]
+    table = text.partition("| cost of a request |")[2].partition("output checks")[0]
     told = [int(one) for one in re.findall(r"^\|[^|]+\| (?:\+ )?(\d+) \|", table, re.MULTILINE)]
     assert len(told) == len(costs)
     assert all(0.5 < one / cost < 2 for one, cost in zip(told, costs, strict=True)), (told, costs)

@@ -19,12 +19,12 @@ WITHIN_S = 480.0
 # The rollout is on its way, the engine has answered copies, monitors (which give way to all else) have looked, and alerts'
 # windows have something in them.
 ENOUGH = (
-    'graduand_rollout_phase{outcome=~"canary|full|promoted"}',
+    'graduand_rollout_phase{phase=~"canary|full|promoted"}',
     "graduand_engine_first_token_seconds_count > 0",
     "graduand_engine_up == graduand_engine_replicas and on (upstream) graduand_adapter_resident == graduand_adapter_wanted",
-    'graduand_fleet_places{outcome="ready"} == 1',
+    'graduand_fleet_places{state="ready"} == 1',
     "graduand_drift_evaluated_total > 0",
-    'graduand_cost_dollars_total{outcome="audit"} > 0',
+    'graduand_cost_dollars_total{purpose="audit"} > 0',
     'increase(graduand_traces_total{outcome="exported"}[1m]) > 0',
     "graduand_net_saved:dollars_per_hour",
 )

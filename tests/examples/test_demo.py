@@ -20,7 +20,7 @@ def test_the_gateway_takes_the_demos_configuration(tmp_path: Path) -> None:
     settings = read.load(places.config, {})
     assert settings.routes.keys() == {task.name for task in TASKS}
     assert (settings.upstreams["engine"].gpu_hour, settings.prices[TEACHER].output) == (MACHINE_HOUR, 10)
-    assert settings.routes[QUEUE.name].gates, "answers are judged"
+    assert settings.routes[QUEUE.name].checks, "answers are judged"
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)

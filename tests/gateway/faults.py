@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.gateway import gatecases
+from tests.gateway import checkcases
 from tests.gateway.upstream import (
     Action,
     Conversation,
@@ -466,7 +466,7 @@ def page() -> str:
             cells = [fault.expected(arm, form).words if form in fault.forms else "-" for _, form in COLUMNS]
             lines.append(f"| {fault.name} | " + " | ".join(cells) + " |")
         lines.append("")
-    return "\n".join([*lines, *gatecases.lines(), ""])
+    return "\n".join([*lines, *checkcases.lines(), ""])
 
 
 if __name__ == "__main__":

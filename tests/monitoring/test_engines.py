@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graduand.monitoring.engines import FIRST_TOKEN_BUCKETS_S, Histogram, NotMetrics, Reading, read
+from graduand.monitoring.engines import FIRST_TOKEN_BUCKETS_S, EngineReading, Histogram, NotMetrics, read
 
 VLLM = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -106,7 +106,7 @@ def test_strange_values_are_left_out() -> None:
     reading = read(
         'vllm:num_requests_running NaN\nvllm:num_requests_waiting 1\nvllm:lora_requests_info{max_lora="many"} 1\n'
     )
-    assert reading == Reading(waiting=1)
+    assert reading == EngineReading(waiting=1)
 
 
 @given(st.text(max_size=200))

@@ -9,12 +9,14 @@ import yaml
 
 from examples.observe.dashboards import boards, panels, queries, substituted, variables
 from graduand.monitoring import runbooks
-from graduand.monitoring.metrics import FAMILIES
+from graduand.monitoring.metrics import FAMILIES, LABELS
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "monitoring" / "prometheus" / "rules"
 NAME = re.compile(r"\bgraduand_[a-z0-9_]+")
-LABELS = {"route", "arm", "adapter", "upstream", "outcome", "monitor", "le"}
+SELECTOR = re.compile(r"\b(graduand_[a-z0-9_]+)\{([^}]*)\}")
+# The first metric after a `by`, `on` or `ignoring` is one that it is about.
+GROUPED = re.compile(r"\b(?:by|on|ignoring) \(([^)]+)\)[^{]*?\b(graduand_[a-z0-9_]+)")
 
 
 def rules() -> list[dict[str, Any]]:
@@ -86,7 +88,7 @@ def test_legends_name_labels_that_the_query_keeps() -> None:
             for target in panel["targets"]:
                 for label in re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", "")):
                     kept = re.findall(r"by \(([^)]*)\)", target["expr"])
-                    assert label in LABELS
+                    assert label in {*LABELS, "le"}
                     # Without an aggregation, the metric's own labels are there.
                     assert not kept or any(label in names.split(", ") for names in kept), (uid, target)
 
@@ -128,3 +130,43 @@ def test_queries_name_metrics_that_there_are() -> None:
     )
     used |= set(re.findall(r"\b\w+:[\w:]+", " ".join(rule["expr"] for rule in rules())))
     assert used <= recorded
+
+
+def labels_of(name: str) -> set[str]:
+    """The labels of a metric by the name that a query has for it."""
+    (name,) = families(name)
+    return {"le", *next(family.labels for family in FAMILIES if family.name == name)}
+
+
+def test_a_query_asks_a_metric_only_for_labels_that_it_has() -> None:
+    """A label that no series has selects nothing, and Prometheus says so to nobody."""
+    asked = [one.expr for uid, board in boards().items() for one in queries(uid, board)]
+    asked += [rule["expr"] for rule in rules()]
+    found = 0
+    for expr in asked:
+        for name, inside in SELECTOR.findall(expr):
+            found += 1
+            assert set(re.findall(r"(\w+)\s*(?:=|!)", inside)) <= labels_of(name), expr
+        for names, name in GROUPED.findall(expr):
+            found += 1
+            assert set(names.split(", ")) <= labels_of(name), expr
+    assert found > 100
+
+
+def test_alerts_and_pages_name_labels_that_there_are() -> None:
+    for rule in alerts():
+        known = {label for name in families(rule["expr"]) for label in labels_of(name)} | {"instance", "job"}
+        assert set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"]))) <= known, rule["alert"]
+    for path in [*(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.py")]:
+        for name, inside in SELECTOR.findall(path.read_text()):
+            bare = re.sub(r'"[^"]*"', "", inside)
+            assert set(re.findall(r"\w+", bare)) <= labels_of(name), (path.name, name, inside)
+
+
+def test_runbooks_name_panels_that_there_are() -> None:
+    titles = {
+        board["title"].partition(": ")[2]: [panel["title"] for panel in panels(board)] for board in boards().values()
+    }
+    for path in (ROOT / "docs" / "runbooks").glob("*.md"):
+        for title, board in re.findall(r"\*([A-Z][^*]+)\* on \*([^*]+)\*", path.read_text()):
+            assert any(one.startswith(title) for one in titles[board]), (path.name, title, board)

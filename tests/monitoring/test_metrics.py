@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from graduand.monitoring import metrics as m
 from graduand.monitoring import series
-from graduand.monitoring.metrics import FAMILIES, MAX_SERIES_PER_FAMILY, OTHER, Metrics, Totals, exposition
+from graduand.monitoring.metrics import FAMILIES, LABELS, MAX_SERIES_PER_FAMILY, OTHER, Metrics, Totals, exposition
 from graduand.monitoring.series import SeriesFile, SeriesFull, read
 
 
@@ -67,6 +67,28 @@ def test_nothing_counted_is_lost_by_kill_9(tmp_path: Path) -> None:
         process.join()
     found = samples(tmp_path)
     assert {value for (name, _), value in found.items() if name == "graduand_requests_total"} == {200.0}
+
+
+def _commit_for_ever(path: Path) -> None:
+    file = SeriesFile(path)
+    while True:
+        file._commit()
+
+
+def test_a_reader_sees_every_series_while_a_new_one_is_committed(tmp_path: Path) -> None:
+    """A reader may look at any moment, and a restarted worker finds the file as a kill left it."""
+    path = tmp_path / "worker-0.series"
+    file = SeriesFile(path)
+    for name in ("one", "two", "three"):
+        file.cells(name, (), 1)
+    process = multiprocessing.get_context("fork").Process(target=_commit_for_ever, args=(path,), daemon=True)
+    process.start()
+    try:
+        found = {len(list(read(path))) for _ in range(10_000)}
+    finally:
+        process.kill()
+        process.join()
+    assert found == {3}
 
 
 @pytest.mark.parametrize(
@@ -134,10 +156,9 @@ def test_any_label_value_can_be_scraped(tmp_path: Path) -> None:
 
 
 def test_names_and_labels() -> None:
-    allowed = {"route", "arm", "adapter", "upstream", "outcome", "monitor"}
     for family in FAMILIES:
         assert family.name.startswith("graduand_")
-        assert set(family.labels) <= allowed
+        assert set(family.labels) <= LABELS.keys()
         assert family.help.endswith(".")
     assert len({family.name for family in FAMILIES}) == len(FAMILIES)
 

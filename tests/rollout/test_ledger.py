@@ -127,6 +127,20 @@ def test_promotion_is_looked_at_at_the_ends_of_whole_cycles_and_harm_at_once() -
     assert decide(state, ledger.snapshot(), 2 * DAY).event is not None
 
 
+def test_days_that_vary_wait_for_another_one() -> None:
+    """Both are above the bound, and their requests certify that; the next day may not be."""
+    state = daily()
+    for means, waits in (((0.985, 0.965), True), ((0.98, 0.98), False)):
+        ledger, once = start(state), Once()
+        for day, mean in enumerate(means):
+            pairs = [Pair(day * DAY + at * 100, at % 200 >= 200 * (1 - mean)) for at in range(600)]
+            fed(ledger, [*pairs, Pair((day + 1) * DAY - 1, True)], once)
+            ledger.tick((day + 1) * DAY, once)
+        decision = decide(state, ledger.snapshot(), 2 * DAY)
+        assert (decision.event is None) == waits
+        assert ("another cycle tells" in decision.reasons[0]) == waits
+
+
 def test_a_cycle_with_a_hold_in_it_does_not_count() -> None:
     state = daily()
     ledger, once = start(state), Once()
@@ -329,7 +343,8 @@ def test_stored_in_the_middle_changes_no_bit(cycle: str, acts: list[tuple[int, f
     for unit, wait, agreed, served in acts:
         now += wait * 10
         pair = Pair(
-            now, agreed, {} if agreed is None else {"kind": agreed}, None if agreed is None else 0.5, "" if agreed is None else "won",
+            now, agreed, {} if agreed is None else {"kind": agreed}, None if agreed is None else 0.5,
+            "" if agreed is None else "won",
             path="served" if served else "copies", unit=unit or None, student_failed=served, p=0.5,
         )  # fmt: skip
         for ledger, seen in ((straight, once), (stored, same)):

@@ -106,10 +106,11 @@ def trained(tiny_base: Path, tiny_rows: Path, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="session")
 def engine(tiny_base: Path) -> Iterator[str]:
     """A running engine's base URL."""
+    from graduand.gateway import address
     from graduand.gateway.engine.engine import Engine
-    from graduand.gateway.engine.server import Server, listen
+    from graduand.gateway.engine.server import Server
 
-    listener = listen("127.0.0.1", 0)
+    listener = address.bind("127.0.0.1", 0, "the test")
     server = Server(Engine(str(tiny_base), name="tiny"), "openai")
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -14,7 +14,7 @@ import pytest
 from graduand.gateway.adapters import residency
 from graduand.gateway.errors import AdapterError
 from graduand.monitoring import engines
-from graduand.monitoring.engines import Reading
+from graduand.monitoring.engines import EngineReading
 from graduand.training.admission.serving import engine_at
 from tests.e2e import students
 from tests.e2e.students import QUEUES, TEACHER
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.vllm, pytest.mark.timeout(3600)]
 [TICKET, *_] = tickets(1)
 
 
-def reading(road: Road) -> Reading:
+def reading(road: Road) -> EngineReading:
     return engines.read(road.vllm.metrics())
 
 

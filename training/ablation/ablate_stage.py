@@ -31,7 +31,7 @@ Learn = Callable[
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class AblationSettings:
     """The curve: which labels, which shares of the rows, and how many seeds."""
 
     task: Task
@@ -51,7 +51,7 @@ def with_tfidf(
     return {name: model.predict([sample.text for sample in asked]) for name, asked in tests.items()}
 
 
-def work(data: Path, tests: Path, settings: Settings, learn: Learn) -> Work:
+def work(data: Path, tests: Path, settings: AblationSettings, learn: Learn) -> Work:
     """The stage's work."""
 
     def run(folder: Path, progress: Progress) -> Outcome:

@@ -1,8 +1,8 @@
-"""Experiments: runs beside each other, and what was changed between them. One change at a time, or nobody knows why. Pure
-but for reading the records.
+"""Experiments: runs compared, and what was changed between them. Change one thing at a time, or the cause stays unknown.
 
-Compares resolved configurations as the runs recorded them, with the hashes of data and base: a default that was changed in
-between counts as well. Invariant: two runs that differ in two things are never shown as a comparison of one.
+Pure but for reading the records. Compares resolved configurations as the runs recorded them, with the hashes of data and
+base: a default that was changed in between counts as well. Invariant: two runs that differ in two things are never shown
+as a comparison of one.
 """
 
 import json

@@ -7,7 +7,7 @@ from typing import Any
 from graduand.gateway.adapters import adapter
 from graduand.gateway.adapters.adapter import AdapterFiles
 
-# So few rows without an end unlearn nothing; that the student does end its answers is then tried (`stops`).
+# So few rows without an end do no harm; the check `stops` tries whether the student ends its answers.
 CUT_LIMIT = 0.01
 
 
@@ -49,7 +49,8 @@ def _coverage(files: AdapterFiles, layers: int) -> Check:
     if missing:
         text = f"{len(missing)} of its matrices are missing, such as {missing[0]}: servers would leave the module out"
         return Check("coverage", False, text)
-    modules = ", ".join(sorted(files.config["target_modules"]))
+    targets = files.config.get("target_modules")
+    modules = ", ".join(sorted(map(str, targets))) if isinstance(targets, list) else str(targets)
     return Check("coverage", True, f"{modules} in each of {layers} layers")
 
 

@@ -1,4 +1,4 @@
-"""An embedded engine of our own for the length of an admission, where no other engine is named."""
+"""Starts an embedded engine for the time of an admission, if no other engine is named."""
 
 import contextlib
 import os
@@ -18,8 +18,8 @@ END_S = 10.0
 
 @contextlib.contextmanager
 def engine(model: str) -> Iterator[str]:
-    """The base URL of a `graduand engine` with this base, which ends with the block."""
-    with address.bind("127.0.0.1", 0) as probe:
+    """The base URL of a `graduand engine` with this base; the engine ends with the block."""
+    with address.bind("127.0.0.1", 0, "the engine") as probe:
         where = address.show(probe)
     command = [sys.executable, "-m", "graduand", "engine", "--model", model, "--listen", where, "--threads", "1"]
     quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from graduand.training.fit.mask import Example
 
-LONGEST = 512  # tokens; a probe need not be long, and each costs a whole reading of it
+LONGEST = 512  # tokens; a probe need not be long, and each context costs a forward pass over it
 
 
 @dataclass(frozen=True, slots=True)

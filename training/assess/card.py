@@ -27,7 +27,7 @@ from graduand.training.teacher.ledger import Entry
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class CardSettings:
     """What is assessed, and which teacher may be asked how often."""
 
     route: str | None
@@ -47,7 +47,7 @@ class Settings:
         }
 
 
-def work(source: Path, settings: Settings, purse: Purse) -> Work:
+def work(source: Path, settings: CardSettings, purse: Purse) -> Work:
     """The stage's work on a log folder (with a route) or a file of samples."""
 
     def run(folder: Path, progress: Progress) -> Outcome:
@@ -89,7 +89,7 @@ def logged(folder: Path, route: str | None) -> list[Sample]:
     """The teacher's whole answers to a route in the order of the log, repeated prompts included."""
     samples = []
     for record in records(str(folder), Counts()):
-        row = row_of(record) if record.get("route") == route else ""
+        row = row_of(record) if record["route"] == route else ""
         if not isinstance(row, str):
             samples.append(Sample(row.id, row.messages, row.prompt, row.completion, user=row.user, source="logs"))
     if not samples:
@@ -117,7 +117,7 @@ def _came_twice(samples: Sequence[Sample], outputs: Outputs, task: Task | None) 
 
 
 def _asked_twice(
-    samples: Sequence[Sample], outputs: Outputs, settings: Settings, purse: Purse, progress: Progress
+    samples: Sequence[Sample], outputs: Outputs, settings: CardSettings, purse: Purse, progress: Progress
 ) -> Agreement | None:
     if settings.teacher is None:
         return None

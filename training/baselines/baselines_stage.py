@@ -24,7 +24,7 @@ ZERO_SHOT = "zero-shot student"
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class BaselineSettings:
     """What the baselines are measured by; `sources` say where training labels come from."""
 
     task: Task
@@ -40,7 +40,7 @@ class Settings:
         return {"task": labels.as_json(self.task), "labels_from": list(self.sources), **named}
 
 
-def work(files: Mapping[str, Path], tests: Path, settings: Settings) -> Work:
+def work(files: Mapping[str, Path], tests: Path, settings: BaselineSettings) -> Work:
     """The stage's work: train on each of `files`, judge on the frozen test sets in the folder `tests`."""
 
     def run(folder: Path, progress: Progress) -> Outcome:
@@ -63,7 +63,7 @@ def work(files: Mapping[str, Path], tests: Path, settings: Settings) -> Work:
 
 
 def _trained(
-    name: str, samples: Sequence[Sample], source: str, tests: table.Tests, settings: Settings, parts: Parts
+    name: str, samples: Sequence[Sample], source: str, tests: table.Tests, settings: BaselineSettings, parts: Parts
 ) -> list[Row]:
     def figures() -> list[dict[str, Any]]:
         return [row.as_json() for row in table.trained(settings.task, name, samples, source, tests)]
@@ -71,7 +71,7 @@ def _trained(
     return [table.row_of(value) for value in parts.once(f"{name}/{source}", figures)]
 
 
-def _zero_shot(tests: table.Tests, settings: Settings, parts: Parts, progress: Progress) -> list[Row]:
+def _zero_shot(tests: table.Tests, settings: BaselineSettings, parts: Parts, progress: Progress) -> list[Row]:
     missing = "not asked for (--zero-shot 0)"
     if settings.zero_shot and importlib.util.find_spec("transformers") is None:
         missing = "needs pip install 'graduand[engine]'"
@@ -80,7 +80,7 @@ def _zero_shot(tests: table.Tests, settings: Settings, parts: Parts, progress: P
     return [Row(ZERO_SHOT, "", name, None, missing) for name in tests]
 
 
-def _asked(name: str, samples: Sequence[Sample], settings: Settings, parts: Parts, progress: Progress) -> Row:
+def _asked(name: str, samples: Sequence[Sample], settings: BaselineSettings, parts: Parts, progress: Progress) -> Row:
     kept, gold, _ = labels.labelled(settings.task, samples, "gold")
     # A sample that is fixed by the rows' ids: the files of a balanced test set are often sorted by label.
     order = sorted(range(len(kept)), key=lambda place: hashlib.sha256(kept[place].id.encode()).digest())

@@ -43,7 +43,7 @@ def _run(arguments: argparse.Namespace) -> int:
     task = labels.read_task(arguments.task)
     if arguments.fit is not None and arguments.labels_from != "completion":
         raise ConfigError("--fit learns completions; make them of the other labels with `train label` or `train data`")
-    settings = ablate_stage.Settings(
+    settings = ablate_stage.AblationSettings(
         task, arguments.labels_from, arguments.shares, arguments.seeds, arguments.threshold
     )
     named = {"labels_from": arguments.labels_from, "shares": list(arguments.shares), "seeds": arguments.seeds}

@@ -40,7 +40,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if len(teachers) > 1:
         raise ConfigError(f"one teacher is assessed; choose it with --use {teachers[0].name if teachers[0] else ''}")
     task = labels.read_task(arguments.task) if arguments.task else None
-    settings = card.Settings(arguments.route, task, arguments.limit, teachers[0], arguments.twice)
+    settings = card.CardSettings(arguments.route, task, arguments.limit, teachers[0], arguments.twice)
     source = arguments.logs or arguments.data
     plan = stage.Plan(
         arguments.name, {"traffic": source}, settings.as_json(), (card, curve, facts, verdict, labels, logs, tfidf),

@@ -39,7 +39,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from graduand.training.stages.progress import shown
     from graduand.training.teacher import prompts
 
-    settings = baselines_stage.Settings(
+    settings = baselines_stage.BaselineSettings(
         task=labels.read_task(arguments.task),
         sources=tuple(arguments.labels_from),
         about=arguments.about,

@@ -77,7 +77,7 @@ def _run(arguments: argparse.Namespace) -> int:
     with shown() as progress, options.engine_of(arguments, plan, max(1, arguments.threads)) as engine:
         judged_by = judging.Judge(judge, asking.purse_of(arguments, engine)) if judge else None
         paths = arguments.validation, arguments.train, arguments.against
-        settings = evaluate_stage.Settings(task, what, *paths, judged_by)
+        settings = evaluate_stage.EvaluationSettings(task, what, *paths, judged_by)
         work = evaluate_stage.work(arguments.tests, settings, *asking_by(engine), facts)
         made = stage.run(plan, arguments.out, work, progress)
     return options.tell(made, arguments, [_line(row) for row in made.figures["rows"]])

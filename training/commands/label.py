@@ -43,7 +43,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if task is None and len(teachers) > 1:
         raise ConfigError("several teachers need --task: only labels can be voted on; choose one with --use")
     how = prompts.prompt(arguments.prompt if task else prompts.AS_IS, task, arguments.about)
-    settings = labelling.Settings(task, tuple(teachers), how, arguments.combine, arguments.agree, arguments.limit)
+    settings = labelling.LabellingSettings(
+        task, tuple(teachers), how, arguments.combine, arguments.agree, arguments.limit
+    )
     code = (labelling, ledger, prompts, vote, labels, samples)
     plan = stage.Plan(arguments.name, {"data": arguments.data}, settings.as_json(), code)
     with shown() as progress, options.engine_of(arguments, plan) as engine:

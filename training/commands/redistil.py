@@ -139,7 +139,7 @@ def _labelled(arguments: argparse.Namespace, task: "Task", rows: Path, progress:
     from graduand.training.teacher import labelling, ledger, prompts, vote
 
     how = prompts.Prompt(prompts.AS_IS)
-    settings = labelling.Settings(task, tuple(asking.teachers_of(arguments)), how, "vote", 1, None)
+    settings = labelling.LabellingSettings(task, tuple(asking.teachers_of(arguments)), how, "vote", 1, None)
     plan = stage.Plan(f"{arguments.name}-label", {"data": rows}, settings.as_json(), (labelling, ledger, prompts, vote))
     return stage.run(plan, arguments.out, labelling.work(rows, settings, asking.purse_of(arguments)), progress).path
 

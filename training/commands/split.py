@@ -43,7 +43,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from graduand.training.stages.progress import shown
 
     task = labels.read_task(arguments.task)
-    settings = split_stage.Settings(
+    settings = split_stage.SplitSettings(
         task=task,
         labels_from=arguments.labels_from,
         sizes=split.Sizes(arguments.indist, arguments.per_label, arguments.valid),

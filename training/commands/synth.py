@@ -40,7 +40,7 @@ def _run(arguments: argparse.Namespace) -> int:
     task = labels.read_task(arguments.task) if arguments.task else None
     if arguments.paraphrase is not None and task is None:
         raise ConfigError("--paraphrase needs --task, which has the labels")
-    settings = bootstrap.Settings(
+    settings = bootstrap.BootstrapSettings(
         task, teachers[0], arguments.rows, arguments.paraphrase, arguments.about, arguments.limit, arguments.seed
     )
     code = (bootstrap, novelty, prompts, labels, samples)

@@ -29,7 +29,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from graduand.training.teacher import grid, labelling, ledger, prompts
 
     task = labels.read_task(arguments.task)
-    settings = grid.Settings(
+    settings = grid.GridSettings(
         task=task,
         teachers=tuple(asking.teachers_of(arguments)),
         prompts=tuple(prompts.prompt(name, task, arguments.about) for name in arguments.prompts),

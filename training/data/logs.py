@@ -16,10 +16,13 @@ import orjson
 
 from graduand.gateway.errors import ConfigError, did_you_mean
 from graduand.gateway.logs.reading import LogDamaged, Reader, Source
+from graduand.gateway.model import reader
+from graduand.gateway.model.fields import Record
 from graduand.training.data.rows import DataError, Row, parse_row
 
 OTHER_ROUTE = "another route"
 CUT = "cut off by a crash"
+NO_RECORD = "no record as this version writes them"
 DUPLICATE = "same prompt as an earlier row"
 OVER_LIMIT = "over the limit"
 
@@ -52,56 +55,55 @@ class Counts:
         return "\n".join(lines if self.left_out else [lines[0].replace("; left out:", "; none left out")])
 
 
-def records(log: str, counts: Counts) -> Iterator[dict[str, Any]]:
-    """All records of the log at `log`, a folder or an address; a last line that a crash cut off is counted."""
+def records(log: str, counts: Counts) -> Iterator[Record]:
+    """All records of the log at `log`, a folder or an address; what is none, and a last line that a crash cut off, is counted."""
     if "://" not in log and not Path(log).is_dir():
         raise DataError(f"{log} is no folder; give what 'logs' names in the gateway's configuration")
-    reader = Reader(Source.of(log))
+    reading = Reader(Source.of(log))
     try:
-        for record in reader:
+        for found in reading:
             counts.records += 1
-            yield record
+            record = reader.record_of(found)
+            if record is None:
+                counts.left_out[NO_RECORD] += 1
+            else:
+                yield record
     except LogDamaged as error:
         raise DataError(str(error)) from error
-    counts.records += reader.cut
-    if reader.cut:
-        counts.left_out[CUT] += reader.cut
+    counts.records += reading.cut
+    if reading.cut:
+        counts.left_out[CUT] += reading.cut
 
 
-def row_of(record: dict[str, Any]) -> Row | str:
+def row_of(record: Record) -> Row | str:
     """The row that a record makes, or the reason why it makes none."""
-    if record.get("arm") != "teacher":
+    if record["arm"] != "teacher":
         return "answered by a student"
-    if record.get("status") != 200:
+    if record["status"] != 200:
         return "status other than 200"
-    if record.get("completed") is not True:
+    if not record["completed"]:
         return "not completed"
-    if record.get("request_json") is None or record.get("response_json") is None:
+    if record["request_json"] is None or record["response_json"] is None:
         return "payload not kept"
-    try:
-        request = orjson.loads(record["request_json"])
-        choices = orjson.loads(record["response_json"])["choices"]
-        choice = choices[0]
-        finish = choice.get("finish_reason")
-        completion = choice["message"]["content"] if "messages" in request else choice["text"]
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+    request, answer = reader.request(record), reader.answered(record)
+    if answer is None or answer.chat != ("messages" in request):
         return "no chat or text completion"
-    if finish != "stop":
+    if answer.finish != "stop":
         return "finish_reason other than stop"
-    known = {key: request[key] for key in ("messages", "prompt") if key in request}
-    if owner := owner_of(record, request):
+    known: dict[str, Any] = {key: request[key] for key in ("messages", "prompt") if key in request}
+    if owner := owner_of(record["unit_hash"], request):
         known["user"] = owner
     try:
-        return parse_row({**known, "id": record.get("id"), "completion": completion}, "")
+        return parse_row({**known, "id": record["id"], "completion": answer.text}, "")
     except DataError as error:
         return f"cannot be trained: {error}"
 
 
-def owner_of(record: dict[str, Any], request: dict[str, Any]) -> str | None:
+def owner_of(unit_hash: int | None, request: dict[str, Any]) -> str | None:
     """Whose request it is, as a hash. What the client calls its user comes first: a rollout's unit is salted anew."""
     if isinstance(request.get("user"), str) and request["user"]:
         return hashlib.sha256(f"user/{request['user']}".encode()).hexdigest()[:16]
-    return str(record["unit_hash"]) if record.get("unit_hash") else None
+    return str(unit_hash) if unit_hash else None
 
 
 def write_rows(log: str, route: str, out: Path, limit: int | None = None, holdout: float = 0.0) -> Counts:
@@ -133,8 +135,8 @@ def _unique_rows(log: str, route: str, counts: Counts) -> Iterator[Row]:
     seen: dict[str, str] = {}
     routes: set[str] = set()
     for record in records(log, counts):
-        routes.add(str(record.get("route")))
-        row = row_of(record) if record.get("route") == route else OTHER_ROUTE
+        routes.add(record["route"])
+        row = row_of(record) if record["route"] == route else OTHER_ROUTE
         if isinstance(row, str):
             counts.left_out[row] += 1
             continue

@@ -7,7 +7,7 @@ from typing import Any
 from graduand.monitoring.drift import files
 from graduand.monitoring.drift.prompts import Prompt, prompt_of
 from graduand.monitoring.drift.reference import build, calibration_report, too_few
-from graduand.monitoring.embedding import load
+from graduand.monitoring.embedding.named import load
 from graduand.training.data.rows import Row
 
 FALSE_ALARM_EVERY = 10_000

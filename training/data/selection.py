@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from graduand.gateway.model import reader
 from graduand.rollout.answers.compare import compare
 from graduand.rollout.answers.tasks import Task
 from graduand.training.data.logs import owner_of
@@ -86,7 +87,7 @@ def _sample(record: Mapping[str, Any], completion: str | None, corrected: bool, 
         "completion": completion,
         "gold": completion if corrected else None,
         "answers": dict(by_arm),
-        "user": owner_of(dict(record), request),
+        "user": owner_of(record.get("unit_hash"), request),
         "source": "logs",
     }
     if "messages" in request:
@@ -100,22 +101,18 @@ def _answers(record: Mapping[str, Any]) -> dict[str, str]:
     """The whole answers of both arms, the served one first."""
     found: dict[str, str] = {}
     for entry in (record, *(record.get("copies") or [])):
-        text = _answer(entry)
+        text = _answer(entry, record.get("request_json"))
         if text is not None:
             found.setdefault(str(entry.get("arm")), text)
     return found
 
 
-def _answer(entry: Mapping[str, Any]) -> str | None:
+def _answer(entry: Mapping[str, Any], asked: str | None) -> str | None:
     """A whole answer's text; None if it broke off, failed or holds no text."""
     if entry.get("completed") is not True or entry.get("error"):
         return None
-    try:
-        choice = orjson.loads(entry["response_json"])["choices"][0]
-        text = choice["message"]["content"] if "message" in choice else choice["text"]
-    except (ValueError, KeyError, TypeError, IndexError):
-        return None
-    return text if isinstance(text, str) and text and choice.get("finish_reason") == "stop" else None
+    found = reader.answered({"request_json": asked, "response_json": entry.get("response_json")})
+    return found.text if found is not None and found.text and found.finish == "stop" else None
 
 
 def _disliked(feedback: Mapping[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from graduand.training.stages.stage import Outcome, Work
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class SplitSettings:
     """What the split is made by."""
 
     task: Task
@@ -39,7 +39,7 @@ class Settings:
         }
 
 
-def work(data: Path, keep: Path | None, settings: Settings) -> Work:
+def work(data: Path, keep: Path | None, settings: SplitSettings) -> Work:
     """The stage's work; with `keep`, the test sets of that folder stay as they are."""
 
     def run(folder: Path, progress: Progress) -> Outcome:
@@ -64,7 +64,7 @@ def work(data: Path, keep: Path | None, settings: Settings) -> Work:
 Parts = dict[str, list[Sample]]
 
 
-def _fresh(samples: list[Sample], settings: Settings) -> tuple[Parts, Parts, Split, dict[str, str]]:
+def _fresh(samples: list[Sample], settings: SplitSettings) -> tuple[Parts, Parts, Split, dict[str, str]]:
     kept, found, refused = labels.labelled(settings.task, samples, settings.labels_from)
     if not kept:
         reason = next(iter(refused.values()))
@@ -74,14 +74,14 @@ def _fresh(samples: list[Sample], settings: Settings) -> tuple[Parts, Parts, Spl
     return {name: part for name, part in made.parts.items() if name not in rest}, rest, made, refused
 
 
-def _kept(samples: list[Sample], tests: Parts, settings: Settings) -> tuple[Parts, Parts, Split, dict[str, str]]:
+def _kept(samples: list[Sample], tests: Parts, settings: SplitSettings) -> tuple[Parts, Parts, Split, dict[str, str]]:
     free, touched = around(samples, tests, settings.joins, settings.threshold)
     kept, found, refused = labels.labelled(settings.task, free, settings.labels_from)
     made = split(kept, found, Sizes(0, 0, settings.sizes.valid), settings.seed, settings.joins, settings.threshold)
     return tests, dict(made.parts), made, refused | dict.fromkeys(touched, "belongs to a frozen test row")
 
 
-def _check(part: list[Sample], tests: Parts, settings: Settings) -> None:
+def _check(part: list[Sample], tests: Parts, settings: SplitSettings) -> None:
     """Every reason is checked whatever was joined: a split by less than conversations and duplicates would leak."""
     refuse_leaks(part, tests, settings.threshold, users="user" in settings.joins)
 

@@ -36,7 +36,7 @@ Losses = Callable[[Sequence[Sample], Sequence[str], Progress], list[tuple[float,
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class EvaluationSettings:
     """What is measured by. `validation` rows teach the threshold, `train` rows are shown beside mistakes; `judge` compares
     free text."""
 
@@ -72,7 +72,7 @@ class Scored:
         return [one == other for one, other in zip(self.gold, self.said, strict=True)]
 
 
-def work(tests: Path, settings: Settings, ask: Ask, losses: Losses | None, facts: Mapping[str, Any]) -> Work:
+def work(tests: Path, settings: EvaluationSettings, ask: Ask, losses: Losses | None, facts: Mapping[str, Any]) -> Work:
     """The stage's work. `losses` is None where the student cannot be looked into; `facts` go into the figures as they are:
     the adapter's digest, who was asked."""
 
@@ -123,7 +123,7 @@ def said(task: Task, answer: Answer, cut: float | None) -> str | None:
     return names[-1] if answer.shares[names[-1]] > cut else names[0]
 
 
-def _validation(settings: Settings, tests: Mapping[str, Sequence[Sample]]) -> Known:
+def _validation(settings: EvaluationSettings, tests: Mapping[str, Sequence[Sample]]) -> Known:
     """The rows that teach the threshold; none where none is learned."""
     if settings.validation is None:
         return Known([], [])
@@ -153,7 +153,7 @@ def _write_answers(folder: Path, task: Task, found: Mapping[str, Scored]) -> Non
                 file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
 
-def _mistakes(found: Mapping[str, Scored], settings: Settings) -> list[browser.Mistake]:
+def _mistakes(found: Mapping[str, Scored], settings: EvaluationSettings) -> list[browser.Mistake]:
     wrong = [
         (name, sample, gold, answer, label)
         for name, each in found.items()
@@ -172,7 +172,7 @@ def _mistakes(found: Mapping[str, Scored], settings: Settings) -> list[browser.M
 
 
 def _outcome(
-    folder: Path, settings: Settings, found: Mapping[str, Scored], cut: float | None, facts: Mapping[str, Any],
+    folder: Path, settings: EvaluationSettings, found: Mapping[str, Scored], cut: float | None, facts: Mapping[str, Any],
     teachers: Sequence[table.Row],
 ) -> Outcome:  # fmt: skip
     names = labels.names(settings.task)
@@ -195,7 +195,7 @@ def _outcome(
     return Outcome(figures, "\n\n".join(part for part in report if part))
 
 
-def _pairs(found: Mapping[str, Scored], settings: Settings) -> list[dict[str, Any]]:
+def _pairs(found: Mapping[str, Scored], settings: EvaluationSettings) -> list[dict[str, Any]]:
     """The student against each recorded teacher and against the earlier student, where both answered the same rows."""
     earlier = _earlier(settings.against) if settings.against else {}
     pairs: list[dict[str, Any]] = []
@@ -243,7 +243,7 @@ def _slices_table(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
 
 def _of_texts(
-    tests: Mapping[str, Sequence[Sample]], settings: Settings, ask: Ask, losses: Losses | None,
+    tests: Mapping[str, Sequence[Sample]], settings: EvaluationSettings, ask: Ask, losses: Losses | None,
     facts: Mapping[str, Any], folder: Path, progress: Progress,
 ) -> Outcome:  # fmt: skip
     """Objects and free text: adherence and fields, ROUGE, a judge's verdicts; perplexity of what was wanted where it can be

@@ -18,7 +18,7 @@ from graduand.training.data.samples import Sample
 from graduand.training.data.scores import wilson
 from graduand.training.stages.progress import Progress
 from graduand.training.teacher import prompts
-from graduand.training.teacher.asking import Question, TeacherError
+from graduand.training.teacher.asking import TeacherError, TeacherQuestion
 from graduand.training.teacher.config import Teacher
 from graduand.training.teacher.labelling import Purse
 from graduand.training.teacher.ledger import Ledger, key_of, opened
@@ -60,15 +60,15 @@ class Judge:
                 raise TeacherError(f"{len(tally.open)} rows were not judged, such as {name}: {why}; run it again")
             return [pair if isinstance(pair, Judged) else _verdict(ledger, *pair) for pair in pairs]
 
-    def _questions(self, task: Task, sample: Sample, wanted: str, said: str) -> tuple[Question, Question]:
+    def _questions(self, task: Task, sample: Sample, wanted: str, said: str) -> tuple[TeacherQuestion, TeacherQuestion]:
         """Both orders: the wanted answer first, then the student's."""
         before = conversation({"messages": prompts.messages(sample, Prompt(prompts.AS_IS))})
         one, other = (self._question(sample, each) for each in judge.prompts(task.rubric, before, wanted, said))
         return one, other
 
-    def _question(self, sample: Sample, messages: judge.Messages) -> Question:
+    def _question(self, sample: Sample, messages: judge.Messages) -> TeacherQuestion:
         key = key_of(prompts.messages_sha256(messages), self.model.model, self.model.parameters, 0)
-        return Question(key, sample.id, tuple(messages), PROMPT, 0)
+        return TeacherQuestion(key, sample.id, tuple(messages), PROMPT, 0)
 
 
 def _decided(task: Task, wanted: str, said: str) -> Judged | None:
@@ -79,7 +79,7 @@ def _decided(task: Task, wanted: str, said: str) -> Judged | None:
     return Judged(None, found.unscored) if found.similarity is None else None
 
 
-def _verdict(ledger: Ledger, one: Question, other: Question) -> Judged:
+def _verdict(ledger: Ledger, one: TeacherQuestion, other: TeacherQuestion) -> Judged:
     entries = [ledger.entries[question.key] for question in (one, other)]
     refused = next((entry.refused for entry in entries if entry.refused), "")
     if refused:

@@ -25,7 +25,7 @@ from graduand.training.stages.stage import Outcome, Work
 from graduand.training.synthesis import prompts
 from graduand.training.synthesis.novelty import Pool, distinct, mean_likeness
 from graduand.training.teacher import ledger as books
-from graduand.training.teacher.asking import Question, TeacherError, ask
+from graduand.training.teacher.asking import TeacherError, TeacherQuestion, ask
 from graduand.training.teacher.config import Teacher
 from graduand.training.teacher.labelling import Purse
 from graduand.training.teacher.ledger import Ledger, key_of
@@ -37,7 +37,7 @@ BARREN = 3  # batches without anything new: the teacher only repeats itself
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class BootstrapSettings:
     """How many rows of what."""
 
     task: Task | None
@@ -74,7 +74,7 @@ class Request:
     original: Sample | None
 
 
-def work(seeds: Path, settings: Settings, purse: Purse) -> Work:
+def work(seeds: Path, settings: BootstrapSettings, purse: Purse) -> Work:
     """The stage's work."""
 
     def run(folder: Path, progress: Progress) -> Outcome:
@@ -101,7 +101,7 @@ def work(seeds: Path, settings: Settings, purse: Purse) -> Work:
     return run
 
 
-def _sources(samples: Sequence[Sample], settings: Settings) -> list[Sample]:
+def _sources(samples: Sequence[Sample], settings: BootstrapSettings) -> list[Sample]:
     """The seeds, or the rows to paraphrase."""
     if settings.paraphrase is None:
         return list(samples)
@@ -114,7 +114,7 @@ def _sources(samples: Sequence[Sample], settings: Settings) -> list[Sample]:
     return sources
 
 
-def _requests(sources: Sequence[Sample], made: Made, settings: Settings, batch: int) -> list[Request]:
+def _requests(sources: Sequence[Sample], made: Made, settings: BootstrapSettings, batch: int) -> list[Request]:
     """One batch, drawn from the seeds and from what was made so far."""
     draw = random.Random(f"{settings.seed}/{batch}")
     classes = [None] if settings.task is None else labels.names(settings.task)
@@ -132,12 +132,12 @@ def _requests(sources: Sequence[Sample], made: Made, settings: Settings, batch: 
 
 
 def _answers(
-    asked: Sequence[Request], batch: int, settings: Settings, ledger: Ledger, purse: Purse, progress: Progress
+    asked: Sequence[Request], batch: int, settings: BootstrapSettings, ledger: Ledger, purse: Purse, progress: Progress
 ) -> list[tuple[Request, str | Unparsed]]:
     """The batch's answers in its order, whatever order they came in."""
     who, how = settings.teacher, Prompt("synth")
     questions = [
-        Question(
+        TeacherQuestion(
             key_of(messages_sha256(request.messages), who.model, who.parameters, batch * BATCH + number),
             f"batch-{batch}-{number}", tuple(request.messages), how, batch * BATCH + number,
         )
@@ -158,7 +158,9 @@ def _text(entry: books.Entry) -> str | Unparsed:
     return entry.raw if entry.finish == "stop" else Unparsed(f"finish_reason {entry.finish!r}: raise max_tokens")
 
 
-def _take(request: Request, answer: str | Unparsed, identity: str, pool: Pool, made: Made, settings: Settings) -> None:
+def _take(
+    request: Request, answer: str | Unparsed, identity: str, pool: Pool, made: Made, settings: BootstrapSettings
+) -> None:
     """Keep what is new of one answer."""
     texts = answer if isinstance(answer, Unparsed) else prompts.texts_of(answer)
     if isinstance(texts, Unparsed):
@@ -186,7 +188,7 @@ def _row(request: Request, text: str, identity: str) -> Sample:
     return replace(original, messages=chat, **changed)
 
 
-def _outcome(made: Made, seeds: Sequence[Sample], settings: Settings) -> Outcome:
+def _outcome(made: Made, seeds: Sequence[Sample], settings: BootstrapSettings) -> Outcome:
     def of(samples: Sequence[Sample]) -> dict[str, float]:
         texts = [sample.text for sample in samples]
         return {"distinct_1": distinct(texts, 1), "distinct_2": distinct(texts, 2), "likeness": mean_likeness(texts)}

@@ -38,7 +38,7 @@ class TeacherError(GraduandError, RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class TeacherQuestion:
     """One request; `key` is the ledger's."""
 
     key: str
@@ -83,25 +83,30 @@ class Failed(Exception):
     """The endpoint did not answer this time."""
 
 
-def questions(samples: Sequence[Sample], teacher: Teacher, how: Prompt, repeats: int = 1) -> list[Question]:
+def questions(samples: Sequence[Sample], teacher: Teacher, how: Prompt, repeats: int = 1) -> list[TeacherQuestion]:
     """What to ask about `samples`; equal questions are asked once."""
-    found: dict[str, Question] = {}
+    found: dict[str, TeacherQuestion] = {}
     for repeat in range(repeats):
         for sample in samples:
             asked = prompts.messages(sample, how)
             key = key_of(prompts.messages_sha256(asked), teacher.model, teacher.parameters, repeat)
-            found.setdefault(key, Question(key, sample.id, tuple(asked), how, repeat))
+            found.setdefault(key, TeacherQuestion(key, sample.id, tuple(asked), how, repeat))
     return list(found.values())
 
 
 def ask(
-    asked: Sequence[Question], teacher: Teacher, ledger: Book, budget: Budget, concurrency: int, progress: Progress
+    asked: Sequence[TeacherQuestion],
+    teacher: Teacher,
+    ledger: Book,
+    budget: Budget,
+    concurrency: int,
+    progress: Progress,
 ) -> Tally:
     """Ask what the ledger does not know yet, `concurrency` at a time, from this process."""
-    return asyncio.run(Asker(teacher, ledger, budget, progress).ask(asked, concurrency))
+    return asyncio.run(TeacherClient(teacher, ledger, budget, progress).ask(asked, concurrency))
 
 
-def reserve(question: Question, teacher: Teacher, budget: Budget) -> bool:
+def reserve(question: TeacherQuestion, teacher: Teacher, budget: Budget) -> bool:
     """Set aside what the question costs at its worst; False if it does not fit into the budget."""
     prompt, completion = estimated_tokens(list(question.messages)), teacher.most_completion_tokens
     return budget.reserve(question.key, teacher.dollars(prompt, completion) or 0.0, prompt + completion)
@@ -113,7 +118,7 @@ def figures(teacher: Teacher, budget: Budget, tally: Tally) -> str:
     return f"{teacher.name}  {budget.tokens:,} tokens{spent}  {tally.retries} retries"
 
 
-class Asker:
+class TeacherClient:
     """One teacher being asked, by the clock not before `not_before`. It may be asked again, unless it gave up."""
 
     def __init__(
@@ -131,7 +136,7 @@ class Asker:
         self._stop = ""
         self._not_before = not_before
 
-    async def ask(self, asked: Sequence[Question], concurrency: int) -> Tally:
+    async def ask(self, asked: Sequence[TeacherQuestion], concurrency: int) -> Tally:
         """Ask all questions whose answers are not in the ledger."""
         waiting = [question for question in asked if question.key not in self._ledger.entries]
         self.tally = Tally()
@@ -156,7 +161,7 @@ class Asker:
             if self._stop or not await self._one(client, question):
                 return
 
-    async def _one(self, client: "AsyncOpenAI", question: Question) -> bool:
+    async def _one(self, client: "AsyncOpenAI", question: TeacherQuestion) -> bool:
         """Ask one question; False if no more are to be asked."""
         if not reserve(question, self._teacher, self._budget):
             self.tally.over_budget = True
@@ -179,7 +184,7 @@ class Asker:
         self._failures_in_a_row = 0
         return True
 
-    def _failed(self, question: Question, reason: str) -> bool:
+    def _failed(self, question: TeacherQuestion, reason: str) -> bool:
         self.tally.open[question.sample] = reason
         return self._in_a_row(reason)
 
@@ -189,7 +194,7 @@ class Asker:
             self._stop = f"{self._failures_in_a_row} questions in a row failed, the last with: {reason}"
         return not self._stop
 
-    async def _persist(self, client: "AsyncOpenAI", question: Question) -> Entry:
+    async def _persist(self, client: "AsyncOpenAI", question: TeacherQuestion) -> Entry:
         """One question with its retries."""
         for attempt in range(TRIES):
             await self._turn()
@@ -217,7 +222,7 @@ class Asker:
         if pause_s > 0:
             await self._clock.sleep(pause_s)
 
-    async def _send(self, client: "AsyncOpenAI", question: Question) -> Entry:
+    async def _send(self, client: "AsyncOpenAI", question: TeacherQuestion) -> Entry:
         import openai
 
         began = self._clock.now()
@@ -235,7 +240,7 @@ class Asker:
         except (openai.OpenAIError, ValueError, AttributeError, IndexError, TypeError) as error:
             raise _Again(f"the answer is no chat completion ({type(error).__name__}: {error})") from error
 
-    def _refused(self, question: Question, error: Any, began: float) -> Entry:
+    def _refused(self, question: TeacherQuestion, error: Any, began: float) -> Entry:
         reason = f"status {error.status_code}: {error.message}"[:300]
         if error.status_code in FATAL or getattr(error, "code", None) == "insufficient_quota":
             raise TeacherError(
@@ -247,7 +252,7 @@ class Asker:
             return self._made(question, began, refused=reason)
         raise _Again(reason, retry_after_s(error.response.headers, self._clock.now())) from error
 
-    def _entry(self, question: Question, answer: Any, began: float) -> Entry:
+    def _entry(self, question: TeacherQuestion, answer: Any, began: float) -> Entry:
         choice = answer.choices[0]
         raw = choice.message.content
         if raw is None:  # a refusal or a tool call: an answer without words, which says nothing
@@ -261,12 +266,12 @@ class Asker:
         )
         return self._made(
             question, began, raw=raw, finish=str(choice.finish_reason), counts=counts, exact=exact,
-            served=str(answer.model or self._teacher.model),
+            cached=_cached_tokens(usage), served=str(answer.model or self._teacher.model),
         )  # fmt: skip
 
     def _made(
-        self, question: Question, began: float, *, raw: str = "", finish: str = "", counts: tuple[int, int] = (0, 0),
-        exact: bool = True, served: str = "", refused: str = "",
+        self, question: TeacherQuestion, began: float, *, raw: str = "", finish: str = "", counts: tuple[int, int] = (0, 0),
+        exact: bool = True, cached: int = 0, served: str = "", refused: str = "",
     ) -> Entry:  # fmt: skip
         now = self._clock.now()
         return Entry(
@@ -274,12 +279,18 @@ class Asker:
             served_model=served, prompt=question.prompt.name, prompt_version=question.prompt.version,
             parameters=dict(self._teacher.parameters), repeat=question.repeat, raw=raw, finish=finish,
             prompt_tokens=counts[0], completion_tokens=counts[1], tokens_exact=exact,
-            dollars=self._teacher.dollars(*counts), seconds=round(now - began, 3), time=now, refused=refused,
+            dollars=self._teacher.dollars(*counts, cached), seconds=round(now - began, 3), time=now, refused=refused,
         )  # fmt: skip
 
 
+def _cached_tokens(usage: Any) -> int:
+    """How much of the prompt the provider had in its cache; 0 where it does not say."""
+    found = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None)
+    return found if isinstance(found, int) and found > 0 else 0
+
+
 class _Again(Exception):
-    """Worth another try, at the earliest after `retry_after_s` if the endpoint said so."""
+    """The question can be tried again, after `retry_after_s` if the endpoint named a time."""
 
     def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
         super().__init__(reason)

@@ -17,8 +17,8 @@ import yaml
 from pydantic import Field
 
 from graduand.gateway.errors import ConfigError, did_you_mean
+from graduand.monitoring.prices import Price
 from graduand.rollout.answers.strict import Strict, checked
-from graduand.training.teacher.limits import Price
 
 DEFAULT_PARAMETERS: dict[str, Any] = {"temperature": 0, "max_tokens": 256}
 
@@ -28,6 +28,11 @@ class PriceIn(Strict):
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
+    cached_input: float | None = Field(None, ge=0)
+
+    def price(self) -> Price:
+        """As asking wants it."""
+        return Price(self.input, self.output, self.cached_input)
 
 
 class KeyIn(Strict):
@@ -76,16 +81,16 @@ class Teacher:
         limits = (self.parameters.get(name) for name in ("max_tokens", "max_completion_tokens"))
         return next((limit for limit in limits if isinstance(limit, int)), DEFAULT_PARAMETERS["max_tokens"])
 
-    def dollars(self, prompt_tokens: int, completion_tokens: int) -> float | None:
-        """What a request costs; None where no price is known."""
-        return None if self.price is None else self.price.of(prompt_tokens, completion_tokens)
+    def dollars(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float | None:
+        """What a request costs, `cached_tokens` of its prompt from the provider's cache; None where no price is known."""
+        return None if self.price is None else self.price.dollars(prompt_tokens, completion_tokens, cached_tokens)
 
     def as_json(self) -> dict[str, Any]:
-        """What decides its answers; never the key, and not what asking costs."""
+        """What decides its answers: never the key, and not the price."""
         return {"base_url": self.base_url, "model": self.model, "parameters": dict(self.parameters)}
 
     def secret(self) -> str:
-        """The key; a word that no server wants where none is configured."""
+        """The key, or a placeholder where none is configured."""
         if self.key is None:
             return "none"
         if self.key.env is not None:
@@ -118,7 +123,7 @@ def read_teachers(path: Path, use: list[str] | None = None) -> list[Teacher]:
 
 def teacher(name: str, written: TeacherIn) -> Teacher:
     """The teacher that `written` describes."""
-    price = Price(written.price.input, written.price.output) if written.price else None
+    price = written.price.price() if written.price else None
     return Teacher(
         name, written.base_url, written.model, written.api_key, price, written.parameters, written.requests_per_minute
     )

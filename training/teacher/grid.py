@@ -23,7 +23,7 @@ from graduand.training.teacher.prompts import Prompt
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class GridSettings:
     """The grid."""
 
     task: Task
@@ -52,7 +52,7 @@ class Settings:
         ]
 
 
-def work(data: Path, settings: Settings, purse: Purse) -> Work:
+def work(data: Path, settings: GridSettings, purse: Purse) -> Work:
     """The stage's work."""
 
     def run(folder: Path, progress: Progress) -> Outcome:

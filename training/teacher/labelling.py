@@ -33,7 +33,7 @@ Combine = Literal["vote", "chain"]
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class LabellingSettings:
     """What is asked, of whom, and how their answers become one."""
 
     task: Task | None  # None: answers are kept as they are, and there is one teacher
@@ -79,7 +79,7 @@ class Answers:
     tally: Tally
 
 
-def work(data: Path, settings: Settings, purse: Purse) -> Work:
+def work(data: Path, settings: LabellingSettings, purse: Purse) -> Work:
     """The stage's work."""
 
     def run(folder: Path, progress: Progress) -> Outcome:
@@ -102,7 +102,7 @@ def work(data: Path, settings: Settings, purse: Purse) -> Work:
 
 
 def asked(
-    samples: Sequence[Sample], settings: Settings, ledger: Ledger, purse: Purse, progress: Progress
+    samples: Sequence[Sample], settings: LabellingSettings, ledger: Ledger, purse: Purse, progress: Progress
 ) -> list[Answers]:
     """Every teacher's answers; a chain asks each about what the ones before left undecided."""
     budget, found = purse.budget(ledger), []
@@ -146,7 +146,7 @@ def read(task: Task, answers: Answers, sample: Sample) -> Label | Unparsed:
 
 
 def combined(
-    samples: Sequence[Sample], settings: Settings, answers: Sequence[Answers]
+    samples: Sequence[Sample], settings: LabellingSettings, answers: Sequence[Answers]
 ) -> tuple[list[Sample], dict[str, str]]:
     """The samples with their completions, and for each other sample's id the reason why it has none."""
     done: list[Sample] = []
@@ -164,7 +164,7 @@ def combined(
     return done, refused
 
 
-def _completion(sample: Sample, settings: Settings, answers: Sequence[Answers]) -> str | Unparsed:
+def _completion(sample: Sample, settings: LabellingSettings, answers: Sequence[Answers]) -> str | Unparsed:
     if settings.task is None:
         entry = answers[0].entries[sample.id]
         if entry.refused or entry.finish != "stop" or not entry.raw:
@@ -177,7 +177,7 @@ def _completion(sample: Sample, settings: Settings, answers: Sequence[Answers]) 
 
 
 def _outcome(
-    settings: Settings, samples: Sequence[Sample], done: list[Sample], refused: dict[str, str],
+    settings: LabellingSettings, samples: Sequence[Sample], done: list[Sample], refused: dict[str, str],
     answers: Sequence[Answers], spent: dict[str, Any],
 ) -> Outcome:  # fmt: skip
     reasons = Counter(refused.values())

@@ -1,4 +1,4 @@
-"""How much a teacher may be asked, and how long to wait when it says no. Pure: clocks and randomness come in as values.
+"""How much a teacher may be asked, and how long to wait after a refusal. Pure: clocks and randomness come in as values.
 
 Invariant: a request is only sent while what was spent, what is on its way at its worst, and itself fit into the budget.
 """
@@ -10,26 +10,10 @@ from graduand.gateway.model import retry_after
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
-# An endpoint that asks for more patience than this is better asked again tomorrow.
+# An endpoint that asks for a longer wait than this is better asked again tomorrow.
 LONGEST_RETRY_AFTER_S = 600.0
 BYTES_A_TOKEN = 3.0  # on the safe side: English has about four
 TOKENS_A_MESSAGE = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """Dollars for a million tokens."""
-
-    input: float
-    output: float
-
-    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """What a request costs.
-
-        >>> Price(2.5, 10.0).of(1_000_000, 100_000)
-        3.5
-        """
-        return (prompt_tokens * self.input + completion_tokens * self.output) / 1e6
 
 
 @dataclass(slots=True)
@@ -65,7 +49,7 @@ class Budget:
 
 
 def estimated_tokens(messages: "list[dict[str, str]]") -> int:
-    """About how many tokens a prompt has, rather too many than too few."""
+    """About how many tokens a prompt has; it errs on the high side."""
     return sum(int(len(message["content"].encode()) / BYTES_A_TOKEN) + TOKENS_A_MESSAGE for message in messages)
 
 

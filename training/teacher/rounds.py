@@ -19,7 +19,7 @@ import pyarrow as pa
 from graduand.training.engines.engine import LOCAL, Engine, cut
 from graduand.training.stages.progress import Progress, Silent
 from graduand.training.teacher import asking
-from graduand.training.teacher.asking import Asker, Question, Tally, TeacherError
+from graduand.training.teacher.asking import Tally, TeacherClient, TeacherError, TeacherQuestion
 from graduand.training.teacher.config import Teacher
 from graduand.training.teacher.ledger import Entry, Ledger
 from graduand.training.teacher.limits import Budget
@@ -40,7 +40,7 @@ REMARKS = b"remarks"
 
 
 def ask(
-    asked: Sequence[Question], teacher: Teacher, ledger: Ledger, budget: Budget, concurrency: int, progress: Progress,
+    asked: Sequence[TeacherQuestion], teacher: Teacher, ledger: Ledger, budget: Budget, concurrency: int, progress: Progress,
     engine: Engine = LOCAL,
 ) -> Tally:  # fmt: skip
     """Ask what the ledger does not know yet, `concurrency` at a time, in this process or by the engine's workers."""
@@ -61,7 +61,9 @@ def ask(
     return tally
 
 
-def _fitting(waiting: list[Question], teacher: Teacher, budget: Budget) -> tuple[list[Question], list[Question]]:
+def _fitting(
+    waiting: list[TeacherQuestion], teacher: Teacher, budget: Budget
+) -> tuple[list[TeacherQuestion], list[TeacherQuestion]]:
     """The first questions, set aside at their worst for as long as they fit into the budget, and the rest."""
     for place, question in enumerate(waiting):
         if not asking.reserve(question, teacher, budget):
@@ -82,7 +84,7 @@ class _Books:
         self._tally = tally
         self._total = total
 
-    def round(self, questions: Sequence[Question], engine: Engine, concurrency: int) -> None:
+    def round(self, questions: Sequence[TeacherQuestion], engine: Engine, concurrency: int) -> None:
         """Have all questions asked; raises TeacherError if the teacher lets nobody ask."""
         workers = min(engine.workers, concurrency)
         batches = [table(part) for part in cut(questions, concurrency // workers)]
@@ -108,7 +110,7 @@ class _Books:
         self._tally.stopped = self._tally.stopped or remarks["stopped"]
 
 
-def table(questions: Sequence[Question]) -> pa.Table:
+def table(questions: Sequence[TeacherQuestion]) -> pa.Table:
     """A line of ASKED for each question."""
     return pa.Table.from_pylist(
         [
@@ -129,11 +131,11 @@ class Sender:
         rate = teacher.requests_per_minute
         self._teacher = teacher if rate is None else replace(teacher, requests_per_minute=rate / workers)
         self._kept = _Kept()
-        self._asker: Asker | None = None
+        self._asker: TeacherClient | None = None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         questions = [
-            Question(
+            TeacherQuestion(
                 line["key"], line["id"], tuple(line["messages"]), Prompt(line["prompt"], line["system"]), line["repeat"]
             )
             for line in batch.to_pylist()
@@ -149,13 +151,13 @@ class Sender:
         remarks = {"retries": asker.tally.retries, "stopped": asker.tally.stopped, "fatal": fatal}
         return pa.Table.from_pylist(said, SAID.with_metadata({REMARKS: json.dumps(remarks)}))
 
-    def _new(self) -> Asker:
+    def _new(self) -> TeacherClient:
         # A worker that takes the place of another may not send before the other's turn would have come.
         rate = self._teacher.requests_per_minute
         not_before = 0.0 if rate is None else time.time() + 60.0 / rate
-        return Asker(self._teacher, self._kept, Budget(), Silent(), not_before=not_before)
+        return TeacherClient(self._teacher, self._kept, Budget(), Silent(), not_before=not_before)
 
-    def _line(self, question: Question, tally: Tally) -> dict[str, object]:
+    def _line(self, question: TeacherQuestion, tally: Tally) -> dict[str, object]:
         entry = self._kept.entries.get(question.key)
         said = (
             {"entry": orjson.dumps(asdict(entry))} if entry else {"open": tally.open.get(question.sample, "not asked")}

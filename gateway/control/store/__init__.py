@@ -1,1 +1,1 @@
-"""Rollouts, their evidence and their events as they are kept, in SQLite or in Redis."""
+"""Rollouts, their evidence and their events as they are kept in the state store."""

@@ -14,8 +14,6 @@ from graduand.rollout.state import Phase, State, state_from_dict
 
 # In these phases nothing is decided and no evidence is gathered.
 AT_REST = frozenset({Phase.DRAFT, Phase.ROLLED_BACK, Phase.ABORTED, Phase.SUPERSEDED})
-# In these a route belongs to its rollout, and nobody changes it by hand.
-HOLDS_ROUTE = frozenset(Phase) - AT_REST - {Phase.PROMOTED}
 
 
 @dataclass(slots=True)
@@ -61,28 +59,24 @@ class Row:
         self.counts[what] = self.counts.get(what, 0) + 1
 
 
-COLUMNS = (
-    "id", "route", "spec_hash", "phase", "version", "token", "salt", "created_at", "started_at", "entry_version",
-    "attempt_version", "table_version", "tries", "learning", "task", "threshold", "state", "ledger", "counts",
-    "incumbent", "facts",
+PLAIN = (
+    "created_at", "started_at", "token", "entry_version", "attempt_version", "table_version",
 )  # fmt: skip
 
 
-def to_columns(row: Row) -> tuple[Any, ...]:
-    """The row in the order of COLUMNS."""
-    state = row.state
-    return (
-        state.id, state.spec.route, state.spec.digest, state.phase.value, state.version, row.token, state.salt,
-        row.created_at, row.started_at, row.entry_version, row.attempt_version, row.table_version, row.learning.starts,
-        row.learning.said, json.dumps(row.task), json.dumps(row.learning.to_dict()), json.dumps(state.to_dict()),
-        json.dumps(row.ledger.to_dict()), json.dumps(row.counts),
-        json.dumps(row.incumbent), json.dumps(row.facts),
-    )  # fmt: skip
+def to_json(row: Row) -> str:
+    """The row as it is stored: what has parts of its own is JSON in JSON, as older versions read it."""
+    parts = {
+        "state": row.state.to_dict(), "ledger": row.ledger.to_dict(), "task": row.task, "threshold": row.learning.to_dict(),
+        "counts": row.counts, "incumbent": row.incumbent, "facts": row.facts,
+    }  # fmt: skip
+    plain = {name: getattr(row, name) for name in PLAIN}
+    return json.dumps({"id": row.id, **plain, **{name: json.dumps(part) for name, part in parts.items()}})
 
 
-def from_columns(values: tuple[Any, ...]) -> Row:
-    """The row that `to_columns` gave."""
-    given = dict(zip(COLUMNS, values, strict=True))
+def from_json(text: str | bytes) -> Row:
+    """The row that `to_json` gave; `incumbent` and `facts` may be missing in one of an older version."""
+    given = json.loads(text)
     state, ledger, upgraded = _evidence(json.loads(given["state"]), json.loads(given["ledger"]))
     return Row(
         state=state,
@@ -90,20 +84,10 @@ def from_columns(values: tuple[Any, ...]) -> Row:
         task=json.loads(given["task"]),
         learning=learning_from_dict(json.loads(given["threshold"])),
         counts=json.loads(given["counts"]),
-        incumbent=json.loads(given["incumbent"]),
-        facts=json.loads(given["facts"]) or {},
+        incumbent=json.loads(given.get("incumbent", "null")),
+        facts=json.loads(given.get("facts", "{}")),
         upgraded=upgraded,
-        **{
-            name: given[name]
-            for name in (
-                "created_at",
-                "started_at",
-                "token",
-                "entry_version",
-                "attempt_version",
-                "table_version",
-            )
-        },
+        **{name: given[name] for name in PLAIN},
     )
 
 

@@ -139,7 +139,7 @@ def _step(step: Step, per_s: float | None, shadow: Sampling, pairs: int | None, 
         waits = "the day's copies"
     if step.proof and span:
         whole = max(LEAST, math.ceil(seconds / span)) * span
-        waits, seconds = ("whole cycles" if whole > seconds else waits), whole
+        waits, seconds = ("whole cycles" if seconds <= LEAST * span else waits), whole
     return {
         "name": step.name, "observations": wanted, "proof": proof, "seconds": seconds, "waits_for": waits,
         "too_slow": seconds > step.t_max_s,

@@ -1,13 +1,11 @@
 """Pairs from a request log, compared again: what `graduand rollout simulate --logs` and `curve` draw from."""
 
 from dataclasses import dataclass, field
-from typing import Any
-
-import orjson
 
 from graduand.gateway.errors import ConfigError
 from graduand.gateway.logs.reading import Reader, Source
 from graduand.gateway.model import reader
+from graduand.gateway.model.fields import Record
 from graduand.gateway.model.routing import CONFIDENT, STUDENT
 from graduand.rollout.answers import tasks
 from graduand.rollout.answers.compare import compare
@@ -45,31 +43,24 @@ def outcomes(source: Source, spec: Spec) -> Logged:
 
 def pairs(source: Source, route: str, task: tasks.Task) -> Logged:
     """The pairs of a route, in the log's order; those that nobody can score are left out."""
-    served: dict[str, dict[str, Any]] = {}
+    served: dict[str, Record] = {}
     found = Logged()
-    for record in Reader(source):
-        if record.get("route") != route or record.get("role") not in ("served", "shadow", "audit"):
+    for record in filter(None, map(reader.record_of, Reader(source))):
+        if record["route"] != route or record["role"] not in ("served", "shadow", "audit"):
             continue
         if record["role"] == "served":
             # What a hybrid route let through is audited and what it held back is not: such pairs flatter the student.
             if record["reason"] != CONFIDENT:
                 served[record["id"]] = record
             continue
-        other = served.pop(record["parent_id"], None)
+        other = served.pop(record["parent_id"] or "", None)
         if other is not None and not record["error"] and record["request_json"] is not None:
             teacher, student = (record, other) if other["arm"] == STUDENT else (other, record)
             agreed = compare(task, reader.answer(teacher), reader.answer(student)).agreed
             if agreed is not None:
                 found.agreed.append(agreed)
-                found.vectors.append(_vector(student))
+                found.vectors.append(vector_of(reader.response(student)))
                 found.units.append(other["unit_hash"])
     if not found.agreed:
         raise ConfigError(f"the log at {source.url} holds no pairs of route {route!r} that can be compared")
     return found
-
-
-def _vector(student: dict[str, Any]) -> list[float] | None:
-    try:
-        return vector_of(orjson.loads(student["response_json"] or "{}"))
-    except orjson.JSONDecodeError:
-        return None

@@ -180,10 +180,10 @@ class StreamReader:
             payload = _encoded(chunk)
         if self.assembly.add(chunk):
             self.visible = True
-        elif not self._keep_usage and chunk.get("choices") == []:
+        elif not self._keep_usage and chunk.get("choices") == [] and type(chunk.get("usage")) is dict:
             return b""  # the usage chunk that the gateway asked for, not the client
         model = chunk.get("model")
-        if self.served_model is None and type(model) is str:
+        if not self.served_model and type(model) is str:
             self.served_model = model
         released = payload
         if model != wanted.model and type(model) is str:

@@ -1,7 +1,8 @@
 """Put a stream's chunks together into the answer that the same request would have given without `stream`.
 
-Source: OpenAI's API reference, chat completion chunk and completion chunk objects. Deltas are joined by kind: strings are
-concatenated, tool calls by their index, logprobs by list; what is unknown keeps its latest value.
+Source: OpenAI's API reference, chat completion chunk and completion chunk objects, and what servers make of them. Deltas are
+joined by kind: strings are concatenated, also those inside a function call or audio; calls of tools by index and id; lists
+(annotations, images, reasoning details, log probabilities) are extended; what is unknown keeps its latest value.
 """
 
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 import orjson
 
 Json = dict[str, Any]
+
+NOT_TOP = ("choices", "usage")
+# Strings that come in pieces inside an object of a delta; others (ids, names of voices) come whole.
+IN_PIECES = ("arguments", "name", "transcript", "data", "text", "summary", "content", "refusal")
 
 
 class Assembly:
@@ -34,8 +39,9 @@ class Assembly:
 
     def add(self, chunk: Json) -> bool:
         """Take one chunk in; return whether it carries anything that a reader would see (text, tools, an end)."""
-        if not self._top:
-            self._top = {key: value for key, value in chunk.items() if key not in ("choices", "usage")}
+        top = self._top
+        if not top or not top.get("model"):  # Azure's first chunk holds filter results, and its fields are empty
+            self._top = {**top, **{key: value for key, value in chunk.items() if key not in NOT_TOP and value != ""}}
         usage = chunk.get("usage")
         if type(usage) is dict:
             self.usage = usage
@@ -71,7 +77,7 @@ class Assembly:
             for (at, field), pieces in self._texts.items():
                 if at == index:
                     (choice if field == "text" else choice["message"])[field] = "".join(pieces)
-            choices.append({key: value for key, value in choice.items() if key != "_tools"})
+            choices.append(choice)
         return {**self._top, "object": kind, "choices": choices, "usage": self.usage}
 
     def encoded(self) -> str | None:
@@ -124,13 +130,16 @@ class Assembly:
                     visible = True
                 elif (index, key) not in self._texts:
                     self._texts[index, key] = []
-            elif key == "tool_calls" and type(value) is list:
-                _add_tools(whole, message, value)
-                self.calls = True
-                self.pieces += 1
-                visible = True
             else:
-                message[key] = value
+                if key == "tool_calls" and type(value) is list:
+                    _add_tools(message, value)
+                    self.calls = True
+                elif key == "reasoning_details" and type(value) is list:
+                    message[key] = _details(message.get(key), value)
+                else:
+                    self.calls = self.calls or key == "function_call"
+                    message[key] = _joined(message.get(key), value)
+                self.pieces += 1
                 visible = True
         return visible
 
@@ -152,18 +161,47 @@ def _extended(known: Any, more: Any) -> Any:
     return joined
 
 
-def _add_tools(whole: Json, message: Json, deltas: list[Any]) -> None:
-    tools: dict[int, Json] = whole.setdefault("_tools", {})
+def _joined(known: Any, more: Any) -> Any:
+    """An object of deltas joined by its fields, a list extended; anything else is what came last."""
+    if isinstance(known, list) and isinstance(more, list):
+        return [*known, *more]
+    if not isinstance(known, dict) or not isinstance(more, dict):
+        return more
+    joined = dict(known)
+    for key, value in more.items():
+        old = joined.get(key)
+        if isinstance(old, str) and isinstance(value, str) and key in IN_PIECES:
+            joined[key] = old + value
+        elif value is not None:
+            joined[key] = value
+    return joined
+
+
+def _details(known: Any, more: list[Any]) -> list[Any]:
+    """Reasoning details: pieces of one detail have its index and type (OpenRouter's reference)."""
+    found = list(known) if isinstance(known, list) else []
+    for one in more:
+        last = found[-1] if found else None
+        same = (
+            isinstance(one, dict)
+            and isinstance(last, dict)
+            and "index" in one
+            and (one["index"], one.get("type")) == (last.get("index"), last.get("type"))
+        )
+        if same:
+            found[-1] = _joined(last, one)
+        else:
+            found.append(one)
+    return found
+
+
+def _add_tools(message: Json, deltas: list[Any]) -> None:
+    """Calls are told apart by their index, and by their id where servers give every call the same index, or none."""
+    tools: list[Json] = message.setdefault("tool_calls", [])
     for delta in deltas:
         if not isinstance(delta, dict):
             continue
-        index = delta.get("index", len(tools))
-        if type(index) is not int:
-            continue
-        tool = tools.get(index)
-        if tool is None:
-            tool = tools[index] = {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
-            message.setdefault("tool_calls", []).append(tool)
+        tool = _tool_of(tools, delta)
         tool.update({key: value for key, value in delta.items() if key not in ("index", "function") and value})
         function = delta.get("function")
         if isinstance(function, dict):
@@ -171,3 +209,26 @@ def _add_tools(whole: Json, message: Json, deltas: list[Any]) -> None:
                 piece = function.get(key)
                 if type(piece) is str:
                     tool["function"][key] += piece
+                elif key == "arguments" and isinstance(piece, dict):
+                    tool["function"][key] += orjson.dumps(piece).decode()
+
+
+def _tool_of(tools: list[Json], delta: Json) -> Json:
+    """The call that a delta goes on with, or a new one. Where a call stands says its index: calls come in order."""
+    index, number = delta.get("index"), delta.get("id")
+    if type(number) is not str or not number:
+        number = None
+    if number is not None:
+        for tool in tools:
+            if tool["id"] == number:
+                return tool
+    if type(index) is int and 0 <= index < len(tools):
+        # The latest with this index: a server that gives every call index 0 goes on with the one that it began last.
+        tool = tools[index] if index < len(tools) - 1 else tools[-1]
+        if number is None or tool["id"] is None:
+            return tool
+    elif type(index) is not int and number is None and tools:
+        return tools[-1]
+    tool = {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
+    tools.append(tool)
+    return tool

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from graduand.gateway.admin.app import app
 from graduand.gateway.admin.calls import Configuration
-from graduand.gateway.model.routes import MODES, Limits, Replica, Route, Settings, Student, Teacher, Upstream
+from graduand.gateway.model.routes import MODES, Replica, Route, Settings, Student, Teacher, Upstream
 from graduand.gateway.state.sqlite import SqliteStore
 from graduand.monitoring.metrics import Totals
 from tests.gateway.upstream import Upstream as Server
@@ -44,10 +44,7 @@ class World:
             for name, student in (("triage", Student("gpu", IN_USE)), ("no/student", None))
         }
         (folder / "logs" / "segments").mkdir(parents=True)
-        self.settings = Settings(
-            ("127.0.0.1", 0), ("127.0.0.1", 0), 1, f"sqlite:///{folder}/state.db", f"file:///{folder}/logs", upstreams,
-            routes, None, Limits(),
-        )  # fmt: skip
+        self.settings = Settings(upstreams, routes, state=f"sqlite:///{folder}/state.db", logs=f"file:///{folder}/logs")
         store = SqliteStore(folder / "state.db")
         store.add_adapter(PLACED, "gpu", "/nowhere", who="test")
         store.add_adapter("lost@3f9c1a0b22de", "forgotten", "/nowhere", who="test")
@@ -67,7 +64,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def operations() -> list[tuple[str, str]]:
-    nothing = Settings(("h", 1), ("h", 2), 1, "sqlite:///x", "file:///x", {}, {}, None, Limits())
+    nothing = Settings({}, {}, state="sqlite:///x", logs="file:///x")
     paths = app(Configuration(nothing, Totals(Path("x")))).openapi()["paths"]
     return [(method, path) for path, methods in paths.items() for method in methods if path.startswith("/v1/")]
 

@@ -11,19 +11,18 @@ from fastapi.testclient import TestClient
 from graduand.gateway import cli
 from graduand.gateway.admin.app import app
 from graduand.gateway.admin.calls import Configuration
-from graduand.gateway.model.routes import Limits, Route, Settings, Student, Teacher
+from graduand.gateway.model.routes import Route, Settings, Student, Teacher
 from graduand.gateway.state import places
 from graduand.gateway.state.open import open_state
 from graduand.monitoring.metrics import Totals
 from tests.gateway.redises import RedisServer, free_port
 from tests.gateway.running import until
 
-NOWHERE = ("127.0.0.1", 0)
 ROUTE = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", "triage@3f9c1a"), mode="canary", weight_bp=5000)
 
 
 def settings(state: str, folder: Path) -> Settings:
-    return Settings(NOWHERE, NOWHERE, 1, state, f"file://{folder}", {}, {"triage": ROUTE}, None, Limits())
+    return Settings({}, {"triage": ROUTE}, state=state, logs=f"file://{folder}")
 
 
 def client(settings: Settings, folder: Path) -> TestClient:

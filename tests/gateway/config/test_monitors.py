@@ -8,8 +8,8 @@ import yaml
 
 from graduand.gateway.cli import main
 from graduand.gateway.config import read as config
-from graduand.gateway.config.monitors import MONITORS, read
 from graduand.gateway.errors import ConfigError
+from graduand.gateway.model.monitors import ALL, MONITORS
 from graduand.gateway.model.routes import settings_from_json, settings_to_json
 
 Json = dict[str, Any]
@@ -26,8 +26,8 @@ def written(folder: Path, monitors: object) -> Path:
 
 
 def test_everything_is_on_and_only_shown() -> None:
-    found = read(None)
-    assert tuple(found.on) == MONITORS
+    found = ALL
+    assert tuple(found.on) == MONITORS == ("novelty", "mix", "descriptors", "check_failures", "outputs")
     assert {one.action for one in found.on.values()} == {"flag"}
     assert {one.false_alarm_every for one in found.on.values()} == {10_000}
 
@@ -62,7 +62,7 @@ def test_they_travel_to_the_processes(tmp_path: Path) -> None:
     given = {"novelty": {"action": "lower", "share": 2.5, "resume": "auto"}, "mix": False}
     settings = config.load(written(tmp_path, given), {})
     assert settings_from_json(settings_to_json(settings)) == settings
-    found = read(settings.routes["triage"].monitors).on
+    found = settings.routes["triage"].monitors.on
     assert ("mix" in found, found["novelty"].share_bp, found["novelty"].auto) == (False, 250, True)
 
 

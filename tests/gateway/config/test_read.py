@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graduand.gateway.address import local_path
 from graduand.gateway.config import read as config
-from graduand.gateway.config.explain import explain_gates
-from graduand.gateway.config.read import basis_points, load, parse
+from graduand.gateway.config.explain import explain_checks
+from graduand.gateway.config.read import load, parse
 from graduand.gateway.errors import ConfigError
+from graduand.gateway.model.keys import basis_points
 from graduand.gateway.model.routes import Budget, Limits, Replica, Unit, settings_from_json, settings_to_json
-from graduand.gateway.state.open import local_path
 
 ROUTE: dict[str, Any] = {
     "teacher": {"upstream": "openai", "model": "gpt-4o"},
@@ -76,17 +77,17 @@ def test_settings_survive_the_way_to_the_workers() -> None:
     assert settings_from_json(settings_to_json(read)) == read
 
 
-def test_gates_survive_the_way_to_the_workers_and_are_explained() -> None:
+def test_checks_survive_the_way_to_the_workers_and_are_explained() -> None:
     written = ["not_empty", {"json": {"schema": {"type": "object"}, "action": "block"}}, {"secret": "flag"}]
-    read = settings(changed(routes__triage__gates=written, routes__triage__release_window=7))
+    read = settings(changed(routes__triage__checks=written, routes__triage__release_window=7))
     route = settings_from_json(json.loads(json.dumps(settings_to_json(read)))).routes["triage"]
-    assert (list(route.gates or ()), route.release_window) == (written, 7)
-    words = explain_gates(route)
+    assert (list(route.checks or ()), route.release_window) == (written, 7)
+    words = explain_checks(route)
     assert "not_empty (the teacher answers instead); secret (only logged and counted); json (the client gets" in words
     assert "streams are released unchecked" in words
     task = {"kind": "label", "labels": ["a", "b"]}
-    assert "not_empty, label" in explain_gates(settings(changed(routes__triage__task=task)).routes["triage"])
-    assert "no gates" in explain_gates(settings(FILE).routes["triage"])
+    assert "not_empty, label" in explain_checks(settings(changed(routes__triage__task=task)).routes["triage"])
+    assert "no checks" in explain_checks(settings(FILE).routes["triage"])
 
 
 def test_secrets_show_up_in_no_representation() -> None:
@@ -121,7 +122,7 @@ def test_a_password_in_the_address_is_refused_and_not_repeated(state: str) -> No
 
 UNKNOWN = [
     (changed(listn="x"), "unknown key 'listn'. Did you mean 'listen'?"),
-    (changed(zzz=1), "unknown key 'zzz'. Known keys: listen, admin,"),
+    (changed(zzz=1), "unknown key 'zzz'. Known keys: upstreams, routes, listen,"),
     (changed(routes__triage__wieght=1), "unknown key 'routes.triage.wieght'. Did you mean 'weight'"),
     (changed(routes__triage__teacher__modle="x"), "unknown key 'routes.triage.teacher.modle'. Did you mean 'model'"),
     (changed(routes__triage__timeouts={"idle": 1}), "unknown key 'routes.triage.timeouts.idle'. Did you mean 'idle_s'"),
@@ -137,11 +138,11 @@ WRONG = [
     ([], "must hold a mapping with 'upstreams' and 'routes'"),
     (None, "must hold a mapping"),
     (changed(upstreams=REMOVED), "upstreams: Field required"),
-    (changed(routes={}), "routes: Dictionary should have at least 1 item"),
+    (changed(routes={}), "routes: Value should have at least 1 item"),
     (changed(workers=0), "workers: Input should be greater than or equal to 1 (it is 0)"),
     (changed(routes__triage__audit_budget={"tokens_per_day": -1}), "audit_budget.tokens_per_day: Input should be greater"),
     (changed(routes__triage__task={"kind": "json", "schema": {"type": "objekt"}}), "routes.triage.task: schema: "),
-    (changed(routes__triage__weight=101), "routes.triage.weight: Input should be less than or equal to 100 (it is 101)"),
+    (changed(routes__triage__weight=101), "routes.triage.weight: 101 is not between 0 and 100 percent"),
     (changed(routes__triage__weight="10"), "routes.triage.weight: must be a number of percent, 0 to 100 (it is '10')"),
     (changed(routes__triage__weight=True), "routes.triage.weight: must be a number of percent"),
     (changed(routes__triage__weight=float("nan")), "routes.triage.weight"),
@@ -157,7 +158,7 @@ WRONG = [
     (changed(routes={"a b": ROUTE}), "routes.a b: a route's name has letters, digits and . _ : / - only"),
     (changed(routes={"a\r\nx: y": ROUTE}), "a route's name has letters, digits"),
     (changed(routes__triage__timeouts={"total_s": 0}), "routes.triage.timeouts.total_s: Input should be greater than 0"),
-    (changed(listen="8080"), "listen: '8080' is not HOST:PORT, such as 127.0.0.1:8080"),
+    (changed(listen="8080"), "listen: '8080' is not HOST:PORT, such as 127.0.0.1"),
     (changed(admin="127.0.0.1:99999"), "admin: '127.0.0.1:99999' is not HOST:PORT"),
     (changed(state="postgres://x"), "state: 'postgres://x' is not supported; use sqlite:///PATH"),
     (changed(state="redis://"), "state: 'redis://' is not an address such as redis://127.0.0.1:6379/0"),
@@ -184,11 +185,11 @@ WRONG = [
     (changed(client_keys={"file": "/nowhere"}), "client_keys: cannot read /nowhere: No such file or directory"),
     (changed(client_keys={"env": "EMPTY"}), "client_keys: the list is empty"),
     (changed(client_keys={"env": "BAD"}), "client_keys: holds characters that no HTTP header may carry"),
-    (changed(client_keys="sk-2"), "client_keys: Input should be a valid dictionary"),
+    (changed(client_keys="sk-2"), "client_keys: must be {env: NAME} or {file: PATH}"),
     (changed(upstreams__openai__api_key="sk-2"), "upstreams.openai.api_key"),
-    (changed(routes__triage__gates=["refusals"]), "routes.triage.gates: 'refusals' is not known. Did you mean 'refusal'"),
-    (changed(routes__triage__gates=["label"]), "routes.triage.gates (label): needs the route's task"),
-    (changed(routes__triage__gates="refusal"), "routes.triage.gates: Input should be a valid list"),
+    (changed(routes__triage__checks=["refusals"]), "routes.triage.checks: 'refusals' is not known. Did you mean 'refusal'"),
+    (changed(routes__triage__checks=["label"]), "routes.triage.checks (label): needs the route's task"),
+    (changed(routes__triage__checks="refusal"), "routes.triage.checks: Input should be a valid list"),
     (changed(routes__triage__release_window=0), "routes.triage.release_window: Input should be greater than or equal to 1"),
     (changed(client_limits={"requests_per_minute": 1}), "there are no client_keys to limit"),
     (changed(prices={"gpt-4o": {"input": 1}}), "prices.gpt-4o.output: Field required"),

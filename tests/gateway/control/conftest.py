@@ -1,7 +1,9 @@
 """One gateway with two workers for the tests that need a real one; each test has a route of its own."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -50,9 +52,9 @@ ROUTES = {
 PLACES = {BREAKING: "faults", UNSURE: "unsure"}
 
 
-@pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    folder = tmp_path_factory.mktemp("live")
+@contextmanager
+def running(folder: Path, state: str = "") -> Iterator[Live]:
+    """A gateway that keeps its state in a file of its own, or in `state`."""
     recorded, faults, unsure = Recorded(folder), FaultServer(), UnsureServer()
     routes = {
         name: {
@@ -71,10 +73,16 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         "faults": upstream(f"{faults.url}/v1", kind="vllm"),
         "unsure": upstream(f"{unsure.url}/v1", kind="vllm"),
     }
-    gateway = Gateway(folder, upstreams, routes, workers=2)
+    gateway = Gateway(folder, upstreams, routes, workers=2, **({"state": state} if state else {}))
     yield Live(gateway, Rollouts(gateway), faults)
     gateway.stop()
     faults.close()
     unsure.close()
     recorded.close()
     assert "Traceback" not in gateway.errors, gateway.errors
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with running(tmp_path_factory.mktemp("live")) as live:
+        yield live

@@ -16,7 +16,10 @@ from typing import Any
 
 import httpx
 
+from graduand.gateway.control.store import rollouts
+from graduand.gateway.control.store.open import open_rollouts
 from graduand.gateway.control.store.rows import Row
+from graduand.gateway.model.routes import Limits, Settings
 from tests.gateway.running import PATIENCE_S, ROOT, Gateway, until
 from tests.gateway.speaking import Client
 
@@ -271,6 +274,13 @@ def steps(*canaries: Json, pairs: int = 60) -> list[Json]:
     short = {"dwell": "300ms", "requests": 10}
     middle = [{"canary": {**short, **one}} for one in canaries or ({"weight": 10},)]
     return [{"shadow": {"pairs": pairs, "t_max": "10m"}}, *middle, {"full": {**short, "requests": 30}}]
+
+
+def stored(gateway: Gateway) -> rollouts.Rollouts:
+    """The store of a gateway, as one more of its processes sees it."""
+    nowhere = ("127.0.0.1", 0)
+    state, logs = gateway.settings["state"], gateway.settings["logs"]
+    return open_rollouts(Settings(nowhere, nowhere, 1, state, logs, {}, {}, None, Limits()))
 
 
 def controller_id(gateway: Gateway) -> int | None:

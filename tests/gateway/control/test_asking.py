@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from graduand.gateway.control.asking import AT_ONCE, LONGEST_REST_S, Asker, Question, Reply
+from graduand.gateway.control.asking import AT_ONCE, LONGEST_REST_S, JudgeClient, JudgeQuestion, JudgeReply
 from graduand.gateway.model.routes import Replica, Upstream
 from graduand.rollout.answers.judge import prompts
 from tests.gateway.control.judges import JudgeServer
@@ -27,7 +27,7 @@ class Clock:
         return self.now
 
 
-def reply(asker: Asker, question: Question) -> Reply:
+def reply(asker: JudgeClient, question: JudgeQuestion) -> JudgeReply:
     asker.offer(question)
     until = time.monotonic() + 30
     while time.monotonic() < until:
@@ -39,8 +39,8 @@ def reply(asker: Asker, question: Question) -> Reply:
 
 def test_rests_grow_and_end(judge: JudgeServer) -> None:
     clock = Clock()
-    asker = Asker(clock, jitter=lambda: 0.5)
-    question = Question((1, 0), judge.upstream(), "judge-1", FIRST)
+    asker = JudgeClient(clock, jitter=lambda: 0.5)
+    question = JudgeQuestion((1, 0), judge.upstream(), "judge-1", FIRST)
     assert asker.room("judge", "judge-1") == AT_ONCE
     judge.mode = "down"
     rests = []
@@ -56,33 +56,33 @@ def test_rests_grow_and_end(judge: JudgeServer) -> None:
     assert rests[:4] == [0.5, 1, 2, 4]
     assert rests[-1] == LONGEST_REST_S
     judge.mode = "fair"
-    assert reply(asker, question) == Reply((1, 0), "Let me see.\nVERDICT: A")
+    assert reply(asker, question) == JudgeReply((1, 0), "Let me see.\nVERDICT: A")
     assert asker.room("judge", "judge-1") == AT_ONCE
     asker.close()
 
 
 def test_what_an_answer_took_is_told(judge: JudgeServer) -> None:
     spent: list[tuple[str, int, int]] = []
-    asker = Asker(spent=lambda question, prompt, completion: spent.append((question.route, prompt, completion)))
+    asker = JudgeClient(spent=lambda question, prompt, completion: spent.append((question.route, prompt, completion)))
     judge.mode = "fair"
-    reply(asker, Question((1, 0), judge.upstream(), "judge-1", FIRST, "triage"))
+    reply(asker, JudgeQuestion((1, 0), judge.upstream(), "judge-1", FIRST, "triage"))
     judge.mode = "page"
-    reply(asker, Question((2, 0), judge.upstream(), "judge-1", FIRST, "triage"))
+    reply(asker, JudgeQuestion((2, 0), judge.upstream(), "judge-1", FIRST, "triage"))
     assert spent == [("triage", 40, 6)]
     asker.close()
 
 
 @pytest.mark.parametrize(("mode", "problem", "final"), [("refusing", "http_400", True), ("page", "malformed", False)])
 def test_what_is_wrong_with_a_question_is_final(judge: JudgeServer, mode: str, problem: str, final: bool) -> None:
-    asker = Asker()
+    asker = JudgeClient()
     judge.mode = mode
-    found = reply(asker, Question((1, 0), judge.upstream(), "judge-1", FIRST))
+    found = reply(asker, JudgeQuestion((1, 0), judge.upstream(), "judge-1", FIRST))
     assert (found.text, found.problem, found.final) == (None, problem, final)
     asker.close()
 
 
 def test_nobody_there() -> None:
-    asker = Asker()
+    asker = JudgeClient()
     nobody = Upstream("judge", "openai", (Replica("http", "127.0.0.1", 9, "/v1"),))
-    assert reply(asker, Question((1, 0), nobody, "judge-1", FIRST)).problem == "ConnectError"
+    assert reply(asker, JudgeQuestion((1, 0), nobody, "judge-1", FIRST)).problem == "ConnectError"
     asker.close()

@@ -8,7 +8,7 @@ import pytest
 
 from graduand.gateway.control import moves
 from graduand.gateway.control.store.rollouts import LEASE_S
-from graduand.gateway.control.store.rows import COLUMNS, from_columns, to_columns
+from graduand.gateway.control.store.rows import from_json, to_json
 from graduand.gateway.errors import RequestError
 from graduand.gateway.logs.tail import PAIR_WITHIN_S
 from graduand.rollout.gates.one_sided import OneSided
@@ -170,10 +170,9 @@ def test_a_rollout_of_an_earlier_versions_gates_is_held_and_told_what_stays(worl
         del old[name]
     row = world.row
     plain = row.state.to_dict()
-    columns = dict(zip(COLUMNS, to_columns(row), strict=True))
-    columns["state"] = json.dumps({**plain, "spec": old})
-    columns["ledger"] = json.dumps({"pairs": 40, "attempt": 1})
-    loaded = from_columns(tuple(columns[name] for name in COLUMNS))
+    stored = json.loads(to_json(row))
+    stored |= {"state": json.dumps({**plain, "spec": old}), "ledger": json.dumps({"pairs": 40, "attempt": 1})}
+    loaded = from_json(json.dumps(stored))
     assert loaded.upgraded
     with world.store.transaction():
         moves.upgrade(world.store, loaded, world.now, world.settings.routes)
@@ -329,3 +328,21 @@ def test_answers_off_the_schema_are_counted_on_their_own(world: World) -> None:
     world.look()
     assert world.row.counts["student off schema"] == 10
     assert (world.row.ledger.pairs, world.row.ledger.unparsed) == (10, 10)
+
+
+def test_a_new_system_prompt_starts_new_evidence(world: World) -> None:
+    rollout = world.start(steps=[{"shadow": {"pairs": 1000}}, "full"])
+    world.look(3)
+    for prompt, count in (("be short", 60), ("be long", 19), ("be short", 5), ("be long", 40)):
+        said = json.dumps([{"role": "system", "content": prompt}, {"role": "user", "content": "?"}])
+        lines = [
+            json.dumps({**json.loads(line), "request_json": json.dumps({"messages": json.loads(said)})})
+            for line in world.lines(count)
+        ]
+        with (world.folder / "logs" / "segments" / "w0.jsonl").open("a") as out:
+            out.write("\n".join(lines) + "\n")
+        world.look(2)
+    reasons = [event.reason for _, _, event in world.store.events(rollout) if event.kind == "renew"]
+    assert len(reasons) == 1
+    assert "the system prompt has changed" in reasons[0]
+    assert world.row.state.basis == 2

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from graduand.gateway import cli
-from graduand.gateway.control.store.sqlite import RolloutStore
 from tests.gateway.control.conftest import Live
-from tests.gateway.control.live import SUCCESSOR, TEACHER, UNSURE, Users, answer, prompt
+from tests.gateway.control.live import SUCCESSOR, TEACHER, UNSURE, Users, answer, prompt, stored
 from tests.gateway.running import until
 from tests.gateway.speaking import Answer, Client
 
@@ -101,7 +100,7 @@ def test_without_a_threshold_the_teacher_answers_and_says_so(live: Live) -> None
 
 
 def test_an_expired_threshold_holds_nothing_back_and_lets_nothing_through(live: Live, rollout: str) -> None:
-    store = RolloutStore(live.gateway.folder / "state.db")
+    store = stored(live.gateway)
     row = store.row(rollout)
     assert row is not None
     assert row.learning.threshold is not None

@@ -21,9 +21,9 @@ DUEL: dict[str, Any] = {"gates": ["agreement 0.8", "incumbent"], "audit": 1.0}
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path, state: str) -> World:
     """The file says that the old student answers everything."""
-    return World(tmp_path, mode="student")
+    return World(tmp_path, mode="student", state=state)
 
 
 def to_shadow(world: World, **changes: Any) -> str:

@@ -9,21 +9,30 @@ import random
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from graduand.gateway.control.store.sqlite import RolloutStore
+from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.rollout.state import Phase, draft
 from graduand.rollout.transitions import replay
-from tests.gateway.control.conftest import Live
-from tests.gateway.control.live import GOOD, Reply, Users, controller_id, kill, pairs_of
+from tests.gateway.control.conftest import Live, running
+from tests.gateway.control.live import GOOD, Reply, Users, controller_id, kill, pairs_of, stored
 from tests.gateway.running import until
 
 KILLS = int(os.environ.get("GRADUAND_KILLS", "5"))
 WEIGHTS = (1, 2, 5, 10, 20, 30, 40, 50)
 # A weight reaches every worker within this time, by contract. Not each one here: a worker may be given no time itself.
 SPREADS_S = 1.0
+
+
+@pytest.fixture
+def live(state: str, tmp_path: Path) -> Iterator[Live]:
+    """One of its own, with each backend."""
+    with running(tmp_path, state) as live:
+        yield live
 
 
 @pytest.mark.timeout(60 + KILLS * 15)
@@ -45,7 +54,7 @@ def test_kills(live: Live) -> None:
         lambda: len(list((live.gateway.folder / "logs" / "journal").iterdir())) == 2,
         "the shipper has recovered all",
     )
-    store = RolloutStore(live.gateway.folder / "state.db")
+    store = stored(live.gateway)
 
     def all_counted() -> bool:
         row = store.row(name)
@@ -59,7 +68,7 @@ def test_kills(live: Live) -> None:
 
 
 def _check(live: Live, name: str, replies: list[Reply], killed: list[float]) -> None:
-    store = RolloutStore(live.gateway.folder / "state.db")
+    store = stored(live.gateway)
     row, events = store.row(name), store.events(name)
     assert row is not None
     assert row.state.phase is Phase.PROMOTED
@@ -92,7 +101,7 @@ def _check_users(replies: list[Reply], served: dict[str, Any]) -> None:
     assert any(reply.reason == "canary" for reply in replies)
 
 
-def _check_spread(served: list[Any], store: RolloutStore) -> None:
+def _check_spread(served: list[Any], store: Rollouts) -> None:
     """How long after a change the last request was served by an older table; the n-th change made version n + 1."""
     told = [one for one in reversed(store.state.events(1000)) if one["subject"] == "route/killed"]
     stale_s = []

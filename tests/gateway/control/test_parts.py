@@ -104,8 +104,11 @@ def test_segments_from_before_are_not_read(tmp_path: Path) -> None:
         ({"completed": False, "status": 502, "bytes_released_before_verdict": 0, "error": "connect"}, "connect"),
         ({"completed": False, "status": 400, "bytes_released_before_verdict": 0, "error": "bad"}, ""),
         # What a gate blocked is an error like 400, and the student's.
-        ({"completed": False, "status": 400, "bytes_released_before_verdict": 0, "error": "gate:label"}, "gate:label"),
-        ({"arm": "teacher", "fallback_reason": "gate:label"}, "gate:label"),
+        (
+            {"completed": False, "status": 400, "bytes_released_before_verdict": 0, "error": "check:label"},
+            "check:label",
+        ),
+        ({"arm": "teacher", "fallback_reason": "check:label"}, "check:label"),
     ],
 )
 def test_whose_failure(change: dict[str, Any], cause: str) -> None:

@@ -16,12 +16,10 @@ from typing import Any
 
 import pytest
 
-from graduand.gateway.control.store.open import open_rollouts
 from graduand.gateway.control.store.rollouts import Rollouts
-from graduand.gateway.model.routes import Limits, Settings
 from graduand.rollout.state import Phase, draft
 from graduand.rollout.transitions import replay
-from tests.gateway.control.live import GOOD, TASK, TEACHER, Recorded, Users, controller_id, kill, pairs_of
+from tests.gateway.control.live import GOOD, TASK, TEACHER, Recorded, Users, controller_id, kill, pairs_of, stored
 from tests.gateway.control.live import Rollouts as Api
 from tests.gateway.redises import RedisServer
 from tests.gateway.running import Gateway, route, until, upstream
@@ -39,11 +37,6 @@ class Fleet:
 
     redis: RedisServer
     gateways: list[Gateway]
-
-    def store(self, folder: Path) -> Rollouts:
-        """The store, as one more replica sees it."""
-        nowhere = ("127.0.0.1", 0)
-        return open_rollouts(Settings(nowhere, nowhere, 1, self.redis.url, f"file://{folder}", {}, {}, None, Limits()))
 
 
 @pytest.fixture
@@ -71,7 +64,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 
 
 @pytest.mark.timeout(120 + KILLS * 20)
-def test_redis_and_controllers_are_killed_during_a_ramp(fleet: Fleet, tmp_path: Path) -> None:
+def test_redis_and_controllers_are_killed_during_a_ramp(fleet: Fleet) -> None:
     rng = random.Random(5)
     canaries = [{"canary": {"weight": weight, "requests": 20, "dwell": f"{KILLS * 0.15:.2f}s"}} for weight in WEIGHTS]
     plan: list[Any] = [{"shadow": {"pairs": 100}}, *canaries, {"full": {"requests": 20, "dwell": "300ms"}}]
@@ -94,7 +87,7 @@ def test_redis_and_controllers_are_killed_during_a_ramp(fleet: Fleet, tmp_path: 
     for one in users:
         one.stop()
     replies = [reply for one in users for reply in one.replies]
-    with_store = fleet.store(tmp_path / "watching")
+    with_store = stored(fleet.gateways[0])
 
     def every_record() -> list[Json]:
         return [record for gateway in fleet.gateways for record in gateway.records()]

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from graduand.gateway.control.store import stream
-from graduand.gateway.control.store.redis import RedisRollouts
 from graduand.gateway.control.store.rollouts import LEASE, LEASE_S
 from graduand.gateway.logs.tail import Batch
-from graduand.gateway.state.documents import documents_in
-from graduand.gateway.state.open import open_state
-from graduand.gateway.state.store import StateError
+from graduand.gateway.state import redis_stream
+from graduand.gateway.state.hashes import StateError
+from graduand.gateway.state.redis_hashes import RedisHashes
 from graduand.rollout.state import Phase
 from tests.gateway.control.worlds import World
 from tests.gateway.redises import RedisServer
@@ -60,7 +58,7 @@ def test_everybodys_evidence_counts_once(replicas: Replicas) -> None:
     assert (b.phase, c.route.mode) == (Phase.CANARY, "canary")
     assert [one.store.tokens("triage-1")[-1] for one in replicas.worlds] == [1, 1, 1]
     assert a.store.state.served() == {}
-    assert a.controller._store.state.client.xlen(stream.STREAM) == 0  # type: ignore[attr-defined]
+    assert a.controller._store.state.client.xlen(redis_stream.STREAM) == 0  # type: ignore[attr-defined]
 
 
 def test_another_takes_over_where_the_leader_was_killed(replicas: Replicas) -> None:
@@ -96,12 +94,13 @@ def test_a_kill_anywhere_loses_and_doubles_nothing(
         raise Killed
 
     store = a.controller._store
-    assert isinstance(store, RedisRollouts)
-    hashes = store.state.hashes
+    stream, hashes = store.state.stream, store.state.hashes
+    assert isinstance(hashes, RedisHashes)
+    assert stream is not None
     with monkeypatch.context() as patch:
         match when:
             case "before sharing":
-                patch.setattr(store._evidence, "_append", killed)
+                patch.setattr(stream, "append", killed)
             case "after sharing":
                 patch.setattr(store.state, "lease", killed)
             case "before the commit":
@@ -162,30 +161,14 @@ def test_three_records_of_a_request_meet_in_any_order(redis_server: RedisServer,
     assert world.controller._store.state.client.hlen("graduand:waiting") == 0  # type: ignore[attr-defined]
 
 
-def test_documents(redis_server: RedisServer, tmp_path: Path) -> None:
-    world = World(tmp_path, state=redis_server.url)
-    mine, other = documents_in(world.store.state), documents_in(open_state(world.settings))
-    mine.write("alarm", "b", {"at": 2})
-    mine.write("alarm", "a", {"at": 1})
-    assert list(other.all("alarm").items()) == [("a", {"at": 1}), ("b", {"at": 2})]
-    assert (other.any("drift"), other.any("drift", "alarm")) == (False, True)
-    with pytest.raises(StateError), world.store.transaction():
-        mine.drop("alarm", "a")
-        assert list(mine.all("alarm")) == ["b"]
-        raise StateError("undone with what it belongs to")
-    assert list(other.all("alarm")) == ["a", "b"]
-    other.drop("alarm", "a")
-    assert list(mine.all("alarm")) == ["b"]
-
-
 def test_a_full_stream_makes_replicas_wait(replicas: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "MOST_WAITING", 50)
+    monkeypatch.setattr(redis_stream, "MOST_WAITING", 50)
     a, b, _ = replicas.worlds
     for _ in range(3):
         b.ask(20)
         replicas.look(1)  # nobody leads
     client = a.controller._store.state.client  # type: ignore[attr-defined]
-    assert 50 <= client.xlen(stream.STREAM) <= 80
+    assert 50 <= client.xlen(redis_stream.STREAM) <= 80
     for _ in range(4):
         replicas.look(0, 1)
     assert a.row.ledger.pairs == 60
@@ -201,26 +184,10 @@ def test_no_text_travels_that_nothing_is_compared_with(replicas: Replicas) -> No
     path.write_text("".join(json.dumps(one) + "\n" for one in (alone, lines[0], lines[1], *others)))
     replicas.look(1)
     client = b.controller._store.state.client  # type: ignore[attr-defined]
-    sent = [json.loads(fields[b"line"]) for _, fields in client.xrange(stream.STREAM)]
+    sent = [json.loads(fields[b"line"]) for _, fields in client.xrange(redis_stream.STREAM)]
     assert [one["id"] for one in sent] == ["alone", lines[0]["id"], lines[1]["id"]]
     assert (sent[0]["request_json"], sent[0]["response_json"]) == (None, None)
     assert sent[1] == lines[0]
-
-
-def test_halves_that_wait_are_given_up_and_ids_expire(replicas: Replicas) -> None:
-    [a, *_] = replicas.worlds
-    path = a.folder / "logs" / "segments" / "w0.jsonl"
-    path.write_text(a.lines(1)[0] + "\n")
-    replicas.look()
-    client = a.controller._store.state.client  # type: ignore[attr-defined]
-    [bucket] = client.scan_iter("graduand:seen:*")
-    assert (client.hlen("graduand:waiting"), client.hlen(bucket)) == (1, 1)
-    assert 3500 < client.ttl(bucket) <= 3600
-    replicas.look(step_s=2 * 3600)
-    with path.open("a") as out:
-        out.write(a.lines(1)[0] + "\n")
-    replicas.look()
-    assert (client.hlen("graduand:waiting"), client.hlen("graduand:waiting:since")) == (1, 1)
 
 
 def test_what_an_ended_rollout_leaves(replicas: Replicas) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from graduand.gateway.control.store.sqlite import RolloutStore
 from graduand.rollout.answers import judge, planted
 from tests.gateway.control.judges import JudgeServer
 from tests.gateway.control.live import (
@@ -29,6 +28,7 @@ from tests.gateway.control.live import (
     pairs_of,
     prompt,
     steps,
+    stored,
 )
 from tests.gateway.running import Gateway, route, until, upstream
 from tests.gateway.speaking import Client
@@ -167,7 +167,7 @@ def test_an_answer_that_a_gate_held_back_is_a_loss_of_the_incumbent(world: World
         name = world.start("garbled", BETTER, **DUEL)
         world.rollouts.until(name, "promoted")
     reasons = {(reply.arm, reply.reason) for reply in users.replies}
-    assert ("teacher", "fallback:gate:label") in reasons
+    assert ("teacher", "fallback:check:label") in reasons
     gate = next(gate for gate in world.rollouts.get(name)["gates"] if gate["name"] == "incumbent")
     assert gate["n"] > 0
 
@@ -267,7 +267,7 @@ def test_kill_the_controller_while_the_judge_is_away_and_in_mid_judging(world: W
 def _pairs(world: World, name: str) -> tuple[int, int, int]:
     """How many pairs the ledger has, how many its gate, and how many the log without those that are counted as no pairs: a
     breaker may still be open after what another test broke, and a copy that was never sent teaches nothing."""
-    store = RolloutStore(world.gateway.folder / "state.db")
+    store = stored(world.gateway)
     row = store.row(name)
     store.close()
     assert row is not None

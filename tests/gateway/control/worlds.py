@@ -9,7 +9,7 @@ from graduand.gateway.control import moves
 from graduand.gateway.control.loop import Controller
 from graduand.gateway.control.store.open import open_rollouts
 from graduand.gateway.control.store.rows import Row
-from graduand.gateway.model.routes import Limits, Replica, Route, Settings, Student, Teacher, Upstream
+from graduand.gateway.model.routes import Mode, Replica, Route, Settings, Student, Teacher, Upstream
 from graduand.gateway.model.routing import STUDENT, decide
 from graduand.rollout.cycles import Proof
 from graduand.rollout.spec import file as specfile
@@ -46,7 +46,7 @@ class World:
     state: str = ""  # a Redis, or else a file
     controllers: int = 0
     upstreams: dict[str, Upstream] = field(default_factory=dict)  # more of them
-    mode: str = "teacher"  # of the route, as the file has it
+    mode: Mode = "teacher"  # of the route, as the file has it
 
     def __post_init__(self) -> None:
         upstreams = {
@@ -55,9 +55,12 @@ class World:
         upstreams.update(self.upstreams)
         route = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", OLD_NAME), mode=self.mode)
         self.settings = Settings(
-            ("127.0.0.1", 0), ("127.0.0.1", 0), self.workers, self.state or f"sqlite:///{self.folder}/state.db",
-            f"file:///{self.folder}/logs", upstreams, {"triage": route}, None, Limits(),
-        )  # fmt: skip
+            upstreams,
+            {"triage": route},
+            workers=self.workers,
+            state=self.state or f"sqlite:///{self.folder}/state.db",
+            logs=f"file:///{self.folder}/logs",
+        )
         (self.folder / "logs" / "segments").mkdir(parents=True)
         self.store = open_rollouts(self.settings)
         self.store.state.found()
@@ -180,7 +183,8 @@ def record(
         "route_version": decision.route_version, "copy_wanted": decision.shadow,
         "fallback_reason": reason[9:] if reason.startswith("fallback:") else None,
         "adapter": adapter, "status": 200, "completed": True, "error": None,
-        "attempts": [], "verdicts": [], "served_model": None, "client_disconnected": False, "bytes_released_before_verdict": 9, "stream": False,
+        "attempts": [], "verdicts": [], "served_model": None, "client_disconnected": False,
+        "bytes_released_before_verdict": 9, "stream": False,
         "timings": {"ttft_ms": 100.0, "total_ms": 200.0}, "usage": {"completion_tokens": 1},
         "request_json": json.dumps({"messages": [{"role": "user", "content": prompt}]}),
         "response_json": json.dumps({"choices": [{"message": {"role": "assistant", "content": says}}]}),

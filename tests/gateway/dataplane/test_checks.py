@@ -1,4 +1,4 @@
-"""Output gates in a real gateway: every gate with every action, release mode and form, and what the client, the log and the
+"""Output checks in a real gateway: every check with every action, release mode and form, and what the client, the log and the
 metrics see of it."""
 
 import json
@@ -12,8 +12,8 @@ import openai
 import pytest
 
 from graduand.monitoring import metrics as m
+from tests.gateway.checkcases import ACTIONS, BAD, CASES, LABELS, PROSE, RELEASES, SECRET, Case, says
 from tests.gateway.conftest import Start
-from tests.gateway.gatecases import ACTIONS, BAD, CASES, LABELS, PROSE, RELEASES, SECRET, Case, says
 from tests.gateway.running import Gateway, route, until
 from tests.gateway.running import upstream as configured
 from tests.gateway.speaking import Answer, chat
@@ -29,11 +29,13 @@ def gateway(start: Start, upstream: Upstream) -> Gateway:
     for name, bad in BAD.items():
         upstreams[name] = configured(upstream.place(name, says(bad.text, bad.finish)).url)
         for action in ACTIONS:
-            gates = ["repetition"] * (bad.gate == "not_empty") + [{bad.gate: {**(bad.written or {}), "action": action}}]
+            checks = ["repetition"] * (bad.check == "not_empty") + [
+                {bad.check: {**(bad.written or {}), "action": action}}
+            ]
             for release in RELEASES:
                 routes[f"{name}-{action}-{release}"] = route(
-                    "t", name, mode="student", gates=gates, release=release, release_window=5, retries=0,
-                    **({"task": LABELS} if bad.gate == "label" else {}),
+                    "t", name, mode="student", checks=checks, release=release, release_window=5, retries=0,
+                    **({"task": LABELS} if bad.check == "label" else {}),
                 )  # fmt: skip
     return start(upstreams, routes)
 
@@ -49,7 +51,7 @@ def answers(gateway: Gateway) -> Iterator[dict[Case, "Future[Answer]"]]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.name}-{'stream' if case.stream else 'whole'}" for case in CASES])
-def test_gate(case: Case, gateway: Gateway, answers: dict[Case, "Future[Answer]"]) -> None:
+def test_check(case: Case, gateway: Gateway, answers: dict[Case, "Future[Answer]"]) -> None:
     bad, answer = BAD[case.bad], answers[case].result()
     record = gateway.record(answer.headers["x-graduand-id"])
     if case.ends == "student":
@@ -59,23 +61,23 @@ def test_gate(case: Case, gateway: Gateway, answers: dict[Case, "Future[Answer]"
     elif case.ends == "teacher":
         assert answer.text == text_of(TEACHER)
         assert answer.headers["x-graduand-arm"] == "teacher"
-        assert answer.headers["x-graduand-reason"] == f"fallback:gate:{bad.gate}"
-        assert (record["completed"], record["fallback_reason"]) == (True, f"gate:{bad.gate}")
+        assert answer.headers["x-graduand-reason"] == f"fallback:check:{bad.check}"
+        assert (record["completed"], record["fallback_reason"]) == (True, f"check:{bad.check}")
         if bad.text.strip():
             assert bad.text[:5] not in answer.body.decode()
     elif case.ends == "refused":
         assert (answer.status, answer.error["code"]) == (400, "content_filter")
-        assert f"'{bad.gate}'" in answer.error["message"]
-        assert (record["completed"], record["error"], record["status"]) == (False, f"gate:{bad.gate}", 400)
+        assert f"'{bad.check}'" in answer.error["message"]
+        assert (record["completed"], record["error"], record["status"]) == (False, f"check:{bad.check}", 400)
     else:
         assert not answer.whole
-        assert answer.events[-1]["error"]["code"] == f"gate:{bad.gate}"
+        assert answer.events[-1]["error"]["code"] == f"check:{bad.check}"
         assert "[DONE]" not in answer.events
         left = "".join(one["choices"][0]["delta"].get("content") or "" for one in answer.events[:-1])
         assert bad.text.startswith(left)
         assert 0 < len(left) < len(bad.text)
         assert SECRET not in left
-        assert (record["completed"], record["error"]) == (False, f"gate:{bad.gate}")
+        assert (record["completed"], record["error"]) == (False, f"check:{bad.check}")
     if case.stream and case.ends in ("student", "teacher"):
         assert answer.events[-1] == "[DONE]"
     check_verdict(case, gateway, record, answer)
@@ -91,11 +93,11 @@ def check_verdict(case: Case, gateway: Gateway, record: dict[str, Any], answer: 
     found = [(one, verdict) for one, verdict in found if verdict["label"] == bad.label]
     [(holder, verdict)] = found
     acted = case.action if case.ends != "student" else "flag"
-    assert (verdict["name"], verdict["version"], verdict["action"]) == (bad.gate, "1", acted)
+    assert (verdict["name"], verdict["version"], verdict["action"]) == (bad.check, "1", acted)
     assert verdict["score"] > 0
     assert verdict["latency_ms"] >= 0
     if case.ends in ("teacher", "refused"):
-        assert (holder["role"], holder["reason"]) == ("gated", f"gate:{bad.gate}")
+        assert (holder["role"], holder["reason"]) == ("held_back", f"check:{bad.check}")
         assert json.loads(holder["response_json"])["choices"][0]["message"]["content"] == bad.text
     else:
         assert holder["role"] == "served"
@@ -115,23 +117,23 @@ def test_every_verdict_is_counted(gateway: Gateway, answers: dict[Case, "Future[
         future.result()
     until(lambda: sum(one["role"] == "served" for one in gateway.records()) >= len(CASES), "all records")
     verdicts = [(one["arm"], verdict) for one in gateway.records() for verdict in one["verdicts"]]
-    assert gateway.total("graduand_gate_verdicts_total") == len(verdicts)
+    assert gateway.total("graduand_check_verdicts_total") == len(verdicts)
     # The first answer is timed, then one in eight; an answer has three verdicts or fewer.
-    timed = gateway.total("graduand_gate_seconds_count")
-    assert len(verdicts) / m.GATE_TIMED / 3 <= timed <= len(verdicts) / 2
+    timed = gateway.total("graduand_check_seconds_count")
+    assert len(verdicts) / m.CHECK_TIMED / 3 <= timed <= len(verdicts) / 2
     for action in ACTIONS:
         known = sum(verdict["action"] == action for _, verdict in verdicts)
-        assert gateway.total("graduand_gate_actions_total", action) == known
+        assert gateway.total("graduand_check_actions_total", action) == known
     triggered = sum(verdict["label"] == "refusal" for _, verdict in verdicts)
-    assert gateway.total("graduand_gate_verdicts_total", "student", STUDENT, "refusal", "trigger") == triggered
-    assert gateway.total("graduand_fallbacks_total", "gate:refusal") == sum(
-        one["fallback_reason"] == "gate:refusal" for one in gateway.records()
+    assert gateway.total("graduand_check_verdicts_total", "student", STUDENT, "refusal", "trigger") == triggered
+    assert gateway.total("graduand_fallbacks_total", "check:refusal") == sum(
+        one["fallback_reason"] == "check:refusal" for one in gateway.records()
     )
 
 
 # What is judged, and whose.
 
-GATES = ["not_empty", {"secret": "block"}, "refusal", "json"]
+CHECKS = ["not_empty", {"secret": "block"}, "refusal", "json"]
 REFUSAL = "I'm sorry, but I can't help with that."
 
 
@@ -189,17 +191,17 @@ def choice(index: int, content: Any) -> dict[str, Any]:
 def shapes(start: Start, upstream: Upstream) -> Gateway:
     """Routes to one student, whose place gets another script for each test."""
     student = configured(upstream.place("shapes").url, kind="vllm")
-    common: dict[str, Any] = {"mode": "student", "gates": GATES, "retries": 0}
+    common: dict[str, Any] = {"mode": "student", "checks": CHECKS, "retries": 0}
     routes = {
         **{release: route("t", "s", release=release, **common) for release in RELEASES},
         "alone": route("t", "s", on_student_failure="error", **common),
-        "teacher": route("s", "t", gates=GATES, release="block", retries=0),
-        "shadow": route("t", "s", mode="shadow", gates=["refusal"], retries=0),
-        "audit": route("s", "t", mode="student", audit_sample=100, gates=["refusal"], retries=0),
+        "teacher": route("s", "t", checks=CHECKS, release="block", retries=0),
+        "shadow": route("t", "s", mode="shadow", checks=["refusal"], retries=0),
+        "audit": route("s", "t", mode="student", audit_sample=100, checks=["refusal"], retries=0),
         "label": route("t", "s", mode="student", task=LABELS, retries=0),
         "untasked": route("t", "s", mode="student", retries=0),
-        "words": route("t", "s", mode="student", gates=["refusal"], retries=0),
-        "broken": route("bad", "s", mode="student", gates=["refusal"], retries=0),
+        "words": route("t", "s", mode="student", checks=["refusal"], retries=0),
+        "broken": route("bad", "s", mode="student", checks=["refusal"], retries=0),
     }
     bad = upstream.place("bad", lambda one: one.whole(500, {}))
     return start({"t": configured(upstream.place("good").url, kind="vllm"), "s": student,
@@ -214,7 +216,7 @@ def reason(answer: Answer) -> str:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("arguments", "ends"),
-    [('{"city": "Ulm"}', "student"), ('{"city": "Ulm', "fallback:gate:json"), (f'{{"key": "{SECRET}"}}', "blocked")],
+    [('{"city": "Ulm"}', "student"), ('{"city": "Ulm', "fallback:check:json"), (f'{{"key": "{SECRET}"}}', "blocked")],
 )
 def test_calls_of_tools(
     shapes: Gateway, upstream: Upstream, release: str, stream: bool, arguments: str, ends: str
@@ -235,12 +237,12 @@ def test_calls_of_tools(
     ("choices", "ends"),
     [
         ([choice(0, "{}"), choice(1, "{}")], "student"),
-        ([choice(0, "{}"), choice(1, "")], "fallback:gate:not_empty"),
+        ([choice(0, "{}"), choice(1, "")], "fallback:check:not_empty"),
         (
             [choice(0, [{"type": "text", "text": REFUSAL[:9]}, {"type": "text", "text": REFUSAL[9:]}])],
-            "fallback:gate:refusal",
+            "fallback:check:refusal",
         ),
-        ([choice(0, None) | {"message": {"content": None, "refusal": REFUSAL}}], "fallback:gate:refusal"),
+        ([choice(0, None) | {"message": {"content": None, "refusal": REFUSAL}}], "fallback:check:refusal"),
     ],
 )
 def test_choices_and_parts(shapes: Gateway, upstream: Upstream, choices: Any, ends: str) -> None:
@@ -265,13 +267,13 @@ def test_a_stream_of_two_choices_is_held(shapes: Gateway, upstream: Upstream) ->
     upstream.places["shapes"].then = two
     with shapes.client() as client:
         answer = client.ask(chat("window", n=2, stream=True))
-    assert reason(answer) == "fallback:gate:refusal"
+    assert reason(answer) == "fallback:check:refusal"
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("echo", [False, True])
 def test_completions(shapes: Gateway, upstream: Upstream, stream: bool, echo: bool) -> None:
-    for text, ends in ((' {"a": 1}', "student"), (REFUSAL, "fallback:gate:refusal")):
+    for text, ends in ((' {"a": 1}', "student"), (REFUSAL, "fallback:check:refusal")):
         upstream.places["shapes"].then = completes(text)
         upstream.places["good"].then = completes("{}")
         body = {"model": "window", "prompt": "Is it in JSON?", "stream": stream, "echo": echo}
@@ -283,7 +285,7 @@ def test_completions(shapes: Gateway, upstream: Upstream, stream: bool, echo: bo
 @pytest.mark.parametrize("path", ["/generate", "/generate_stream"])
 def test_lorax(shapes: Gateway, upstream: Upstream, path: str) -> None:
     upstream.places["good"].then = completes("{}")
-    for text, ends in (('{"a": 1}', "student"), (REFUSAL, "fallback:gate:refusal"), (f"the key: {SECRET}", "student")):
+    for text, ends in (('{"a": 1}', "student"), (REFUSAL, "fallback:check:refusal"), (f"the key: {SECRET}", "student")):
         upstream.places["shapes"].then = completes(text)
         with shapes.client() as client:
             answer = client.ask({"inputs": "hello", "parameters": {"adapter_id": "block"}}, path)
@@ -313,8 +315,8 @@ def test_the_teacher_is_only_flagged(shapes: Gateway, upstream: Upstream, stream
     number = answer.headers["x-graduand-id"]
     verdicts = {one["name"]: one["action"] for one in shapes.record(number)["verdicts"]}
     assert verdicts == {"not_empty": "none", "secret": "flag", "refusal": "flag", "json": "flag"}
-    assert shapes.total("graduand_gate_actions_total", "teacher", "secret", "flag") >= 1
-    assert shapes.total("graduand_gate_actions_total", "teacher", "secret", "block") == 0
+    assert shapes.total("graduand_check_actions_total", "teacher", "secret", "flag") >= 1
+    assert shapes.total("graduand_check_actions_total", "teacher", "secret", "block") == 0
 
 
 @pytest.mark.parametrize(("name", "role", "arm"), [("shadow", "shadow", "student"), ("audit", "audit", "teacher")])
@@ -337,25 +339,25 @@ def test_without_a_fallback_it_is_an_error(shapes: Gateway, upstream: Upstream) 
     upstream.places["shapes"].then = says(REFUSAL)
     with shapes.client() as client:
         answer = client.ask(chat("alone"))
-        assert (answer.status, answer.error["code"], answer.error["type"]) == (502, "gate:refusal", "server_error")
+        assert (answer.status, answer.error["code"], answer.error["type"]) == (502, "check:refusal", "server_error")
         both = client.ask(chat("broken"))
-    assert (both.status, both.headers["x-graduand-reason"]) == (500, "fallback:gate:refusal")
+    assert (both.status, both.headers["x-graduand-reason"]) == (500, "fallback:check:refusal")
     record = shapes.record(answer.headers["x-graduand-id"])
-    assert (record["error"], record["completed"], record["verdicts"]) == ("gate:refusal", False, [])
+    assert (record["error"], record["completed"], record["verdicts"]) == ("check:refusal", False, [])
 
 
-def test_a_task_brings_its_gates(shapes: Gateway, upstream: Upstream) -> None:
+def test_a_task_brings_its_checks(shapes: Gateway, upstream: Upstream) -> None:
     upstream.places["good"].then = says("shipping")
     with shapes.client() as client:
         for text, finish, ends in (
-            ("Billing.", "stop", "student"), ("billing", "length", "student"), ("both", "stop", "fallback:gate:label"),
+            ("Billing.", "stop", "student"), ("billing", "length", "student"), ("both", "stop", "fallback:check:label"),
         ):  # fmt: skip
             upstream.places["shapes"].then = says(text, finish)
             assert reason(client.ask(chat("label"))) == ends
         untasked = client.ask(chat("untasked"))
     assert reason(untasked) == "student"
     assert shapes.record(untasked.headers["x-graduand-id"])["verdicts"] == []
-    shown = {one["name"]: one["gates"] for one in shapes.admin.get("/v1/routes").json()["routes"]}
+    shown = {one["name"]: one["checks"] for one in shapes.admin.get("/v1/routes").json()["routes"]}
     assert shown["label"] == {"not_empty": "fallback", "truncated": "flag", "label": "fallback"}
 
 
@@ -408,7 +410,7 @@ def test_any_chunking_has_the_verdicts_of_the_whole(shapes: Gateway, upstream: U
         judged = [one for record in mine for one in record["verdicts"]]
         verdicts.append([(one["name"], one["label"], one["score"], one["action"]) for one in judged])
     assert verdicts[0] == verdicts[1]
-    assert len(verdicts[0]) == len(GATES)
+    assert len(verdicts[0]) == len(CHECKS)
 
 
 def test_a_long_answer_is_judged_whole(shapes: Gateway, upstream: Upstream) -> None:
@@ -421,7 +423,7 @@ def test_a_long_answer_is_judged_whole(shapes: Gateway, upstream: Upstream) -> N
         upstream.places["shapes"].then = says(f"{REFUSAL} {PROSE * 1000}")
     with shapes.client() as client:
         answer = client.ask(chat("words"))
-    assert reason(answer) == "fallback:gate:refusal"
+    assert reason(answer) == "fallback:check:refusal"
 
 
 def test_a_client_that_leaves_while_its_answer_is_held(shapes: Gateway, upstream: Upstream) -> None:
@@ -475,7 +477,7 @@ def test_openai_client_hears_of_a_break(client: openai.OpenAI) -> None:
     with pytest.raises(openai.APIError, match="secret") as caught:
         for one in client.chat.completions.create(model="secret-late-block-window", messages=USER, stream=True):
             text += one.choices[0].delta.content or ""
-    assert caught.value.code == "gate:secret"
+    assert caught.value.code == "check:secret"
     assert text
     assert BAD["secret-late"].text.startswith(text)
     assert SECRET[:4] not in text

@@ -36,7 +36,7 @@ def gateway(start: Start, upstream: Upstream) -> Gateway:
         "vllm": route("openai", "vllm", mode="student"),
         "shadow": route("openai", "lorax", mode="shadow"),
         "fallback": {**route("openai", "broken", mode="student"), "retries": 0},
-        "gated": route("openai", "lorax", mode="student", release="block", gates=[{"max_length": 3}]),
+        "held_back": route("openai", "lorax", mode="student", release="block", checks=[{"max_length": 3}]),
         "unregistered": route("openai", "lorax", mode="student"),
     }
     routes["unregistered"]["student"] = {"upstream": "lorax", "adapter": "other@3f9c1a0b22de"}
@@ -91,8 +91,8 @@ def test_the_teacher_has_no_base(gateway: Gateway) -> None:
 
 
 def test_what_was_held_back_keeps_what_was_said_of_it(gateway: Gateway) -> None:
-    served = ask(gateway, "gated")
-    assert (served["reason"].startswith("fallback:gate"), said(served)) == (True, (None, None))
+    served = ask(gateway, "held_back")
+    assert (served["reason"].startswith("fallback:check"), said(served)) == (True, (None, None))
     assert said(copy_of(gateway, served)) == (17.0, BASE)
 
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from graduand.gateway.adapters import base_model
+from graduand.gateway.address import bind
 from graduand.gateway.engine.engine import Engine
-from graduand.gateway.engine.server import Server, listen
+from graduand.gateway.engine.server import Server
 
 MODEL = "smollm2-135m"
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -95,7 +96,7 @@ def engine(adapters: dict[str, Path]) -> Engine:
 @pytest.fixture(scope="session")
 def address(engine: Engine) -> Iterator[str]:
     """A running server's address, without the path."""
-    listener = listen("127.0.0.1", 0)
+    listener = bind("127.0.0.1", 0, "the test")
     server = Server(engine, "both")
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -12,7 +12,7 @@ from graduand.gateway.fleet.placement import HALF_LIFE_S
 from graduand.gateway.fleet.usage import Usage, Use
 from graduand.gateway.model.routes import Route, Settings, Student, Teacher
 from graduand.gateway.state import places
-from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.lease import LeaseLost
 from graduand.gateway.state.open import open_state
 from graduand.gateway.state.places import LEASE, LEASE_S
@@ -63,7 +63,7 @@ class Fleet:
             until(lambda: all(task.done.done() for task in self.manager._tasks.values()), "replicas have done it")
 
     def states(self, name: str) -> list[str]:
-        found = places.read(documents_in(self.store)).get(("gpu", name), {})
+        found = places.read(Documents(self.store)).get(("gpu", name), {})
         return [found[one.url].state if one.url in found else "-" for one in self.settings.upstreams["gpu"].replicas]
 
     def ready(self) -> dict[tuple[str, str], frozenset[str]]:
@@ -153,7 +153,7 @@ def test_what_fails_is_not_asked_and_says_why(make: Make, engines: list[Engine],
     getattr(engines[0], how).add(A)
     fleet.look(3)
     assert fleet.states(A) == ["failed", "ready"]
-    cell = places.read(documents_in(fleet.store))["gpu", A][engines[0].url]
+    cell = places.read(Documents(fleet.store))["gpu", A][engines[0].url]
     assert reason in cell.reason
     assert cell.attempts == 1
     assert A not in engines[0].adapters

@@ -14,7 +14,7 @@ from graduand.gateway.config.read import parse
 from graduand.gateway.control import precheck
 from graduand.gateway.model.routes import Settings
 from graduand.gateway.state import places
-from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.places import Cell
 from graduand.gateway.state.sqlite import SqliteStore
 from graduand.gateway.telemetry.engines import gauges, wanted
@@ -58,7 +58,7 @@ def store(tmp_path: Path) -> SqliteStore:
 
 def put(store: SqliteStore, **cells: Cell) -> None:
     """The adapter's places."""
-    documents = documents_in(store)
+    documents = Documents(store)
     with store.transaction():
         places.write(documents, {}, {("gpu", NAME): dict(cells)})
 

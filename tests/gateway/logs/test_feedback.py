@@ -25,9 +25,12 @@ from graduand.monitoring.series import SeriesFile
 
 def application(folder: Path, policy: RecordPolicy = DEFAULT) -> FastAPI:
     settings = Settings(
-        ("h", 1), ("h", 2), 1, f"sqlite:///{folder}/state.db", f"file://{folder}/logs", {},
-        {"r": Route("r", Teacher("u", "m"))}, record=policy,
-    )  # fmt: skip
+        {},
+        {"r": Route("r", Teacher("u", "m"))},
+        state=f"sqlite:///{folder}/state.db",
+        logs=f"file://{folder}/logs",
+        record=policy,
+    )
     return app(Configuration(settings, Totals(folder), Metrics(SeriesFile(folder / "admin.series"))))
 
 

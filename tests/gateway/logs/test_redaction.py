@@ -11,15 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graduand.gateway.config.record import RecordSection, policy_of
+from graduand.gateway.config.read import parse
 from graduand.gateway.errors import ConfigError
 from graduand.gateway.logs.patterns import KINDS, own
 from graduand.gateway.logs.redaction import PRESIDIO_MODELS, Redactor
 from graduand.gateway.logs.segment import LogWriter
-from graduand.gateway.model.recording import RecordPolicy
+from graduand.gateway.model.recording import Pattern, RecordPolicy
 from tests.gateway.logs.lines import made
 
-ALL = Redactor(RecordPolicy(redact=tuple(KINDS), patterns=(("order", r"ORD-\d+"),)))
+FILE = {
+    "upstreams": {"u": {"kind": "openai", "base_urls": ["http://127.0.0.1:1/v1"]}},
+    "routes": {"r": {"teacher": {"upstream": "u", "model": "m"}}},
+}
+ALL = Redactor(RecordPolicy(redact=(*KINDS, Pattern("order", r"ORD-\d+"))))
 
 FOUND = [
     ("write to ann.o'neil+x@mail.example.co.uk!", "write to [redacted:email]!"),
@@ -267,7 +271,7 @@ REFUSED = [
 def test_policies_that_are_refused(section: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "presidio_analyzer", None)
     with pytest.raises(ConfigError, match=words):
-        policy_of(RecordSection.model_validate(section))
+        parse({**FILE, "record": section}, where="test.yaml", environ={})
 
 
 def test_presidio_finds_what_has_no_form() -> None:
@@ -283,7 +287,7 @@ def test_presidio_without_a_model_downloads_none(monkeypatch: pytest.MonkeyPatch
     for name in ("presidio_analyzer", "presidio_analyzer.nlp_engine", "spacy", "spacy.util"):
         monkeypatch.setitem(sys.modules, name, _Library(name))
     with pytest.raises(ConfigError, match=r"record.presidio: it has no language model; run python -m spacy download"):
-        policy_of(RecordSection(presidio=True))
+        parse({**FILE, "record": {"presidio": True}}, where="test.yaml", environ={})
 
 
 class _Library(ModuleType):

@@ -20,7 +20,7 @@ from graduand.monitoring.drift.reference import Reference
 from tests.gateway.monitor.test_monitor import ADAPTER, FOREIGN, USUAL, Json, World, reference
 
 __all__ = ["reference"]
-ONLY_NOVELTY: Json = {"mix": False, "descriptors": False, "outputs": False, "gate_failures": False}
+ONLY_NOVELTY: Json = {"mix": False, "descriptors": False, "outputs": False, "check_failures": False}
 
 
 def folder_of(world: World) -> Path:

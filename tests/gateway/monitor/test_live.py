@@ -17,7 +17,7 @@ from graduand.gateway.logs.reading import Source
 from graduand.gateway.monitor.store import FILE, MonitorStore
 from graduand.monitoring.drift import files
 from graduand.monitoring.drift.reference import build, calibration_report
-from graduand.monitoring.embedding import load
+from graduand.monitoring.embedding.named import load
 from graduand.training.redistil.alarms import unanswered
 from tests.gateway.control.live import Rollouts, kill
 from tests.gateway.running import ROOT, Gateway, Json, upstream
@@ -193,13 +193,13 @@ def _panels(folder: Path) -> dict[str, Json]:
 
 
 def _never_killed(gateway: Gateway, route: str) -> Json:
+
     from graduand.gateway.config import read as config
-    from graduand.gateway.config.monitors import read
     from graduand.gateway.monitor.panel import Panel
 
     settings = config.load(gateway.file)
     reference = files.read(gateway.folder)
-    panel = Panel(route, STUDENT, read(settings.routes[route].monitors), reference, load("static"))
+    panel = Panel(route, STUDENT, settings.routes[route].monitors, reference, load("static"))
     for record in gateway.records():
         if record["route"] == route:
             panel.take(record)
@@ -212,7 +212,7 @@ def test_the_commands_show_and_refuse(world: World, capsys: pytest.CaptureFixtur
     assert main(["monitors", "list", *where]) == 0
     assert "novelty" in capsys.readouterr().out
     assert main(["monitors", "list", *where, "--json"]) == 0
-    assert {one["monitor"] for one in json.loads(capsys.readouterr().out)["monitors"]} >= {"novelty", "gate_failures"}
+    assert {one["monitor"] for one in json.loads(capsys.readouterr().out)["monitors"]} >= {"novelty", "check_failures"}
     assert main(["monitors", "release", "shown", "mix", *where]) == 1
     assert "no verdict of 'mix' stands on route 'shown'" in capsys.readouterr().err
     world.ask("shown", FOREIGN[:40])

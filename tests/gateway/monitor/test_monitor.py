@@ -9,20 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
-from graduand.gateway.config.monitors import read
 from graduand.gateway.control import verdicts
+from graduand.gateway.model.monitors import Monitors
 from graduand.gateway.model.routes import Replica, Route, Settings, Student, Teacher, Upstream
 from graduand.gateway.monitor import loop, observed
 from graduand.gateway.monitor.loop import Monitor
 from graduand.gateway.monitor.panel import Panel
 from graduand.gateway.monitor.store import MonitorStore, read_to
-from graduand.gateway.state.documents import documents_in
+from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.sqlite import SqliteStore
 from graduand.monitoring import metrics as m
 from graduand.monitoring.drift import files
 from graduand.monitoring.drift.reference import Reference, build, calibration_report
-from graduand.monitoring.embedding import load
+from graduand.monitoring.embedding.named import load
 from graduand.monitoring.metrics import Metrics, Totals
 from graduand.monitoring.series import SeriesFile
 from tests.monitoring.texts import prompts, recipes, tickets
@@ -38,6 +39,9 @@ def reference() -> Reference:
     return build(prompts(USUAL[:500]), STATIC)
 
 
+read = TypeAdapter(Monitors).validate_python
+
+
 class World:
     """One route, its log, and a monitor that can be killed."""
 
@@ -47,11 +51,10 @@ class World:
             files.write(made, folder, calibration_report(made, 1000))
             monitors["reference"] = str(folder)
         upstream = Upstream("u", "openai", (Replica("http", "127.0.0.1", 1, "/v1"),))
-        route = Route("triage", Teacher("u", "gpt-4o"), Student("u", ADAPTER), monitors=monitors)
+        route = Route("triage", Teacher("u", "gpt-4o"), Student("u", ADAPTER), monitors=read(monitors))
         self.settings = Settings(
-            ("127.0.0.1", 0), ("127.0.0.1", 0), 1, f"sqlite:///{folder}/state.db", f"file:///{folder}/logs",
-            {"u": upstream}, {"triage": route},
-        )  # fmt: skip
+            {"u": upstream}, {"triage": route}, state=f"sqlite:///{folder}/state.db", logs=f"file:///{folder}/logs"
+        )
         (folder / "logs" / "segments").mkdir(parents=True)
         self.metrics = Metrics(SeriesFile(folder / "monitor.series"))
         self.starts = 0
@@ -80,7 +83,7 @@ class World:
 
     def documents(self, kind: str) -> dict[str, Json]:
         store = SqliteStore(self.folder / "state.db")
-        found = documents_in(store).all(kind)
+        found = Documents(store).all(kind)
         store.close()
         return found
 
@@ -98,7 +101,7 @@ def record(number: int, text: str, at: float, **more: Any) -> Json:
         "bytes_released_before_verdict": 9, "status": 200, "error": None, "client_disconnected": False,
         "request_json": json.dumps({"messages": [{"role": "user", "content": text}]}),
         "response_json": json.dumps({"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}),
-        "usage": {"completion_tokens": 3}, **more,
+        "usage": {"prompt_tokens": 1, "completion_tokens": 3, "kind": "exact"}, "verdicts": [], **more,
     }  # fmt: skip
 
 
@@ -212,7 +215,7 @@ def test_killed_anywhere_it_has_seen_every_record_once(
         world = World(folder, reference, novelty={"false_alarm_every": 1000})
         for start in range(0, len(records), 40):
             world.log(records[start : start + 40])
-            for where in rng.sample(("commit", "untold", "told"), 2) if way == "often" else ():
+            for where in rng.sample(("commit", "undelivered", "delivered"), 2) if way == "often" else ():
                 with monkeypatch.context() as patch:
                     patch.setattr(MonitorStore, where, _killed)
                     try:
@@ -347,7 +350,7 @@ def verdict(label: str) -> list[Json]:
     return [{"name": "schema", "version": "1", "score": None, "label": label, "latency_ms": 0.1, "action": "flag"}]
 
 
-def test_gates_that_fail_more_for_the_student_raise_an_alarm() -> None:
+def test_checks_that_fail_more_for_the_student_raise_an_alarm() -> None:
     panel = Panel("triage", ADAPTER, read({"outputs": False}), None, None)
     rng = random.Random(2)
     for number in range(2000):
@@ -358,12 +361,12 @@ def test_gates_that_fail_more_for_the_student_raise_an_alarm() -> None:
         )
         panel.take(record(number, "x", 5.0, verdicts=verdict("empty" if failed else "pass"), **arm))
     first, *_ = panel.take_alarms()
-    assert first.monitor == "gate_failures"
+    assert first.monitor == "check_failures"
     assert 400 < first.n < 700  # student answers; from the 400th on they fail
 
 
 def test_answers_that_fail_more_than_before_raise_an_alarm() -> None:
-    panel = Panel("triage", ADAPTER, read({"gate_failures": False}), None, None)
+    panel = Panel("triage", ADAPTER, read({"check_failures": False}), None, None)
     for number in range(1200):
         broken = number > 600 and number % 3 == 0
         fallback: Json = (
@@ -377,16 +380,16 @@ def test_answers_that_fail_more_than_before_raise_an_alarm() -> None:
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        ({}, observed.Gated(True, False)),
-        ({"verdicts": verdict("refusal")}, observed.Gated(True, True)),
+        ({}, observed.Checked(True, False)),
+        ({"verdicts": verdict("refusal")}, observed.Checked(True, True)),
         ({"verdicts": []}, None), ({"verdicts": None}, None), ({"adapter": "other@1234567"}, None),
-        ({"arm": "teacher", "reason": "control"}, observed.Gated(False, False)),
-        ({"arm": "teacher", "reason": "fallback:gate:schema"}, None),  # the harder half: no fair comparison
-        ({"role": "gated", "reason": "gate:schema", "verdicts": verdict("invalid")}, observed.Gated(True, True)),
+        ({"arm": "teacher", "reason": "control"}, observed.Checked(False, False)),
+        ({"arm": "teacher", "reason": "fallback:check:schema"}, None),  # the harder half: no fair comparison
+        ({"role": "held_back", "reason": "check:schema", "verdicts": verdict("invalid")}, observed.Checked(True, True)),
     ],
 )  # fmt: skip
-def test_what_gates_said_is_read_null_safely(more: Json, expected: object) -> None:
-    assert observed.gated(record(1, "x", 1.0, **{"verdicts": verdict("pass"), **more}), ADAPTER) == expected
+def test_what_checks_said_is_read_null_safely(more: Json, expected: object) -> None:
+    assert observed.checked(record(1, "x", 1.0, **{"verdicts": verdict("pass"), **more}), ADAPTER) == expected
 
 
 def test_settings_that_change_nothing_keep_the_panel(tmp_path: Path, reference: Reference) -> None:
@@ -394,7 +397,7 @@ def test_settings_that_change_nothing_keep_the_panel(tmp_path: Path, reference: 
     world.log(world.asks(USUAL[500:510]))
     world.look()
     route = replace(
-        world.settings.routes["triage"], monitors={"reference": str(tmp_path), "novelty": {"action": "teacher"}}
+        world.settings.routes["triage"], monitors=read({"reference": str(tmp_path), "novelty": {"action": "teacher"}})
     )
     world.monitor.settings = replace(world.settings, routes={"triage": route})
     world.log(world.asks(USUAL[510:515]))

@@ -9,12 +9,17 @@ from typing import Any
 import pytest
 
 from graduand.gateway.control import moves, verdicts
-from graduand.gateway.state.documents import documents_in, key_of
+from graduand.gateway.model.monitors import Monitor, Monitors
+from graduand.gateway.state.documents import Documents, key_of
 from graduand.gateway.state.store import Override
 from graduand.rollout.state import Hold, Phase
 from tests.gateway.control.worlds import STUDENT_NAME, World
 
 AUTO = {"resume": "auto", "clean_requests": 100, "min_time_s": 60}
+
+
+def _monitor(share: float | None = None, **keys: Any) -> Monitor:
+    return Monitor(share_bp=None if share is None else round(share * 100), **keys)
 
 
 class Counting:
@@ -31,9 +36,9 @@ class Watched(World):
     """A world with a monitor that the test plays."""
 
     def watch(self, **novelty: Any) -> None:
-        routes = {"triage": replace(self.settings.routes["triage"], monitors={"novelty": novelty})}
+        routes = {"triage": replace(self.settings.routes["triage"], monitors=Monitors(novelty=_monitor(**novelty)))}
         self.settings = replace(self.settings, routes=routes)
-        self.documents = documents_in(self.store.state)
+        self.documents = Documents(self.store.state)
         self.n = self.alarms = 0
         self.new_controller()
 
@@ -310,7 +315,7 @@ def test_a_monitor_that_is_turned_off_decides_nothing(world: Watched) -> None:
     by_hand(world, "canary", 1000)
     world.alarm()
     world.look()
-    off = replace(world.settings.routes["triage"], monitors={"novelty": False})
+    off = replace(world.settings.routes["triage"], monitors=Monitors(novelty=None))
     world.controller.settings = replace(world.settings, routes={"triage": off})
     world.look(2)
     assert (world.standing, world.route.mode) == ([], "canary")

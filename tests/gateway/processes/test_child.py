@@ -16,7 +16,7 @@ from tests.gateway.running import ROOT
 
 CODE = """
 import threading
-from gateway.processes.child import Beside
+from graduand.gateway.processes.child import SideProcess
 
 class Told:
     @property
@@ -25,7 +25,7 @@ class Told:
     def settings(self, new): print(*new.routes, flush=True)
 
 stopped = threading.Event()
-process = Beside("example", stopped.set)
+process = SideProcess("example", stopped.set)
 print(*process.settings.routes, process.series, process.holder, flush=True)
 process.follow(Told())
 print(process.stopping.wait(60) and stopped.wait(60), flush=True)
@@ -33,9 +33,9 @@ print(process.stopping.wait(60) and stopped.wait(60), flush=True)
 # The signal comes while the main thread has the lock of the very event that it sets, as `wait` has for a moment.
 HELD = """
 import os, signal
-from gateway.processes.child import Beside
+from graduand.gateway.processes.child import SideProcess
 
-process = Beside("example")
+process = SideProcess("example")
 with process.stopping._cond:
     os.kill(os.getpid(), signal.SIGTERM)
     print("held", flush=True)

@@ -1,17 +1,17 @@
 """Segments stay for as long as the controller may need them, and no longer."""
 
 import os
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from graduand.gateway.control.store.sqlite import RolloutStore
+from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.logs.tail import PAIR_WITHIN_S
 from graduand.gateway.monitor.store import MonitorStore
 from graduand.gateway.processes.holding import FRESH_S, MONITOR_WITHIN_S, Holding, whole_bytes
-from graduand.gateway.state.store import StateError
+from graduand.gateway.state.hashes import StateError
+from graduand.gateway.state.sqlite import SqliteStore
 from tests.gateway.control.worlds import World
 
 
@@ -23,7 +23,9 @@ def world(tmp_path: Path) -> World:
 @pytest.fixture
 def done(world: World) -> Callable[[], set[str]]:
     """The segments that nobody needs; their files were last written when the world's clock stood where it stands now."""
-    holding = Holding(world.folder / "logs", lambda: RolloutStore(world.folder / "state.db"), lambda: world.now)
+    holding = Holding(
+        world.folder / "logs", lambda: Rollouts(SqliteStore(world.folder / "state.db")), lambda: world.now
+    )
 
     def done() -> set[str]:
         return holding.done_with(sorted((world.folder / "logs" / "segments").glob("*.jsonl")))
@@ -109,10 +111,10 @@ def test_a_store_that_cannot_be_read_holds_everything(world: World) -> None:
     written(world, "w0")
     world.now += FRESH_S + 1
 
-    def broken() -> RolloutStore:
-        raise sqlite3.OperationalError("disk I/O error")
+    def broken() -> Rollouts:
+        raise StateError("disk I/O error")
 
-    with pytest.raises(StateError, match="cannot be read"):
+    with pytest.raises(StateError, match="disk I/O error"):
         Holding(world.folder / "logs", broken, lambda: world.now).done_with(
             [world.folder / "logs" / "segments" / "w0.jsonl"]
         )
@@ -139,7 +141,9 @@ def test_forgetting(world: World) -> None:
     world.ask(1)
     world.look(5)
     assert "w0.jsonl" in world.store.offsets()
-    Holding(world.folder / "logs", lambda: RolloutStore(world.folder / "state.db")).forget(["w0.jsonl", "other"])
+    Holding(world.folder / "logs", lambda: Rollouts(SqliteStore(world.folder / "state.db"))).forget(
+        ["w0.jsonl", "other"]
+    )
     assert world.store.offsets() == {}
 
 

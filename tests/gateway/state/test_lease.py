@@ -1,19 +1,14 @@
 """One leader at a time, whoever is killed, frozen or set back in time; the same over a file and over Redis."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from graduand.gateway.state.lease import Lease, LeaseLost
-from graduand.gateway.state.redis_client import connect
-from graduand.gateway.state.redis_store import RedisStore
-from graduand.gateway.state.replica import Replica
 from graduand.gateway.state.sqlite import SqliteStore
-from graduand.gateway.state.store import StateStore
-from tests.gateway.redises import RedisServer
+from tests.gateway.state.conftest import Open
 
 LENGTH_S = 10.0
 
@@ -36,28 +31,9 @@ def time() -> Time:
     return Time()
 
 
-@pytest.fixture(params=["file", "redis"])
-def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], StateStore]]:
-    """Opens the one store once more."""
-    opened: list[StateStore] = []
-    server: RedisServer | None = request.getfixturevalue("redis_server") if request.param == "redis" else None
-
-    def store() -> StateStore:
-        if server is None:
-            opened.append(SqliteStore(tmp_path / "state.db"))
-        else:
-            opened.append(RedisStore(connect(server.url, None), Replica(tmp_path / str(len(opened)))))
-        opened[-1].found()
-        return opened[-1]
-
-    yield store
-    for one in opened:
-        one.close()
-
-
 @pytest.fixture
-def claim(stores: Callable[[], StateStore], time: Time) -> Claim:
-    return lambda holder: Lease(stores(), "it", holder, LENGTH_S, time)
+def claim(opened: Open, time: Time) -> Claim:
+    return lambda holder: Lease(opened(), "it", holder, LENGTH_S, time)
 
 
 def test_kept_lost_and_released(claim: Claim, time: Time) -> None:
@@ -91,8 +67,8 @@ def test_it_is_written_once_in_a_third_of_its_time(claim: Claim, time: Time) -> 
     assert len(writes) == pytest.approx(30 / (LENGTH_S / 3), abs=1)
 
 
-def test_other_leases_are_others(stores: Callable[[], StateStore], time: Time) -> None:
-    one, other = (Lease(stores(), name, name, LENGTH_S, time) for name in ("one", "other"))
+def test_other_leases_are_others(opened: Open, time: Time) -> None:
+    one, other = (Lease(opened(), name, name, LENGTH_S, time) for name in ("one", "other"))
     assert (one.held(), other.held()) == (True, True)
     assert (one.token, other.token) == (1, 1)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from graduand.gateway.model.routes import Route, Student, Teacher
+from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.redis_client import Address, address, connect
 from graduand.gateway.state.redis_store import RedisStore
 from graduand.gateway.state.replica import Replica
-from graduand.gateway.state.store import StateError
 from tests.gateway.authority import Authority
 from tests.gateway.redises import RedisServer, binary, free_port
 from tests.gateway.running import until

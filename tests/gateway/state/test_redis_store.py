@@ -1,17 +1,16 @@
 """A store that can be away, emptied, exchanged and restored: nobody's weight changes by that, and nobody writes blindly."""
 
-import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from graduand.gateway.model.routes import Route, Student, Teacher
+from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.redis_client import connect
-from graduand.gateway.state.redis_hashes import LOCK, META, Hashes
+from graduand.gateway.state.redis_hashes import LOCK, META
 from graduand.gateway.state.redis_store import NothingLost, RedisStore, StoreEmpty, StoreLost
 from graduand.gateway.state.replica import Replica
-from graduand.gateway.state.store import StateError
 from tests.gateway.redises import RedisServer, free_port
 
 ROUTE = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", "triage@3f9c1a"), mode="canary", weight_bp=5000)
@@ -35,39 +34,6 @@ def store(redis_server: RedisServer, tmp_path: Path) -> RedisStore:
 
 
 # Transactions.
-
-
-def test_no_update_is_lost_among_writers(redis_server: RedisServer) -> None:
-    def count() -> None:
-        mine = Hashes(connect(redis_server.url, None))
-        for _ in range(25):
-            with mine.transaction():
-                mine.next("x", "n")
-
-    threads = [threading.Thread(target=count) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert Hashes(connect(redis_server.url, None)).number("x", "n") == 100
-
-
-def test_a_transaction_reads_what_it_wrote_and_nobody_else_does(redis_server: RedisServer) -> None:
-    one, other = (Hashes(connect(redis_server.url, None)) for _ in range(2))
-    with one.transaction():
-        one.set("x", "a", 1)
-        one.set("y", "b", 1)
-    with one.transaction():
-        assert one.number("x", "a") == 1
-        one.set("x", "a", 2)
-        one.unset("y", ["b"])
-        one.set("y", "c", 3)
-        assert (one.number("x", "a"), one.all("y"), one.get("y", "b")) == (2, {"c": b"3"}, None)
-        one.drop("x")
-        assert (one.get("x", "a"), one.all("x")) == (None, {})
-        one.set("x", "d", 4)
-        assert (one.all("x"), other.all("x"), other.all("y")) == ({"d": b"4"}, {"a": b"1"}, {"b": b"1"})
-    assert (other.all("x"), other.all("y")) == ({"d": b"4"}, {"c": b"3"})
 
 
 @pytest.mark.parametrize("how", ["error", "lock lost", "lock taken over", "store emptied", "store exchanged"])

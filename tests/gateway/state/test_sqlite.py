@@ -1,162 +1,28 @@
-"""What is changed at run time: compare-and-swap, reset, audit, and two processes at once."""
+"""What is a file's own: one that cannot be used, one that is new, and one that an older version of Graduand has filled."""
 
+import json
 import sqlite3
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from graduand.gateway.model.routes import Route, Student, Teacher
-from graduand.gateway.state.redis_client import connect
-from graduand.gateway.state.redis_store import RedisStore
-from graduand.gateway.state.replica import Replica
+from graduand.gateway.control.store.rollouts import Rollouts
+from graduand.gateway.logs.tail import Line, Place
+from graduand.gateway.state import sqlite_upgrade
+from graduand.gateway.state.documents import Documents
+from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.sqlite import SqliteStore
-from graduand.gateway.state.store import Conflict, Registered, StateError, StateStore
-from tests.gateway.redises import RedisServer
+from graduand.gateway.state.sqlite_hashes import SqliteHashes
+from graduand.gateway.state.store import Registered
 
-ROUTE = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", "triage@3f9c1a"), mode="teacher", weight_bp=0)
-ROUTES = {"triage": ROUTE, "other": replace(ROUTE, name="other")}
-
-
-Open = Callable[[], StateStore]
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    """Opens the same store again and again, as several processes do."""
-    if request.param == "sqlite":
-        return lambda: SqliteStore(tmp_path / "folder" / "state.db")
-    server: RedisServer = request.getfixturevalue("redis_server")
-
-    def another() -> StateStore:
-        store = RedisStore(connect(server.url, None), Replica(tmp_path / "logs"))
-        store.found()
-        return store
-
-    return another
-
-
-@pytest.fixture
-def store(opened: Open) -> StateStore:
-    return opened()
-
-
-def test_nothing_changed(store: StateStore) -> None:
-    assert store.table(ROUTES).routes == ROUTES
-
-
-def test_a_change_wins_over_the_file_and_leaves_other_routes(store: StateStore, opened: Open) -> None:
-    before = store.version()
-    assert store.change_route(ROUTE, who="ann", mode="canary", weight_bp=1000) == 2
-    assert store.change_route(ROUTE, who="ann", weight_bp=0) == 3
-    again = opened()  # kept, and seen by others
-    table = again.table(ROUTES)
-    assert table.version == again.version() == before + 2
-    assert table.routes["triage"] == replace(ROUTE, mode="canary", weight_bp=0, version=3)
-    assert table.routes["other"] == ROUTES["other"]
-
-
-def test_stale_version(store: StateStore) -> None:
-    store.change_route(ROUTE, who="ann", version=1, weight_bp=100)
-    version = store.version()
-    with pytest.raises(Conflict, match="at version 2, not 1") as caught:
-        store.change_route(ROUTE, who="bob", version=1, weight_bp=9999)
-    assert caught.value.current == 2
-    assert store.table(ROUTES).routes["triage"].weight_bp == 100
-    assert store.version() == version
-    assert len(store.events()) == 1
-
-
-def test_only_one_of_many_wins(store: StateStore, opened: Open) -> None:
-    won: list[int] = []
-
-    def change(weight: int) -> None:
-        mine = opened()
-        try:
-            mine.change_route(ROUTE, who=str(weight), version=1, weight_bp=weight)
-            won.append(weight)
-        except Conflict:
-            pass
-
-    threads = [threading.Thread(target=change, args=(weight,)) for weight in range(1, 9)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [store.table(ROUTES).routes["triage"].weight_bp] == won
-    assert [event["who"] for event in store.events()] == [str(won[0])]
-
-
-def test_reset(store: StateStore) -> None:
-    store.change_route(ROUTE, who="ann", mode="canary", weight_bp=1000, adapter="triage@ffffff")
-    assert store.change_route(ROUTE, who="ann", reset=True) == 3
-    assert store.table(ROUTES).routes["triage"] == replace(ROUTE, version=3)
-    store.change_route(ROUTE, who="ann", mode="student", weight_bp=1)
-    store.change_route(ROUTE, who="ann", reset=True, mode="shadow")
-    assert store.table(ROUTES).routes["triage"] == replace(ROUTE, mode="shadow", version=5)
-
-
-def test_another_adapter(store: StateStore) -> None:
-    store.change_route(ROUTE, who="ann", adapter="triage@ffffff")
-    student = store.table(ROUTES).routes["triage"].student
-    assert student == Student("gpu", "triage@ffffff")
-
-
-def test_a_route_that_lost_its_student_in_the_file_is_the_teachers(store: StateStore) -> None:
-    store.change_route(ROUTE, who="ann", mode="canary", weight_bp=5000, adapter="triage@ffffff")
-    without = {"triage": replace(ROUTE, student=None)}
-    assert store.table(without).routes["triage"].mode == "teacher"
-    assert store.table(ROUTES).routes["triage"].mode == "canary"
-
-
-def test_audit(store: StateStore) -> None:
-    store.change_route(ROUTE, who="ann", why="looks good", weight_bp=1000)
-    store.change_route(ROUTE, who="ann", weight_bp=0)
-    store.add_adapter("triage@ffffff", "gpu", "/x", who="bob")
-    store.remove_adapter("triage@ffffff", "gpu", who="bob")
-    removed, added, down, up = store.events()
-    assert (up["subject"], up["who"], up["why"], up["weight_bp"]) == ("route/triage", "ann", "looks good", 1000)
-    assert down["weight_bp"] == 0
-    assert (added["subject"], added["add"], removed["remove"]) == ("adapter/triage@ffffff", "/x", True)
-    assert store.events(1) == [removed]
-
-
-def test_adapters(store: StateStore) -> None:
-    for _ in range(2):
-        store.add_adapter("a@111111", "gpu", "/a", who="ann")
-    store.add_adapter("a@111111", "cpu", "/a", who="ann")
-    assert [(one.name, one.upstream) for one in store.adapters()] == [("a@111111", "cpu"), ("a@111111", "gpu")]
-    store.remove_adapter("a@111111", "gpu", who="ann")
-    assert [one.upstream for one in store.adapters()] == ["cpu"]
-
-
-def test_the_base_of_an_adapter(store: StateStore) -> None:
-    """It is known by the adapter's name, on whatever upstream it is."""
-    store.add_adapter("a@111111", "gpu", "/a", who="ann", base="HuggingFaceTB/SmolLM2-135M")
-    store.add_adapter("b@222222", "gpu", "/b", who="ann")
-    assert {one.name: one.base for one in store.adapters()} == {
-        "a@111111": "HuggingFaceTB/SmolLM2-135M", "b@222222": None,
-    }  # fmt: skip
-    assert store.table(ROUTES).bases == {"a@111111": "HuggingFaceTB/SmolLM2-135M"}
-    store.remove_adapter("a@111111", "gpu", who="ann")
-    assert store.table(ROUTES).bases == {}
-
-
-def test_adapters_of_a_file_from_before_bases_were_kept(tmp_path: Path) -> None:
-    path = tmp_path / "state.db"
-    old = sqlite3.connect(path, isolation_level=None)
-    old.execute(
-        "CREATE TABLE adapters (name TEXT NOT NULL, upstream TEXT NOT NULL, path TEXT NOT NULL, added_at REAL NOT NULL, "
-        "PRIMARY KEY (name, upstream))"
-    )
-    old.execute("INSERT INTO adapters VALUES ('a@111111', 'gpu', '/a', 1.5)")
-    old.close()
-    store = SqliteStore(path)
-    assert store.adapters() == [Registered("a@111111", "gpu", "/a", 1.5, None)]
-    store.add_adapter("a@111111", "gpu", "/a", who="ann", base="base")
-    assert [one.base for one in SqliteStore(path).adapters()] == ["base"]
+# A file with something in every table, and what the last version that wrote such files answered.
+BEFORE = Path(__file__).with_name("state-before.sql")
+ANSWERS = Path(__file__).with_name("state-before.json")
 
 
 def test_a_file_that_cannot_be_used(tmp_path: Path) -> None:
@@ -182,3 +48,180 @@ def test_a_new_file_that_another_process_is_preparing(tmp_path: Path, mode: str)
     timer.start()
     assert SqliteStore(path).version() == 1
     timer.join()
+
+
+def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "state.db")
+    [pages] = store._file.db.execute("PRAGMA page_count").fetchone()
+    store._file.db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StateError, match="full"), store.transaction():
+        for name in "ab":
+            store.hashes.set("x", name, "v" * 5000)
+    assert (store.hashes.all("x"), store.hashes.changing) == ({}, False)
+    store._file.db.execute("PRAGMA max_page_count = 1000000")
+    with store.transaction():
+        store.hashes.set("x", "a", "v" * 5000)
+    assert store.hashes.all("x").keys() == {"a"}
+    store.close()
+
+
+# A file of an older version.
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> Path:
+    path = tmp_path / "state.db"
+    with closing(sqlite3.connect(path)) as file:
+        file.executescript(BEFORE.read_text())
+    return path
+
+
+def answers(path: Path) -> Any:
+    store = Rollouts(SqliteStore(path))
+    state, documents, row = store.state, Documents(store.state), store.find("triage")
+    both = ("triage-1", "triage-2")
+    found = {
+        "version": state.version(),
+        "overrides": {name: asdict(one) for name, one in state.overrides().items()},
+        "events": state.events(),
+        "served": state.served(),
+        "adapters": [asdict(one) for one in state.adapters()],
+        "leases": {name: state.lease(name) for name in ("controller", "fleet")},
+        "documents": {kind: documents.all(kind) for kind in ("drift", "alarm", "verdict")},
+        "rows": [
+            {
+                "state": one.state.to_dict(), "ledger": one.ledger.to_dict(), "counts": one.counts,
+                **{name: getattr(one, name) for name in (
+                    "created_at", "started_at", "token", "entry_version", "attempt_version", "table_version")},
+            }
+            for one in store.rows()
+        ],
+        "live": [one.id for one in store.live()],
+        "rollout_events": {
+            name: [(version, phase, event.to_dict()) for version, phase, event in store.events(name)] for name in both
+        },
+        "tokens": {name: store.tokens(name) for name in both},
+        "told": store.told("triage-1", 0),
+        "course": {name: store.course(name) for name in both},
+        "last_point": store.last_point("triage-2"),
+        "disagreements": {name: store.disagreements(name) for name in both},
+        "samples": store.samples(row, 10),
+        "sample_count": store.sample_count(row),
+        "judging": [[wanted, said, store.judging_case(number)] for number, wanted, said in store.judging(row.id, 10)],
+        "judging_count": store.judging_count(row.id),
+        "judged_on": [store.judged_on(row.id, day) for day in (20422, 20421)],
+        "offsets": store.offsets(),
+        "waiting_files": sorted(store.waiting_files(0)),
+    }  # fmt: skip
+    store.close()
+    return json.loads(json.dumps(found))
+
+
+def test_nothing_is_lost(before: Path) -> None:
+    expected = json.loads(ANSWERS.read_text())
+    found = answers(before)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name] == value, name
+    assert answers(before) == expected  # and once more: it is not filled twice
+
+
+def test_evidence_on_its_way_goes_on(before: Path) -> None:
+    """Halves that wait, ids that were seen, units that were counted and questions that are open."""
+    store = Rollouts(SqliteStore(before))
+    row = store.find("triage")
+    with store.transaction():
+        assert store.take_waiting("id-7", "served") == Line(Place("w0.jsonl", 7938, 709), b"")
+        assert not store.write_seen("id-5", 1764468106.7234557)
+        assert store.write_seen("id-99", 1764468106.7234557)
+        assert (store.write_unit(row, 7), store.write_unit(row, 8)) == (False, True)
+        assert not store.write_failure(row, 18446744073709551, 1764468107.0, 60.0)
+        assert store.write_failure(row, 7, 1764468107.0, 60.0)
+        [first, *_] = store.judging(row.id, 1)
+        store.write_judged(first[0])
+        store.write_judging(row, 20422, [0], {"conversation": "new"})
+    assert [store.judging_case(number)["conversation"] for number, _, _ in store.judging(row.id, 9)] == ["c2", "new"]
+    with store.transaction():
+        assert store.write_forgotten(1764468100.0, 1764468000.0 + 7200) == 1
+        assert store.write_seen("id-5", 1764468106.7234557)
+    assert store.number("triage") == 2
+    store.close()
+
+
+def test_killed_in_it(before: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever that is, the old file is as it was."""
+    expected = json.loads(ANSWERS.read_text())
+    write = SqliteHashes.set
+
+    class Killed(Exception):
+        pass
+
+    for after in (0, 20, 70):
+        left = [after]
+
+        def until_killed(self: SqliteHashes, *what: Any, left: list[int] = left) -> None:
+            if not left[0]:
+                raise Killed
+            left[0] -= 1
+            write(self, *what)
+
+        monkeypatch.setattr(SqliteHashes, "set", until_killed)
+        with pytest.raises(Killed):
+            SqliteStore(before)
+    monkeypatch.undo()
+    assert answers(before) == expected
+
+
+def test_several_processes_fill_it_once(before: Path) -> None:
+    opened: list[SqliteStore] = []
+    threads = [threading.Thread(target=lambda: opened.append(SqliteStore(before))) for _ in range(6)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len(opened) == 6
+    assert answers(before) == json.loads(ANSWERS.read_text())
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.unlink()])
+def test_an_older_version_refuses_what_it_cannot_read(before: Path, make: Callable[[Path], None]) -> None:
+    """It reads `meta`, and fills it if it is empty: a file that looked new to it would give every route back to the
+    configuration file."""
+    make(before)
+    SqliteStore(before).close()
+    with closing(sqlite3.connect(before)) as older:
+        for statement in (
+            "SELECT version FROM meta",
+            "INSERT INTO meta SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM meta)",
+        ):
+            with pytest.raises(sqlite3.OperationalError, match="belongs to a newer version of Graduand"):
+                older.execute("CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL)")
+                older.execute(statement).fetchall()
+
+
+def test_other_tables_stay(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("CREATE TABLE mine (x)")
+    SqliteStore(path).close()
+    with closing(sqlite3.connect(path)) as file:
+        assert {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")} == {
+            "mine",
+            "hashes",
+        }
+        assert not sqlite_upgrade.OLD.keys() & {"mine", "hashes"}
+
+
+def test_adapters_of_a_file_from_before_bases_were_kept(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    old = sqlite3.connect(path, isolation_level=None)
+    old.execute(
+        "CREATE TABLE adapters (name TEXT NOT NULL, upstream TEXT NOT NULL, path TEXT NOT NULL, added_at REAL NOT NULL, "
+        "PRIMARY KEY (name, upstream))"
+    )
+    old.execute("INSERT INTO adapters VALUES ('a@111111', 'gpu', '/a', 1.5)")
+    old.close()
+    store = SqliteStore(path)
+    assert store.adapters() == [Registered("a@111111", "gpu", "/a", 1.5, None)]
+    store.add_adapter("a@111111", "gpu", "/a", who="ann", base="base")
+    assert [one.base for one in SqliteStore(path).adapters()] == ["base"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from graduand.gateway.model.routes import Limits, Route, RouteTable, Settings, Student, Teacher
+from graduand.gateway.model.routes import Route, RouteTable, Settings, Student, Teacher
 from graduand.gateway.state.open import open_state
 from graduand.gateway.state.redis_store import RedisStore
 from graduand.gateway.state.store import StateStore
@@ -15,14 +15,13 @@ from tests.gateway.redises import RedisServer
 from tests.gateway.running import until
 
 ROUTE = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", "triage@3f9c1a"), mode="canary", weight_bp=5000)
-NOWHERE = ("127.0.0.1", 0)
 
 
 class Replica:
     """A worker's watcher with a disk of its own, and the tables that it was given."""
 
     def __init__(self, state: str, folder: Path) -> None:
-        self.settings = Settings(NOWHERE, NOWHERE, 1, state, f"file://{folder}", {}, {"triage": ROUTE}, None, Limits())
+        self.settings = Settings({}, {"triage": ROUTE}, state=state, logs=f"file://{folder}")
         self.tables: list[RouteTable] = []
         self.watcher = TableWatcher(self.settings, self._changed, "0")
         self.tables.append(self.watcher.first())
@@ -124,8 +123,8 @@ def test_a_file_goes_and_comes(start: Start, tmp_path: Path) -> None:
     store.change_route(ROUTE, who="ann", weight_bp=300)
     until(lambda: one.weight == 300, "the change is there")
     lock = sqlite3.connect(path, isolation_level=None)
-    lock.execute("ALTER TABLE meta RENAME TO hidden")
+    lock.execute("ALTER TABLE hashes RENAME TO hidden")
     until(lambda: one.watcher.problem, "it cannot be read")
     assert one.weight == 300
-    lock.execute("ALTER TABLE hidden RENAME TO meta")
+    lock.execute("ALTER TABLE hidden RENAME TO hashes")
     until(lambda: not one.watcher.problem, "it can be read")

@@ -41,7 +41,7 @@ def gateway(start: Start, upstream: Upstream) -> Gateway:
         "hosted": route("openai", "hosted", mode="student"),
         "gpu": {**route("openai", "gpu", mode="student"), "audit_sample": 100},
         "shadow": route("openai", "hosted", mode="shadow"),
-        "gated": route("openai", "hosted", mode="student", release="block", gates=[{"max_length": 3}]),
+        "held_back": route("openai", "hosted", mode="student", release="block", checks=[{"max_length": 3}]),
         "fallback": {**route("openai", "broken", mode="student"), "retries": 0},
         "unpriced": {"teacher": {"upstream": "free", "model": "unheard-of"}},
     }
@@ -96,14 +96,14 @@ def test_copies_cost_and_save_nothing(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_answer_that_a_gate_held_back_is_paid_for_once(gateway: Gateway, stream: bool) -> None:
-    before = spent(gateway, "gated")
-    record = ask(gateway, "gated", stream=stream)
-    assert (record["reason"], record["cost"]) == ("fallback:gate:max_length", pytest.approx(OF_TEACHER))
+    before = spent(gateway, "held_back")
+    record = ask(gateway, "held_back", stream=stream)
+    assert (record["reason"], record["cost"]) == ("fallback:check:max_length", pytest.approx(OF_TEACHER))
     [unseen] = [one for one in gateway.records() if one["parent_id"] == record["id"]]
-    assert (unseen["role"], unseen["cost"]) == ("gated", pytest.approx(OF_HOSTED))
+    assert (unseen["role"], unseen["cost"]) == ("held_back", pytest.approx(OF_HOSTED))
     assert [attempt["outcome"] for attempt in unseen["attempts"]] == ["ok"]
-    assert spent(gateway, "gated") - before == pytest.approx(OF_TEACHER + OF_HOSTED)
-    assert gateway.total("graduand_avoided_dollars_total", "gated") == 0
+    assert spent(gateway, "held_back") - before == pytest.approx(OF_TEACHER + OF_HOSTED)
+    assert gateway.total("graduand_avoided_dollars_total", "held_back") == 0
 
 
 def test_by_the_hour_and_audits(gateway: Gateway) -> None:

@@ -13,9 +13,9 @@ from graduand.gateway.dataplane.dialects.answers import StreamReader
 from graduand.gateway.dataplane.window import HOLD_ALL, Window
 from graduand.monitoring.checks import judging
 from graduand.monitoring.checks.answer import Choice, choices_of
-from graduand.monitoring.checks.check import Gate
-from graduand.monitoring.checks.judging import Armed, Gates, Verdict
-from graduand.monitoring.checks.patterns import PATTERNS, PatternGate
+from graduand.monitoring.checks.check import Check
+from graduand.monitoring.checks.judging import Armed, Checks, Verdict
+from graduand.monitoring.checks.patterns import PATTERNS, PatternCheck
 from graduand.monitoring.checks.written import of_route
 from tests.gateway.targets import addressee
 
@@ -47,22 +47,22 @@ def cut(text: str, data: st.DataObject, most: int) -> list[str]:
 def test_what_is_told_early_is_what_the_whole_says(text: str, data: st.DataObject) -> None:
     pieces = cut(text, data, 30)
     for armed in of_route(WATCHED, TASK):
-        check_gate(armed.gate, text, pieces)
+        holds_on_streams(armed.check, text, pieces)
 
 
 @pytest.mark.parametrize("text", ["".join((one, " ", other)) for one in FRAGMENTS[:30] for other in ("7", " but", "x")])
 def test_cut_everywhere(text: str) -> None:
     for armed in of_route(WATCHED, TASK):
-        check_gate(armed.gate, text, list(text))
+        holds_on_streams(armed.check, text, list(text))
 
 
-def check_gate(gate: Gate, text: str, pieces: list[str]) -> None:
-    whole, watch = gate.judge(Choice(text)), gate.watch()
+def holds_on_streams(check: Check, text: str, pieces: list[str]) -> None:
+    whole, watch = check.judge(Choice(text)), check.watch()
     assert watch is not None
     early = next((found for piece in pieces if (found := watch.feed(piece)) is not None), None)
     assert early in (None, whole)
     assert early is None or early.triggered
-    if isinstance(gate, PatternGate) and early is None:
+    if isinstance(check, PatternCheck) and early is None:
         assert watch.end() == whole  # type: ignore[attr-defined]
 
 
@@ -93,11 +93,11 @@ def test_any_chunking_of_a_stream(text: str, ascii_only: bool, held: int, data: 
     """Pieces of text, then the bytes of their events, cut anywhere: also inside UTF-8 characters and inside patterns."""
     raw = events(cut(text, data, 12) if data is not None else list(text), ascii_only=ascii_only)
     places = sorted(data.draw(st.sets(st.integers(0, len(raw)), max_size=60))) if data is not None else range(len(raw))
-    gates = Gates(of_route(ALL, TASK))
+    checks = Checks(of_route(ALL, TASK))
     whole = {"choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]}
-    expected = gates.judge(choices_of(whole), acting=True)
+    expected = checks.judge(choices_of(whole), acting=True)
 
-    reader, watcher = StreamReader(MODEL, keep_usage=False), gates.watcher()
+    reader, watcher = StreamReader(MODEL, keep_usage=False), checks.watcher()
     window, pieces, released, triggered = Window(held, watcher.reach), 0, b"", False
     for start, end in zip([0, *places], [*places, len(raw)], strict=True):
         out = reader.feed(raw[start:end])
@@ -113,7 +113,7 @@ def test_any_chunking_of_a_stream(text: str, ascii_only: bool, held: int, data: 
         assert [known[one.name] for one in watcher.verdicts] == verdicts(watcher.verdicts)
         check_nothing_left(text, text_in(released), watcher.verdicts)
         return
-    assert verdicts(gates.judge(choices_of(reader.assembly.answer()), acting=True)) == verdicts(expected)
+    assert verdicts(checks.judge(choices_of(reader.assembly.answer()), acting=True)) == verdicts(expected)
     assert held != HOLD_ALL or released == b""
     assert text_in(released + window.rest()) == text
 
@@ -137,17 +137,17 @@ LONG = "Some words of an ordinary answer. " * 6000
 @pytest.mark.parametrize("place", [0, 65_530, 65_536, 131_060, 180_000])
 @pytest.mark.parametrize("pattern", ["sk-abcdefghijklmnopqrstuvwx", "4242 4242 4242 4242", "ann@example.com"])
 def test_a_long_answer_is_judged_in_turns_and_alike(place: int, pattern: str) -> None:
-    gates = Gates(of_route(["secret", "card", "email", "refusal", "not_empty"], None))
+    checks = Checks(of_route(["secret", "card", "email", "refusal", "not_empty"], None))
     text = f"{LONG[:place]} {pattern} {LONG[place:]}"
     choices, given = [Choice(text, "stop")], list[Verdict]()
-    turns = sum(1 for _ in gates.in_turns(choices, given, acting=True))
-    assert verdicts(given) == verdicts(gates.judge(choices, acting=True))
+    turns = sum(1 for _ in checks.in_turns(choices, given, acting=True))
+    assert verdicts(given) == verdicts(checks.judge(choices, acting=True))
     assert [one.outcome for one in given].count("trigger") == 1
     assert turns >= 3 * 2
 
 
 class Strange:
-    """A gate that fails or dawdles; its clock is the test's."""
+    """A check that fails or dawdles; its clock is the test's."""
 
     version = "1"
 
@@ -175,12 +175,12 @@ def clocks(now: list[float]) -> tuple[Callable[[], float], Callable[[], float]]:
     return lambda: now[0], lambda: now[0]
 
 
-def test_a_machine_without_time_makes_no_gate_late() -> None:
+def test_a_machine_without_time_makes_no_check_late() -> None:
     now = [0.0]
-    gates = Gates([Armed(Strange(now, 9.0))], lambda: now[0], lambda: 0.0)
-    [verdict] = gates.judge([Choice("a")], acting=True)
+    checks = Checks([Armed(Strange(now, 9.0))], lambda: now[0], lambda: 0.0)
+    [verdict] = checks.judge([Choice("a")], acting=True)
     assert (verdict.outcome, verdict.latency_ms) == ("pass", 9000.0)
-    assert not gates.watcher().feed("a")
+    assert not checks.watcher().feed("a")
 
 
 @pytest.mark.parametrize(
@@ -191,20 +191,20 @@ def test_a_machine_without_time_makes_no_gate_late() -> None:
         (0.0, ZeroDivisionError("secret"), "error:ZeroDivisionError", "error", "block"),
     ],
 )
-def test_a_gate_in_trouble_counts_as_a_trigger(
+def test_a_check_in_trouble_counts_as_a_trigger(
     takes_s: float, error: Exception | None, label: str, outcome: str, action: str
 ) -> None:
     now = [0.0]
-    gates = Gates([Armed(Strange(now, takes_s, error), "block"), *of_route(["not_empty"], None)], *clocks(now))
-    given, in_turns = gates.judge([Choice("a")], acting=True), list[Verdict]()
-    list(gates.in_turns([Choice("a")], in_turns, acting=True))
+    checks = Checks([Armed(Strange(now, takes_s, error), "block"), *of_route(["not_empty"], None)], *clocks(now))
+    given, in_turns = checks.judge([Choice("a")], acting=True), list[Verdict]()
+    list(checks.in_turns([Choice("a")], in_turns, acting=True))
     assert verdicts(given) == verdicts(in_turns) == [
         ("strange", label, float(label != "pass"), action, outcome), ("not_empty", "pass", 0.0, "none", "pass")
     ]  # fmt: skip
-    watcher = gates.watcher()
+    watcher = checks.watcher()
     assert watcher.feed("a") == (outcome != "pass")
-    assert [one.outcome for one in watcher.confirmed(gates.judge([], acting=True))] == [outcome, "pass"]
-    [flagged, _] = gates.judge([Choice("a")], acting=False)
+    assert [one.outcome for one in watcher.confirmed(checks.judge([], acting=True))] == [outcome, "pass"]
+    [flagged, _] = checks.judge([Choice("a")], acting=False)
     assert flagged.action == ("none" if outcome == "pass" else "flag")
     assert "secret" not in str(judging.logged(given))
 
@@ -223,5 +223,5 @@ def test_the_verdict_that_decides(actions: list[str], decides: int | None) -> No
 
 
 def test_any_choice_triggers() -> None:
-    [verdict] = Gates(of_route(["not_empty"], None)).judge([Choice("a"), Choice(""), Choice("b")], acting=True)
+    [verdict] = Checks(of_route(["not_empty"], None)).judge([Choice("a"), Choice(""), Choice("b")], acting=True)
     assert verdict.label == "empty"

@@ -1,4 +1,4 @@
-"""Gates as a route writes them: defaults by task, short forms, and what is refused."""
+"""Checks as a route writes them: defaults by task, short forms, and what is refused."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from graduand.monitoring.checks.written import explain, of_route
 LABEL = {"kind": "label", "labels": ["a", "b"]}
 
 
-def named(gates: Any, task: Any = None) -> dict[str, str]:
-    return {one.gate.name: one.action for one in of_route(gates, task)}
+def named(checks: Any, task: Any = None) -> dict[str, str]:
+    return {one.check.name: one.action for one in of_route(checks, task)}
 
 
 @pytest.mark.parametrize(
@@ -40,11 +40,11 @@ def test_forms() -> None:
     ]
     assert named(written) == {"not_empty": "fallback", "refusal": "block", "json": "flag", "secret": "block"}
     [length, language] = of_route([{"max_length": 9}, {"language": {"expect": "de", "time_limit": "5ms"}}], None)
-    assert (length.gate.name, language.gate.name, language.limit_s) == ("max_length", "language", 0.005)
+    assert (length.check.name, language.check.name, language.limit_s) == ("max_length", "language", 0.005)
 
 
 @pytest.mark.parametrize(
-    ("gates", "said"),
+    ("checks", "said"),
     [
         (["refusals"], "Did you mean 'refusal'"),
         ([{"json": {"shema": {}}}], "Did you mean 'schema'"),
@@ -61,9 +61,9 @@ def test_forms() -> None:
         ([3], "write a name"),
     ],
 )
-def test_refused(gates: Any, said: str) -> None:
-    with pytest.raises(ConfigError, match="gates") as caught:
-        of_route(gates, None)
+def test_refused(checks: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match="checks") as caught:
+        of_route(checks, None)
     assert said in str(caught.value)
 
 
@@ -74,4 +74,4 @@ def test_explained() -> None:
     assert "release: observe" in words
     assert "release" not in explain(armed, release="block", fallback_behind=True)
     assert "label (the client gets an error)" in explain(armed, release="block", fallback_behind=False)
-    assert explain([], release="observe", fallback_behind=True) == "answers are not checked (no gates)"
+    assert explain([], release="observe", fallback_behind=True) == "answers are not checked (no checks)"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from graduand.monitoring.drift import DriftError
 from graduand.monitoring.drift.adwin import Adwin
-from graduand.monitoring.drift.check_failures import GateFailures
+from graduand.monitoring.drift.check_failures import CheckFailures
 from graduand.monitoring.drift.describe import describe
 from graduand.monitoring.drift.descriptors import Descriptors, spreads, stability_index
 from graduand.monitoring.drift.mix import MixShift, null_windows, whitening
@@ -53,7 +53,7 @@ KINDS = [
     Kind("descriptors", lambda every: Descriptors(KNOWN, every), lambda rng: describe(ticket(rng)),
          lambda rng: describe(ticket(rng) + " 4711 0815")),
     Kind("adwin", Adwin, lambda rng: float(rng.random() < 0.05), lambda rng: float(rng.random() < 0.25)),
-    Kind("gate_failures", GateFailures,
+    Kind("check_failures", CheckFailures,
          lambda rng: (bool(rng.random() < 0.5), bool(rng.random() < 0.03)),
          lambda rng: (student := bool(rng.random() < 0.5), bool(rng.random() < (0.15 if student else 0.03))),
          lambda detector, x: bool(detector.update(student=x[0], failed=x[1]))),
@@ -123,15 +123,15 @@ def test_an_alarm_throws_out_what_was_learnt_of_the_drift() -> None:
     assert any(detector.update([float(rng.normal(4))]) for _ in range(60))
 
 
-def test_gate_failures_do_not_mind_a_rate_that_both_share() -> None:
+def test_check_failures_do_not_mind_a_rate_that_both_share() -> None:
     """The base rate rises tenfold for both: no alarm; for the student alone: one."""
     rng = np.random.default_rng(3)
-    detector = GateFailures(false_alarm_every=1_000)
+    detector = CheckFailures(false_alarm_every=1_000)
     for step in range(6_000):
         rate = 0.02 if step < 3_000 else 0.2
         assert not detector.update(student=bool(rng.random() < 0.3), failed=bool(rng.random() < rate))
     assert not detector.waiting
-    alone = GateFailures(false_alarm_every=1_000)
+    alone = CheckFailures(false_alarm_every=1_000)
     assert not any(alone.update(student=True, failed=True) for _ in range(500))
     assert alone.waiting
 

@@ -13,7 +13,8 @@ from graduand.monitoring.drift.mix import MixShift
 from graduand.monitoring.drift.novelty import Novelty
 from graduand.monitoring.drift.prompts import prompt_of
 from graduand.monitoring.drift.reference import LEAST_ROWS, Reference, build, calibration_report
-from graduand.monitoring.embedding import Embedder, load
+from graduand.monitoring.embedding.embedder import Embedder
+from graduand.monitoring.embedding.named import load
 from graduand.training.data.reference import write_beside
 from graduand.training.data.rows import Row
 from tests.monitoring.texts import prompts, recipes, tickets

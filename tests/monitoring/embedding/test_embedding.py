@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from graduand.gateway.errors import ConfigError
-from graduand.monitoring.embedding import MAX_CHARACTERS, load
+from graduand.monitoring.embedding.embedder import MAX_CHARACTERS
+from graduand.monitoring.embedding.named import load
 from graduand.monitoring.embedding.static import TABLE, StaticEmbedder
 from graduand.monitoring.embedding.wordpiece import WordPiece
 

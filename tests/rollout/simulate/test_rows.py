@@ -43,18 +43,18 @@ def test_a_rhythm_fools_whoever_looks_every_hour() -> None:
     assert rows.hourly(np.random.default_rng(4), a_day=2000, swing=0.03, runs=100) > 0.3
 
 
-@pytest.mark.parametrize("apart", [0.005, 0.01])
-def test_days_that_differ_hold(apart: float) -> None:
-    runs = 300
+@pytest.mark.parametrize("apart", [0.002, 0.005, 0.01])
+def test_days_that_differ_promote_seldom(apart: float) -> None:
+    runs = 500
     found = rows.days(np.random.default_rng(5), a_day=20_000, apart=apart, runs=runs)
     assert found["promoted"] <= 0.05 + bar(0.05, runs)
-    assert found["held"] > 0.5
+    assert found["held"] > (0.1 if apart < 0.005 else 0.5)
 
 
 def test_a_good_student_passes_after_the_first_days_that_may_be_looked_at() -> None:
     found = rows.days(np.random.default_rng(6), a_day=2000, mean=0.97, swing=0.01, runs=200)
     assert found["promoted"] > 0.9
-    assert found["days"] == 2
+    assert found["days"] <= 3
 
 
 def test_failures_of_equal_arms_and_of_a_worse_student() -> None:

@@ -88,6 +88,7 @@ POLICY: dict[str, Any] = {
     ],
     "on_inconclusive": "rollback",
     "cycle": "none",
+    "audit": 0.2,
 }
 SPEC = read(POLICY)
 
@@ -124,9 +125,10 @@ def test_harm_is_not_missed(scenario: Scenario) -> None:
 
 def test_a_student_at_the_harm_edge_is_seldom_called_harmful() -> None:
     """Agreement exactly at the harm gate's p0: alarms in at most alpha_h = 1% of runs."""
-    lenient = read({**POLICY, "gates": ["agreement 0.5"], "harm": ["agreement 0.9"], "on_inconclusive": "hold"})
-    found = policy.many(lenient, Scenario(0.9), np.random.default_rng(14), 100)
-    assert found.rolled_back <= 0.01 + bar(0.01, 100)
+    steps = [{"shadow": {"pairs": 4000}}, "full"]
+    lenient = read({**POLICY, "steps": steps, "gates": [{"latency": {"slo": "1s"}}], "harm": ["agreement 0.9"]})
+    found = policy.many(lenient, Scenario(0.9, horizon_s=3600.0), np.random.default_rng(14), 20)
+    assert found.rolled_back <= 0.01 + bar(0.01, 20)
 
 
 def test_sample_ratio_alarms() -> None:
@@ -200,7 +202,9 @@ def test_without_log_probabilities_no_threshold_is_learnt() -> None:
 
 @pytest.mark.parametrize("agreement", [0.3, 0.9, 0.98, 1.0])
 def test_described_confidence_keeps_the_agreement(agreement: float) -> None:
-    vectors, agreed = policy._answers(Scenario(agreement), 0, 40_000, np.random.default_rng(22))
+    vectors, agreed = policy._answers(
+        Scenario(agreement), 0, np.zeros(40_000, dtype=bool), 40_000, 0.0, np.random.default_rng(22)
+    )
     assert np.mean(agreed) == pytest.approx(agreement, abs=0.015)
     sure = [same for vector, same in zip(vectors, agreed, strict=True) if vector is not None and vector[0] > 0.5]
     assert np.mean(sure) >= np.mean(agreed)

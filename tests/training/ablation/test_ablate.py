@@ -107,7 +107,7 @@ def test_the_command_by_tfidf(tests: Path, tmp_path: Path, capsys: pytest.Captur
 
 def test_a_killed_curve_goes_on(tests: Path, tmp_path: Path) -> None:
     write_samples(tmp_path / "rows.jsonl", tickets(120, 0))
-    settings = ablate_stage.Settings(TASK, "completion", (0.1, 0.2, 0.5, 1.0), 2, 0.9)
+    settings = ablate_stage.AblationSettings(TASK, "completion", (0.1, 0.2, 0.5, 1.0), 2, 0.9)
     calls: list[int] = []
 
     def learn(samples, learned, seed, asked):  # type: ignore[no-untyped-def]

@@ -12,11 +12,9 @@ from graduand.gateway.adapters.admission import ADMISSION_FILE
 from graduand.gateway.admin.app import app
 from graduand.gateway.admin.calls import Configuration
 from graduand.gateway.cli import main
-from graduand.gateway.model.routes import Limits, Replica, Settings, Upstream
+from graduand.gateway.model.routes import Replica, Settings, Upstream
 from graduand.gateway.state.sqlite import SqliteStore
 from graduand.monitoring.metrics import Totals
-
-NOWHERE = ("127.0.0.1", 0)
 
 
 @pytest.fixture
@@ -25,7 +23,7 @@ def admin(engine: str, tmp_path: Path) -> TestClient:
     parts = urlsplit(engine)
     upstream = Upstream("gpu", "vllm", (Replica("http", str(parts.hostname), int(parts.port or 0), "/v1"),))
     state = f"sqlite:///{tmp_path}/state.db"
-    settings = Settings(NOWHERE, NOWHERE, 1, state, f"file://{tmp_path}", {"gpu": upstream}, {}, None, Limits())
+    settings = Settings({"gpu": upstream}, {}, state=state, logs=f"file://{tmp_path}")
     return TestClient(app(Configuration(settings, Totals(tmp_path))), raise_server_exceptions=False)
 
 

@@ -106,7 +106,7 @@ def die(folder):
     os.kill(os.getpid(), signal.SIGKILL)
 
 threading.Thread(target=die, args=(pathlib.Path(sys.argv.pop(1)),), daemon=True).start()
-from gateway.cli import main
+from graduand.gateway.cli import main
 sys.exit(main())
 """
 

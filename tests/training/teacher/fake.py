@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from graduand.monitoring.prices import Price
 from graduand.training.teacher.config import Teacher
-from graduand.training.teacher.limits import Price
 
 PRICE = Price(10.0, 30.0)
 

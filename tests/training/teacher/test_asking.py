@@ -11,7 +11,15 @@ import pytest
 from graduand.rollout.answers.answers import Label, Unparsed
 from graduand.training.data import labels
 from graduand.training.data.samples import Sample, of_text
-from graduand.training.teacher.asking import MOST_FAILURES_IN_A_ROW, TRIES, Asker, Clock, Tally, TeacherError, questions
+from graduand.training.teacher.asking import (
+    MOST_FAILURES_IN_A_ROW,
+    TRIES,
+    Clock,
+    Tally,
+    TeacherClient,
+    TeacherError,
+    questions,
+)
 from graduand.training.teacher.ledger import Ledger, label
 from graduand.training.teacher.limits import Budget
 from graduand.training.teacher.prompts import AS_IS, Prompt
@@ -59,7 +67,7 @@ def ask(fake: Fake, tmp_path: Path, waits: Waits) -> Ask:
         ledger = Ledger(tmp_path / "ledger.jsonl")
         try:
             who = fake.teacher(**teacher)
-            asker = Asker(who, ledger, budget or Budget(), Quiet(), waits.clock)
+            asker = TeacherClient(who, ledger, budget or Budget(), Quiet(), waits.clock)
             return asyncio.run(asker.ask(questions(rows, who, HOW), concurrency))
         finally:
             ledger.close()

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from dataclasses import replace
 from tests.training.teacher.test_ledger import ENTRY
-from training.teacher.ledger import Ledger
+from graduand.training.teacher.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]))
 for number in range(100_000):
     ledger.add(replace(ENTRY, key=f"k{number}", raw="x" * 3000))
