@@ -1,8 +1,8 @@
 """Does a confidence threshold keep its promise on real comments? `python -m benchmarks.jigsaw_promise FOLDER`.
 
-FOLDER has comments with GPT-4's recorded answers (train.6 and train.5k). The student is a classifier (word and character
-n-grams weighed by their log ratio, and MiniLM's vectors; the mean of two logistic regressions) trained on train.6 with
-GPT-4's labels; the scorer is the product's, on the features of a one-token answer. Pairs are the comments of train.5k that
+FOLDER has comments with GPT-4's recorded answers (train.6 and train.5k). The student is a logistic
+regression on word and character n-grams that are weighed by their log ratio in the classes, trained on train.6 with GPT-4's
+labels; the scorer is the product's, on the features of a one-token answer. Pairs are the comments of train.5k that
 the student has not seen. Each split takes 3,000 of them at random, learns as the product does, and counts disagreement
 among what would be released: of the comments left over (whose counts are small), and of all of them, which is the true
 rate that the pairs were drawn from. Numbers and picture go to benchmarks/results/jigsaw_promise.json and .png.
@@ -23,7 +23,6 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_union
 
-from graduand.monitoring.embedding import load
 from graduand.rollout.answers.compare import compare
 from graduand.rollout.answers.tasks import read
 from graduand.rollout.hybrid.calibration import Logistic
@@ -68,17 +67,6 @@ def labelled(folder: Path, name: str) -> list[tuple[str, str, int]]:
     return [(row["id"], row["text"], int(label)) for row, label in found if label]
 
 
-def windows(texts: list[str]) -> Floats:
-    """MiniLM over up to four windows of 126 pieces each; their mean and their maximum."""
-    minilm = load("minilm")
-    out = []
-    for text in texts:
-        ids = minilm._pieces.ids(text[:4000])
-        points = np.array([minilm.mean(ids[at : at + 126]) for at in range(0, max(1, len(ids)), 126)[:4]])
-        out.append(np.concatenate([points.mean(0), points.max(0)]))
-    return np.array(out)
-
-
 def pool(folder: Path) -> Pool:
     """The student trained on train.6, asked about what it has not seen of train.5k."""
     train = labelled(folder, "train.6")
@@ -96,9 +84,8 @@ def pool(folder: Path) -> Pool:
     by_grams = LogisticRegression(C=4, max_iter=3000, class_weight="balanced").fit(
         found.multiply(ratio).tocsr(), labels
     )
-    by_points = LogisticRegression(C=1, max_iter=3000, class_weight="balanced").fit(windows(texts), labels)
     p = by_grams.predict_proba(grams.transform(asked).multiply(ratio).tocsr())[:, 1]
-    p = np.clip((p + by_points.predict_proba(windows(asked))[:, 1]) / 2, 1e-9, 1 - 1e-9)
+    p = np.clip(p, 1e-9, 1 - 1e-9)
     student, margin = (p > 0.5).astype(np.int64), np.abs(np.log(p / (1 - p)))
     taken = np.log(np.maximum(p, 1 - p))
     return Pool(student, np.array([label for *_, label in fresh]), np.column_stack([margin, margin, margin, taken]))
@@ -255,7 +242,7 @@ def main() -> None:
     print(f"{len(comments.student)} comments after {time.monotonic() - began:.0f} s", file=sys.stderr)
     found = [{**splits(comments, mode, given.splits), "longer": longer(comments, mode, given.longer)} for mode in MODES]
     data = {
-        "student": "n-grams and MiniLM, two logistic regressions, trained on train.6 with GPT-4's labels",
+        "student": "logistic regression on weighed word and character n-grams, trained on train.6 with GPT-4's labels",
         "scorer": "the product's logistic fit on the features of a one-token answer, cuts by label",
         "risk": RISK, "delta": DELTA, "comments": len(comments.student), "agreement": float(comments.agreed.mean()),
         "teacher says 1": float(comments.teacher.mean()), "best possible coverage": best(comments), "modes": found,

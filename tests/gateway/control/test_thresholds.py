@@ -82,7 +82,7 @@ def deferral(world: World, number: int, says: str, unit: int) -> list[dict[str, 
     said = {"choices": [{"message": {"content": says}, "logprobs": {"content": [token]}}]}
     student = {**student, "role": "deferred", "parent_id": f"id-{number}", "response_json": json.dumps(said)}
     served = record(f"id-{number}", world.now, decision, "teacher", DEFERRED, "yes", "?", None)
-    return [student, {**served, "copy_wanted": False}]
+    return [{**student, "sampled_p": 0.25}, {**served, "copy_wanted": False, "sampled_p": 0.25}]
 
 
 @pytest.mark.parametrize("turned", [False, True])
