@@ -44,8 +44,6 @@ def test_a_canarys_requests_say_what_half_of_the_users_would_have_cost(tmp_path:
     for one in found["estimates"]:
         assert one["value"] == pytest.approx(truth, abs=one["high"] - one["low"])  # twice the half interval: one log
         assert (one["units"], one["requests"], one["reward"]) == (400, 800, "cost")
-    widths = [one["high"] - one["low"] for one in found["estimates"]]
-    assert widths[1] < widths[0]
     assert found["means"].startswith("dollars")
 
 
