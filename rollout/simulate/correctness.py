@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graduand.rollout.gates.correctness import BELIEFS, BETS, SHARES
-from graduand.rollout.review import FLOOR
+from graduand.rollout.gates.drawing import FLOOR
 
 Floats = NDArray[np.float64]
 
