@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
-from graduand.rollout.account import weight
+from graduand.rollout.gates.account import weight
 from graduand.rollout.planning import pairs_needed
 from graduand.rollout.simulate import bets, policy, rows
 from graduand.rollout.simulate.policy import Scenario

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from graduand.rollout import wording
 from graduand.rollout.assignment import BUCKETS, CONTROL_START, Arm
-from graduand.rollout.cycles import SECONDS, Cycle, Proof, proof_from_dict
 from graduand.rollout.evidence import Evidence, Reading
 from graduand.rollout.gates import GateError
 from graduand.rollout.gates.constant_bets import ConstantBets
+from graduand.rollout.gates.cycles import SECONDS, Cycle, Proof, proof_from_dict
 from graduand.rollout.gates.drop import Drop
 from graduand.rollout.gates.one_sided import OneSided
 from graduand.rollout.gates.path_test import PathTest
@@ -239,7 +239,7 @@ class Ledger:
 
     def snapshot(self, **facts: Any) -> Evidence:
         """The evidence now; `facts` are what only the shell knows (precheck, trips, lease_held, ...)."""
-        course = self.course
+        course = self.courses.get(self.step)  # after the last step too: what promoted it stays to be seen
         told = "" if course is None else wording.scope(course.seen, self.claim, self.cycle)
         proofs, futile = ({}, {}) if course is None else (course.proofs, course.futile)
         return Evidence(

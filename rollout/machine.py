@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from graduand.rollout import wording
-from graduand.rollout.cycles import LEAST, SECONDS, above
 from graduand.rollout.evidence import Evidence, Reading
+from graduand.rollout.gates.cycles import LEAST, SECONDS, above
 from graduand.rollout.spec.spec import GateSpec, Step
 from graduand.rollout.state import PASSING, STEPPING, Event, Hold, Phase, State
 from graduand.rollout.transitions import IllegalEvent, StaleVersion, apply, replay

@@ -3,8 +3,8 @@
 import math
 
 from graduand.rollout import planning
-from graduand.rollout.cycles import LEAST, SECONDS, Proof
 from graduand.rollout.gates.constant_bets import log_mean_exp
+from graduand.rollout.gates.cycles import LEAST, SECONDS, Proof
 from graduand.rollout.ledger import Ledger
 from graduand.rollout.spec.spec import GateSpec
 from graduand.rollout.state import STEPPING, State

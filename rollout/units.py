@@ -8,6 +8,7 @@ counts as a disagreement where promotion is asked about and as an agreement wher
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Literal
 
 Path = Literal["copies", "served"]
@@ -101,8 +102,8 @@ class Sittings:
         return began, ended
 
     def over(self, now: float) -> list[Sitting]:
-        """Take out the sittings that have been silent for longer than the gap."""
-        keys = [key for key, sitting in self.open.items() if now - sitting.last > GAP_S]
+        """Take out the sittings that have been silent for longer than the gap: they stand before all others."""
+        keys = [key for key, _ in takewhile(lambda one: now - one[1].last > GAP_S, self.open.items())]
         return [self.open.pop(key) for key in keys]
 
     def cut(self) -> list[Sitting]:

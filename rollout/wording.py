@@ -5,9 +5,9 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from graduand.rollout.cycles import LEAST, Cycle, Proof, Seen, differ
 from graduand.rollout.evidence import Reading
 from graduand.rollout.gates.constant_bets import ConstantBets
+from graduand.rollout.gates.cycles import LEAST, Cycle, Proof, Seen, differ
 from graduand.rollout.gates.drop import Drop
 from graduand.rollout.gates.one_sided import OneSided
 from graduand.rollout.gates.path_test import PathTest

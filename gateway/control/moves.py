@@ -16,8 +16,8 @@ from graduand.gateway.errors import RequestError
 from graduand.gateway.model.routes import Route
 from graduand.gateway.state.store import Override
 from graduand.rollout import ledger as ledgers
-from graduand.rollout.account import draw
 from graduand.rollout.assignment import BUCKETS
+from graduand.rollout.gates.account import draw
 from graduand.rollout.hybrid.learning import Learning
 from graduand.rollout.spec.spec import Spec, audit_share
 from graduand.rollout.state import STEPPING, TEACHER, Event, Hold, Phase, draft, serving

@@ -31,6 +31,7 @@ class Plane:
             b"/readyz": self._readyz,
             b"/v1/models": self._models,
             b"/health": self._healthz,
+            b"/": self._healthz,
         }
 
     def handle(self, connection: ClientConnection, request: Request) -> None:
@@ -51,7 +52,19 @@ class Plane:
             body = error_body(error.message, error.kind, param=error.param, code=error.code)
             if dialect is not None:
                 body = dialect.error(body, error.status)
-            connection.respond(error.status, JSON + retry_after.line(error.retry_after_s), body)
+            allow = self._allow(path) if error.status == 405 else b""
+            connection.respond(error.status, JSON + allow + retry_after.line(error.retry_after_s), body)
+
+    def lets_in(self, connection: ClientConnection, path: bytes, headers: dict[bytes, bytes]) -> bool:
+        """Whether whoever sends these headers may send a long body; nobody may to a path that takes none."""
+        dialect = registry.DIALECTS.get(path.partition(b"?")[0])
+        if dialect is None:
+            return False
+        try:
+            self.shared.recognise(connection, dialect.credential(headers))
+        except RequestError:
+            return False
+        return True
 
     def tick(self) -> None:
         """Bring gauges and the log's counts up to date; called many times a second."""
@@ -85,6 +98,14 @@ class Plane:
                 405, f"{shown} does not take {request.method.decode('latin-1')}", code="method_not_allowed"
             )
         raise RequestError(404, f"there is nothing at {shown!r}.{did_you_mean(shown, known)}", code="not_found")
+
+    def _allow(self, path: bytes) -> bytes:
+        """The Allow header of a path (RFC 9110, 10.2.1)."""
+        path, _, _ = path.partition(b"?")
+        methods = [b"GET", b"HEAD"] if path in self._gets else []
+        if path in registry.DIALECTS:
+            methods.append(b"POST")
+        return b"allow: %b\r\n" % b", ".join(methods)
 
     def _healthz(self, connection: ClientConnection, request: Request) -> None:
         connection.respond(200, JSON, b'{"status":"ok"}')

@@ -56,6 +56,7 @@ class Relay:
         asked, answer, dispatch, scorer = self._asked, self.answer, self.dispatch, self._scorer
         whole = asked.dialect.whole(await call.body(), call.headers, dispatch.target.addressee)
         answer.take_whole(whole)
+        self._refuse_strange(whole.strange)
         if scorer is not None and self._defers(scorer, whole.form):
             return
         armed, acting = bool(self._targets.checks.armed), dispatch.target.arm == STUDENT
@@ -71,7 +72,7 @@ class Relay:
     async def _take_stream(self, call: Call) -> None:
         asked, answer, dispatch, scorer = self._asked, self.answer, self.dispatch, self._scorer
         checks, by = self._targets.checks, dispatch.target.addressee
-        if b"event-stream" not in call.headers.get(b"content-type", b""):
+        if b"event-stream" not in call.headers.get(b"content-type", b"").lower():
             asked.dialect.whole(await call.body(), call.headers, by)  # for what it says of a failure
             raise UpstreamFailed(failures.MALFORMED)
         reader = asked.dialect.reader(asked.data, by, scored=scorer is not None)
@@ -112,6 +113,8 @@ class Relay:
             window.add(events, assembly.pieces - pieces, len(text))
             pieces = assembly.pieces
             visible, failed = reader.visible, reader.failure is not None
+            if reader.strange:
+                self._refuse_strange(True)
             if visible and not call.received:
                 call.began()
                 self.answer.first_at = self._shared.clock()
@@ -121,6 +124,12 @@ class Relay:
                 await self._release(window.ready(), call)
             if failed:
                 return
+
+    def _refuse_strange(self, strange: bool) -> None:
+        """A student's answer that cannot be read whole passes no check and is never confident."""
+        looked_at = bool(self._targets.checks.armed) or self._scorer is not None
+        if strange and looked_at and self.dispatch.target.arm == STUDENT:
+            raise UpstreamFailed(failures.UNREADABLE)
 
     async def _release(self, data: bytes, call: Call) -> None:
         if data:

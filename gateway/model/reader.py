@@ -16,7 +16,7 @@ import orjson
 
 from graduand.gateway.model import fields
 from graduand.gateway.model.fields import Record
-from graduand.gateway.model.record import NOBODYS
+from graduand.gateway.model.record import NOBODYS as NOBODYS
 from graduand.gateway.model.routing import DEFERRED, STUDENT
 from graduand.monitoring.checks.answer import choices_of
 

@@ -233,9 +233,10 @@ class Route:
 
     What has no description is no key of the file, but set at run time: `salt` and `rollout` enter the hash that assigns
     units to arms, `unit_salt` the one that knows a unit again in the next rollout; `version` counts the changes.
-    `threshold` is from what confidence on a hybrid route's student answers alone (rollout.hybrid.learning); `logprobs` asks for log probabilities of the student's copies, to learn one. With an
-    `incumbent`, that student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to the
-    other student. While an alarm stands, the student has at most `limit_bp` of the units.
+    `threshold` is from what confidence on a hybrid route's student answers alone (rollout.hybrid.learning); `logprobs`
+    asks for log probabilities of the student's copies, to learn one. With an `incumbent`, that student takes the
+    teacher's place in a rollout, and the audit's copies go to the teacher and to the other student. While an alarm
+    stands, the student has at most `limit_bp` of the units.
     Shares are in basis points (hundredths of a percent).
     """
 

@@ -21,6 +21,7 @@ import uvloop
 from graduand.gateway.config.read import budgets_folder
 from graduand.gateway.dataplane.budget import Budgets
 from graduand.gateway.dataplane.fleet import Fleet
+from graduand.gateway.dataplane.http.bodies import Held
 from graduand.gateway.dataplane.http.server import ClientConnection
 from graduand.gateway.dataplane.keys import ClientKeys, KeyLimits
 from graduand.gateway.dataplane.plane import Plane
@@ -72,6 +73,7 @@ class Worker:
             settings.tracing,
         )
         self._plane = Plane(self._shared)
+        self._held = Held()
         self._stopping = asyncio.Event()
         self._longest_s = _longest(settings)
 
@@ -113,7 +115,7 @@ class Worker:
                     tidy_at = now + TIDY_EVERY_S
                     self._shared.fleet.forget_old(now)
                     for connection in list(self._connections):
-                        connection.expire(now)
+                        connection.expire(now, self._longest_s)
             except Exception as error:  # without its sweep a worker would never time anything out again
                 self._shared.crashed(error)
             await asyncio.sleep(SWEEP_EVERY_S)
@@ -146,7 +148,9 @@ class Worker:
             self._loop.add_reader(self._listener, self._accept)
 
     def _connection(self) -> ClientConnection:
-        return ClientConnection(self._plane.handle, self._connections, self._shared.fleet.outbox)
+        return ClientConnection(
+            self._plane.handle, self._connections, self._shared.fleet.outbox, self._held, self._plane.lets_in
+        )
 
     async def _last_arrivals(self) -> None:
         """Answer what is on its way when the drain begins, on kept connections and new ones, as their last request."""

@@ -10,15 +10,19 @@ Json = dict[str, Any]
 
 
 class Choice:
-    """One choice: what a person reads, why it ended, the model's own refusal, and the arguments of the tools it calls.
+    """One choice: what a person reads (or hears), why it ended, the model's own refusal, the arguments of the tools it calls,
+    and whether it `shows` what is no text: a sound, a picture.
 
     Never changed once it is made; a plain class, because that is the quickest to make once it is compiled.
     """
 
-    __slots__ = ("arguments", "finish", "refusal", "text")
+    __slots__ = ("arguments", "finish", "refusal", "shows", "text")
 
-    def __init__(self, text: str, finish: str = "", refusal: str = "", arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, text: str, finish: str = "", refusal: str = "", arguments: tuple[str, ...] = (), shows: bool = False
+    ) -> None:
         self.text = text
+        self.shows = shows
         self.finish = finish
         self.refusal = refusal
         self.arguments = arguments
@@ -43,7 +47,21 @@ def _choice(data: Json, echoed: str) -> Choice:
     content, refusal, calls = message.get("content"), message.get("refusal"), message.get("tool_calls")
     said: str = content if type(content) is str else _parts(content)
     refused: str = refusal if type(refusal) is str else ""
-    return Choice(said, reason, refused, _arguments(calls) if calls else ())
+    if said or refused or calls:
+        return Choice(said, reason, refused, _arguments(calls) if calls else ())
+    return _otherwise(message, reason)
+
+
+def _otherwise(message: Json, reason: str) -> Choice:
+    """A message without text or calls of tools: it may call a function the old way, speak, or show."""
+    call, audio, images = message.get("function_call"), message.get("audio"), message.get("images")
+    if type(call) is dict:
+        return Choice("", reason, arguments=_arguments([{"function": call}]))
+    if type(audio) is dict:
+        transcript = audio.get("transcript")
+        heard: str = transcript if type(transcript) is str else ""
+        return Choice(heard, reason, shows=audio.get("data") is not None)
+    return Choice("", reason, shows=type(images) is list and len(images) > 0)
 
 
 def _parts(content: Any) -> str:

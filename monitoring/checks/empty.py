@@ -21,7 +21,7 @@ class NotEmpty:
         text = choice.text
         if text and not text.isspace():
             return PASS
-        return PASS if choice.arguments or choice.refusal else EMPTY
+        return PASS if choice.arguments or choice.refusal or choice.shows else EMPTY
 
     def watch(self) -> Watch | None:
         """Only the end tells."""

@@ -9,7 +9,7 @@ import json
 import re
 import string
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ FENCE = re.compile(r"```[\w+-]*[ \t]*\n?(.*?)```", re.DOTALL)
 LEAD = re.compile(r"^(?:the\s+)?(?:final\s+)?(?:answer|label|category|class|verdict)\s*(?:is\s*:?|:)\s*", re.IGNORECASE)
 # Longer texts are no answer to parse; the limit keeps a hostile answer from costing much.
 LONGEST = 200_000
+# Deeper than this is no answer that anybody compares.
+MOST_NESTED = 64
 MISSING = object()
 
 
@@ -64,7 +66,8 @@ def parse_object(text: str) -> dict[str, Any] | Unparsed:
 
 def _literal(text: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_without_repeats)
+        value = json.loads(text, object_pairs_hook=_without_repeats)
+        return value if _is_shallow(value) else None
     except (ValueError, RecursionError):
         return _python_literal(text) if text.startswith("{") else None
 
@@ -77,9 +80,24 @@ def _python_literal(text: str) -> Any:
         for node in ast.walk(tree):
             if isinstance(node, ast.Dict):
                 _without_repeats([(ast.dump(key), None) for key in node.keys if key is not None])
-        return ast.literal_eval(tree)
+        value = ast.literal_eval(tree)
+        return value if _is_shallow(value) else None
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
+
+
+def _is_shallow(value: Any) -> bool:
+    """Whether nobody who walks the value by recursion runs out of stack: a model may nest as deep as it likes."""
+    level = [value]
+    for _ in range(MOST_NESTED):
+        level = [inner for one in level for inner in _parts(one)]
+        if not level:
+            return True
+    return False
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple | set) else ()
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

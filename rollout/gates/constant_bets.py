@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from graduand.rollout.gates import GateError, check_open
@@ -67,8 +68,7 @@ class ConstantBets:
             raise GateError(f"p must lie between p_min = {self.p_min:g} and 1; it is {p!r}")
         gain, bound = (self.p0 - x, 1 - self.p0) if self.harm else (x - self.p0, self.p0)
         step = self.p_min / p * gain / bound
-        before = self.logs or NOTHING
-        self.logs = [log + math.log1p(share * step) for log, share in zip(before, SHARES, strict=True)]
+        self.logs = [log + gain for log, gain in zip(self.logs or NOTHING, _gains(step), strict=True)]
         self.n += 1
         self.total += x
         self.squares += x * x
@@ -99,6 +99,11 @@ class ConstantBets:
         if self.n < 2:
             return math.inf
         return math.sqrt(max(0.0, self.squares - self.total**2 / self.n) / (self.n - 1) / self.n)
+
+
+@lru_cache(4096)  # most observations are 0 or 1
+def _gains(step: float) -> tuple[float, ...]:
+    return tuple(math.log1p(share * step) for share in SHARES)
 
 
 def stored(given: ConstantBets | Mapping[str, Any]) -> ConstantBets:

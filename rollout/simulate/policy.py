@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graduand.rollout import ledger as ledgers
-from graduand.rollout.account import draw
 from graduand.rollout.assignment import BUCKETS, bucket
+from graduand.rollout.gates.account import draw
 from graduand.rollout.ledger import Answered, Ledger, Pair
 from graduand.rollout.machine import apply, decide
 from graduand.rollout.simulate.confidence import Confidence, Vector
@@ -26,6 +26,8 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 DAY_S = 86400.0
+# Nobody is moved while a rollout is held, and harm is looked for: what so much longer shows.
+HELD_S = 2 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,8 @@ def run(spec: Spec, scenario: Scenario, rng: np.random.Generator) -> Outcome:
         if state.approval == "asked":
             state = apply(state, Event("approve", now, state.version, actor="simulation"))
         ledger = ledger.follow(state)
-        if state.phase not in STEPPING | {Phase.PRECHECK} and state.hold not in PASSING:
+        held = state.phase is Phase.HOLD and now - state.held_at < HELD_S
+        if state.phase not in STEPPING | {Phase.PRECHECK} and state.hold not in PASSING and not held:
             break
     hold = state.hold.value if state.hold is not None else ""
     return Outcome(

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graduand.rollout import planning
-from graduand.rollout.account import weight
-from graduand.rollout.cycles import LEAST, Seen, above, differ
+from graduand.rollout.gates.account import weight
+from graduand.rollout.gates.cycles import LEAST, Seen, above, differ
 from graduand.rollout.simulate import bets, earlier
 
 Floats = NDArray[np.float64]

@@ -16,10 +16,10 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field, model_validator
 
 from graduand.gateway.errors import AdapterError, ConfigError, did_you_mean
-from graduand.rollout.account import Promise
 from graduand.rollout.answers import tasks
 from graduand.rollout.answers.strict import Probability, Seconds, Strict, checked, entry
-from graduand.rollout.cycles import Cycle, room_s
+from graduand.rollout.gates.account import Promise
+from graduand.rollout.gates.cycles import Cycle, room_s
 from graduand.rollout.spec.gates import (
     PROMOTE,
     AgreementIn,

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from graduand.rollout.account import Promise
 from graduand.rollout.assignment import BUCKETS
-from graduand.rollout.cycles import Cycle
+from graduand.rollout.gates.account import Promise
+from graduand.rollout.gates.cycles import Cycle
 from graduand.rollout.gates.state import AnyGate, load
 from graduand.rollout.spec.slices import Slice
 from graduand.rollout.units import Path

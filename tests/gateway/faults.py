@@ -360,7 +360,8 @@ FAULTS = (
         passes="Incorrect API key provided",
     ),
     Fault(
-        "404 (the key in its words)", error(502, "model_missing", 1), fallback("model_missing", 1), then=echoes_key(404),
+        "404 (the key in its words)", error(404, None, 1), fallback("http_404", 1), then=echoes_key(404),
+        passes="Incorrect API key provided",
     ),
     Fault(
         "200 with an error body", error(502, "error_event"), fallback("error_event"), forms=("whole", "stream"),

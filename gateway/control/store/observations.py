@@ -7,6 +7,7 @@ from typing import Any
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.state.hashes import COUNT, Hashes
 from graduand.rollout.hybrid.pairs import Pair, pair_from_dict
+from graduand.rollout.state import Phase
 
 DISAGREEMENTS_KEPT = 200
 
@@ -27,16 +28,17 @@ class Observations:
 
     def write_once(self, row: Row, what: str, unit: int) -> bool:
         """Note that something happened to a unit; whether it is the first time on the present basis of its evidence."""
-        key, name = _once(row, row.state.basis), f"{what}/{unit}"
+        key, name = once_of(row, row.state.basis), f"{what}/{unit}"
         new = self._hashes.get(key, name) is None
         if new:
             self._hashes.set(key, name, "")
         return new
 
     def write_forget_once(self, row: Row) -> None:
-        """Drop what happened to units on earlier bases."""
-        for basis in range(1, row.state.basis):
-            self._hashes.drop(_once(row, basis))
+        """Drop what happened to units on earlier bases; of a rollout that can never go on, on every one."""
+        over = row.state.phase is Phase.SUPERSEDED
+        for basis in range(1, row.state.basis + over):
+            self._hashes.drop(once_of(row, basis))
 
     def write_forget_units(self, row: Row) -> None:
         """Drop the units of earlier entries."""
@@ -99,7 +101,8 @@ def samples_of(row: Row) -> str:
     return f"pairs:{row.id}:{row.state.attempt}"
 
 
-def _once(row: Row, basis: int) -> str:
+def once_of(row: Row, basis: int) -> str:
+    """The hash with what happened to units for the first time on a basis."""
     return f"once:{row.id}:{basis}"
 
 

@@ -12,10 +12,10 @@ from graduand.gateway.errors import ConfigError, GraduandError
 from graduand.gateway.logs.reading import Source
 from graduand.gateway.model.routes import Budget
 from graduand.rollout import planning, wording
-from graduand.rollout.account import draw
 from graduand.rollout.answers.tasks import Task
-from graduand.rollout.assignment import BUCKETS
-from graduand.rollout.cycles import LEAST, SECONDS
+from graduand.rollout.assignment import BUCKETS, DAY_S
+from graduand.rollout.gates.account import draw
+from graduand.rollout.gates.cycles import LEAST, SECONDS
 from graduand.rollout.simulate.policy import Scenario, many
 from graduand.rollout.spec.spec import GateSpec, Spec, Step, audit_share
 
@@ -26,6 +26,8 @@ SPANS_S = (3600.0, 86400.0)
 SERVED = """SELECT count(*), min(time), avg(usage.prompt_tokens + usage.completion_tokens) FROM log
 WHERE route = ? AND role = 'served' AND time > ? AND dt >= ?"""
 PAIRS_AT_MOST = 16_384
+PLAYED_A_DAY = 5_000
+LOOK_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,13 +201,22 @@ def _duel(gate: GateSpec) -> str:
 
 
 def simulate(spec: Spec, scenario: Scenario, runs: int, seed: int) -> dict[str, Json]:
-    """The policy against the student described or logged, one exactly at the bound, and one that does harm."""
+    """The policy against the student described or logged, one exactly at the bound, and one that does harm.
+
+    Where whole cycles are waited for, a run is days long, and no more than PLAYED_A_DAY requests a day are played: more would
+    only prove more (`requests_per_s` says what was played).
+    """
     if spec.keeps_incumbent:
         raise ConfigError("a rollout with an incumbent gate cannot be simulated: nothing says how often the two differ")
     rng = np.random.default_rng(seed)
+    if SECONDS[spec.cycle]:
+        per_s = min(scenario.requests_per_s, PLAYED_A_DAY / DAY_S)
+        scenario = replace(scenario, requests_per_s=per_s, look_s=max(scenario.look_s, LOOK_S))
     p0 = next((float(gate.start["p0"]) for gate in spec.gates if gate.signal == "agreement"), 0.95)
     harm = next((gate.p0 for gate in spec.harm if gate.signal == "agreement" and gate.p0 is not None), p0 - 0.05)
-    beside = Scenario(p0, separation=scenario.separation, requests_per_s=scenario.requests_per_s)
+    beside = Scenario(
+        p0, separation=scenario.separation, requests_per_s=scenario.requests_per_s, look_s=scenario.look_s
+    )
     worlds = {
         "described": scenario,
         "at the bound": beside,
@@ -215,5 +226,5 @@ def simulate(spec: Spec, scenario: Scenario, runs: int, seed: int) -> dict[str, 
     for name, world in worlds.items():
         played = many(spec, world, rng, runs)
         shown = float(np.mean(world.agreement))
-        summaries[name] = {"agreement": shown, **asdict(played)}
+        summaries[name] = {"agreement": shown, "requests_per_s": world.requests_per_s, **asdict(played)}
     return summaries

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from graduand.gateway.dataplane.dialects import jsonedit, logprobs
+from graduand.gateway.dataplane.dialects import jsonedit, lenient, logprobs
 from graduand.gateway.dataplane.dialects.assembly import Assembly
 from graduand.gateway.dataplane.dialects.dialect import Addressee, Whole
 from graduand.gateway.dataplane.dialects.template import Template, learn
@@ -27,9 +27,11 @@ MOST_LESSONS = 16
 def whole(body: bytes, headers: dict[bytes, bytes], by: Addressee) -> Whole:
     """Check a whole answer; it is encoded as the upstream did, but for the model that is named."""
     try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise UpstreamFailed(failures.MALFORMED) from error
+        data, strange = lenient.loads(body)
+        if strange:
+            data = lenient.mended_all(data)
+    except lenient.Unreadable as error:
+        raise UpstreamFailed(failures.UNREADABLE) from error
     if type(data) is not dict or "error" in data or data.get("object") == "error":
         failure = failures.from_error_event(data)
         if failure is not None:
@@ -38,8 +40,8 @@ def whole(body: bytes, headers: dict[bytes, bytes], by: Addressee) -> Whole:
         raise UpstreamFailed(failures.MALFORMED)
     if by.lorax:
         encoded = _encoded(data) if normalise_lorax(data, by.model) else _named(body, data, by)
-        return Whole(encoded, data, queued_ms(headers))
-    return Whole(_named(body, data, by), data)
+        return Whole(encoded, data, queued_ms(headers), strange=strange)
+    return Whole(_named(body, data, by), data, strange=strange)
 
 
 def _named(body: bytes, data: Json, by: Addressee) -> bytes:
@@ -104,7 +106,7 @@ class StreamReader:
 
     __slots__ = (
         "_choices", "_keep_logprobs", "_keep_usage", "_lessons", "_splitter", "_template", "_wanted", "assembly", "done",
-        "failure", "served_model", "visible",
+        "failure", "served_model", "strange", "visible",
     )  # fmt: skip
 
     def __init__(
@@ -122,6 +124,7 @@ class StreamReader:
         self.failure: failures.Failure | None = None
         self.served_model: str | None = None
         self.visible = False
+        self.strange = False
 
     def feed(self, data: bytes) -> bytes:
         """Events for the client, framed anew, out of the next bytes from the upstream."""
@@ -150,10 +153,23 @@ class StreamReader:
         """Call at the end of the bytes: the last event for the client; raise UpstreamFailed if the answer broke off."""
         if self.failure is not None:
             raise UpstreamFailed(self.failure)
+        last = b"" if self.done else self._unended()
         whole = self.assembly.complete and len(self.assembly.finished) >= self._choices
-        if not self.done and (self._splitter.unfinished or not whole):
+        if not self.done and not whole:
             raise UpstreamFailed(failures.TRUNCATED)
-        return SSE_DONE
+        return last + SSE_DONE
+
+    def _unended(self) -> bytes:
+        """The event that the end of the bytes ended, for the client; raise UpstreamFailed if it is only a part of one."""
+        payload = self._splitter.finish()
+        if payload == b"[DONE]":
+            self.done = True
+        if payload is None or self.done:
+            return b""
+        event = self._event(payload)
+        if self.failure is not None:
+            raise UpstreamFailed(failures.TRUNCATED if self.failure is failures.UNREADABLE else self.failure)
+        return b"data: %b\n\n" % event if event else b""
 
     def _plain(self, template: Template, text: bytes) -> bytes:
         try:
@@ -166,14 +182,17 @@ class StreamReader:
 
     def _event(self, payload: bytes) -> bytes:
         try:
-            chunk = orjson.loads(payload)
-        except orjson.JSONDecodeError:
-            self.failure = failures.MALFORMED
+            chunk, strange = lenient.loads(payload)
+        except lenient.Unreadable:
+            self.failure = failures.UNREADABLE
             return b""
+        self.strange = self.strange or strange
         if type(chunk) is not dict or "error" in chunk or chunk.get("object") == "error":
             self.failure = failures.from_error_event(chunk)
             if self.failure is not None:
                 return b""
+        if b"\n" in payload:  # an event of several data lines: in JSON a newline is a blank
+            payload = payload.replace(b"\n", b" ")
         wanted = self._wanted
         if wanted.lorax and normalise_lorax(chunk, wanted.model):
             chunk.setdefault("object", "chat.completion.chunk")

@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from graduand.gateway.dataplane.dialects import lenient
+
 Json = dict[str, Any]
 
 NOT_TOP = ("choices", "usage")
@@ -64,7 +66,7 @@ class Assembly:
             return ""
         new = pieces[self._read :]
         self._read = len(pieces)
-        return "".join(new)
+        return lenient.mended("".join(new))
 
     def answer(self) -> Json:
         """The whole answer, as far as it came."""
@@ -76,15 +78,20 @@ class Assembly:
             choice = self._choices[index]
             for (at, field), pieces in self._texts.items():
                 if at == index:
-                    (choice if field == "text" else choice["message"])[field] = "".join(pieces)
-            choices.append(choice)
+                    (choice if field == "text" else choice["message"])[field] = lenient.mended("".join(pieces))
+            choices.append({key: value for key, value in choice.items() if key != "_tools"})
         return {**self._top, "object": kind, "choices": choices, "usage": self.usage}
 
     def encoded(self) -> str | None:
         """The whole answer as JSON; None if it is nested deeper than can be written."""
+        answer = self.answer()
         try:
-            return orjson.dumps(self.answer()).decode()
+            return orjson.dumps(answer).decode()
         except TypeError:
+            pass
+        try:  # half pairs in the arguments of tools, say
+            return orjson.dumps(lenient.mended_all(answer)).decode()
+        except (TypeError, lenient.Unreadable):
             return None
 
     def _add_choice(self, choice: Json) -> bool:
@@ -132,7 +139,7 @@ class Assembly:
                     self._texts[index, key] = []
             else:
                 if key == "tool_calls" and type(value) is list:
-                    _add_tools(message, value)
+                    _add_tools(whole, message, value)
                     self.calls = True
                 elif key == "reasoning_details" and type(value) is list:
                     message[key] = _details(message.get(key), value)
@@ -195,13 +202,14 @@ def _details(known: Any, more: list[Any]) -> list[Any]:
     return found
 
 
-def _add_tools(message: Json, deltas: list[Any]) -> None:
+def _add_tools(whole: Json, message: Json, deltas: list[Any]) -> None:
     """Calls are told apart by their index, and by their id where servers give every call the same index, or none."""
+    latest: dict[int, Json] = whole.setdefault("_tools", {})
     tools: list[Json] = message.setdefault("tool_calls", [])
     for delta in deltas:
         if not isinstance(delta, dict):
             continue
-        tool = _tool_of(tools, delta)
+        tool = _tool_of(latest, tools, delta)
         tool.update({key: value for key, value in delta.items() if key not in ("index", "function") and value})
         function = delta.get("function")
         if isinstance(function, dict):
@@ -213,22 +221,22 @@ def _add_tools(message: Json, deltas: list[Any]) -> None:
                     tool["function"][key] += orjson.dumps(piece).decode()
 
 
-def _tool_of(tools: list[Json], delta: Json) -> Json:
-    """The call that a delta goes on with, or a new one. Where a call stands says its index: calls come in order."""
+def _tool_of(latest: dict[int, Json], tools: list[Json], delta: Json) -> Json:
+    """The call that a delta goes on with, or a new one. `latest` has the call that was begun last with each index."""
     index, number = delta.get("index"), delta.get("id")
-    if type(number) is not str or not number:
-        number = None
-    if number is not None:
-        for tool in tools:
-            if tool["id"] == number:
-                return tool
-    if type(index) is int and 0 <= index < len(tools):
-        # The latest with this index: a server that gives every call index 0 goes on with the one that it began last.
-        tool = tools[index] if index < len(tools) - 1 else tools[-1]
-        if number is None or tool["id"] is None:
-            return tool
-    elif type(index) is not int and number is None and tools:
-        return tools[-1]
-    tool = {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
-    tools.append(tool)
+    given = type(number) is str and number != ""
+    tool: Json | None = None
+    if type(index) is int:
+        tool = latest.get(index)
+        if tool is not None and given and tool["id"] not in (None, number):
+            tool = None  # a server that gives each call the same index
+    elif given:
+        tool = next((one for one in tools if one["id"] == number), None)
+    elif tools:
+        tool = tools[-1]
+    if tool is None:
+        tool = {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
+        tools.append(tool)
+    if type(index) is int:
+        latest[index] = tool
     return tool

@@ -48,12 +48,14 @@ class Whole:
     """A whole answer that was read and checked.
 
     `encoded` is what the log keeps. `form` is the answer in OpenAI's form and `usage` its usage as it was told. `model` is
-    who the upstream says has answered; `queue_ms` how long the request waited there, if the upstream says so.
+    who the upstream says has answered; `queue_ms` how long the request waited there, if the upstream says so. `strange`: it
+    is not JSON by the standard (gateway.dataplane.dialects.lenient), and what was read of it may be less than it holds.
     """
 
-    __slots__ = ("encoded", "form", "model", "queue_ms", "usage")
+    __slots__ = ("encoded", "form", "model", "queue_ms", "strange", "usage")
 
-    def __init__(self, encoded: bytes, form: Json, queue_ms: float | None = None) -> None:
+    def __init__(self, encoded: bytes, form: Json, queue_ms: float | None = None, *, strange: bool = False) -> None:
+        self.strange = strange
         model = form.get("model")
         self.encoded = encoded
         self.form = form
@@ -67,6 +69,7 @@ class Reader(Protocol):
 
     `done`: the stream has said that it is over. `failure`: what it reported, or why it cannot be read. `visible`: something
     has come that a reader would see. `served_model`: who says to have answered. `assembly`: the answer as far as it came.
+    `strange`: some of it was not JSON by the standard.
     """
 
     @property
@@ -79,6 +82,8 @@ class Reader(Protocol):
     def served_model(self) -> str | None: ...
     @property
     def visible(self) -> bool: ...
+    @property
+    def strange(self) -> bool: ...
 
     def feed(self, data: bytes) -> bytes:
         """Events for the client, framed, out of the next bytes from the upstream."""

@@ -23,6 +23,8 @@ LORAX_ADAPTERS = frozenset(
     ("adapter_id", "adapter_source", "adapter_parameters", "merged_adapters", "api_token", "parameters")
 )
 FORWARDS = (b"openai-beta",)
+# Fields that LoRAX knows by their old names only. One that it does not know it ignores, and generation runs to its own end.
+OLD_NAMES = {"max_completion_tokens": "max_tokens"}
 
 
 class OpenAI:
@@ -145,6 +147,11 @@ def _with_usage(body: bytes, data: Json) -> bytes:
 def _for_lorax(body: bytes, data: Json) -> bytes:
     if not LORAX_ADAPTERS.isdisjoint(data):
         body = jsonedit.without(body, LORAX_ADAPTERS)
+    for new, old in OLD_NAMES.items():
+        if data.get(new) is not None and data.get(old) is None:
+            value = jsonedit.value_of(body, new)
+            if value is not None:
+                body = jsonedit.set_member(body, old, value)
     if type(data.get("stop")) is str:
         body = jsonedit.set_value(body, "stop", orjson.dumps([data["stop"]]))  # LoRAX takes lists only
     return body

@@ -4,15 +4,26 @@ Pure: from a status, headers and a body to a `Failure`. The upstream's own words
 the client's request; what they say about keys or addresses never does.
 """
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
+from graduand.gateway.dataplane.http import reasons
+from graduand.gateway.dataplane.http.reasons import Reason
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.model import retry_after
 from graduand.gateway.model.openai import error_body
 
+MOST_SAID_BYTES = 16 << 10
+QUOTA_CODES = ("insufficient_quota", "billing_hard_limit_reached", "RESOURCE_EXHAUSTED_QUOTA")
+MODEL_CODES = ("model_not_found", "ModelNotFound", "DeploymentNotFound", "model_missing", "unknown_model")
+MODEL_WORDS = re.compile(r"\b(model|deployment|adapter|lora)\b", re.I)
+MISSING_WORDS = re.compile(r"\b(not|no|unknown|missing|n't)\b", re.I)
+KINDS_OF_ERROR = {404: "not_found_error", 409: "conflict_error"}
+NO_PATH = ("not found", "404 page not found", "no such path", "404 not found")
 CONTEXT_CODES = ("context_length_exceeded", "context_length")
 FILTER_CODES = ("content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation")
 MAX_RETRY_AFTER_S = 600.0
@@ -24,7 +35,8 @@ class Failure:
 
     `cause` is a short fixed word for logs, metrics and `fallback:CAUSE`. `retry`: the same upstream may be asked again.
     `fall_back`: another model may answer instead. `sick`: counts against the replica's health. `body` is the client's to
-    see as it is (None: Graduand writes its own message). `retry_after_s` is what the upstream asked for.
+    see as it is (None: Graduand writes its own message). `retry_after_s` is what the upstream asked for. `said` is the
+    beginning of what the upstream answered, for the log.
     """
 
     cause: str
@@ -35,6 +47,7 @@ class Failure:
     sick: bool = True
     body: bytes | None = None
     retry_after_s: float | None = None
+    said: bytes = b""
 
 
 class UpstreamFailed(GraduandError):
@@ -50,6 +63,8 @@ CONNECT_TIMEOUT = Failure("connect_timeout", "the connection to the upstream tim
 RESET = Failure("reset", "the upstream closed the connection before it answered")
 TRUNCATED = Failure("truncated", "the upstream's answer broke off")
 MALFORMED = Failure("malformed", "the upstream's answer is not what its protocol promises")
+# What one answer holds that cannot be read says nothing of the replica: one client's requests must not close it to others.
+UNREADABLE = Failure("malformed", "the upstream's answer cannot be read", sick=False)
 FIRST_TOKEN_TIMEOUT = Failure("first_token_timeout", "the upstream did not begin to answer in time", 504)
 IDLE_TIMEOUT = Failure("idle_timeout", "the upstream fell silent in the middle of its answer", 504)
 TOTAL_TIMEOUT = Failure(
@@ -68,29 +83,88 @@ NOT_LOADED = Failure(
 
 
 def from_answer(status: int, headers: dict[bytes, bytes], body: bytes, now: float) -> Failure:
-    """Classify an answer whose status is not 2xx. `now` is the wall clock in seconds, for a dated Retry-After."""
-    message, code = _error_of(body)
+    """Classify an answer whose status is not 2xx. `now` is the wall clock in seconds, for a dated Retry-After.
+
+    The client sees the upstream's status if it is one that HTTP has for errors (400 to 599), else 502 with the upstream's in
+    the message.
+    """
+    return replace(_classified(status, headers, reasons.of(body), now), said=body[:MOST_SAID_BYTES])
+
+
+def _classified(status: int, headers: dict[bytes, bytes], reason: Reason, now: float) -> Failure:
+    wait_s = _wait_s(headers, now)
+    message = reason.message
     if status == 429:
-        return Failure(
-            "rate_limited", message or "the upstream is overloaded", 429, sick=False, body=_own_words(message, code),
-            retry_after_s=_wait_s(headers, now),
-        )  # fmt: skip
+        return _rate_limited(reason, wait_s)
+    if status >= 600 or status < 400:
+        text = f"the upstream answered with status {status}, which this API does not use"
+        return Failure(f"http_{status}", text, 502, retry=status >= 600)
     if status >= 500 or status == 408:
-        after = _wait_s(headers, now)
-        return Failure(f"http_{status}", f"the upstream answered {status}", max(status, 500), retry_after_s=after)
+        return Failure(f"http_{status}", f"the upstream answered {status}", status, retry_after_s=wait_s)
     if status in (401, 403):
         text = "the upstream refused the gateway's own key; whoever runs this gateway must correct api_key"
         return Failure("upstream_auth", text, 502, retry=False, sick=False)
-    if code in FILTER_CODES:
+    if status == 402:
+        text = "the gateway's own account with the upstream has no credit; whoever runs this gateway must pay it"
+        return Failure("upstream_account", text, 502, retry=False, sick=False)
+    if _is_one_of(reason, FILTER_CODES):
+        body = _shown(reason, status)
         return Failure("content_filter", message, status, retry=False, fall_back=False, sick=False, body=body)
-    if code in CONTEXT_CODES or "context length" in message or "maximum model length" in message:
-        return Failure("context_length", message, status, retry=False, sick=False, body=_shaped(body, message, code))
+    if _is_one_of(reason, CONTEXT_CODES) or "context length" in message or "maximum model length" in message:
+        return Failure("context_length", message, status, retry=False, sick=False, body=_shown(reason, status))
     if status == 404:
-        return Failure("model_missing", message or "the upstream does not know the model", 502, retry=False, sick=False)
-    if status < 400:
-        return Failure("malformed", f"the upstream answered {status}, which this API does not use", retry=False)
+        return _missing(reason)
     cause = "bad_request" if status in (400, 413, 415, 422) else f"http_{status}"
-    return Failure(cause, message, status, retry=False, sick=False, body=_shaped(body, message, code))
+    text = message or f"the upstream refused the request with status {status} and gave no reason"
+    return Failure(cause, text, status, retry=False, sick=False, body=_shown(reason, status))
+
+
+def _rate_limited(reason: Reason, wait_s: float | None) -> Failure:
+    """Too many requests; or no quota left, which waiting does not mend."""
+    quota = reason.code in QUOTA_CODES or str(reason.error.get("type")) in QUOTA_CODES
+    # OpenAI's rate limit messages name the organisation; the client is told what matters to it and no more.
+    told = f"the model is overloaded{' (quota)' if quota else ''}; try again later"
+    return Failure(
+        "rate_limited", reason.message or "the upstream is overloaded", 429, retry=not quota, sick=False,
+        body=error_body(told, "rate_limit_error", code=reason.code or None), retry_after_s=wait_s,
+    )  # fmt: skip
+
+
+def _missing(reason: Reason) -> Failure:
+    """A 404: the upstream does not know the model, does not serve this path, or does not find what the request names."""
+    message = reason.message
+    if not message or reason.code in MODEL_CODES or (MODEL_WORDS.search(message) and MISSING_WORDS.search(message)):
+        return Failure("model_missing", message or "the upstream does not know the model", 502, retry=False, sick=False)
+    if message.strip(" .").lower() in NO_PATH:
+        text = "the upstream has nothing at this address; whoever runs this gateway must correct base_urls"
+        return Failure("not_served", text, 502, retry=False, sick=False)
+    return Failure("http_404", message, 404, retry=False, sick=False, body=_shown(reason, 404))
+
+
+def _is_one_of(reason: Reason, codes: tuple[str, ...]) -> bool:
+    inner = reason.error.get("innererror")
+    inner_code = inner.get("code") if isinstance(inner, dict) else None
+    return any(code in codes for code in (reason.code, inner_code, reason.error.get("type"), reason.error.get("code")))
+
+
+def _shown(reason: Reason, status: int) -> bytes | None:
+    """The upstream's reason for the client, in OpenAI's shape and with whatever else its error object holds; None without one.
+
+    Encoded anew: what is written with escapes is then found by who looks for keys in it.
+    """
+    if not reason.message:
+        return None
+    kind = KINDS_OF_ERROR.get(status, "invalid_request_error")
+    error = reason.error
+    try:
+        whole = orjson.dumps(
+            {"error": {"type": kind, "param": None, "code": reason.code or None, **error, "message": reason.message}}
+        )
+    except (orjson.JSONEncodeError, TypeError):  # deeper than orjson writes
+        whole = b""
+    if whole and len(whole) <= reasons.MOST_BYTES:
+        return whole
+    return error_body(reason.message, kind, code=reason.code or None)
 
 
 def from_error_event(data: Any) -> Failure | None:
@@ -115,48 +189,19 @@ def from_error_event(data: Any) -> Failure | None:
 
 
 def without_key(failure: Failure, key: str | None) -> Failure:
-    """The failure without the upstream's `key`, should the upstream have repeated it in its words."""
+    """The failure without the upstream's `key`, should the upstream have repeated it in its words, as it is or escaped."""
     if not key:
         return failure
-    body = None if failure.body is None else failure.body.replace(key.encode(), b"[key]")
-    return replace(failure, message=failure.message.replace(key, "[key]"), body=body)
+    escaped = orjson.dumps(key)[1:-1]
+    forms = {key.encode(), escaped, escaped.replace(b"/", b"\\/"), quote(key, safe="").encode()}
+    body, said = failure.body, failure.said
+    for form in forms:
+        body = None if body is None else body.replace(form, b"[key]")
+        said = said.replace(form, b"[key]")
+    return replace(failure, message=failure.message.replace(key, "[key]"), body=body, said=said)
 
 
 def _wait_s(headers: dict[bytes, bytes], now: float) -> float | None:
     value = headers.get(b"retry-after")
     wait_s = None if value is None else retry_after.seconds(value.decode("latin-1"), now)
     return None if wait_s is None else min(wait_s, MAX_RETRY_AFTER_S)
-
-
-def _error_of(body: bytes) -> tuple[str, str]:
-    try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return "", ""
-    error = data.get("error", data) if isinstance(data, dict) else None
-    if isinstance(error, str):
-        return error, str(data.get("error_type", ""))
-    if not isinstance(error, dict):
-        return "", ""
-    inner = error.get("innererror")
-    inner_code = inner.get("code") if isinstance(inner, dict) else None
-    known = [
-        code for code in (error.get("code"), inner_code, error.get("type")) if code in CONTEXT_CODES + FILTER_CODES
-    ]
-    return str(error.get("message") or ""), str(known[0] if known else error.get("code") or "")
-
-
-def _shaped(body: bytes, message: str, code: str) -> bytes | None:
-    """The upstream's own error for the client: as it came if it has OpenAI's shape; LoRAX's and older vLLM's are given it."""
-    if not message:
-        return None
-    if type(orjson.loads(body).get("error")) is dict:
-        return body
-    return error_body(message, "invalid_request_error", code=code or None)
-
-
-def _own_words(message: str, code: str) -> bytes:
-    # OpenAI's rate limit messages name the organisation; the client is told what matters to it and no more.
-    quota = " (quota)" if code == "insufficient_quota" else ""
-    text = f"the model is overloaded{quota}; try again later"
-    return orjson.dumps({"error": {"message": text, "type": "rate_limit_error", "param": None, "code": code or None}})

@@ -5,20 +5,26 @@ on one connection, and tells the exchange when the client has gone. Knows nothin
 """
 
 import asyncio
+import logging
+import re
 import select
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any, Protocol
 
 import httptools
 
+from graduand.gateway.dataplane.http.bodies import Body, Held, TinyPieces, TooLarge, Undecodable
 from graduand.gateway.dataplane.http.fiber import Signal
 from graduand.gateway.dataplane.http.outbox import Outbox, Outlet
+from graduand.gateway.model import retry_after
 from graduand.gateway.model.openai import error_body
 
-MAX_BODY_BYTES = 10 << 20
 MAX_HEADER_BYTES = 64 << 10
 MAX_URL_BYTES = 8 << 10
 MAX_PIPELINED = 16
@@ -26,14 +32,51 @@ READ_TIMEOUT_S = 30.0
 IDLE_TIMEOUT_S = 75.0
 STALLED_CLIENT_S = 60.0
 HALF_CLOSED_LOOK_S = 0.02
+# How much longer than the longest `total_s` a request may be open, whatever has happened to whoever answers it.
+OPEN_MARGIN_S = 30.0
+LINGER_S = 2.0
+# Bodies up to this are in memory before anybody can look at a key.
+SMALL_BODY_BYTES = 16 << 10
+BUSY_RETRY_S = 2.0
 
-STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 JSON = b"content-type: application/json\r\n"
+# Proxies in between hold events back otherwise: nginx asks for the last line, others for no-store.
+STREAM = b"content-type: text/event-stream\r\ncache-control: no-store\r\nx-accel-buffering: no\r\n"
+# A second one of these would say something else than the first, and who reads which is how requests are smuggled.
+SINGLE = frozenset(
+    (b"host", b"authorization", b"x-api-key", b"content-type", b"content-length", b"content-encoding", b"expect")
+)
+# RFC 9110, 7.2: uri-host [ ":" port ]; no user, no blanks, no path.
+HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
+ENCODINGS = {b"gzip": b"gzip", b"x-gzip": b"gzip", b"deflate": b"deflate"}
+
+logger = logging.getLogger("graduand")
+
+
+@lru_cache(1024)
+def status_line(status: int) -> bytes:
+    """The first line of an answer, also for a status that HTTP's registry does not name (529, 520): upstreams choose it."""
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "Error"
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
+
+
+@lru_cache(2)
+def _date_line(second: int) -> bytes:
+    return f"date: {formatdate(second, usegmt=True)}\r\n".encode()
+
+
+def date_line() -> bytes:
+    """The Date header (RFC 9110, 6.6.1), made once a second."""
+    return _date_line(int(time.time()))
 
 
 @dataclass(slots=True)
 class Request:
-    """One parsed request: `headers` has lower-case names; of a repeated header the last value counts."""
+    """One parsed request: `headers` has lower-case names; of a repeated header the last value counts, and of those that
+    may not be repeated there is one. `body` is empty if the key was refused before the body came."""
 
     method: bytes
     path: bytes
@@ -41,6 +84,7 @@ class Request:
     body: bytes
     keep_alive: bool
     chunked: bool = True  # whether the client knows chunks: HTTP/1.0 does not
+    held: Body | None = None  # what its body counts against, until it has been answered
 
 
 class Ongoing(Protocol):
@@ -51,27 +95,41 @@ class Ongoing(Protocol):
 
 
 Handler = Callable[["ClientConnection", Request], None]
+# Whether whoever sends these headers may send a body to this path; without, it is answered before the body is read.
+Door = Callable[["ClientConnection", bytes, dict[bytes, bytes]], bool]
+
+
+def _open_door(connection: "ClientConnection", path: bytes, headers: dict[bytes, bytes]) -> bool:
+    return True
 
 
 class ClientConnection(asyncio.Protocol):
     """One client's connection. The handler answers with `respond`, or `start_stream`, `write` and `end_stream`."""
 
     __slots__ = (
-        "_arriving", "_body", "_closing", "_connections", "_due", "_handler", "_header_bytes", "_headers", "_loop", "_outbox",
-        "_parser", "_quiet_looks", "_refused", "_request", "_streaming",
-        "_url", "_waiting", "authorized", "deadline", "drained", "ongoing", "paused",
+        "_arriving", "_body", "_closing", "_connections", "_door", "_due", "_encoding", "_good_host", "_handler", "_header_bytes",
+        "_headers", "_headless", "_held", "_loop", "_opened_at", "_outbox", "_parser", "_quiet_looks", "_refused", "_request",
+        "_streaming", "_unread", "_url", "_waiting", "authorized", "deadline", "drained", "ongoing", "paused",
         "transport",
     )  # fmt: skip
 
-    def __init__(self, handler: Handler, connections: set["ClientConnection"], outbox: Outbox) -> None:
+    def __init__(
+        self, handler: Handler, connections: set["ClientConnection"], outbox: Outbox, held: Held | None = None,
+        door: Door = _open_door,
+    ) -> None:  # fmt: skip
         self._handler = handler
+        self._held = held or Held()
+        self._door = door
+        self._good_host = b""
+        self._opened_at = 0.0
         self._connections = connections
         self._outbox = outbox
         self._loop = loop = outbox.loop
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: Any = httptools.HttpRequestParser(self)  # None once the connection is lost
         self._waiting: deque[Request] = deque()
         self._request: Request | None = None
         self._refused = False
+        self._unread = False  # a body is on its way that nobody will read
         self._closing = False
         self._streaming = False
         self.ongoing: Ongoing | None = None
@@ -93,7 +151,7 @@ class ClientConnection(asyncio.Protocol):
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
+        if self._refused or self._parser is None:
             return
         try:
             self._parser.feed_data(data)
@@ -124,9 +182,13 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
-        self._waiting.clear()
+        self._forget_waiting()
+        self._body.release()
+        self._parser = None  # it and this connection hold each other, and the last body with them
         if self.ongoing is not None:
             self.ongoing.client_gone()
+        if self._request is not None and self._request.held is not None:
+            self._request.held.release()
 
     def pause_writing(self) -> None:
         self.paused = True
@@ -142,7 +204,9 @@ class ClientConnection(asyncio.Protocol):
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
         self._header_bytes = 0
-        self._body: list[bytes] = []
+        self._body = Body(self._held)
+        self._encoding: bytes | None = None
+        self._headless = True
         self._arriving = True
 
     def on_url(self, url: bytes) -> None:
@@ -152,46 +216,122 @@ class ClientConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_bytes += len(name) + len(value)
-        if self._header_bytes > MAX_HEADER_BYTES:
+        if self._header_bytes > MAX_HEADER_BYTES and self._headless:
             self._refuse(431, f"the headers are longer than {MAX_HEADER_BYTES} bytes")
-        self._headers[name.lower()] = value
+        if not self._headless:
+            return  # a trailer: nothing that comes after the body may speak for who sent it
+        key, headers = name.lower(), self._headers
+        if key in SINGLE and key in headers:
+            self._refuse(400, f"the header {key.decode()!r} is there twice; send it once")
+        headers[key] = value
 
     def on_headers_complete(self) -> None:
-        headers = self._headers
-        if b"upgrade" in headers and self._parser.should_upgrade():
+        headers, parser = self._headers, self._parser
+        self._headless = False
+        if b"upgrade" in headers and parser.should_upgrade():
             return  # comes again, by `_decline`
+        if not self._url.startswith(b"/") and parser.get_method() == b"CONNECT":
+            self._refuse(405, "this is no proxy: CONNECT is not supported", b"allow: GET, HEAD, POST\r\n")
+            return
+        self._check_host()
         if self._refused:
             return
-        length = headers.get(b"content-length")
-        self._header_bytes = 0  # from here on it counts the body
-        if length is not None and int(length) > MAX_BODY_BYTES:
-            self._refuse(413, f"the body has {int(length)} bytes; at most {MAX_BODY_BYTES} are accepted")
-        elif headers.get(b"expect", b"").lower() == b"100-continue":
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._header_bytes = 0
+        length = int(headers.get(b"content-length", b"0"))
+        chunked = b"transfer-encoding" in headers
+        if not length and not chunked:
+            return
+        held = self._held
+        if length > held.most_each:
+            self._refuse(413, f"the body has {length} bytes; at most {held.most_each} are accepted")
+        elif length > SMALL_BODY_BYTES or chunked or b"expect" in headers:
+            self._let_in(length)
+        if self._refused or not self._arriving:
+            return
+        self._read_encoding()
+        if not self._refused:
+            self._body.reserve(length)
+
+    def _check_host(self) -> None:
+        """RFC 9112, 3.2: exactly one valid Host in HTTP/1.1."""
+        host = self._headers.get(b"host")
+        if host is None:
+            if self._parser.get_http_version() != "1.0":
+                self._refuse(400, "the header 'host' is missing; HTTP/1.1 asks for it")
+        elif host != self._good_host:
+            if HOST.fullmatch(host) is None:
+                self._refuse(400, "the header 'host' is not a host with an optional port")
+            else:
+                self._good_host = host
+
+    def _let_in(self, length: int) -> None:
+        """Before a long body is read: whether its sender may send it, and whether there is room for it."""
+        headers, parser = self._headers, self._parser
+        path = self._path()
+        if not self._door(self, path, headers):
+            # Answered without its body, by whoever says why; what still comes of it is thrown away.
+            self._arriving = False
+            self._closing = self._refused = self._unread = True
+            self._take(Request(parser.get_method(), path, headers, b"", keep_alive=False))
+            self.deadline = self._loop.time() + READ_TIMEOUT_S
+        elif not self._held.has_room(length):
+            text = "too many long requests are being read; try again in a moment"
+            self._refuse(503, text, retry_after.line(BUSY_RETRY_S))
+        elif b"expect" in headers:
+            expected = headers[b"expect"].lower()
+            if expected != b"100-continue":
+                self._refuse(417, f"there is no answer to 'expect: {expected.decode('latin-1')[:50]}'")
+            elif parser.get_http_version() != "1.0":
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _read_encoding(self) -> None:
+        written = self._headers.get(b"content-encoding", b"identity").strip().lower()
+        if written == b"identity" or not written:
+            return
+        self._encoding = ENCODINGS.get(written)
+        if self._encoding is None:
+            named = written.decode("latin-1")[:50]
+            self._refuse(
+                415, f"a body of content-encoding {named!r} cannot be read; send it as gzip, or as it is",
+                b"accept-encoding: gzip, deflate, identity\r\n",
+            )  # fmt: skip
 
     def on_body(self, data: bytes) -> None:
         if self._refused:
             return
-        self._header_bytes += len(data)
-        if self._header_bytes > MAX_BODY_BYTES:
-            self._refuse(413, f"the body is longer than the {MAX_BODY_BYTES} bytes that are accepted")
-        self._body.append(data)
+        try:
+            self._body.add(data)
+        except TooLarge:
+            self._refuse(413, f"the body is longer than the {self._held.most_each} bytes that are accepted")
+        except TinyPieces:
+            self._refuse(400, "the body comes in chunks of a few bytes; send it in larger ones")
 
     def on_message_complete(self) -> None:
-        parser, body = self._parser, self._body
+        parser = self._parser
         self._arriving, self._due = False, 0.0
         if self._refused or (b"upgrade" in self._headers and parser.should_upgrade()):
             return
-        url = self._url
-        request = Request(
-            parser.get_method(),
-            url if url.startswith(b"/") else _path_of(url),
-            self._headers,
-            body[0] if len(body) == 1 else b"".join(body),
-            parser.should_keep_alive() and not self._closing,
-        )
-        if (not request.keep_alive or b"connection" in self._headers) and parser.get_http_version() == "1.0":
+        try:
+            body = self._body.whole(self._encoding)
+        except TooLarge:
+            self._refuse(413, f"the body is longer than the {self._held.most_each} bytes that are accepted, decoded")
+            return
+        except Undecodable as error:
+            encoding = (self._encoding or b"").decode()
+            self._refuse(400, f"the body is not {encoding}, as its content-encoding says: {error}")
+            return
+        keep_alive = parser.should_keep_alive() and not self._closing
+        request = Request(parser.get_method(), self._path(), self._headers, body, keep_alive, held=self._body)
+        if (not keep_alive or b"connection" in self._headers) and parser.get_http_version() == "1.0":
             request.chunked = request.keep_alive = False
+        self._take(request)
+
+    def _path(self) -> bytes:
+        url = self._url
+        return url if url.startswith(b"/") else _path_of(url)
+
+    def _take(self, request: Request) -> None:
+        """Answer a request now, or once those before it on this connection have been answered."""
         if self._request is None:
             self._begin(request)
             return
@@ -208,7 +348,7 @@ class ClientConnection(asyncio.Protocol):
         if self._request is not None and self._request.method == b"HEAD":
             body = b""
         self.transport.write(
-            b"%b%b%bcontent-length: %d\r\n\r\n%b" % (STATUS_LINES[status], headers, close, length, body)
+            b"%b%b%b%bcontent-length: %d\r\n\r\n%b" % (status_line(status), date_line(), headers, close, length, body)
         )
         self._finished()
 
@@ -217,8 +357,8 @@ class ClientConnection(asyncio.Protocol):
         close = b"" if self._keeps_open() else b"connection: close\r\n"
         self._streaming = True
         self.transport.write(
-            b"HTTP/1.1 200 OK\r\n%b%bcontent-type: text/event-stream\r\ncache-control: no-cache\r\n%b\r\n"
-            % (headers, close, b"transfer-encoding: chunked\r\n" if self._chunked else b"")
+            b"HTTP/1.1 200 OK\r\n%b%b%b%b%b\r\n"
+            % (date_line(), headers, close, STREAM, b"transfer-encoding: chunked\r\n" if self._chunked else b"")
         )
 
     def write(self, data: bytes) -> None:
@@ -249,13 +389,17 @@ class ClientConnection(asyncio.Protocol):
         if self._quiet_looks >= looks:
             self.transport.close()
 
-    def expire(self, now: float) -> None:
-        """Close the connection if its deadline has passed and the fault is the client's."""
+    def expire(self, now: float, longest_s: float) -> None:
+        """Close the connection if its deadline has passed and the fault is the client's, or if a request has been open for
+        longer than any may take (`longest_s`, and a margin): then whoever answered it has failed, and nobody else will."""
         if self.paused:
             if now >= self.deadline:
                 self.transport.abort()
         elif self._request is not None:
-            return
+            self._opened_at = self._opened_at or now
+            if now - self._opened_at >= longest_s + OPEN_MARGIN_S:
+                logger.error("a request was open for %.0f s and nobody answered it: closed", now - self._opened_at)
+                self.transport.abort()
         elif self._arriving and not self._refused:
             self._due = self._due or now + READ_TIMEOUT_S
             if now >= self._due:
@@ -278,8 +422,7 @@ class ClientConnection(asyncio.Protocol):
         The parser has given the body up as the other protocol's: the request is read again without the offer.
         """
         method, headers = self._parser.get_method(), self._headers
-        if method == b"CONNECT":
-            self._refuse(405, "this is no proxy: CONNECT is not supported")
+        if self._refused:
             return
         headers.pop(b"upgrade", None)
         headers[b"connection"] = b"close" if b"close" in headers.get(b"connection", b"").lower() else b"keep-alive"
@@ -288,9 +431,21 @@ class ClientConnection(asyncio.Protocol):
         self.data_received(b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method, self._url, lines, rest))
 
     def _begin(self, request: Request) -> None:
-        if not self.transport.is_closing():
-            self._request = request
+        if self.transport.is_closing():
+            return
+        self._request = request
+        self._opened_at = 0.0  # set by the sweep that first sees it
+        try:
             self._handler(self, request)
+        except Exception as error:
+            logger.error("a request could not be handled: its connection is closed", exc_info=error)
+            self.transport.abort()
+
+    def _forget_waiting(self) -> None:
+        for request in self._waiting:
+            if request.held is not None:
+                request.held.release()
+        self._waiting.clear()
 
     @property
     def _chunked(self) -> bool:
@@ -303,33 +458,43 @@ class ClientConnection(asyncio.Protocol):
         self.ongoing = None
         self._streaming = False
         keeps_open = self._keeps_open() or (self._closing and bool(self._waiting))
+        if self._request is not None and self._request.held is not None:
+            self._request.held.release()
         self._request = None
         self.deadline = self._loop.time() + IDLE_TIMEOUT_S
         if not keeps_open:
-            self.transport.close()
+            if self._unread:
+                self._linger()
+            else:
+                self.transport.close()
         elif self._waiting:
             # Scheduled, not called: a long pipeline must not grow the stack.
             self._request = self._waiting.popleft()
             self._loop.call_soon(self._begin, self._request)
 
-    def _refuse(self, status: int, message: str) -> None:
+    def _refuse(self, status: int, message: str, headers: bytes = b"") -> None:
         if self._refused:
             return
         self._refused = True
+        self._body.release()
         self.deadline = self._loop.time() + READ_TIMEOUT_S
         if self._request is not None:
             # An answer to an earlier request is under way; what follows it cannot be answered in order any more.
             self._closing = True
-            self._waiting.clear()
+            self._forget_waiting()
             return
         body = error_body(message, "invalid_request_error", code="request_refused")
         self.transport.write(
-            b"%b%bconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (STATUS_LINES[status], JSON, len(body), body)
+            b"%b%b%b%bconnection: close\r\ncontent-length: %d\r\n\r\n%b"
+            % (status_line(status), date_line(), JSON, headers, len(body), body)
         )
-        # Closing at once would reset the connection while the client still sends, and it would never read the reason:
-        # what still arrives is thrown away, for a bounded time.
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close the connection in a while: to close at once would reset it while the client still sends, and it would never
+        read why. What still arrives is thrown away."""
         self.transport.write_eof()
-        self._loop.call_later(2.0, self.transport.close)
+        self._loop.call_later(LINGER_S, self.transport.close)
 
 
 def _path_of(url: bytes) -> bytes:

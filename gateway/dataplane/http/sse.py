@@ -7,6 +7,7 @@ Invariant: any chunking of the same bytes gives the same events, also inside a U
 from graduand.gateway.errors import GraduandError
 
 MAX_EVENT_BYTES = 16 << 20
+BOM = b"\xef\xbb\xbf"
 
 
 class EventTooLong(GraduandError, ValueError):
@@ -21,26 +22,37 @@ class EventSplitter:
     ([], [b'{"a":1}'], [b'[DONE]'])
     """
 
-    __slots__ = ("_after_return", "_rest")
+    __slots__ = ("_after_return", "_begun", "_rest")
 
     def __init__(self) -> None:
         self._rest = b""
         self._after_return = False
+        self._begun = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """Payloads completed by `data`, in order; raise EventTooLong on an endless event."""
         if self._after_return or b"\r" in data:
             data = self._plain_newlines(data)
         buffer = self._rest + data if self._rest else data
+        if not self._begun:
+            if BOM.startswith(buffer):  # all of it, or a part of it so far
+                self._rest = buffer
+                return []
+            self._begun = True
+            buffer = buffer.removeprefix(BOM)
         *blocks, self._rest = buffer.split(b"\n\n")
         if len(self._rest) > MAX_EVENT_BYTES:
             raise EventTooLong(f"an upstream's event is longer than {MAX_EVENT_BYTES} bytes")
         return [payload for block in blocks if (payload := _payload(block)) is not None]
 
-    @property
-    def unfinished(self) -> bool:
-        """Whether bytes of an event were received whose end never came."""
-        return bool(self._rest.strip(b"\n"))
+    def finish(self) -> bytes | None:
+        """Call at the end of the bytes: the payload of an event that no blank line ended, or None.
+
+        The standard throws such an event away. Servers that end with `data: [DONE]` and one newline mean it all the same; who
+        takes it must see to it that it is whole.
+        """
+        rest, self._rest = self._rest, b""
+        return _payload(rest.rstrip(b"\n")) if rest.strip(b"\n") else None
 
     def _plain_newlines(self, data: bytes) -> bytes:
         # A carriage return ends its line at once; should its line feed come with the next bytes, it ends no other.

@@ -11,7 +11,7 @@ from graduand.gateway.control.store.open import open_rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.model.routes import Mode, Replica, Route, Settings, Student, Teacher, Upstream
 from graduand.gateway.model.routing import STUDENT, decide
-from graduand.rollout.cycles import Proof
+from graduand.rollout.gates.cycles import Proof
 from graduand.rollout.spec import file as specfile
 from graduand.rollout.state import Event, Phase
 

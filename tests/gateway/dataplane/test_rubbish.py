@@ -286,7 +286,7 @@ def test_an_offered_upgrade_is_declined(gateway: Gateway) -> None:
     ("method", "path", "status"),
     [
         ("GET", "/v1/chat/completions", 405), ("PUT", "/v1/chat/completions", 405), ("DELETE", "/v1/models", 405),
-        ("POST", "/v1/models", 405), ("GET", "/v1/chat", 404), ("POST", "/v1/chat/completion", 404), ("GET", "/", 405),
+        ("POST", "/v1/models", 405), ("GET", "/v1/chat", 404), ("POST", "/v1/chat/completion", 404), ("PUT", "/", 405),
         ("OPTIONS", "*", 404), ("POST", "/v1/../v1/chat/completions", 404), ("GET", "/v1/models/", 404),
         ("POST", "//v1/chat/completions", 404), ("GET", "/metrics", 404), ("PATCH", "/v1/routes/support-triage", 404),
     ],
@@ -294,8 +294,16 @@ def test_an_offered_upgrade_is_declined(gateway: Gateway) -> None:
 def test_methods_and_paths(gateway: Gateway, method: str, path: str, status: int) -> None:
     with gateway.client() as client:
         client.send(f"{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n".encode())
-        refused(client, status)
+        answer = client.read()
+        assert answer.status == status
+        assert answer.error["type"] == "invalid_request_error"
+        assert ("allow" in answer.headers) is (status == 405)
         assert client.get("/healthz").data == {"status": "ok"}
+
+
+def test_the_root_answers_health_checks(gateway: Gateway) -> None:
+    with gateway.client() as client:
+        assert client.get("/").data == {"status": "ok"}
 
 
 @pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/readyz", 200), ("/nothing", 404)])

@@ -234,3 +234,12 @@ def test_a_judge_is_for_free_text() -> None:
     judged = tasks.read({"kind": "text", "judge": {"upstream": "openai", "model": "m"}})
     tasks.check_judge(judged, {"openai": "vllm"})
     tasks.check_judge(tasks.read({"kind": "text"}), {})
+
+
+@pytest.mark.parametrize("depth", [10, 63, 64, 65, 600, 5_000, 100_000])
+@pytest.mark.parametrize("shape", ['{{"a": {}1{}}}', "{{'a': {}1{}}}"])
+def test_no_nesting_ends_whoever_compares(shape: str, depth: int) -> None:
+    raw = shape.format("[" * depth, "]" * depth)
+    outcome = compare(tasks.read({"kind": "json"}), '{"a": 1}', raw)
+    assert outcome.agreed is False
+    assert compare(tasks.read({"kind": "json"}), raw, raw).agreed in (True, None)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from graduand.rollout.gates import GateError
 from graduand.rollout.gates.correctness import BELIEFS, BETS, Correctness
-from graduand.rollout.gates.state import dump, load
 from graduand.rollout.gates.drawing import FLOOR, Guess, draw, probabilities
+from graduand.rollout.gates.state import dump, load
 from graduand.rollout.simulate.correctness import World, certified, drawn, log_e
 
 RUNS, ALPHA = 1000, 0.05

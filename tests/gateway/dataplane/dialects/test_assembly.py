@@ -206,3 +206,79 @@ def test_a_broken_chunk_among_recognised_ones_is_noticed(broken: bytes) -> None:
     assert reader.failure is not None
     with pytest.raises(UpstreamFailed):
         reader.finish()
+
+
+def put_together(*deltas: Json) -> Json:
+    """The message that these deltas come to."""
+    assembly = Assembly()
+    for delta in deltas:
+        assembly.add({**TOP, "choices": [{"index": 0, "delta": copy.deepcopy(delta), "finish_reason": None}]})
+    message: Json = assembly.answer()["choices"][0]["message"]
+    return message
+
+
+def call(name: str, arguments: str, number: str | None, **more: Any) -> Json:
+    return {"id": number, "type": "function", "function": {"name": name, "arguments": arguments}, **more}
+
+
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        [[call("a", "{}", "1", index=0)], [call("b", "[]", "2", index=0)]],
+        [[call("a", "{}", "1", index=None)], [call("b", "[]", "2", index=None)]],
+        [[call("a", "{}", "1")], [call("b", "[]", "2")]],
+        [[call("a", "{}", "1", index=0), call("b", "[]", "2", index=1)]],
+        [
+            [call("a", "", "1", index=0)], [{"index": 0, "function": {"arguments": "{}"}}],
+            [call("b", "", "2", index=0)], [{"index": 0, "function": {"arguments": "[]"}}],
+        ],
+        [
+            [call("a", "", "1", index=0)], [call("b", "", "2", index=1)],
+            [{"index": 0, "function": {"arguments": "{}"}}], [{"index": 1, "function": {"arguments": "[]"}}],
+        ],
+        [[call("a", "", "1")], [{"function": {"arguments": "{}"}}], [call("b", "", "2")], [{"function": {"arguments": "[]"}}]],
+        [[call("a", "{", "1", index=0)], [call("", "}", "1", index=0)], [call("b", "[]", "2", index=5)]],
+    ],
+)  # fmt: skip
+def test_calls_of_tools_are_told_apart(deltas: list[Any]) -> None:
+    message = put_together(*({"tool_calls": one} for one in deltas))
+    assert message["tool_calls"] == [call("a", "{}", "1"), call("b", "[]", "2")]
+
+
+@pytest.mark.parametrize(
+    ("deltas", "field", "whole"),
+    [
+        (
+            [{"function_call": {"name": "f", "arguments": ""}}, {"function_call": {"arguments": '{"a"'}},
+             {"function_call": {"arguments": ":1}"}}],
+            "function_call", {"name": "f", "arguments": '{"a":1}'},
+        ),
+        (
+            [{"audio": {"id": "x", "transcript": "he"}}, {"audio": {"transcript": "llo"}}, {"audio": {"data": "AA"}},
+             {"audio": {"data": "BB"}}, {"audio": {"expires_at": 9}}],
+            "audio", {"id": "x", "transcript": "hello", "data": "AABB", "expires_at": 9},
+        ),
+        (
+            [{"reasoning_details": [{"type": "reasoning.text", "text": "a", "index": 0}]},
+             {"reasoning_details": [{"type": "reasoning.text", "text": "b", "index": 0}]},
+             {"reasoning_details": [{"type": "reasoning.text", "text": "c", "index": 1}]}],
+            "reasoning_details",
+            [{"type": "reasoning.text", "text": "ab", "index": 0}, {"type": "reasoning.text", "text": "c", "index": 1}],
+        ),
+        ([{"annotations": [{"a": 1}]}, {"annotations": [{"a": 2}]}], "annotations", [{"a": 1}, {"a": 2}]),
+        ([{"refusal": "I "}, {"refusal": "will not"}], "refusal", "I will not"),
+        ([{"images": [{"url": "x"}]}, {"images": [{"url": "y"}]}], "images", [{"url": "x"}, {"url": "y"}]),
+    ],
+)  # fmt: skip
+def test_what_is_logged_of_a_stream_is_what_was_streamed(deltas: list[Json], field: str, whole: Any) -> None:
+    message = put_together(*deltas)
+    assert message[field] == whole
+
+
+def test_empty_fields_of_a_first_chunk_are_filled_by_later_ones() -> None:
+    assembly = Assembly()
+    assembly.add({"id": "", "object": "", "model": "", "choices": [], "prompt_filter_results": [1]})
+    assembly.add({**TOP, "choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}]})
+    answer = assembly.answer()
+    assert (answer["object"], answer["model"], answer["id"]) == ("chat.completion", "m", "c1")
+    assert answer["prompt_filter_results"] == [1]

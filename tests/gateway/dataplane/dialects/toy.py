@@ -127,6 +127,10 @@ class Translated(Numbered):
     def visible(self) -> bool:
         return self._chunks.visible
 
+    @property
+    def strange(self) -> bool:
+        return self._chunks.strange
+
     def feed(self, data: bytes) -> bytes:
         self._chunks.feed(data)
         text = self.assembly.unread()
@@ -145,7 +149,7 @@ class Own(Numbered):
         self._splitter = EventSplitter()
         self.assembly = Assembly()
         self.failure: Failure | None = None
-        self.done = self.visible = False
+        self.done = self.visible = self.strange = False
         self.served_model: str | None = by.model
 
     def feed(self, data: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """What follows from an upstream's answer: a table of statuses and bodies, and Retry-After's forms."""
 
+import json
 from email.utils import formatdate
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graduand.gateway.dataplane.http import failures
+from graduand.gateway.dataplane.http import failures, reasons
 from graduand.gateway.dataplane.http.failures import Failure, from_answer, from_error_event, without_key
 
 NOW = 1_800_000_000.0
@@ -58,10 +59,23 @@ ANSWERS = [
     (502, b"", "http_502", 502, True, True, True),
     (503, error("x"), "http_503", 503, True, True, True),
     (529, {}, "http_529", 529, True, True, True),
-    (408, {}, "http_408", 500, True, True, True),
+    (408, {}, "http_408", 408, True, True, True),
+    (520, b"<html>", "http_520", 520, True, True, True),
+    (530, {}, "http_530", 530, True, True, True),
+    (700, {}, "http_700", 502, True, True, True),
+    (999, b"", "http_999", 502, True, True, True),
+    (402, error("pay us, org-secret"), "upstream_account", 502, False, True, False),
+    (498, {}, "http_498", 498, False, True, False),
+    (499, {}, "http_499", 499, False, True, False),
+    (444, b"", "http_444", 444, False, True, False),
     (401, error("Incorrect API key provided: sk-abc"), "upstream_auth", 502, False, True, False),
     (403, error("no"), "upstream_auth", 502, False, True, False),
     (404, error("no such model"), "model_missing", 502, False, True, False),
+    (404, error("gone", code="model_not_found"), "model_missing", 502, False, True, False),
+    (404, {"detail": "Not Found"}, "not_served", 502, False, True, False),
+    (404, b"404 page not found\n", "not_served", 502, False, True, False),
+    (404, b"<html>404</html>", "model_missing", 502, False, True, False),
+    (404, error("No endpoints found that support image input"), "http_404", 404, False, True, False),
     (400, error("too long", code="context_length_exceeded"), "context_length", 400, False, True, False),
     (400, error("maximum context length is 5"), "context_length", 400, False, True, False),
     (400, error("The prompt is longer than the maximum model length of 5"), "context_length", 400, False, True, False),
@@ -73,7 +87,11 @@ ANSWERS = [
     (422, {"error": "bad", "error_type": "validation"}, "bad_request", 422, False, True, False),
     (424, {"error": "adapter", "error_type": "generation"}, "http_424", 424, False, True, False),
     (413, {}, "bad_request", 413, False, True, False),
-    (301, b"", "malformed", 502, False, True, True),
+    (422, {"detail": [{"loc": ["body", "n"], "msg": "too many", "type": "x"}]}, "bad_request", 422, False, True, False),
+    (400, [error("Gemini says no", status="INVALID_ARGUMENT")], "bad_request", 400, False, True, False),
+    (400, b"plain words", "bad_request", 400, False, True, False),
+    (301, b"", "http_301", 502, False, True, True),
+    (101, b"", "http_101", 502, False, True, True),
 ]
 
 
@@ -83,14 +101,57 @@ def test_from_answer(status: int, body: Any, cause: str, shown: int, retry: bool
     failure = from_answer(status, {b"retry-after": b"3"}, data, NOW)
     assert (failure.cause, failure.status) == (cause, shown)
     assert (failure.retry, failure.fall_back, failure.sick) == (retry, fall_back, sick)
-    assert failure.retry_after_s == (3.0 if status == 429 or status >= 500 or status == 408 else None)
+    assert failure.retry_after_s == (3.0 if status == 429 or 500 <= status < 600 or status == 408 else None)
     assert "sk-abc" not in failure.message + str(failure.body)
-    own_words = cause in ("context_length", "content_filter") or (status in (400, 422, 424) and body)
-    assert (failure.body is not None and status != 429) is bool(own_words)
-    if own_words and isinstance(body.get("error"), dict):
-        assert failure.body == data
-    if status < 400 or status >= 500:
-        assert failure.body is None
+    assert "org-secret" not in failure.message + str(failure.body)
+    assert failure.said == data
+    ours = ("model_missing", "not_served", "upstream_auth", "upstream_account")
+    if not 400 <= status < 500 or cause in ours or not reasons.of(data).message:
+        assert status == 429 or failure.body is None
+    elif status != 429:
+        told = orjson.loads(failure.body or b"")["error"]
+        assert told["message"] == reasons.of(data).message
+        assert told["type"] in ("invalid_request_error", "not_found_error", "content_filter", "BadRequestError")
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "code"),
+    [
+        ({"detail": "too long"}, "too long", ""),
+        (
+            {"detail": [{"loc": ["body", "messages", 0], "msg": "bad"}, {"msg": "worse"}]},
+            "body.messages.0: bad; worse",
+            "",
+        ),
+        ([{"error": {"message": "no", "status": "INVALID"}}], "no", "INVALID"),
+        ({"message": "no", "code": "x"}, "no", "x"),
+        ({"errors": [{"message": "one"}, "two"]}, "one; two", ""),
+        ({"error": {"detail": "no"}}, "no", ""),
+        ("just a string", "just a string", ""),
+        (b"plain words", "plain words", ""),
+        (b"<!doctype html><title>x</title>", "", ""),
+        (b"\xff\xfe", "", ""),
+        (b"", "", ""),
+        (None, "", ""),
+        ([[[]]], "", ""),
+    ],
+)
+def test_reasons(body: Any, message: str, code: str) -> None:
+    found = reasons.of(body if isinstance(body, bytes) else orjson.dumps(body))
+    assert (found.message, found.code) == (message, code)
+
+
+@given(st.text(max_size=5000))
+def test_reasons_are_bounded(text: str) -> None:
+    assert len(reasons.of(orjson.dumps({"detail": text})).message) <= reasons.MOST_CHARACTERS
+    failure = from_answer(400, {}, orjson.dumps({"error": {"message": text, "extra": text * 9}}), NOW)
+    assert failure.body is None or len(failure.body) < 20_000
+
+
+def test_a_quota_that_is_used_up_is_not_asked_again() -> None:
+    assert not from_answer(429, {}, orjson.dumps(error("x", code="insufficient_quota")), NOW).retry
+    assert not from_answer(429, {}, orjson.dumps(error("x", type="insufficient_quota")), NOW).retry
+    assert from_answer(429, {}, orjson.dumps(error("x")), NOW).retry
 
 
 def test_a_rate_limit_keeps_its_code_and_not_its_words() -> None:
@@ -109,7 +170,10 @@ json_values = st.recursive(
 ) if (KEYS := ["error", "message", "code", "type", "object", "error_type", "innererror"]) else st.none()  # fmt: skip
 
 
-@given(st.integers(300, 599), json_values.map(orjson.dumps) | st.binary(max_size=10))
+@given(
+    st.integers(100, 999).filter(lambda status: not 200 <= status < 300),
+    json_values.map(orjson.dumps) | st.binary(max_size=10),
+)
 def test_any_answer_is_classified(status: int, body: bytes) -> None:
     failure = from_answer(status, {}, body, NOW)
     assert failure.cause
@@ -163,3 +227,12 @@ def test_without_key() -> None:
     assert kept.body == b'{"key":"[key]"}'
     assert without_key(failure, None) is failure
     assert without_key(failure, "") is failure
+
+
+@given(st.text(min_size=8, max_size=20))
+def test_no_key_comes_through_however_it_is_escaped(key: str) -> None:
+    for body in (orjson.dumps(error(f"bad key {key}!")), json.dumps(error(f"bad key {key}!")).encode()):
+        failure = without_key(from_answer(400, {}, body, NOW), key)
+        if key not in "bad key [key]!":
+            assert key not in failure.message
+            assert key not in str(orjson.loads(failure.body or b"{}"))

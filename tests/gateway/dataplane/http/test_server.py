@@ -1,7 +1,10 @@
 """The client's connection by itself: any chunking gives the same requests, and what happens when nothing happens."""
 
 import asyncio
+import gc
+import gzip
 import itertools
+import zlib
 from typing import Any
 
 import pytest
@@ -9,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graduand.gateway.dataplane.http import server
+from graduand.gateway.dataplane.http.bodies import Held
 from graduand.gateway.dataplane.http.outbox import Outbox
 from graduand.gateway.dataplane.http.server import (
     IDLE_TIMEOUT_S,
@@ -70,12 +74,15 @@ class Transport(asyncio.Transport):
 class Talk:
     """One connection; `answers` says whether requests are answered at once."""
 
-    def __init__(self, answers: bool = True) -> None:
+    def __init__(self, answers: bool = True, held: Held | None = None, lets_in: bool = True) -> None:
         self.loop, self.transport = Loop(), Transport()
         self.requests: list[Request] = []
         self.answers = answers
+        self.held = held or Held()
         self.connections: set[ClientConnection] = set()
-        self.connection = ClientConnection(self.handle, self.connections, Outbox(self.loop))
+        self.connection = ClientConnection(
+            self.handle, self.connections, Outbox(self.loop), self.held, lambda *_: lets_in
+        )
         self.connection.connection_made(self.transport)
 
     def handle(self, connection: ClientConnection, request: Request) -> None:
@@ -87,19 +94,20 @@ class Talk:
         self.connection.data_received(data)
         self.loop.turn()
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float, longest_s: float = 900.0) -> None:
         """Let time pass as the worker does: a look once a second."""
         for _ in range(int(seconds)):
             self.loop.now += 1
-            self.connection.expire(self.loop.now)
+            self.connection.expire(self.loop.now, longest_s)
 
 
 POST = b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc"
 CHUNKED = (
-    b"POST /b?x=1 HTTP/1.1\r\nX-One:  two \r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n1;x=y\r\nc\r\n0\r\n\r\n"
+    b"POST /b?x=1 HTTP/1.1\r\nhost: x\r\nX-One:  two \r\ntransfer-encoding: chunked\r\n\r\n"
+    b"2\r\nab\r\n1;x=y\r\nc\r\n0\r\n\r\n"
 )
 GET = b"GET /c HTTP/1.1\r\nhost: x\r\nconnection: keep-alive\r\n\r\n"
-OFFER = b"POST /d HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\ncontent-length: 3\r\n\r\nabc"
+OFFER = b"POST /d HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\ncontent-length: 3\r\n\r\nabc"
 
 
 def seen(requests: list[Request]) -> list[tuple[bytes, bytes, bytes]]:
@@ -165,8 +173,190 @@ def test_a_client_that_has_only_stopped_writing() -> None:
 
 def test_the_last_of_repeated_headers_counts() -> None:
     talk = Talk()
-    talk.receive(b"GET / HTTP/1.1\r\nX-A: 1\r\nx-a: 2\r\n\r\n")
-    assert talk.requests[0].headers == {b"x-a": b"2"}
+    talk.receive(b"GET / HTTP/1.1\r\nhost: x\r\nX-A: 1\r\nx-a: 2\r\n\r\n")
+    assert talk.requests[0].headers == {b"host": b"x", b"x-a": b"2"}
+
+
+@pytest.mark.parametrize("name", sorted(server.SINGLE))
+def test_what_may_stand_once_only_is_refused_twice(name: bytes) -> None:
+    talk = Talk()
+    value = b"3" if name == b"content-length" else b"x"
+    line = b"%b: %b\r\n" % (name, value)
+    talk.receive(b"POST /a HTTP/1.1\r\n%b%b%b\r\nabc" % (line, line, b"" if name == b"host" else b"host: x\r\n"))
+    assert talk.transport.written.startswith(b"HTTP/1.1 400 ")
+    assert not talk.requests
+
+
+@pytest.mark.parametrize(
+    ("version", "lines", "taken"),
+    [
+        (b"1.1", b"", False),
+        (b"1.0", b"", True),
+        (b"1.1", b"host: a\r\nhost: a\r\n", False),
+        (b"1.1", b"host: a@b\r\n", False),
+        (b"1.1", b"host: a/b\r\n", False),
+        (b"1.1", b"host: a b\r\n", False),
+        (b"1.1", b"host: a:b\r\n", False),
+        (b"1.1", b"host: a:8080\r\n", True),
+        (b"1.1", b"host: [::1]:8080\r\n", True),
+        (b"1.1", b"host: xn--bcher-kva.example\r\n", True),
+        (b"1.1", b"host:\r\n", True),
+    ],
+)
+def test_host(version: bytes, lines: bytes, taken: bool) -> None:
+    talk = Talk()
+    talk.receive(b"GET /a HTTP/%b\r\n%b\r\n" % (version, lines))
+    assert bool(talk.requests) is taken
+    assert talk.transport.written.startswith(b"HTTP/1.1 200 " if taken else b"HTTP/1.1 400 ")
+
+
+def test_trailers_never_become_headers() -> None:
+    talk = Talk()
+    body = b"3\r\nabc\r\n0\r\nauthorization: Bearer secret\r\nx-user: eve\r\n\r\n"
+    talk.receive(b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n" + body)
+    [request] = talk.requests
+    assert request.body == b"abc"
+    assert request.headers == {b"host": b"x", b"transfer-encoding": b"chunked"}
+
+
+@pytest.mark.parametrize(("version", "asked"), [(b"1.1", True), (b"1.0", False)])
+def test_only_those_who_know_it_are_asked_to_continue(version: bytes, asked: bool) -> None:
+    talk = Talk()
+    talk.receive(b"POST /a HTTP/%b\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n" % version)
+    assert (b" 100 " in talk.transport.written) is asked
+    talk.receive(b"abc")
+    assert talk.requests[0].body == b"abc"
+
+
+def test_an_unknown_expectation_is_refused() -> None:
+    talk = Talk()
+    talk.receive(b"POST /a HTTP/1.1\r\nhost: x\r\nexpect: a-pony\r\ncontent-length: 3\r\n\r\n")
+    assert talk.transport.written.startswith(b"HTTP/1.1 417 ")
+
+
+def test_connect_is_answered_once() -> None:
+    talk = Talk()
+    talk.receive(b"CONNECT example.com:443 HTTP/1.1\r\nhost: example.com:443\r\n\r\n")
+    assert talk.transport.written.count(b"HTTP/1.1 ") == 1
+    assert b"HTTP/1.1 405 " in talk.transport.written
+    assert b"allow: " in talk.transport.written
+
+
+@pytest.mark.parametrize("status", [*range(400, 600), 529, 520, 530, 498])
+def test_every_status_has_a_line(status: int) -> None:
+    talk = Talk(answers=False)
+    talk.receive(POST)
+    talk.connection.respond(status, b"", b"x")
+    assert talk.transport.written.startswith(b"HTTP/1.1 %d " % status)
+    assert b"\r\ndate: " in talk.transport.written
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"deflate", b"identity", b"GZIP"])
+def test_encoded_bodies_are_read(encoding: bytes) -> None:
+    plain = b'{"a": "%b"}' % (b"b" * 5000)
+    sent = {b"gzip": gzip.compress, b"deflate": zlib.compress}.get(encoding.lower(), bytes)(plain)
+    talk = Talk()
+    head = b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-encoding: %b\r\ncontent-length: %d\r\n\r\n"
+    talk.receive(head % (encoding, len(sent)) + sent)
+    assert talk.requests[0].body == plain
+    assert talk.held.bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "status"),
+    [
+        (b"gzip", b"no gzip at all", 400),
+        (b"gzip", gzip.compress(b"cut short")[:-9], 400),
+        (b"gzip", gzip.compress(bytes(5000)), 413),
+        (b"zstd", b"x", 415),
+        (b"br", b"x", 415),
+        (b"gzip, gzip", b"x", 415),
+    ],
+)
+def test_encoded_bodies_that_cannot_be_read(encoding: bytes, body: bytes, status: int) -> None:
+    talk = Talk(held=Held(most_each=1000))
+    head = b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-encoding: %b\r\ncontent-length: %d\r\n\r\n"
+    talk.receive(head % (encoding, len(body)) + body)
+    assert talk.transport.written.startswith(b"HTTP/1.1 %d " % status)
+    assert not talk.requests
+    assert talk.held.bytes == 0
+
+
+def test_a_body_in_tiny_chunks_is_refused() -> None:
+    talk = Talk()
+    talk.receive(b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 3000)
+    assert talk.transport.written.startswith(b"HTTP/1.1 400 ")
+
+
+def test_what_bodies_hold_is_bounded_and_given_back() -> None:
+    held = Held(most_each=100_000, most=150_000)
+    first, second = Talk(held=held), Talk(held=held)
+    head = b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n"
+    first.receive(head)
+    second.receive(head)
+    assert second.transport.written.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: " in second.transport.written
+    first.receive(b"x" * 100_000)
+    assert first.requests[0].body == b"x" * 100_000
+    assert held.bytes == 0
+    third = Talk(held=held)
+    third.receive(head + b"x" * 50_000)
+    assert held.bytes == 100_000
+    third.connection.connection_lost(None)
+    assert held.bytes == 0
+
+
+def test_a_closed_connection_is_freed_without_the_collector() -> None:
+    talk = Talk()
+    talk.receive(POST)
+    talk.requests.clear()
+    connection, talk.connection = talk.connection, None  # type: ignore[assignment]
+    gc.collect()
+    gc.disable()
+    try:
+        before = _connections()
+        connection.connection_lost(None)
+        del connection
+        assert _connections() == before - 1
+    finally:
+        gc.enable()
+
+
+def _connections() -> int:
+    return sum(type(one) is ClientConnection for one in gc.get_objects())
+
+
+def test_whoever_has_no_key_is_answered_before_a_long_body() -> None:
+    talk = Talk(lets_in=False)
+    talk.receive(b"POST /a HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 100000\r\n\r\n")
+    assert [one.body for one in talk.requests] == [b""]
+    assert b" 100 " not in talk.transport.written
+    assert b"connection: close" in talk.transport.written
+    talk.receive(b"x" * 100_000 + POST)
+    assert len(talk.requests) == 1
+    assert talk.held.bytes == 0
+
+
+def test_a_request_that_nobody_answers_is_closed_in_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    talk = Talk(answers=False)
+    talk.receive(POST)
+    talk.wait(60 + server.OPEN_MARGIN_S - 2, longest_s=60)
+    assert not talk.transport.closed
+    talk.wait(4, longest_s=60)
+    assert talk.transport.aborted
+    assert "nobody answered" in caplog.text
+
+
+def test_a_handler_that_fails_closes_its_connection(caplog: pytest.LogCaptureFixture) -> None:
+    talk = Talk()
+
+    def fail(connection: ClientConnection, request: Request) -> None:
+        raise RuntimeError("planted")
+
+    talk.connection._handler = fail
+    talk.receive(POST)
+    assert talk.transport.aborted
+    assert "planted" in caplog.text
 
 
 def test_a_request_that_does_not_arrive() -> None:
@@ -301,15 +491,13 @@ def test_a_quiet_connection_is_closed_and_one_with_a_request_on_its_way_is_not()
     assert quiet.transport.closed
 
 
-@pytest.mark.parametrize(
-    ("limit", "status"), [("MAX_URL_BYTES", 414), ("MAX_HEADER_BYTES", 431), ("MAX_BODY_BYTES", 413)]
-)
+@pytest.mark.parametrize(("limit", "status"), [("MAX_URL_BYTES", 414), ("MAX_HEADER_BYTES", 431), ("", 413)])
 def test_limits(limit: str, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, limit, 10)
-    talk = Talk()
-    for (
-        byte
-    ) in b"POST /abcdefghijk HTTP/1.1\r\nx-a: bcdefghijk\r\ntransfer-encoding: chunked\r\n\r\nb\r\nabcdefghijk\r\n":
+    if limit:
+        monkeypatch.setattr(server, limit, 10)
+    talk = Talk(held=None if limit else Held(most_each=10))
+    head = b"POST /abcdefghijk HTTP/1.1\r\nhost: x\r\nx-a: bcdefghijk\r\ntransfer-encoding: chunked\r\n\r\n"
+    for byte in head + b"b\r\nabcdefghijk\r\n":
         talk.receive(bytes([byte]))
     assert talk.transport.written.startswith(b"HTTP/1.1 %d " % status)
     assert talk.transport.written.count(b"HTTP/1.1") == 1

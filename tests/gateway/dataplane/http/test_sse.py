@@ -10,34 +10,37 @@ from graduand.gateway.dataplane.http import sse
 from graduand.gateway.dataplane.http.sse import EventSplitter, EventTooLong
 
 TABLE = [
-    (b"data: a\n\ndata: b\n\n", [b"a", b"b"], False),
-    (b"data:a\n\ndata:  b\n\n", [b"a", b" b"], False),
-    (b"data: a\r\n\r\ndata: b\r\n\r\n", [b"a", b"b"], False),
-    (b"data: a\r\rdata: b\r\r", [b"a", b"b"], False),
-    (b"data: a\r\n\rdata: b\n\r\n", [b"a", b"b"], False),
-    (b": comment\n\ndata: a\n\n", [b"a"], False),
-    (b"event: x\nid: 1\nretry: 5\ndata: a\n\n", [b"a"], False),
-    (b"data: a\ndata: b\n\n", [b"a\nb"], False),
-    (b"data\n\ndatas: x\n\ndata: a\n\n", [b"a"], False),
-    (b"\n\n\n\ndata: a\n\n\n\n", [b"a"], False),
-    (b"data: a\n\ndata: b", [b"a"], True),
-    (b"data: a\n\ndata: b\n", [b"a"], True),
-    (b"data: a\n\n\r\n", [b"a"], False),
-    ("data: Grüße 你好 🎓\n\n".encode(), ["Grüße 你好 🎓".encode()], False),
-    (b"", [], False),
+    (b"data: a\n\ndata: b\n\n", [b"a", b"b"], None),
+    (b"data:a\n\ndata:  b\n\n", [b"a", b" b"], None),
+    (b"data: a\r\n\r\ndata: b\r\n\r\n", [b"a", b"b"], None),
+    (b"data: a\r\rdata: b\r\r", [b"a", b"b"], None),
+    (b"data: a\r\n\rdata: b\n\r\n", [b"a", b"b"], None),
+    (b": comment\n\ndata: a\n\n", [b"a"], None),
+    (b"event: x\nid: 1\nretry: 5\ndata: a\n\n", [b"a"], None),
+    (b"data: a\ndata: b\n\n", [b"a\nb"], None),
+    (b"data\n\ndatas: x\n\ndata: a\n\n", [b"a"], None),
+    (b"\n\n\n\ndata: a\n\n\n\n", [b"a"], None),
+    (b"data: a\n\ndata: b", [b"a"], b"b"),
+    (b"data: a\n\ndata: b\n", [b"a"], b"b"),
+    (b"data: a\n\n: x", [b"a"], None),
+    (b"\xef\xbb\xbfdata: a\n\n", [b"a"], None),
+    (b"\xef\xbb", [], None),
+    (b"data: a\n\n\r\n", [b"a"], None),
+    ("data: Grüße 你好 🎓\n\n".encode(), ["Grüße 你好 🎓".encode()], None),
+    (b"", [], None),
 ]
 
 
-def split(pieces: list[bytes]) -> tuple[list[bytes], bool]:
+def split(pieces: list[bytes]) -> tuple[list[bytes], bytes | None]:
     splitter = EventSplitter()
     events = [event for piece in pieces for event in splitter.feed(piece)]
-    return events, splitter.unfinished
+    return events, splitter.finish()
 
 
-@pytest.mark.parametrize(("data", "events", "unfinished"), TABLE)
-def test_events(data: bytes, events: list[bytes], unfinished: bool) -> None:
-    assert split([data]) == (events, unfinished)
-    assert split([data[at : at + 1] for at in range(len(data))]) == (events, unfinished)
+@pytest.mark.parametrize(("data", "events", "rest"), TABLE)
+def test_events(data: bytes, events: list[bytes], rest: bytes | None) -> None:
+    assert split([data]) == (events, rest)
+    assert split([data[at : at + 1] for at in range(len(data))]) == (events, rest)
 
 
 lines = st.sampled_from([b"data: ", b"data:", b": ", b"event: x", b"", b"id"])
@@ -63,7 +66,7 @@ def test_any_bytes_in_any_chunks(data: bytes, size: int) -> None:
 @given(st.lists(payloads.filter(bool), max_size=5), endings)
 def test_events_are_what_was_sent(sent: list[bytes], ending: bytes) -> None:
     data = b"".join(b"data: " + one + ending * 2 for one in sent)
-    assert split([data]) == (sent, False)
+    assert split([data]) == (sent, None)
 
 
 def test_an_event_is_given_out_as_soon_as_it_is_whole() -> None:

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from graduand.rollout.account import draw, weight
 from graduand.rollout.gates import GateError
+from graduand.rollout.gates.account import draw, weight
 
 
 def test_the_shares_sum_to_one() -> None:

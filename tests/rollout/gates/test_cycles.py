@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from graduand.rollout.cycles import SECONDS, Proof, Seen, differ, proof_from_dict, room_s
 from graduand.rollout.gates.constant_bets import ConstantBets
+from graduand.rollout.gates.cycles import SECONDS, Proof, Seen, differ, proof_from_dict, room_s
 
 
 def test_a_cycle_counts_when_it_ends_and_a_spoilt_one_never() -> None:
