@@ -78,7 +78,7 @@ CALLS: dict[str, tuple[Call, tuple[st.SearchStrategy[Any], ...]]] = {
     "forget units": (lambda store, row: store.write_forget_units(row), ()),
     "point": (lambda store, row, at, what: store.write_point(row, at, {"n": what}), (TIMES, SMALL)),
     "disagreement": (lambda store, row, at, record: store.write_disagreement(row, at, record, {"a": at}), (TIMES, RECORDS)),
-    "sample": (lambda store, row, what, no: store.write_sample(row, Pair(what, 1.0, (what / 3,), not no)), (SMALL, st.booleans())),
+    "sample": (lambda store, row, what, no: store.write_sample(row, Pair(what, 1.0, (what / 3,), no)), (SMALL, st.booleans())),
     "forget samples": (lambda store, row: store.write_forget_samples(row), ()),
     "judging": (lambda store, row, day: store.write_judging(row, day, [0, 1], {"day": day}), (SMALL,)),
     "verdict": (_verdict, (SMALL,)),
@@ -121,6 +121,9 @@ def shown(store: Rollouts) -> Any:
     }  # fmt: skip
 
 
+ABOUT: Any = {"rollout": IDS[0], "id": "id-1", "parent_id": None, "time": 900.0, "unit_hash": 1, "unit": 1}
+
+
 class Undone(Exception):
     """A transaction that somebody thinks better of."""
 
@@ -130,7 +133,7 @@ def carried_out(store: Rollouts, steps: list[Any], *, kept: bool) -> list[Any]:
     try:
         with store.transaction():
             store.expect(
-                [{"rollout": IDS[0], "id": "id-1", "parent_id": None, "time": 900.0, "unit_hash": 1, "unit": 1}],
+                [ABOUT],
                 {IDS[0]: row_of(IDS[0])},
             )
             answers += [CALLS[name][0](store, row, *more) for name, row, *more in steps]
