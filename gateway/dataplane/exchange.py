@@ -66,7 +66,7 @@ class Exchange:
         """Run until the first wait; the rest runs as the upstream answers."""
         self._connection.ongoing = self
         self._shared.in_flight += 1
-        self._fiber = Fiber(self._run(), self._shared.crashed)
+        self._fiber = Fiber(self._run(), self._crashed)
         self._fiber.resume()
 
     def client_gone(self) -> None:
@@ -74,6 +74,16 @@ class Exchange:
         self._reply.gone = True
         if self._fiber is not None:
             self._fiber.throw(ClientGone())
+
+    def client_waits(self) -> None:
+        """Let the client of a stream see that it is still being worked for."""
+        if self._asked.stream:
+            self._reply.keep_alive()
+
+    def _crashed(self, error: BaseException) -> None:
+        """Even the end of the request has failed: the client must not wait for what nobody will send."""
+        self._shared.crashed(error)
+        self._connection.give_up(self)
 
     async def _run(self) -> None:
         try:
@@ -89,10 +99,8 @@ class Exchange:
             self._fail(Failure("internal", "the gateway failed to handle this request; its log says why", 500))
         finally:
             self._shared.in_flight -= 1
-            try:
-                self._finish()
-            finally:
-                self._reply.leave()
+            self._finish()
+            self._connection.give_up(self)  # unless the answer's end has left
 
     async def _serve(self) -> None:
         shared, asked, reply, request = self._shared, self._asked, self._reply, self._request
@@ -170,8 +178,9 @@ class Exchange:
         """The way of the answer of a model that is about to be asked."""
         asked, route = self._asked, targets.route
         dispatch = asked.dispatch(
-            targets, target, headers=self._forwarded(), stop_at=self._began + route.timeouts.total_s,
-            retries=route.retries, scored=scorer is not None, span=asked.span,
+            target, headers=self._forwarded(), began=self._began + self._shared.pauses.since(self._began),
+            retries=route.retries, scored=scorer is not None, held=scorer is not None or route.release != "observe",
+            span=asked.span,
         )  # fmt: skip
         self._sent.append(dispatch)
         relay = Relay(self._shared, asked, targets, dispatch, self._reply, scorer)
@@ -203,7 +212,7 @@ class Exchange:
     def _fail(self, failure: Failure) -> None:
         """Tell the client of a failure, within its stream if that has begun."""
         answer, reply, dialect = self._answer, self._reply, self._asked.dialect
-        broken = reply.released > 0
+        broken = reply.begun
         told = not (reply.gone or answer.whole)
         if broken or told:
             self._error = failure.cause
@@ -279,7 +288,7 @@ class Exchange:
             return "ok"
         if reply.gone:
             return "cancelled"
-        return "broken" if reply.released else "error" if reply.status >= 500 else "refused"
+        return "broken" if reply.begun else "error" if reply.status >= 500 else "refused"
 
     def _charge(self, usage: Usage) -> float | None:
         """Put the answer on the client's account and the route's; its cost in dollars, None if that is unknown."""

@@ -69,7 +69,7 @@ def test_ramp_catches_real_harm(ratio: float, reference: int) -> None:
     assert np.median(gate) == pytest.approx(reference, rel=0.15)
 
 
-@pytest.mark.parametrize(("pairs", "coverage"), [(1000, 0.51), (2000, 0.58), (5000, 0.61)])
+@pytest.mark.parametrize(("pairs", "coverage"), [(1000, 0.46), (2000, 0.53), (5000, 0.57)])
 def test_thresholds_keep_their_promise(pairs: int, coverage: float) -> None:
     runs = 150
     found = thresholds.trials(np.random.default_rng(10), pairs, runs=runs)
@@ -174,7 +174,10 @@ HYBRID = read(
 
 
 def test_hybrid_defers_more_the_less_its_confidence_tells() -> None:
-    good, blind = (policy.many(HYBRID, Scenario(0.94, separation=k, horizon_s=43_200.0), np.random.default_rng(19), 4) for k in (6.0, 0.0))
+    good, blind = (
+        policy.many(HYBRID, Scenario(0.94, separation=k, horizon_s=43_200.0), np.random.default_rng(19), 4)
+        for k in (6.0, 0.0)
+    )
     assert (good.promoted, good.learnt) == (1, 1)
     assert good.median_deferred is not None
     assert 0.02 < good.median_deferred < 0.7
