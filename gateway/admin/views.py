@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from graduand.gateway.control import thresholds
-from graduand.gateway.control.course import agreement_gate
 from graduand.gateway.control.loop import trips
 from graduand.gateway.control.store.rows import Row
-from graduand.rollout import progress
+from graduand.rollout import progress, summary
 from graduand.rollout.answers import tasks
 from graduand.rollout.evidence import Evidence, Reading
+from graduand.rollout.ledger import PATHS
 from graduand.rollout.machine import decide
 from graduand.rollout.spec.spec import GateSpec
 from graduand.rollout.state import STEPPING, Event, Phase, serving
@@ -47,7 +47,9 @@ def status(
             "dwell_s": step.dwell_s, "t_max_s": step.t_max_s,
         },
         "approval": state.approval,
-        "gates": _gates(state.spec.gates, evidence.gates),
+        "claim": _claim(row, evidence),
+        "alpha_share": state.share,
+        "gates": _gates(state.gates, evidence.gates),
         "harm": _gates(state.spec.harm, evidence.harm),
         "watch": _gate(state.spec.watch, evidence.watch) if state.phase is Phase.PROMOTED else None,
         "srm": _srm(row, evidence),
@@ -144,12 +146,26 @@ def _threshold(row: Row, now: float) -> Json | None:
     }
 
 
+def _claim(row: Row, evidence: Evidence) -> Json | None:
+    """What the present step is to prove, of whom, and how far it is; None where harm gates and the path test pass it."""
+    course, spec = row.ledger.course, row.state.spec
+    if course is None:
+        return None
+    seen = course.seen
+    return {
+        "claim": spec.claim, "path": PATHS[row.ledger.phase], "cycle": spec.cycle, "cycles": course.whole,
+        "users": max(0, seen.units - seen.unknown), "sessions": seen.sittings, "requests": seen.requests,
+        "units_unknown": seen.unknown, "missing": seen.missing, "first_at": seen.first_at, "last_at": seen.last_at,
+        "differ": evidence.differ,
+    }  # fmt: skip
+
+
 def _step(row: Row, number: int) -> Json:
     step, at = row.state.spec.steps[number], row.state.step
     done = number < at or row.state.phase is Phase.PROMOTED
     here = "stopped" if row.at_rest or row.state.phase is Phase.ROLLING_BACK else "now"
     return {
-        "name": step.name, "kind": step.kind, "weight": step.weight_bp / 100, "approval": step.approval,
+        "name": step.name, "kind": step.kind, "weight": step.weight_bp / 100, "approval": step.approval, "proof": step.proof,
         "place": "done" if done else here if number == at and row.state.phase is not Phase.PRECHECK else "ahead",
     }  # fmt: skip
 
@@ -165,7 +181,7 @@ def _gate(spec: GateSpec, reading: Reading | None) -> Json:
         "reached": bool(reading is not None and reading.n and log_e >= spec.log_threshold),
         "n": reading.n if reading is not None else 0, "note": reading.note if reading is not None else "",
         "last_at": reading.last_at if reading is not None else None, "needed_in": list(spec.needed_in),
-        "p0": spec.start.get("p0"),
+        "p0": spec.p0, "path": spec.path,
     }  # fmt: skip
 
 
@@ -177,8 +193,11 @@ def _srm(row: Row, evidence: Evidence) -> Json | None:
 
 
 def _agreement(row: Row) -> Json | None:
-    gate = agreement_gate(row)
-    if gate is None:
+    """The agreement of sessions, with the number of independent requests that would tell as much."""
+    seen = summary.of(row.ledger)
+    if seen is None:
         return None
-    low, high = gate.band()
-    return {"share": gate.agreed / gate.n if gate.n else None, "low": low, "high": high, "n": gate.n, "p0": gate.p0}
+    return {
+        "share": seen.share, "low": seen.low, "high": seen.high, "n": seen.sessions, "p0": seen.p0,
+        "requests": seen.requests, "effective": seen.effective,
+    }  # fmt: skip

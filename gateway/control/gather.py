@@ -2,15 +2,16 @@
 
 A pair is complete when the served record and its copy have both been read, in whatever order; what comes first waits as a
 pointer into its segment. Where another student stays in service, both students and the teacher answer: then three records
-belong together. Records of an earlier attempt teach nothing, those of an earlier step only about agreement.
+belong together. Records of an earlier attempt teach nothing, those of an earlier step only about harm. A request that was
+drawn to be compared and has no outcome (no copy came, nobody answered it) is a missing one, never none.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from graduand.gateway.control import judging, outcomes, thresholds
+from graduand.gateway.control import facts, judging, outcomes, thresholds
 from graduand.gateway.control.judging import Case
-from graduand.gateway.control.outcomes import Answers
+from graduand.gateway.control.outcomes import Answers, Drawn
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.logs import tail
@@ -18,7 +19,7 @@ from graduand.gateway.logs.tail import Line
 from graduand.gateway.model import reader
 from graduand.gateway.model.fields import Record
 from graduand.gateway.model.routing import DEFERRED, STUDENT
-from graduand.rollout import assignment
+from graduand.rollout import assignment, units
 from graduand.rollout.answers import tasks
 from graduand.rollout.answers.compare import Comparison, compare
 from graduand.rollout.assignment import Arm
@@ -27,8 +28,6 @@ from graduand.rollout.ledger import Answered
 from graduand.rollout.spec import slices
 from graduand.rollout.state import Phase
 
-# Errors of one unit are not independent: at most one in so many seconds is evidence.
-ERROR_WINDOW_S = 60.0
 COPIES = ("shadow", "audit")  # to a student, to the teacher
 
 
@@ -50,23 +49,38 @@ class Gatherer:
             row.count("seen before")
             return
         if record["role"] == "served":
-            self._served(row, record)
-            set_aside = record["reason"] == DEFERRED or reader.held_back(record)
-            as_meant = record["arm"] == record["assigned_arm"] or (row.incumbent and set_aside)
-            if record["copy_wanted"] and record["completed"] and as_meant:
+            both = record["copy_wanted"] and reader.comparable(record)
+            self._served(row, record, both=both)
+            if both and _as_meant(row, record):
                 self._part(row, record["id"], line, record)
+            elif both and reader.by_student(record) and record["fallback_reason"]:
+                self._fell_back(row, record)
         elif record["role"] in COPIES and record["parent_id"] is not None:
             self._part(row, record["parent_id"], line, record)
 
-    def _served(self, row: Row, record: Record) -> None:
-        if record["route_version"] < row.entry_version or row.ledger.phase is Phase.SHADOW:
+    def overdue(self, line: Line) -> None:
+        """A served request whose copies never came: its outcome is missing."""
+        served = self._read(line)
+        row = None if served is None else self._rows.get(served["rollout"] or "")
+        if served is None or row is None or served["route_version"] < row.attempt_version:
+            return
+        row.count("copies that never came")
+        self._missing(row, served, "no copy came", student_failed=False, teacher_failed=False)
+
+    def _served(self, row: Row, record: Record, *, both: bool) -> None:
+        path: units.Path = "served" if _by_student(row, record) else "copies"
+        in_shadow = row.ledger.phase is Phase.SHADOW
+        if record["route_version"] < row.entry_version:
+            return
+        drawn = path if both else None
+        if in_shadow:
+            row.ledger.answered(Answered(record["time"], by_student=False, drawn=drawn))
             return
         store, unit, cause = self._store, record["unit_hash"], reader.failure(record)
         if store.write_unit(row, unit):
             row.ledger.unit(_arm(row, record))
-        failed = bool(cause) and store.write_failure(row, unit, record["time"], ERROR_WINDOW_S)
         student = _by_student(row, record)
-        row.ledger.answered(Answered(record["time"], student, failed, reader.times_s(record)))
+        row.ledger.answered(Answered(record["time"], student, reader.times_s(record), drawn))
         if student:
             row.count("requests for the student")
         if cause:
@@ -74,6 +88,40 @@ class Gatherer:
             row.count(f"{'student' if student else base} failed: {cause}")
         if student and cause in reader.ABSENT:
             row.count(f"absent: {cause}")
+
+    def _fell_back(self, row: Row, served: Record) -> None:
+        """The student was to answer and failed, so the teacher did: nobody else has to be asked."""
+        cause = served["fallback_reason"]
+        if cause in reader.NOBODYS:
+            row.count(f"copies not comparable: {cause}")
+            return
+        found = Comparison(False, unparsed=f"failed: {cause}")
+        if not served["completed"]:
+            found = Comparison(None, unscored="not answered: by neither")
+        failed = not served["completed"] or reader.flagged(served)
+        answers = self._answers(row, served, reader.answer(served), "", student_failed=True, teacher_failed=failed)
+        outcomes.learn(self._store, row, answers, found)
+
+    def _missing(self, row: Row, served: Record, why: str, *, student_failed: bool, teacher_failed: bool) -> None:
+        answers = self._answers(
+            row, served, "", "", student_failed=student_failed, teacher_failed=teacher_failed
+        )  # fmt: skip
+        outcomes.learn(self._store, row, answers, Comparison(None, unscored=f"not answered: {why}"))
+
+    def _answers(
+        self, row: Row, served: Record, teacher: str, student: str, *, student_failed: bool, teacher_failed: bool,
+        at: float | None = None, label: str = "", incumbent: str | None = None, vector: tuple[float, ...] | None = None,
+    ) -> Answers:  # fmt: skip
+        asked = reader.request(served)
+        prompt = reader.prompt(asked)
+        drawn = Drawn(
+            "served" if _by_student(row, served) else "copies", served["unit"], served["sampled_p"] or 1.0,
+            served["route_version"], student_failed, teacher_failed,
+        )  # fmt: skip
+        return Answers(
+            served["id"], served["time"] if at is None else at, prompt, teacher, student, drawn, incumbent,
+            slices.named(row.state.spec.slices, prompt, label, reader.metadata(asked)), vector,
+        )  # fmt: skip
 
     def _part(self, row: Row, pair_id: str, line: Line, record: Record) -> None:
         """One record of a pair: compare all of them if it is the last, else let it wait for the others."""
@@ -113,34 +161,40 @@ class Gatherer:
             row.count("copies whose request is gone from the log")
         elif student is None:
             row.count("pairs of another adapter")
-        elif teacher["error"] or student["error"] in reader.NOT_ASKED:
-            row.count(f"copies not answered: {teacher['error'] or student['error']}")
-        elif student["error"] in reader.NOBODYS:
-            row.count(f"copies not comparable: {student['error']}")
+        elif reader.nobodys(student) or reader.nobodys(teacher):
+            row.count(f"copies not comparable: {student['error'] or teacher['error']}")
         else:
             self._judge(row, served, teacher, student, incumbent)
 
     def _judge(self, row: Row, served: Record, teacher: Record, student: Record, incumbent: Record | None) -> None:
         """Compare the answers, or leave them to a judge."""
-        task, asked, said = self._tasks[row.id], reader.request(served), reader.answer(teacher)
+        told = (
+            facts.served(row, teacher["served_model"]), facts.asked(row, reader.system(reader.request(served))),
+        )  # fmt: skip
+        row.renewal = "; ".join(one for one in (row.renewal, *told) if one)
+        other = teacher if incumbent is None else incumbent
+        failed = {"student_failed": reader.failed_first(student), "teacher_failed": reader.failed_first(other)}
+        if teacher["error"] or student["error"] in reader.NOT_ASKED:
+            row.count(f"copies not answered: {teacher['error'] or student['error']}")
+            self._missing(row, served, str(teacher["error"] or student["error"]), **failed)
+            return
+        task, said = self._tasks[row.id], reader.answer(teacher)
         found, known = self._compare(task, said, student), None
         if incumbent is not None and incumbent["error"] not in reader.NOT_ASKED | reader.NOBODYS:
             known = self._compare(task, said, incumbent)
         elif row.incumbent and reader.held_back(served):
             known = Comparison(False, unparsed=served["reason"])
-        prompt = reader.prompt(asked)
-        answers = Answers(
-            served["id"], max(teacher["time"], student["time"]), prompt, said, reader.answer(student),
-            None if known is None or incumbent is None else reader.answer(incumbent),
-            slices.named(row.state.spec.slices, prompt, found.teacher, reader.metadata(asked)),
-            self._vector(row, student),
+        answers = self._answers(
+            row, served, said, reader.answer(student), at=max(teacher["time"], student["time"]), label=found.teacher,
+            incumbent=None if known is None or incumbent is None else reader.answer(incumbent),
+            vector=self._vector(row, student), **failed,
         )  # fmt: skip
         agreed = None if known is None else known.agreed
         if task.kind == "text" and not found.unscored.startswith("teacher"):
-            case = Case(reader.conversation(asked), answers, found.unparsed, agreed)
+            case = Case(reader.conversation(reader.request(served)), answers, found.unparsed, agreed)
             judging.take_in(self._store, row, task, case)
         else:
-            outcomes.learn(self._store, row, answers, found, incumbent_agreed=agreed)
+            outcomes.learn(self._store, row, answers, found, duel=outcomes.duel(found.agreed, agreed))
 
     def _compare(self, task: tasks.Task, teacher: str, student: Record) -> Comparison:
         if student["error"]:
@@ -155,6 +209,12 @@ class Gatherer:
         if vector is None:
             row.count("pairs without log probabilities")
         return None if vector is None else tuple(vector)
+
+
+def _as_meant(row: Row, record: Record) -> bool:
+    """Whether who was to answer has; what an incumbent deferred or had held back counts as the teacher's."""
+    set_aside = record["reason"] == DEFERRED or reader.held_back(record)
+    return bool(record["arm"] == record["assigned_arm"] or (row.incumbent and set_aside))
 
 
 def _copies_of(row: Row, served: Record) -> tuple[str, ...]:

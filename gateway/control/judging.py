@@ -3,18 +3,18 @@
 Invariants: a pair that was taken in is in the store until all its verdicts are, and leaves it in the transaction in which
 the gates learn from it, so a crash anywhere loses none and counts none twice. Pairs are learnt from in the order in which
 they came, however long the judge took for each, or answers that a judge is slow about (and a judge that is away) would
-choose what the gates see next. Whether a pair is taken in depends on its id, the day's budget and the queue only, never on
-what was said.
+choose what the gates see next. Whether a pair is taken in depends on its unit and day only, never on what was said; what the
+budget or the queue then has no room for is a missing outcome.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from graduand.gateway.control import outcomes
 from graduand.gateway.control.asking import JudgeClient, JudgeQuestion, JudgeReply
-from graduand.gateway.control.outcomes import Answers
+from graduand.gateway.control.outcomes import Answers, answers_from_dict
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.model.routes import Upstream
@@ -22,7 +22,7 @@ from graduand.rollout.answers import judge, tasks
 from graduand.rollout.answers.compare import Comparison
 from graduand.rollout.answers.judge import Judged, Messages
 from graduand.rollout.answers.tasks import Task
-from graduand.rollout.assignment import BUCKETS, bucket
+from graduand.rollout.assignment import BUCKETS, DAY_S, drawn
 
 # So many pairs of a rollout are under way, or wait for an older one's verdicts.
 WINDOW = 64
@@ -33,7 +33,6 @@ OVERTAKEN = 20
 MOST_WAITING = 10_000
 # Longer than any judge would read; the limit keeps a hostile answer from costing much.
 LONGEST = 200_000
-DAY_S = 86400.0
 OUTCOMES = {1.0: "better", 0.5: "tie", 0.0: "worse", None: "unscored"}
 
 Key = tuple[int, int]
@@ -68,10 +67,7 @@ class Case:
 
 def case_from_dict(data: Mapping[str, Any]) -> Case:
     """The case that `Case.to_dict` described."""
-    said = data["answers"]
-    vector = None if said["vector"] is None else tuple(said["vector"])
-    answers = Answers(**{**said, "parts": tuple(said["parts"]), "vector": vector})
-    return Case(**{**data, "answers": answers})
+    return Case(**{**data, "answers": answers_from_dict(data["answers"])})
 
 
 def take_in(store: Rollouts, row: Row, task: Task, case: Case) -> None:
@@ -80,15 +76,18 @@ def take_in(store: Rollouts, row: Row, task: Task, case: Case) -> None:
     if to is None:
         row.count("not judged: the task names no judge")
         return
-    if bucket("judge", row.id, said.record) >= round(to.sample * BUCKETS):
+    share_bp, whose = round(to.sample * BUCKETS), str(said.drawn.unit or said.record)
+    if not drawn("judge", row.id, whose, said.at, share_bp):
         row.count("not judged: outside the sample")
         return
-    day = int(said.at // DAY_S)
-    if store.judged_on(row.id, day) >= to.max_per_day:
-        row.count("not judged: the day's budget is used up")
-        return
+    case = replace(case, answers=replace(said, drawn=replace(said.drawn, p=said.drawn.p * share_bp / BUCKETS)))
+    said, day = case.answers, int(said.at // DAY_S)
+    full = "the day's budget is used up" if store.judged_on(row.id, day) >= to.max_per_day else ""
     if store.judging_count(row.id) >= MOST_WAITING:
-        row.count("not judged: too many pairs wait already")
+        full = "too many pairs wait already"
+    if full:  # drawn and not judged: a missing outcome
+        row.count(f"not judged: {full}")
+        outcomes.learn(store, row, said, Comparison(None, unscored="not judged"))
         return
     if len(case.conversation) + len(said.teacher) + len(said.student) + len(said.incumbent or "") > LONGEST:
         outcomes.learn(store, row, said, Comparison(None, unscored="too long for a judge"))
@@ -181,9 +180,10 @@ class Desk:
         else:
             self._count(row.state.spec.route, OUTCOMES[judged.score])
         found = Comparison(judged.agreed, unparsed=case.unparsed, unscored=judged.unscored)
-        known = case.incumbent_agreed if case.incumbent_agreed is not None else incumbent.agreed
+        known = incumbent.score if case.incumbent_agreed is None else float(case.incumbent_agreed)
         said = () if case.unparsed else tuple(verdicts.get(str(at)) or "" for at in (0, 1))
-        outcomes.learn(store, row, case.answers, found, incumbent_agreed=known, score=judged.score, verdicts=said)
+        duel = outcomes.duel(judged.score, known)
+        outcomes.learn(store, row, case.answers, found, duel=duel, score=judged.score, verdicts=said)
 
 
 def _judged(verdicts: Mapping[str, str | None], first: int) -> Judged:

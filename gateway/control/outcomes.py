@@ -3,16 +3,32 @@
 Invariant: an outcome is learnt from once, by whoever found it: the comparison itself, or a judge later on.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.rollout.answers.compare import Comparison
-from graduand.rollout.ledger import Pair
+from graduand.rollout.ledger import Duel, Pair
+from graduand.rollout.units import Path
 
 SHOWN = 4000
 SHOWN_VERDICT = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """How a request came to be compared: on which path, of which unit, with which probability, at which version of the
+    route; and who failed at the first attempt."""
+
+    path: Path
+    unit: int | None
+    p: float
+    route_version: int
+    student_failed: bool = False
+    teacher_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,30 +40,46 @@ class Answers:
     prompt: str  # what the last user said
     teacher: str
     student: str
+    drawn: Drawn
     incumbent: str | None = None
     parts: tuple[str, ...] = ()  # the slices of traffic that it belongs to
     vector: tuple[float, ...] | None = None  # confidence features, if this pair may teach a threshold
 
 
+def answers_from_dict(data: Mapping[str, Any]) -> Answers:
+    """The answers whose `dataclasses.asdict` this is."""
+    vector = None if data["vector"] is None else tuple(data["vector"])
+    return Answers(**{**data, "parts": tuple(data["parts"]), "vector": vector, "drawn": Drawn(**data["drawn"])})
+
+
 def learn(
-    store: Rollouts, row: Row, answers: Answers, found: Comparison, *, incumbent_agreed: bool | None = None,
+    store: Rollouts, row: Row, answers: Answers, found: Comparison, *, duel: Duel = "",
     score: float | None = None, verdicts: tuple[str, ...] = (),
 ) -> None:  # fmt: skip
     """Give an outcome to everything that learns from it."""
-    row.ledger.pair(
-        Pair(
-            answers.at, found.agreed, found.fields, score, incumbent_agreed, answers.parts,
-            unparsed=bool(found.unparsed),
-        )
+    drawn = answers.drawn
+    pair = Pair(
+        answers.at, found.agreed, found.fields, score, duel, answers.parts,
+        unparsed=bool(found.unparsed), path=drawn.path, unit=drawn.unit, p=drawn.p,
+        of_step=drawn.route_version >= row.entry_version, student_failed=drawn.student_failed,
+        teacher_failed=drawn.teacher_failed,
     )  # fmt: skip
+    row.ledger.pair(pair, partial(store.write_once, row))
     if answers.vector is not None and found.agreed is not None:
         store.write_sample(row, list(answers.vector), disagreed=not found.agreed)
     if found.off_schema:
         row.count("student off schema")
-    if found.agreed is None:
+    if found.agreed is None and score is None:
         row.count(f"unscored: {found.unscored.partition(':')[0]}")
     if found.agreed is False:
         store.write_disagreement(row, answers.at, answers.record, _shown(answers, found, verdicts))
+
+
+def duel(student: float | None, incumbent: float | None) -> Duel:
+    """Which of the two students did better, by whether each agrees or by a judge's scores."""
+    if student is None or incumbent is None:
+        return ""
+    return "equal" if student == incumbent else "won" if student > incumbent else "lost"
 
 
 def _shown(answers: Answers, found: Comparison, verdicts: tuple[str, ...]) -> dict[str, Any]:

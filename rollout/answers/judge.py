@@ -1,7 +1,7 @@
 """Free text by a judge asked in both orders: prompts out, verdicts in. No call is made here.
 
-Invariant: only two readable verdicts make a score; a judge that contradicts itself when the order is swapped says
-"tie", and one that cannot be read leaves the pair unscored, which is neither pass nor fail. Order bias and its cure:
+Invariant: only two readable verdicts make a score; a judge that contradicts itself when the order is swapped, or cannot be
+read, leaves the pair unscored. Order bias and its cure:
 Zheng et al., "Judging LLM-as-a-judge", arXiv:2306.05685.
 """
 
@@ -32,8 +32,8 @@ class Judged:
 
     @property
     def agreed(self) -> bool | None:
-        """Whether the student is at least as good as the teacher."""
-        return None if self.score is None else self.score >= 0.5
+        """Whether the student's answer is the better one; a tie is half a win, and neither agreement nor disagreement."""
+        return None if self.score is None or self.score == 0.5 else self.score > 0.5
 
 
 def prompts(rubric: str, request: str, teacher: str, student: str) -> tuple[Messages, Messages]:
@@ -74,8 +74,10 @@ def verdict(text: str) -> Verdict | Unparsed:
 def combine(teacher_first: str, student_first: str) -> Judged:
     """Both raw verdicts as one outcome.
 
-    >>> combine("VERDICT: B", "VERDICT: A"), combine("VERDICT: A", "VERDICT: A").score
+    >>> combine("VERDICT: B", "VERDICT: A"), combine("VERDICT: TIE", "VERDICT: A").score
     (Judged(score=1.0, unscored=''), 0.5)
+    >>> combine("VERDICT: A", "VERDICT: A")
+    Judged(score=None, unscored='judge: contradicts itself when the order is swapped')
     """
     one, other = verdict(teacher_first), verdict(student_first)
     for each in (one, other):
@@ -85,4 +87,6 @@ def combine(teacher_first: str, student_first: str) -> Judged:
         return Judged(1.0)
     if (one, other) == ("first", "second"):
         return Judged(0.0)
+    if one == other != "tie":  # it has judged the place, not the answers
+        return Judged(None, "judge: contradicts itself when the order is swapped")
     return Judged(0.5)

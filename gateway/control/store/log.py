@@ -173,6 +173,16 @@ class Log:
         recent = [half for half, at in self._hashes.all("waiting:since").items() if float(at) >= since]
         return {self._source.line(one).place.file for one in self._hashes.many("waiting", recent) if one is not None}
 
+    def overdue(self, before: float) -> list[Line]:
+        """The served requests that have waited for their copies since before then."""
+        since = self._hashes.all("waiting:since")
+        halves = [half for half, at in since.items() if half.startswith(half_of("", "served")) and float(at) < before]
+        return (
+            [self._source.line(one) for one in self._hashes.many("waiting", halves) if one is not None]
+            if halves
+            else []
+        )
+
     def write_forgotten(self, halves_before: float, ids_before: float) -> int:
         """Give up halves that waited too long, and forget old ids; how many halves."""
         old = [half for half, at in self._hashes.all("waiting:since").items() if float(at) < halves_before]

@@ -72,6 +72,10 @@ TOTAL_TIMEOUT = Failure(
 )
 # The same, of an upstream that was not silent: the answer was too long, or its reader too slow.
 OVERTIME = replace(TOTAL_TIMEOUT, sick=False)
+# The same, as long as another model may answer: early enough to leave that one its time.
+OVERDUE = Failure(
+    "overdue", "the answer was not there early enough to leave another model its time", 504, retry=False, sick=False
+)
 BREAKER_OPEN = Failure(
     "unavailable", "the upstream has been failing and is given a rest; try again shortly", 503, retry=False, sick=False,
     retry_after_s=1.0,
@@ -187,6 +191,11 @@ def from_error_event(data: Any) -> Failure | None:
     if isinstance(code, str) and code in FILTER_CODES:
         return Failure("content_filter", text, 400, retry=False, fall_back=False, sick=False)
     return Failure("error_event", text)
+
+
+def is_about(failure: Failure, field: str) -> bool:
+    """Whether the upstream's words name a request's `field`."""
+    return field in failure.message or field.encode() in failure.said
 
 
 def without_key(failure: Failure, key: str | None) -> Failure:

@@ -34,6 +34,9 @@ READ_TIMEOUT_S = 30.0
 IDLE_TIMEOUT_S = 75.0
 STALLED_CLIENT_S = 60.0
 HALF_CLOSED_LOOK_S = 0.02
+# After so much silence the client of a stream is told that somebody still works for it: what stands in between (balancers,
+# proxies, the client itself) gives up a connection without bytes, most of them after 30 to 60 s.
+KEEP_ALIVE_S = 5.0
 # How much longer than the longest `total_s` a request may be open, whatever has happened to whoever answers it.
 OPEN_MARGIN_S = 30.0
 LINGER_S = 2.0
@@ -99,6 +102,9 @@ class Ongoing(Protocol):
     def client_gone(self) -> None:
         """The client has closed the connection; stop working for it."""
 
+    def client_waits(self) -> None:
+        """The client has been sent nothing for KEEP_ALIVE_S."""
+
 
 Handler = Callable[["ClientConnection", Request], None]
 # Whether whoever sends these headers may send a body to this path; without, it is answered before the body is read.
@@ -115,8 +121,8 @@ class ClientConnection(asyncio.Protocol):
     __slots__ = (
         "_arriving", "_body", "_closing", "_connections", "_door", "_due", "_encoding", "_framing", "_good_host",
         "_handler", "_header_bytes", "_headers", "_headless", "_held", "_loop", "_opened_at", "_outbox", "_parser",
-        "_quiet_looks", "_refused", "_request", "_streaming", "_unread", "_url", "_waiting", "authorized",
-        "deadline", "drained", "ongoing", "paused", "transport",
+        "_quiet_looks", "_quiet_since", "_refused", "_request", "_streaming", "_unread", "_url", "_waiting",
+        "authorized", "deadline", "drained", "ongoing", "paused", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -127,7 +133,9 @@ class ClientConnection(asyncio.Protocol):
         self._held = held or Held()
         self._door = door
         self._good_host = b""
+        # When the request was first seen by a sweep, and when one first saw it silent; 0.0: none has yet.
         self._opened_at = 0.0
+        self._quiet_since = 0.0
         self._connections = connections
         self._outbox = outbox
         self._loop = loop = outbox.loop
@@ -410,6 +418,7 @@ class ClientConnection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send a piece of the stream."""
+        self._quiet_since = 0.0
         self.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def end_stream(self, last: bytes) -> None:
@@ -447,12 +456,28 @@ class ClientConnection(asyncio.Protocol):
             if now - self._opened_at >= longest_s + OPEN_MARGIN_S:
                 logger.error("a request was open for %.0f s and nobody answered it: closed", now - self._opened_at)
                 self.transport.abort()
+            elif self.ongoing is not None:
+                self._quiet_since = self._quiet_since or now
+                if now - self._quiet_since >= KEEP_ALIVE_S:
+                    self.ongoing.client_waits()
         elif self._arriving and not self._refused:
             self._due = self._due or now + READ_TIMEOUT_S
             if now >= self._due:
                 self._refuse(408, f"the request did not arrive within {READ_TIMEOUT_S:.0f} s")
         elif now >= self.deadline:
             self.transport.close()
+
+    def postpone(self, by_s: float) -> None:
+        """Take time out of account that passed while this process stood still."""
+        self.deadline += by_s
+        self._opened_at += by_s if self._opened_at else 0.0
+        self._quiet_since += by_s if self._quiet_since else 0.0
+        self._due += by_s if self._due else 0.0
+
+    def give_up(self, ongoing: Ongoing) -> None:
+        """Close the connection at once if `ongoing` has not answered on it whole: nobody will any more."""
+        if self.ongoing is ongoing:
+            self.transport.abort()
 
     def _look_for_reset(self) -> None:
         """Give the request of a half-closed client up once it turns out to be closed whole; a reset wakes nobody."""
@@ -483,7 +508,7 @@ class ClientConnection(asyncio.Protocol):
         if self.transport.is_closing():
             return
         self._request = request
-        self._opened_at = 0.0  # set by the sweep that first sees it
+        self._opened_at = self._quiet_since = 0.0
         try:
             self._handler(self, request)
         except Exception as error:
