@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from graduand.gateway.control import thresholds
+from graduand.gateway.control import judging, thresholds
 from graduand.gateway.control.loop import trips
 from graduand.gateway.control.store.rows import Row
 from graduand.rollout import progress, summary
@@ -88,8 +88,10 @@ def _judge(row: Row, waiting: int) -> Json | None:
     asked = tasks.read(row.task).judge
     if asked is None:
         return None
+    contradictions, judged = judging.contradictions(row)
     return {
         "upstream": asked.upstream, "model": asked.model, "waiting": waiting,
+        "contradictions": contradictions, "judged": judged, "max_contradictions": asked.max_contradictions,
         "unscored": _sum(row, "unscored"), "failed": _sum(row, "judge failed"), "not_judged": _sum(row, "not judged"),
     }  # fmt: skip
 
@@ -104,6 +106,11 @@ def _of_judge(judge: Json) -> list[str]:
         said.append(f"{judge['waiting']} pairs wait for the judge {judge['model']}")
     if judge["failed"]:
         said.append(f"the judge failed to answer {judge['failed']} times; what it was asked is asked again")
+    if judge["contradictions"]:
+        said.append(
+            f"the judge contradicts itself in {judge['contradictions']} of {judge['judged']} pairs when the order is swapped "
+            f"(at most {judge['max_contradictions']:.0%} may be)"
+        )
     if judge["unscored"]:
         said.append(f"{judge['unscored']} pairs are unscored: neither pass nor fail")
     if judge["not_judged"]:
@@ -137,10 +144,13 @@ def history(events: list[tuple[int, str, Event]]) -> list[Json]:
 def _threshold(row: Row, now: float) -> Json | None:
     if not row.wants_threshold:
         return None
-    learnt = {} if row.threshold is None else dict(row.threshold["threshold"])
+    threshold = row.learning.threshold
+    learnt = (
+        {} if threshold is None else {**threshold.to_dict(), "pairs": threshold.pairs, "disagreed": threshold.disagreed}
+    )
     return {
         "ready": thresholds.ready(row, now),
-        "said": row.learning,
+        "said": row.learning.said,
         "why_not": thresholds.why_not(row, now),
         **learnt,
     }

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from graduand.gateway.control import facts, judging, outcomes, thresholds
 from graduand.gateway.control.judging import Case
-from graduand.gateway.control.outcomes import Answers, Drawn
+from graduand.gateway.control.outcomes import Answers, Drawn, Lesson
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.logs import tail
 from graduand.gateway.logs.tail import Line
 from graduand.gateway.model import reader
 from graduand.gateway.model.fields import Record
-from graduand.gateway.model.routing import DEFERRED, STUDENT
+from graduand.gateway.model.routing import CONFIDENT, DEFERRED, STUDENT
 from graduand.rollout import assignment, units
 from graduand.rollout.answers import tasks
 from graduand.rollout.answers.compare import Comparison, compare
@@ -55,8 +55,12 @@ class Gatherer:
                 self._part(row, record["id"], line, record)
             elif both and reader.by_student(record) and record["fallback_reason"]:
                 self._fell_back(row, record)
+            if _deferred(row, record):
+                self._deferral(row, record["id"], line, record)
         elif record["role"] in COPIES and record["parent_id"] is not None:
             self._part(row, record["parent_id"], line, record)
+        elif record["role"] == "deferred" and record["parent_id"] is not None and not row.incumbent:
+            self._deferral(row, record["parent_id"], line, record)
 
     def overdue(self, line: Line) -> None:
         """A served request whose copies never came: its outcome is missing."""
@@ -110,7 +114,7 @@ class Gatherer:
 
     def _answers(
         self, row: Row, served: Record, teacher: str, student: str, *, student_failed: bool, teacher_failed: bool,
-        at: float | None = None, label: str = "", incumbent: str | None = None, vector: tuple[float, ...] | None = None,
+        at: float | None = None, label: str = "", incumbent: str | None = None, lesson: Lesson | None = None,
     ) -> Answers:  # fmt: skip
         asked = reader.request(served)
         prompt = reader.prompt(asked)
@@ -120,7 +124,7 @@ class Gatherer:
         )  # fmt: skip
         return Answers(
             served["id"], served["time"] if at is None else at, prompt, teacher, student, drawn, incumbent,
-            slices.named(row.state.spec.slices, prompt, label, reader.metadata(asked)), vector,
+            slices.named(row.state.spec.slices, prompt, label, reader.metadata(asked)), lesson,
         )  # fmt: skip
 
     def _part(self, row: Row, pair_id: str, line: Line, record: Record) -> None:
@@ -143,6 +147,24 @@ class Gatherer:
         else:
             copies = {one: records.get(one) or self._read(lines[one]) for one in _copies_of(row, served)}
             self._compared(row, served, {one: copy for one, copy in copies.items() if copy is not None})
+
+    def _deferral(self, row: Row, pair_id: str, line: Line, record: Record) -> None:
+        """What the student said and was not sure enough of, and the teacher's answer in its place: a pair that teaches the
+        threshold and no gate, since it was never to be served."""
+        ours, other = ("deferred", "answered") if record["role"] == "deferred" else ("answered", "deferred")
+        waiting = self._store.take_waiting(pair_id, other)
+        if waiting is None:
+            self._store.write_waiting(pair_id, ours, line, record["time"])
+            return
+        found = self._read(waiting)
+        if found is None:
+            row.count("copies whose request is gone from the log")
+            return
+        student, served = (record, found) if ours == "deferred" else (found, record)
+        lesson = self._lesson(row, served, student)
+        compared = self._compare(self._tasks[row.id], reader.answer(served), student)
+        if lesson is not None:
+            outcomes.teach(self._store, row, max(served["time"], student["time"]), lesson, compared)
 
     def _read(self, line: Line) -> Record | None:
         """A record that waited: whole, or to be read again where it stands."""
@@ -187,7 +209,7 @@ class Gatherer:
         answers = self._answers(
             row, served, said, reader.answer(student), at=max(teacher["time"], student["time"]), label=found.teacher,
             incumbent=None if known is None or incumbent is None else reader.answer(incumbent),
-            vector=self._vector(row, student), **failed,
+            lesson=self._lesson(row, served, student), **failed,
         )  # fmt: skip
         agreed = None if known is None else known.agreed
         if task.kind == "text" and not found.unscored.startswith("teacher"):
@@ -201,14 +223,35 @@ class Gatherer:
             return Comparison(False, unparsed=f"failed: {student['error']}")
         return compare(task, teacher, reader.answer(student))
 
+    def _lesson(self, row: Row, served: Record, student: Record) -> Lesson | None:
+        """What this pair may teach the confidence threshold. Shadow copies are drawn whatever the student's confidence, so
+        they weigh alike; on a hybrid route what was released is there as often as it is audited, and what was deferred
+        always. A canary's audits teach nothing: there the student answers whether it is sure or not, and for others."""
+        released = student["role"] == "served" and student["reason"] == CONFIDENT
+        if not row.wants_threshold or not (released or student["role"] in ("shadow", "deferred")):
+            return None
+        # A deferred request's own record says with which probability it would have been audited, had it gone out.
+        drawn_p = served["sampled_p"] or 0.0
+        p, floor = (1.0, drawn_p) if student["role"] == "deferred" else (drawn_p or 1.0, drawn_p or 1.0)
+        unit = served["unit_hash"] if served["unit"] is None else served["unit"]
+        # A judge is not asked about what was deferred, so audits alone would speak for looser cuts as well.
+        alone = released and self._tasks[row.id].kind == "text"
+        vector = None if alone or not floor else self._vector(row, student)
+        return Lesson(unit, vector, p, floor or 1.0, released)
+
     def _vector(self, row: Row, student: Record) -> tuple[float, ...] | None:
-        """Only pairs whose sampling does not depend on confidence may teach a threshold: the shadow's."""
-        if not thresholds.sampling(row) or student["role"] != "shadow":
+        if not thresholds.sampling(self._store, row):
             return None
         vector = vector_of(reader.response(student))
         if vector is None:
             row.count("pairs without log probabilities")
         return None if vector is None else tuple(vector)
+
+
+def _deferred(row: Row, served: Record) -> bool:
+    """Whether the student was asked, was not sure enough, and the teacher's answer was completed."""
+    asked = served["reason"] == DEFERRED and served["assigned_arm"] == STUDENT and served["arm"] != STUDENT
+    return bool(asked and served["completed"] and row.wants_threshold and not row.incumbent)
 
 
 def _as_meant(row: Row, record: Record) -> bool:

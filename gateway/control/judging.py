@@ -7,6 +7,7 @@ choose what the gates see next. Whether a pair is taken in depends on its unit a
 budget or the queue then has no room for is a missing outcome.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +24,7 @@ from graduand.rollout.answers.compare import Comparison
 from graduand.rollout.answers.judge import Judged, Messages
 from graduand.rollout.answers.tasks import Task
 from graduand.rollout.assignment import BUCKETS, DAY_S, drawn
+from graduand.rollout.gates import betabinomial
 
 # So many pairs of a rollout are under way, or wait for an older one's verdicts.
 WINDOW = 64
@@ -33,6 +35,8 @@ OVERTAKEN = 20
 MOST_WAITING = 10_000
 # Longer than any judge would read; the limit keeps a hostile answer from costing much.
 LONGEST = 200_000
+# Evidence against a judge that contradicts itself at most as often as it may: a false alarm in a thousand rollouts.
+CONTRADICTORY = math.log(1000)
 OUTCOMES = {1.0: "better", 0.5: "tie", 0.0: "worse", None: "unscored"}
 
 Key = tuple[int, int]
@@ -174,20 +178,41 @@ class Desk:
         return all(self._failures[key] >= TRIES and key not in self._out for key in missing)
 
     def _close(self, store: Rollouts, row: Row, case: Case, verdicts: Mapping[str, str | None]) -> None:
-        judged, incumbent = _judged(verdicts, 0), _judged(verdicts, 2)
+        said = case.answers
+        judged = _judged(verdicts, 0, same=said.student == said.teacher)
+        incumbent = _judged(verdicts, 2, same=said.incumbent == said.teacher)
         if case.unparsed:
             judged = Judged(0.0)
         else:
-            self._count(row.state.spec.route, OUTCOMES[judged.score])
+            self._count(row.state.spec.route, "contradiction" if judged.contradicted else OUTCOMES[judged.score])
+            if judged.score is not None or judged.contradicted:
+                row.count("judged in both orders")
         found = Comparison(judged.agreed, unparsed=case.unparsed, unscored=judged.unscored)
         known = incumbent.score if case.incumbent_agreed is None else float(case.incumbent_agreed)
-        said = () if case.unparsed else tuple(verdicts.get(str(at)) or "" for at in (0, 1))
+        words = () if case.unparsed else tuple(verdicts.get(str(at)) or "" for at in (0, 1))
         duel = outcomes.duel(judged.score, known)
-        outcomes.learn(store, row, case.answers, found, duel=duel, score=judged.score, verdicts=said)
+        outcomes.learn(store, row, said, found, duel=duel, score=judged.score, verdicts=words)
 
 
-def _judged(verdicts: Mapping[str, str | None], first: int) -> Judged:
+def contradictions(row: Row) -> tuple[int, int]:
+    """Of the pairs that the judge answered in both orders, how many contradict themselves; and how many there are."""
+    return row.counts.get(f"unscored: {judge.CONTRADICTS}", 0), row.counts.get("judged in both orders", 0)
+
+
+def unreliable(row: Row) -> str:
+    """Why the judge cannot be relied on any longer; empty while it can."""
+    to = tasks.read(row.task).judge
+    wrong, pairs = contradictions(row)
+    if to is None or betabinomial.log_evidence(wrong, pairs - wrong, to.max_contradictions) < CONTRADICTORY:
+        return ""
+    return (
+        f"judge {to.model} contradicts itself in {wrong} of {pairs} pairs when the order is swapped; max_contradictions is "
+        f"{to.max_contradictions:.0%}"
+    )
+
+
+def _judged(verdicts: Mapping[str, str | None], first: int, *, same: bool) -> Judged:
     one, other = verdicts.get(str(first)), verdicts.get(str(first + 1))
     if one is None or other is None:
         return Judged(None, "judge could not be asked")
-    return judge.combine(one, other)
+    return judge.combine(one, other, same=same)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
-from graduand.gateway.control import facts, incumbents, moves, precheck, thresholds, verdicts
+from graduand.gateway.control import facts, incumbents, judging, moves, precheck, thresholds, verdicts
 from graduand.gateway.control.asking import JudgeClient, JudgeQuestion
 from graduand.gateway.control.course import point
 from graduand.gateway.control.gather import Gatherer
@@ -219,12 +219,14 @@ class Controller:
 
 
 def trips(row: Row) -> tuple[str, ...]:
-    """Reasons to roll back that need no statistics."""
-    return tuple(
+    """Reasons to roll back that no gate sees: the student is not there, or its judge cannot be relied on."""
+    absent = tuple(
         f"{count} requests: {what.removeprefix('absent: ')}, the student's upstream says that it is not there"
         for what, count in row.counts.items()
         if what.startswith("absent: ") and count >= TRIP_AT
     )
+    judge = judging.unreliable(row)
+    return (*absent, judge) if judge else absent
 
 
 def _at(line: Line) -> tuple[str, int]:

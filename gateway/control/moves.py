@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from graduand.gateway.control import incumbents, thinning
+from graduand.gateway.control import incumbents, thinning, thresholds
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.errors import RequestError
@@ -18,6 +18,7 @@ from graduand.gateway.state.store import Override
 from graduand.rollout import ledger as ledgers
 from graduand.rollout.assignment import BUCKETS
 from graduand.rollout.gates.account import draw
+from graduand.rollout.hybrid.learning import Learning
 from graduand.rollout.spec.spec import Spec, audit_share
 from graduand.rollout.state import STEPPING, TEACHER, Event, Hold, Phase, draft, serving
 from graduand.rollout.transitions import apply
@@ -40,7 +41,7 @@ def carry_out(store: Rollouts, row: Row, event: Event, routes: Mapping[str, Rout
         _check_awake(store, row)
     row.state = after
     if after.attempt != before.attempt:
-        row.counts, row.threshold, row.tries, row.learning = {}, None, 0, ""
+        row.counts, row.learning = {}, Learning()
     entered = after.entry != before.entry
     if entered and before.step < 0:
         row.incumbent = incumbents.found(store, after.spec, routes)
@@ -121,9 +122,9 @@ def upgrade(store: Rollouts, row: Row, at: float, routes: Mapping[str, Route]) -
 
 
 def carry_threshold(store: Rollouts, row: Row, at: float, routes: Mapping[str, Route]) -> None:
-    """A threshold was learnt: keep it, and give it to the workers if the route is hybrid already."""
+    """A threshold was learnt, bettered or taken back: keep that, and tell the workers if the route is hybrid already."""
     if serving(row.state).mode == "hybrid":
-        _change_route(store, row, Event("threshold", at, row.state.version, reason=row.learning), routes)
+        _change_route(store, row, Event("threshold", at, row.state.version, reason=row.learning.said), routes)
     store.write_row(row)
 
 
@@ -177,7 +178,7 @@ def _change_route(store: Rollouts, row: Row, event: Event, routes: Mapping[str, 
 
 
 def _override(row: Row, version: int, unit_salt: str) -> Override:
-    doing, spec = serving(row.state), row.state.spec
+    doing, spec, released = serving(row.state), row.state.spec, thresholds.released_by(row)
     return Override(
         version,
         doing.mode,
@@ -187,7 +188,7 @@ def _override(row: Row, version: int, unit_salt: str) -> Override:
         salt=row.state.salt,
         audit_bp=round(audit_share(spec, doing.weight_bp) * BUCKETS),
         logprobs=row.wants_threshold,
-        threshold=json.dumps(row.threshold) if row.threshold is not None else None,
+        threshold=None if released is None else json.dumps(released),
         incumbent=incumbents.carried(row),
         unit_salt=unit_salt,
     )

@@ -7,16 +7,18 @@ from typing import Any
 from graduand.gateway.errors import did_you_mean
 from graduand.rollout.gates import GateError
 from graduand.rollout.gates.constant_bets import ConstantBets
+from graduand.rollout.gates.correctness import Correctness
 from graduand.rollout.gates.drop import Drop
 from graduand.rollout.gates.one_sided import OneSided
 from graduand.rollout.gates.path_test import PathTest
 from graduand.rollout.gates.srm import SampleRatio
 from graduand.rollout.gates.watch import Watch
 
-AnyGate = ConstantBets | Drop | OneSided | PathTest | SampleRatio | Watch
+AnyGate = ConstantBets | Correctness | Drop | OneSided | PathTest | SampleRatio | Watch
 
 KINDS: dict[str, type[AnyGate]] = {
     "constant_bets": ConstantBets,
+    "correctness": Correctness,
     "drop": Drop,
     "one_sided": OneSided,
     "path_test": PathTest,

@@ -181,7 +181,7 @@ def _live(state: State, ledger: Ledger, hybrid: Confidence, world: World, now: f
         )  # fmt: skip
         ledger.pair(pair, world.once)
         if not student:
-            hybrid.sample(vectors[at], disagreed=not same)
+            hybrid.sample(vectors[at], now, disagreed=not same)
 
 
 def _arms(units: Ints, weight: int, rng: np.random.Generator) -> Bools:

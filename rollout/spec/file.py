@@ -63,6 +63,7 @@ class HybridIn(Strict):
 
     risk: Probability = 0.05
     delta: Probability = 0.1
+    classes: Literal["none", "student", "teacher"] = "teacher"
     requests: int = Field(100, ge=1)
     dwell: Seconds = 1800.0
     t_max: Seconds | None = None
@@ -220,8 +221,8 @@ def _step(kind: StepKind, step: Any) -> Step:
             return Step(kind, 0, n_min=pairs, **common)
         case CanaryIn(weight=weight, requests=requests):
             return Step(kind, round(weight * 100), n_min=requests, **common)
-        case HybridIn(risk=risk, delta=delta, requests=requests):
-            return Step(kind, 10_000, n_min=requests, risk=risk, delta=delta, **common)
+        case HybridIn(risk=risk, delta=delta, classes=classes, requests=requests):
+            return Step(kind, 10_000, n_min=requests, risk=risk, delta=delta, classes=classes, **common)
     return Step(kind, 10_000, n_min=step.requests, **common)
 
 

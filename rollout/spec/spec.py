@@ -39,6 +39,7 @@ class Step:
     proof: bool = True  # the gates must certify on what this step brings; without, harm gates and the path test pass it
     risk: float = 0.05  # hybrid only: most disagreement among what the student answers ...
     delta: float = 0.1  # ... which may be exceeded with at most this probability
+    classes: Literal["none", "student", "teacher"] = "teacher"  # of whose labels each class keeps the risk
 
     @property
     def name(self) -> str:

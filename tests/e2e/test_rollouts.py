@@ -111,7 +111,7 @@ def canary(weight: int, requests: int, dwell: str = "3s") -> Json:
 
 def test_a_good_student_is_promoted_by_itself(place: Place, tell: Tell) -> None:
     steps = [{"shadow": {"pairs": 200, "t_max": "8m"}}, canary(10, 5), canary(50, 15),
-             {"hybrid": {"risk": 0.1, "requests": 30, "dwell": "3s", "t_max": "8m"}}]  # fmt: skip
+             {"hybrid": {"risk": 0.1, "classes": "none", "requests": 30, "dwell": "3s", "t_max": "8m"}}]  # fmt: skip
     name = place.rollouts.start("good", place.good, steps=steps, gates=["agreement 0.8"], audit=1.0, stale_after="2m")
     with place.traffic("good") as users:
         place.rollouts.until(name, "promoted", 600)

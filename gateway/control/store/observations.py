@@ -6,6 +6,7 @@ from typing import Any
 
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.state.hashes import COUNT, Hashes
+from graduand.rollout.hybrid.pairs import Pair, pair_from_dict
 from graduand.rollout.state import Phase
 
 DISAGREEMENTS_KEPT = 200
@@ -72,14 +73,13 @@ class Observations:
         found = (json.loads(one) for one in reversed(self._hashes.latest(f"disagreements:{rollout_id}", limit)))
         return [{"at": at, "record": record, **seen} for at, record, seen in found]
 
-    def write_sample(self, row: Row, vector: list[float], *, disagreed: bool) -> None:
-        """Features of one unbiased pair and its outcome, to learn a threshold from."""
-        self._hashes.append(samples_of(row), json.dumps([vector, disagreed]))
+    def write_sample(self, row: Row, pair: Pair) -> None:
+        """One pair to learn a threshold from."""
+        self._hashes.append(samples_of(row), json.dumps(pair.to_dict()))
 
-    def samples(self, row: Row, most: int) -> list[tuple[list[float], bool]]:
+    def samples(self, row: Row, most: int) -> list[Pair]:
         """The latest samples of this attempt, oldest first."""
-        found = (json.loads(one) for one in self._hashes.latest(samples_of(row), most))
-        return [(vector, disagreed) for vector, disagreed in found]
+        return [pair_from_dict(json.loads(one)) for one in self._hashes.latest(samples_of(row), most)]
 
     def sample_count(self, row: Row) -> int:
         """How many samples this attempt has."""
@@ -88,7 +88,7 @@ class Observations:
     def write_forget_samples(self, row: Row) -> None:
         """Drop what was sampled: a threshold that has expired is learnt again from fresh pairs."""
         for attempt in range(row.state.attempt + 1):
-            self._hashes.drop(f"samples:{row.id}:{attempt}")
+            self._hashes.drop(f"pairs:{row.id}:{attempt}")
 
 
 def units_of(row: Row) -> str:
@@ -98,7 +98,7 @@ def units_of(row: Row) -> str:
 
 def samples_of(row: Row) -> str:
     """The list of this attempt's samples."""
-    return f"samples:{row.id}:{row.state.attempt}"
+    return f"pairs:{row.id}:{row.state.attempt}"
 
 
 def once_of(row: Row, basis: int) -> str:

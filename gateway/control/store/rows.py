@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graduand.rollout import ledger as ledgers
+from graduand.rollout.hybrid.learning import Learning, learning_from_dict
 from graduand.rollout.ledger import Ledger
 from graduand.rollout.spec import earlier
 from graduand.rollout.spec.spec import METHOD
@@ -29,9 +30,7 @@ class Row:
     entry_version: int = 0
     attempt_version: int = 0
     table_version: int = 0
-    threshold: Mapping[str, Any] | None = None  # as rollout.hybrid.learning gives it
-    tries: int = 0  # at learning one, in this attempt
-    learning: str = ""  # why there is none yet
+    learning: Learning = field(default_factory=Learning)  # of a confidence threshold, in this attempt
     # While another student goes on serving its route: which, how, and the route change that it is given back by.
     incumbent: Mapping[str, Any] | None = None
     counts: dict[str, int] = field(default_factory=dict)  # since the attempt began: what taught no gate, and why
@@ -61,14 +60,14 @@ class Row:
 
 
 PLAIN = (
-    "created_at", "started_at", "token", "entry_version", "attempt_version", "table_version", "tries", "learning",
+    "created_at", "started_at", "token", "entry_version", "attempt_version", "table_version",
 )  # fmt: skip
 
 
 def to_json(row: Row) -> str:
     """The row as it is stored: what has parts of its own is JSON in JSON, as older versions read it."""
     parts = {
-        "state": row.state.to_dict(), "ledger": row.ledger.to_dict(), "task": row.task, "threshold": row.threshold,
+        "state": row.state.to_dict(), "ledger": row.ledger.to_dict(), "task": row.task, "threshold": row.learning.to_dict(),
         "counts": row.counts, "incumbent": row.incumbent, "facts": row.facts,
     }  # fmt: skip
     plain = {name: getattr(row, name) for name in PLAIN}
@@ -83,7 +82,7 @@ def from_json(text: str | bytes) -> Row:
         state=state,
         ledger=ledger,
         task=json.loads(given["task"]),
-        threshold=json.loads(given["threshold"]),
+        learning=learning_from_dict(json.loads(given["threshold"])),
         counts=json.loads(given["counts"]),
         incumbent=json.loads(given.get("incumbent", "null")),
         facts=json.loads(given.get("facts", "{}")),

@@ -121,8 +121,8 @@ class ClientConnection(asyncio.Protocol):
     __slots__ = (
         "_arriving", "_body", "_closing", "_connections", "_door", "_due", "_encoding", "_framing", "_good_host",
         "_handler", "_header_bytes", "_headers", "_headless", "_held", "_loop", "_opened_at", "_outbox", "_parser",
-        "_quiet_looks", "_quiet_since", "_refused", "_request", "_streaming", "_unread", "_url", "_waiting",
-        "authorized", "deadline", "drained", "ongoing", "paused", "transport",
+        "_quiet_looks", "_quiet_since", "_refused", "_request", "_streaming", "_unread", "_url", "_waiting", "authorized",
+        "deadline", "drained", "ongoing", "paused", "transport",
     )  # fmt: skip
 
     def __init__(

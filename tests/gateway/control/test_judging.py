@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from graduand.gateway.admin.requests import about_judge
-from graduand.gateway.control import asking
+from graduand.gateway.control import asking, judging
 from graduand.gateway.control.store.rollouts import LEASE_S
 from graduand.gateway.control.study import planning
 from graduand.gateway.model.routes import Route, Teacher
@@ -104,16 +104,33 @@ def test_a_worse_student_never_serves_and_its_verdicts_are_shown(world: World) -
     assert (world.phase, world.waiting) == (Phase.ROLLED_BACK, 0)  # nothing is asked for a rollout at rest
 
 
-def test_a_judge_that_contradicts_itself_promotes_nobody(world: World, judge: JudgeServer) -> None:
-    """It says A whatever stands there: nonsense is no tie, and a tie no agreement."""
+def test_a_judge_that_contradicts_itself_proves_nothing_and_ends_the_rollout(world: World, judge: JudgeServer) -> None:
+    """It always says "A": a student that says nonsense would be as good as the teacher, if that were a tie."""
     judge.mode = "biased"
     started(world)
     world.ask(60, agree=0.0)
+    look_until(world, lambda: world.phase is not Phase.SHADOW)
+    assert world.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK)
+    assert "contradicts itself" in str(world.store.events(world.row.id)[-1])
+    assert "harm" not in str(world.store.events(world.row.id)[-1])  # a missing outcome proves no harm
+    wrong, pairs = judging.contradictions(world.row)
+    assert 4 <= wrong == pairs <= 60
+
+
+def test_a_judge_may_contradict_itself_now_and_then(world: World, judge: JudgeServer) -> None:
+    asked = judge.verdict
+
+    def sometimes(question: str) -> str:
+        return "VERDICT: A" if "question 7" in question else asked(question)
+
+    judge.verdict = sometimes  # type: ignore[method-assign]
+    started(world, steps=[{"shadow": {"pairs": 1000}}, "full"])
+    for number in range(80):
+        world.ask(1, agree=0.5, prompt=f"question {number}")
     look_until(world, lambda: world.waiting == 0)
-    assert world.phase is not Phase.CANARY
-    assert world.row.counts["unscored: judge"] == 60
-    assert world.proof("score").gate.mean == 0  # missing outcomes count against it
-    assert "harm" not in world.row.state.note  # and prove no harm
+    assert judging.contradictions(world.row) == (11, 80)  # question 7 and 70 to 79
+    assert judging.unreliable(world.row) == ""
+    assert world.phase is Phase.SHADOW
 
 
 def test_babble_is_neither_pass_nor_fail(world: World, judge: JudgeServer) -> None:

@@ -50,14 +50,14 @@ class Running:
 
     def __init__(
         self, folder: Path, upstreams: list[Upstream], routes: list[Route], keys: tuple[str, ...] = (),
-        held: Held | None = None, seen: list[Request] | None = None,
+        *, held: Held | None = None, seen: list[Request] | None = None,
     ) -> None:  # fmt: skip
+        self._held, self._seen = held or Held(), seen
         self.loop = loop = Ahead()
         self.connections = set[ClientConnection]()
         self._thread = threading.Thread(target=loop.run_forever)
         self._thread.start()
         self.log = LogWriter(folder)
-        self._held, self._seen = held or Held(), seen
         self._longest_s = max((route.timeouts.total_s for route in routes), default=60.0)
         self._server = self.do(self._start(folder, upstreams, routes, keys))
         self.port: int = self._server.sockets[0].getsockname()[1]
@@ -122,7 +122,7 @@ def serving(
 
     `held` counts its bodies; `seen` gets every request that reaches the application.
     """
-    running = Running(folder, upstreams, routes, keys, held, seen)
+    running = Running(folder, upstreams, routes, keys, held=held, seen=seen)
     try:
         yield running.port
     finally:

@@ -69,7 +69,7 @@ def test_ramp_catches_real_harm(ratio: float, reference: int) -> None:
     assert np.median(gate) == pytest.approx(reference, rel=0.15)
 
 
-@pytest.mark.parametrize(("pairs", "coverage"), [(1000, 0.51), (2000, 0.58), (5000, 0.61)])
+@pytest.mark.parametrize(("pairs", "coverage"), [(1000, 0.46), (2000, 0.53), (5000, 0.57)])
 def test_thresholds_keep_their_promise(pairs: int, coverage: float) -> None:
     runs = 150
     found = thresholds.trials(np.random.default_rng(10), pairs, runs=runs)
