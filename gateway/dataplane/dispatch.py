@@ -7,6 +7,7 @@ what a client has already seen.
 import random
 from collections.abc import Awaitable, Callable
 
+from graduand.gateway.dataplane import vendor
 from graduand.gateway.dataplane.fleet import Fleet, ReplicaState
 from graduand.gateway.dataplane.http import failures
 from graduand.gateway.dataplane.http.client import Call, Connection
@@ -36,8 +37,8 @@ class Dispatch:
     """One request to one model; `committed` once a client has seen some of the answer. Times are the event loop's."""
 
     __slots__ = (
-        "attempts", "body", "committed", "first_sent_at", "gpu_dollars", "headers", "path", "retries", "span_id", "stop_at",
-        "stream", "target", "times", "trace",
+        "attempts", "body", "committed", "first_sent_at", "gpu_dollars", "headers", "path", "retries", "said", "span_id",
+        "stop_at", "stream", "target", "times", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +59,11 @@ class Dispatch:
         self.gpu_dollars = 0.0  # of an upstream that is paid by the hour
         self.trace = trace
         self.span_id = ""  # of the attempt under way, where spans are made
+        self.said: dict[bytes, bytes] = {}  # the headers of the last answer that came
+
+    def passed_on(self) -> bytes:
+        """The lines of what the upstream said beside its answer that the client gets."""
+        return vendor.passed_on(self.said, rate_limits=self.target.upstream.upstream.rate_limit_headers)
 
 
 class Dispatcher:
@@ -110,11 +116,13 @@ class Dispatcher:
         failure = CLIENT_GONE
         whole = False
         try:
+            dispatch.said = {}
             call = await self._answered(dispatch, replica)
+            dispatch.said = call.headers
             await self._taken(call, take)
             whole = True
         except UpstreamFailed as error:
-            failure = error.failure = failures.without_key(error.failure, replica.upstream.api_key)
+            failure = error.failure = failures.without_secrets(error.failure, replica.secrets)
             raise
         finally:
             self._note(dispatch, replica, failure, began, whole=whole)

@@ -22,17 +22,19 @@ from graduand.gateway.dataplane.reply import Reply
 from graduand.gateway.dataplane.shadow import RequestCopy, Shadower
 from graduand.gateway.dataplane.shared import Shared
 from graduand.gateway.dataplane.targets import RouteTargets, Target
+from graduand.gateway.dataplane.units import unit_of
+from graduand.gateway.dataplane.vendor import ID
 from graduand.gateway.errors import RequestError, did_you_mean
 from graduand.gateway.model import record, retry_after, trace
 from graduand.gateway.model.fields import Usage
 from graduand.gateway.model.openai import error_body
-from graduand.gateway.model.routes import Route
 from graduand.gateway.model.routing import CONFIDENT, DEFERRED, STUDENT, TEACHER, Decision, decide, deferred
 from graduand.monitoring import metrics as m
 from graduand.rollout.hybrid.scorer import Scorer
 
 # Passed on whatever the API; each dialect names its own headers besides.
 TRACE_PARENT, TRACE_STATE = b"traceparent", b"tracestate"
+REQUEST_ID = b"x-request-id"
 
 
 class Exchange:
@@ -40,7 +42,7 @@ class Exchange:
 
     __slots__ = (
         "_answer", "_asked", "_began", "_charged", "_connection", "_deferred", "_error", "_fiber", "_reply", "_request",
-        "_scorer", "_sent", "_shadower", "_shared",
+        "_request_id", "_scorer", "_sent", "_shadower", "_shared",
     )  # fmt: skip
 
     def __init__(
@@ -52,7 +54,9 @@ class Exchange:
         self._request = request
         self._began = shared.clock()
         self._asked = Asked(record.new_id(), dialect, request.body)
-        self._reply = Reply(connection, self._asked.id, TEACHER, self._asked.decision.reason)
+        named = request.headers.get(REQUEST_ID)
+        self._request_id = self._asked.id.encode() if named is None or ID.fullmatch(named) is None else named
+        self._reply = Reply(connection, self._asked.id, self._request_id, TEACHER, self._asked.decision.reason)
         self._answer = Answer()  # of whoever was asked last
         self._sent: list[Dispatch] = []
         self._charged = 0  # of what was sent, how much has its cost in a record of its own
@@ -101,7 +105,8 @@ class Exchange:
             asked.trace = trace.read(context)
         else:
             asked.trace = asked.span = trace.begin(context, tracing.share)
-        asked.client = shared.admit(self._connection, dialect.credential(request.headers))
+        asked.client = shared.recognise(self._connection, dialect.credential(request.headers))
+        shared.admit(asked.client)
         data = asked.data = dialect.parse(request.body)
         targets = asked.targets = shared.routes.get(data["model"])
         if targets is None:
@@ -109,13 +114,13 @@ class Exchange:
         route = targets.route
         reply.route = route.name
         asked.stream = dialect.streams(data)
-        decision = decide(route, _unit(route, data, request), asked.id)
+        decision = decide(route, unit_of(targets.units, data, request.headers), asked.id)
         if decision.reason == CONFIDENT and not self._can_be_scored(targets, decision):
             decision = deferred(route, decision, asked.id)
         asked.decision = decision
         reply.reason, reply.arm = decision.reason, decision.arm
-        if decision.unit_missing and route.unit.kind != "request":
-            shared.metrics.add(m.UNIT_MISSING, (route.name,))
+        if targets.units:
+            shared.count_unit(route.name, decision)
         try:
             if decision.arm == STUDENT:
                 await self._ask_student(targets)
@@ -178,7 +183,7 @@ class Exchange:
 
     def _forwarded(self) -> bytes:
         asked, headers = self._asked, self._request.headers
-        lines = b"x-request-id: %b\r\n" % asked.id.encode()
+        lines = b"x-request-id: %b\r\n" % self._request_id
         # Where spans are made, each attempt has a context of its own.
         if asked.span is None and TRACE_PARENT in headers:
             lines += b"%b: %b\r\n" % (TRACE_PARENT, headers[TRACE_PARENT])
@@ -211,6 +216,8 @@ class Exchange:
             body = error_body(f"the answer broke off: {failure.message}", "server_error", code=failure.cause)
             reply.break_off(dialect.error_event(body))
             return
+        if self._sent:
+            reply.passed = self._sent[-1].passed_on()
         kind = "rate_limit_error" if failure.status == 429 else "server_error"
         message = failure.message if failure.status == 500 else f"{failure.message} (route {self._asked.route})"
         body = dialect.error(failure.body or error_body(message, kind, code=failure.cause), failure.status)
@@ -299,17 +306,6 @@ class Exchange:
         if asked.targets is not None and self._answer.whole and decision.shadow and as_meant:
             for target in asked.targets.copied_to(decision, reply.arm):
                 self._shadower.offer(RequestCopy(asked, asked.targets, target, now))
-
-
-def _unit(route: Route, data: dict[str, Any], request: Request) -> str | None:
-    kind = route.unit.kind
-    if kind == "user":
-        user = data.get("user")
-        return user if type(user) is str and user else None
-    if kind == "header":
-        value = request.headers.get(route.unit.header.encode())
-        return value.decode("latin-1") if value else None
-    return None
 
 
 def _unknown_model(model: str, routes: Mapping[str, object]) -> RequestError:

@@ -17,18 +17,21 @@ _NOT_YET, _WHOLE, _STREAM, _BROKEN = 0, 1, 2, 3
 class Reply:
     """The answer to one request on its connection.
 
-    `route`, `arm` and `reason` are said in the headers. `status` is 0 until something is to be told; `released` counts the
+    `route`, `arm` and `reason` are said in the headers, `request_id` is the client's own id of the request, or ours, and
+    `passed` the lines of what the upstream said beside its answer. `status` is 0 until something is to be told; `released` counts the
     bytes of the answer, `gone` says that the client has left.
     """
 
     __slots__ = (
-        "_connection", "_end", "_last", "_last_headers", "_request_id", "arm", "gone", "reason", "released", "route",
-        "status",
+        "_connection", "_end", "_id", "_last", "_last_headers", "_request_id", "arm", "gone", "passed", "reason", "released",
+        "route", "status",
     )  # fmt: skip
 
-    def __init__(self, connection: ClientConnection, request_id: str, arm: str, reason: str) -> None:
+    def __init__(self, connection: ClientConnection, id: str, request_id: bytes, arm: str, reason: str) -> None:
         self._connection = connection
-        self._request_id = request_id.encode()
+        self._id = id.encode()
+        self._request_id = request_id
+        self.passed = b""
         self._end = _NOT_YET
         self._last = b""  # what ends the answer; with its headers if nothing has left yet
         self._last_headers = b""
@@ -69,7 +72,7 @@ class Reply:
 
     def refuse(self, status: int, more_headers: bytes, body: bytes) -> None:
         """End with an error about the request, which nobody has been asked for."""
-        self._end_with(status, b"%bx-graduand-id: %b\r\n%b" % (JSON, self._request_id, more_headers), body)
+        self._end_with(status, b"%b%b%b" % (JSON, self._ids(), more_headers), body)
 
     def fail(self, status: int, more_headers: bytes, body: bytes) -> None:
         """End with an error in place of an answer."""
@@ -103,10 +106,10 @@ class Reply:
         self._last_headers, self._last = headers, body
 
     def _headers(self) -> bytes:
-        request_id = self._request_id
-        return b"x-graduand-id: %b\r\nx-request-id: %b\r\n%b" % (
-            request_id, request_id, _arm_headers(self.route, self.arm, self.reason)
-        )  # fmt: skip
+        return b"%b%b%b" % (self._ids(), _arm_headers(self.route, self.arm, self.reason), self.passed)
+
+    def _ids(self) -> bytes:
+        return b"x-graduand-id: %b\r\nx-request-id: %b\r\n" % (self._id, self._request_id)
 
 
 @lru_cache(1024)

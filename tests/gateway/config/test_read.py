@@ -14,6 +14,7 @@ from graduand.gateway.config import read as config
 from graduand.gateway.config.explain import explain_checks
 from graduand.gateway.config.read import load, parse
 from graduand.gateway.errors import ConfigError
+from graduand.gateway.model.clients import ClientKey
 from graduand.gateway.model.keys import basis_points
 from graduand.gateway.model.routes import Budget, Limits, Replica, Unit, settings_from_json, settings_to_json
 
@@ -72,7 +73,7 @@ def test_settings_survive_the_way_to_the_workers() -> None:
     limits, budget = {"requests_per_minute": 3}, {"tokens_per_day": 4}
     read = settings(changed(client_keys={"env": "KEYS"}, client_limits=limits, routes__triage__audit_budget=budget))
     assert read.routes["triage"].audit_budget == Budget(tokens_per_day=4)
-    assert read.client_keys == ("a", "b")
+    assert read.client_keys == (ClientKey("a"), ClientKey("b"))
     assert read.limits == Limits(3, 0)
     assert settings_from_json(settings_to_json(read)) == read
 

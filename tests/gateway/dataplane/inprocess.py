@@ -16,6 +16,7 @@ from graduand.gateway.dataplane.keys import ClientKeys
 from graduand.gateway.dataplane.plane import Plane
 from graduand.gateway.dataplane.shared import Shared
 from graduand.gateway.logs.segment import LogWriter
+from graduand.gateway.model.clients import ClientKey
 from graduand.gateway.model.routes import Replica, Route, RouteTable, Upstream
 from graduand.monitoring.metrics import Metrics
 from graduand.monitoring.series import SeriesFile
@@ -39,7 +40,15 @@ def serving(folder: Path, upstreams: list[Upstream], routes: list[Route], keys: 
         fleet = Fleet({one.name: one for one in upstreams}, loop)
         table = RouteTable(1, {route.name: route for route in routes})
         metrics = Metrics(SeriesFile(folder / "worker.series"))
-        shared = Shared(table, fleet, ClientKeys(keys or None), None, metrics, log, Budgets(folder / "budgets"))
+        shared = Shared(
+            table,
+            fleet,
+            ClientKeys(tuple(ClientKey(one) for one in keys) or None),
+            None,
+            metrics,
+            log,
+            Budgets(folder / "budgets"),
+        )
         plane, connections = Plane(shared), set[ClientConnection]()
         return await loop.create_server(
             lambda: ClientConnection(plane.handle, connections, fleet.outbox), "127.0.0.1", 0
