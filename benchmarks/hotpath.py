@@ -32,7 +32,7 @@ from graduand.gateway.dataplane.shared import Shared
 from graduand.gateway.logs.segment import LogWriter
 from graduand.gateway.model import record
 from graduand.gateway.model.clients import ANYBODY, ClientKey
-from graduand.gateway.model.routes import Replica, Route, RouteTable, Student, Teacher, Unit, Upstream
+from graduand.gateway.model.routes import Replica, Route, RouteTable, Student, Teacher, Upstream, read_unit
 from graduand.gateway.model.routing import decide
 from graduand.monitoring.checks import judging, written
 from graduand.monitoring.checks.judging import Checks
@@ -60,7 +60,9 @@ RESPONSE = (
 RESPONSE += b"Content-Length: %d\r\nConnection: keep-alive\r\n\r\n%b" % (len(ANSWER), ANSWER)
 JSON_TEXT = '{"category": "billing", "amount": 12.5, "currency": "EUR", "tags": ["double charge", "refund"]}'
 PROSE = " ".join(f"Sentence {number} says something else about parcel {number * 7919}." for number in range(11))
-ROUTE = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", "triage@3f9c1a"), "canary", 1000, Unit("user"), 0)
+ROUTE = Route(
+    "triage", Teacher("openai", "gpt-4o"), Student("gpu", "triage@3f9c1a"), "canary", 1000, read_unit("user"), 0
+)
 
 
 class Wire:

@@ -103,14 +103,21 @@ def _change_route(store: Rollouts, row: Row, event: Event, routes: Mapping[str, 
     if doing == TEACHER and row.incumbent is not None:
         new, row.incumbent = incumbents.restored(row, old.version + 1), None
     else:
-        new = _override(row, old.version + 1)
+        new = _override(row, old.version + 1, _rule(row, old, route))
     store.state.put(route.name, replace(new, limit_bp=old.limit_bp))
     what = {"rollout": row.id, "mode": new.mode, "weight_bp": new.weight_bp, "why": f"{event.kind}: {event.reason}"}
     store.state.changed(f"route/{route.name}", event.actor, what)
     row.table_version = store.state.version()
 
 
-def _override(row: Row, version: int) -> Override:
+def _rule(row: Row, old: Override, route: Route) -> str | None:
+    """By what units are assigned while the rollout runs: by what the file said when this attempt began."""
+    if row.at_rest or row.state.phase is Phase.PROMOTED:
+        return ""
+    return old.unit if (old.rollout, old.salt) == (row.id, row.state.salt) else json.dumps(route.unit.order)
+
+
+def _override(row: Row, version: int, unit: str | None) -> Override:
     doing, spec = serving(row.state), row.state.spec
     return Override(
         version,
@@ -123,6 +130,7 @@ def _override(row: Row, version: int) -> Override:
         logprobs=row.wants_threshold,
         threshold=json.dumps(row.threshold) if row.threshold is not None else None,
         incumbent=incumbents.carried(row),
+        unit=unit,
     )
 
 

@@ -6,7 +6,6 @@ dialect's.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from graduand.gateway.dataplane.answer import Answer
 from graduand.gateway.dataplane.asked import Asked

@@ -18,8 +18,8 @@ class Reply:
     """The answer to one request on its connection.
 
     `route`, `arm` and `reason` are said in the headers, `request_id` is the client's own id of the request, or ours, and
-    `passed` the lines of what the upstream said beside its answer. `status` is 0 until something is to be told; `released` counts the
-    bytes of the answer, `gone` says that the client has left.
+    `passed` the lines of what the upstream said beside its answer. `status` is 0 until something is to be told; `released`
+    counts the bytes of the answer, `gone` says that the client has left.
     """
 
     __slots__ = (

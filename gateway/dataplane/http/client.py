@@ -346,7 +346,6 @@ class Pool:
             connection.transport.close()
 
     async def _connect(self, connect_s: float) -> Connection:
-        replica = self._replica
         try:
             async with asyncio.timeout(connect_s):
                 connection = await self._connected()

@@ -16,7 +16,7 @@ from graduand.gateway.config.read import load, parse
 from graduand.gateway.errors import ConfigError
 from graduand.gateway.model.clients import ClientKey
 from graduand.gateway.model.keys import basis_points
-from graduand.gateway.model.routes import Budget, Limits, Replica, Unit, settings_from_json, settings_to_json
+from graduand.gateway.model.routes import Budget, Limits, Replica, read_unit, settings_from_json, settings_to_json
 
 ROUTE: dict[str, Any] = {
     "teacher": {"upstream": "openai", "model": "gpt-4o"},
@@ -62,7 +62,7 @@ def test_defaults_are_those_of_the_design() -> None:
     assert read.client_keys is None
     route = read.routes["triage"]
     assert (route.weight_bp, route.shadow_bp, route.retries) == (1000, 10_000, 2)
-    assert (route.on_student_failure, route.release, route.unit) == ("teacher", "observe", Unit("user"))
+    assert (route.on_student_failure, route.release, route.unit) == ("teacher", "observe", read_unit("user"))
     times = route.timeouts
     assert (times.connect_s, times.first_token_s, times.idle_s, times.total_s) == (2, 10, 10, 120)
     assert read.upstreams["openai"].replicas == (Replica("https", "api.openai.com", 443, "/v1"),)

@@ -29,7 +29,9 @@ def upstream(name: str, kind: str, url: str) -> Upstream:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, upstreams: list[Upstream], routes: list[Route], keys: tuple[str, ...] = ()) -> Iterator[int]:
+def serving(
+    folder: Path, upstreams: list[Upstream], routes: list[Route], keys: tuple[str | ClientKey, ...] = ()
+) -> Iterator[int]:
     """The port of a data plane; its log is whole when the context has ended (`records`)."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
@@ -43,7 +45,7 @@ def serving(folder: Path, upstreams: list[Upstream], routes: list[Route], keys: 
         shared = Shared(
             table,
             fleet,
-            ClientKeys(tuple(ClientKey(one) for one in keys) or None),
+            ClientKeys(tuple(ClientKey(one) if isinstance(one, str) else one for one in keys) or None),
             None,
             metrics,
             log,
