@@ -12,6 +12,9 @@ from graduand.gateway.adapters.reachability import Finding, find_out
 from graduand.gateway.client.options import Subparsers
 from graduand.gateway.config import read
 from graduand.gateway.config.explain import explained, warnings
+from graduand.gateway.logs import places
+from graduand.gateway.logs.heavy import heavy_units
+from graduand.gateway.logs.reading import Source
 from graduand.gateway.model.routes import Settings
 
 AT_ONCE = 8
@@ -34,7 +37,7 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
 
 def _check(arguments: argparse.Namespace) -> int:
     settings = read.load(arguments.config)
-    minded = warnings(settings)
+    minded = [*warnings(settings), *_heavy(settings, online=arguments.online)]
     found = _ask_upstreams(settings) if arguments.online else []
     if arguments.json:
         names = {"routes": list(settings.routes), "upstreams": list(settings.upstreams)}
@@ -46,6 +49,20 @@ def _check(arguments: argparse.Namespace) -> int:
         for line in (*explained(settings, os.environ), *(f"warning: {one}" for one in minded), *online):
             print(line)
     return 0 if all(one.usable for one in found) else NOT_USABLE
+
+
+def _heavy(settings: Settings, *, online: bool) -> list[str]:
+    """What to mind of the traffic that the log has seen; a log in a bucket is only read when that is asked for."""
+    by_unit = {name for name, route in settings.routes.items() if route.unit.order}
+    if not by_unit or not (online or settings.logs.startswith("file:")):
+        return []
+    found = heavy_units(Source(settings.logs, places.spool(settings)))
+    return [
+        f"route {one.route}: one unit sent {one.requests} of the last day's {one.of} requests; wherever it falls, it decides "
+        "a comparison alone; name a finer unit, such as header:NAME"
+        for one in found
+        if one.route in by_unit
+    ]
 
 
 def _ask_upstreams(settings: Settings) -> list[Finding]:

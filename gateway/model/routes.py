@@ -312,7 +312,7 @@ class Route:
     ] = 0
     unit: Annotated[
         Unit,
-        BeforeValidator(read_unit, json_schema_input_type=str | list[str]),
+        BeforeValidator(read_unit, json_schema_input_type=str | tuple[str, ...]),
         PlainSerializer(str),
         Field(
             description="what sticks to its arm: `user` (the request's `user`, else `safety_identifier`, else "
