@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from graduand.gateway.dataplane.dialects import answers
+from graduand.gateway.dataplane.dialects import answers, lenient
 from graduand.gateway.dataplane.dialects.answers import StreamReader
 from graduand.gateway.dataplane.dialects.assembly import Assembly
 from graduand.gateway.dataplane.dialects.dialect import Addressee, Reader, Sending, Whole
@@ -177,13 +177,13 @@ def events(block: bytes) -> bytes:
     """LoRAX's token events made of OpenAI's chunks, framed as they are in `block`."""
     out = []
     for line in block.split(b"\n\n"):
-        chunk = orjson.loads(line[6:]) if line.startswith(b"data: {") else None
+        chunk = lenient.loads(line[6:])[0] if line.startswith(b"data: {") else None
         for choice in (chunk or {}).get("choices") or []:
             text = _text(choice)
             if text:
                 tokens = _tokens(choice)
                 logprob = tokens[0]["logprob"] if len(tokens) == 1 else 0.0
-                out.append(_event(_token(text, logprob, special=False)))
+                out.append(_event(_token(lenient.mended(text), logprob, special=False)))
     return b"".join(out)
 
 
