@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 from graduand.gateway.dataplane.budget import Budgets
 from graduand.gateway.dataplane.fleet import Fleet
 from graduand.gateway.dataplane.http.server import ClientConnection
-from graduand.gateway.dataplane.keys import ClientKeys
+from graduand.gateway.dataplane.keys import ClientKeys, KeyLimits
 from graduand.gateway.dataplane.plane import Plane
 from graduand.gateway.dataplane.shared import Shared
 from graduand.gateway.logs.segment import LogWriter
 from graduand.gateway.model.clients import ClientKey
-from graduand.gateway.model.routes import Replica, Route, RouteTable, Upstream
+from graduand.gateway.model.routes import Limits, Replica, Route, RouteTable, Upstream
 from graduand.monitoring.metrics import Metrics
 from graduand.monitoring.series import SeriesFile
 
@@ -30,27 +30,22 @@ def upstream(name: str, kind: str, url: str) -> Upstream:
 
 @contextlib.contextmanager
 def serving(
-    folder: Path, upstreams: list[Upstream], routes: list[Route], keys: tuple[str | ClientKey, ...] = ()
-) -> Iterator[int]:
+    folder: Path, upstreams: list[Upstream], routes: list[Route], keys: tuple[str | ClientKey, ...] = (),
+    limits: Limits | None = None,
+) -> Iterator[int]:  # fmt: skip
     """The port of a data plane; its log is whole when the context has ended (`records`)."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     log = LogWriter(folder)
+    known = tuple(ClientKey(one) if isinstance(one, str) else one for one in keys)
+    counted = None if limits is None else KeyLimits(folder / "limits", known, limits)
 
     async def start() -> asyncio.Server:
         fleet = Fleet({one.name: one for one in upstreams}, loop)
         table = RouteTable(1, {route.name: route for route in routes})
         metrics = Metrics(SeriesFile(folder / "worker.series"))
-        shared = Shared(
-            table,
-            fleet,
-            ClientKeys(tuple(ClientKey(one) if isinstance(one, str) else one for one in keys) or None),
-            None,
-            metrics,
-            log,
-            Budgets(folder / "budgets"),
-        )
+        shared = Shared(table, fleet, ClientKeys(known or None), counted, metrics, log, Budgets(folder / "budgets"))
         plane, connections = Plane(shared), set[ClientConnection]()
         return await loop.create_server(
             lambda: ClientConnection(plane.handle, connections, fleet.outbox), "127.0.0.1", 0

@@ -20,7 +20,7 @@ from graduand.gateway.dataplane.units import (
 )
 from graduand.gateway.errors import ConfigError
 from graduand.gateway.model.clients import ClientKey
-from graduand.gateway.model.routes import USER_ORDER, Route, Teacher, Unit, read_unit
+from graduand.gateway.model.routes import USER_ORDER, Limits, Route, Teacher, Unit, read_unit
 from tests.gateway.dataplane.inprocess import records, serving
 from tests.gateway.dataplane.inprocess import upstream as one_upstream
 from tests.gateway.speaking import Answer, Client, chat
@@ -62,6 +62,18 @@ def test_a_client_in_the_log_is_its_key(
     got, record = asked(tmp_path, one_upstream("t", "openai", place.url), f"authorization: Bearer {key}", keys=keys)
     assert got.status == status
     assert (record["client"], record["client_key"]) == (client, name)
+
+
+def test_a_client_that_used_up_its_limit_is_logged_as_itself(tmp_path: Path, upstream: Upstream) -> None:
+    own, route = one_upstream("t", "openai", upstream.place("limit").url), Route("triage", Teacher("t", "gpt-4o"))
+    key = "authorization: Bearer k1"
+    with serving(tmp_path, [own], [route], KEYS, Limits(requests_per_minute=1)) as port, Client(port) as client:
+        found = [client.ask(chat("triage"), headers=(key,)).status for _ in range(2)]
+    assert found == [200, 429]
+    assert [(one["status"], one["client"], one["client_key"]) for one in records(tmp_path)] == [
+        (200, 1, KEYS[1].name),
+        (429, 1, KEYS[1].name),
+    ]
 
 
 def vendor(status: int, *headers: str) -> Any:
