@@ -26,6 +26,9 @@ LONGEST_RETRY_AFTER_S = 10.0
 SLOW = ("first_token_timeout", "idle_timeout", "rate_limited")
 
 
+NOTHING: dict[bytes, bytes] = {}
+
+
 class ClientGone(Exception):
     """Thrown into an exchange when its client has closed the connection."""
 
@@ -59,7 +62,7 @@ class Dispatch:
         self.gpu_dollars = 0.0  # of an upstream that is paid by the hour
         self.trace = trace
         self.span_id = ""  # of the attempt under way, where spans are made
-        self.said: dict[bytes, bytes] = {}  # the headers of the last answer that came
+        self.said = NOTHING  # the headers of the last answer that came
 
     def passed_on(self) -> bytes:
         """The lines of what the upstream said beside its answer that the client gets."""
@@ -116,7 +119,7 @@ class Dispatcher:
         failure = CLIENT_GONE
         whole = False
         try:
-            dispatch.said = {}
+            dispatch.said = NOTHING
             call = await self._answered(dispatch, replica)
             dispatch.said = call.headers
             await self._taken(call, take)

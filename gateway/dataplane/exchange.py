@@ -41,7 +41,7 @@ class Exchange:
 
     __slots__ = (
         "_answer", "_asked", "_began", "_charged", "_connection", "_deferred", "_error", "_fiber", "_reply", "_request",
-        "_request_id", "_scorer", "_sent", "_shadower", "_shared",
+        "_scorer", "_sent", "_shadower", "_shared",
     )  # fmt: skip
 
     def __init__(
@@ -54,8 +54,9 @@ class Exchange:
         self._began = shared.clock()
         self._asked = Asked(record.new_id(), dialect, request.body)
         named = request.headers.get(REQUEST_ID)
-        self._request_id = self._asked.id.encode() if named is None or ID.fullmatch(named) is None else named
-        self._reply = Reply(connection, self._asked.id, self._request_id, TEACHER, self._asked.decision.reason)
+        if named is not None and ID.fullmatch(named) is None:
+            named = None
+        self._reply = Reply(connection, self._asked.id, named, TEACHER, self._asked.decision.reason)
         self._answer = Answer()  # of whoever was asked last
         self._sent: list[Dispatch] = []
         self._charged = 0  # of what was sent, how much has its cost in a record of its own
@@ -182,7 +183,8 @@ class Exchange:
 
     def _forwarded(self) -> bytes:
         asked, headers = self._asked, self._request.headers
-        lines = b"x-request-id: %b\r\n" % self._request_id
+        # Ours, whatever the client calls it: an engine refuses a second request of the same id.
+        lines = b"x-request-id: %b\r\n" % asked.id.encode()
         # Where spans are made, each attempt has a context of its own.
         if asked.span is None and TRACE_PARENT in headers:
             lines += b"%b: %b\r\n" % (TRACE_PARENT, headers[TRACE_PARENT])

@@ -17,7 +17,7 @@ _NOT_YET, _WHOLE, _STREAM, _BROKEN = 0, 1, 2, 3
 class Reply:
     """The answer to one request on its connection.
 
-    `route`, `arm` and `reason` are said in the headers, `request_id` is the client's own id of the request, or ours, and
+    `route`, `arm` and `reason` are said in the headers, `request_id` is the client's own id of the request, if it has one, and
     `passed` the lines of what the upstream said beside its answer. `status` is 0 until something is to be told; `released`
     counts the bytes of the answer, `gone` says that the client has left.
     """
@@ -27,10 +27,10 @@ class Reply:
         "route", "status",
     )  # fmt: skip
 
-    def __init__(self, connection: ClientConnection, id: str, request_id: bytes, arm: str, reason: str) -> None:
+    def __init__(self, connection: ClientConnection, id: str, request_id: bytes | None, arm: str, reason: str) -> None:
         self._connection = connection
         self._id = id.encode()
-        self._request_id = request_id
+        self._request_id = request_id or self._id
         self.passed = b""
         self._end = _NOT_YET
         self._last = b""  # what ends the answer; with its headers if nothing has left yet
