@@ -135,7 +135,9 @@ class Relay:
 
     async def _release(self, data: bytes, call: Call) -> None:
         if data:
-            self.dispatch.committed = True
+            if not self.dispatch.committed:
+                self.dispatch.committed = True
+                call.take_all_time()
             await self._reply.release(data, call)
 
     def _watch(self, watcher: Watcher, window: Window, text: str, *, calls: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from graduand.gateway.dataplane.dialects import answers, lenient
+from graduand.gateway.dataplane.dialects import answers, bounds, lenient
 from graduand.gateway.dataplane.dialects.answers import StreamReader
 from graduand.gateway.dataplane.dialects.assembly import Assembly
 from graduand.gateway.dataplane.dialects.dialect import Addressee, Reader, Sending, Whole
@@ -108,7 +108,10 @@ class LoraxReader(StreamReader):
 def parse(body: bytes, *, stream: bool | None) -> Json:
     """The request as JSON data with `model` (the route) and `stream` set; `stream` None leaves that to the body."""
     try:
+        bounds.check_request(body)
         data = orjson.loads(body)
+    except bounds.TooManyParts as error:
+        raise RequestError(422, f"the body cannot be read: {error}", code="too_many_parts") from error
     except orjson.JSONDecodeError as error:
         raise RequestError(422, f"the body is not JSON: {error}", code="invalid_json") from error
     inputs = data.get("inputs") if type(data) is dict else None
@@ -140,7 +143,9 @@ def translated(data: Json, to: Addressee) -> Sending:
     if not parameters.get("do_sample") and "temperature" not in body:
         body["temperature"] = 0
     if data["stream"]:
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        body["stream"] = True
+        if to.adds_usage:
+            body["stream_options"] = {"include_usage": True}
     if chats:
         message = {"role": "user", "content": data["prompt"]}
         asking: Json = {"logprobs": True} if parameters.get("details") else {}

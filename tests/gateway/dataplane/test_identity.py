@@ -67,7 +67,7 @@ def test_a_client_in_the_log_is_its_key(
 def test_a_client_that_used_up_its_limit_is_logged_as_itself(tmp_path: Path, upstream: Upstream) -> None:
     own, route = one_upstream("t", "openai", upstream.place("limit").url), Route("triage", Teacher("t", "gpt-4o"))
     key = "authorization: Bearer k1"
-    with serving(tmp_path, [own], [route], KEYS, Limits(requests_per_minute=1)) as port, Client(port) as client:
+    with serving(tmp_path, [own], [route], KEYS, limits=Limits(requests_per_minute=1)) as port, Client(port) as client:
         found = [client.ask(chat("triage"), headers=(key,)).status for _ in range(2)]
     assert found == [200, 429]
     assert [(one["status"], one["client"], one["client_key"]) for one in records(tmp_path)] == [
