@@ -170,14 +170,21 @@ def _change_route(store: Rollouts, row: Row, event: Event, routes: Mapping[str, 
     if doing == TEACHER and row.incumbent is not None:
         new, row.incumbent = incumbents.restored(row, old.version + 1), None
     else:
-        new = _override(row, old.version + 1, old.unit_salt or row.state.salt)
+        new = _override(row, old.version + 1, old.unit_salt or row.state.salt, _rule(row, old, route))
     store.state.put(route.name, replace(new, limit_bp=old.limit_bp))
     what = {"rollout": row.id, "mode": new.mode, "weight_bp": new.weight_bp, "why": f"{event.kind}: {event.reason}"}
     store.state.changed(f"route/{route.name}", event.actor, what)
     row.table_version = store.state.version()
 
 
-def _override(row: Row, version: int, unit_salt: str) -> Override:
+def _rule(row: Row, old: Override, route: Route) -> str | None:
+    """By what units are assigned while the rollout runs: by what the file said when this attempt began."""
+    if row.at_rest or row.state.phase is Phase.PROMOTED:
+        return ""
+    return old.unit if (old.rollout, old.salt) == (row.id, row.state.salt) else json.dumps(route.unit.order)
+
+
+def _override(row: Row, version: int, unit_salt: str, unit: str | None) -> Override:
     doing, spec, released = serving(row.state), row.state.spec, thresholds.released_by(row)
     return Override(
         version,
@@ -191,6 +198,7 @@ def _override(row: Row, version: int, unit_salt: str) -> Override:
         threshold=None if released is None else json.dumps(released),
         incumbent=incumbents.carried(row),
         unit_salt=unit_salt,
+        unit=unit,
     )
 
 

@@ -1,8 +1,6 @@
 """What must be true before a rollout touches its route: the student can be reached and is there, and a judge that is to
 compare its answers sees through planted pairs. Asks over the network."""
 
-import httpx
-
 from graduand.gateway.adapters import residency
 from graduand.gateway.control import incumbents, trial
 from graduand.gateway.errors import GraduandError
@@ -66,7 +64,7 @@ def _replica(upstream: Upstream, replica: Replica, student: str) -> str:
             there = student in residency.listed(upstream, replica)
             return "" if there else f"{replica.url} does not have the adapter {student}; see graduand adapters add"
         # LoRAX loads an adapter at its first request, and OpenAI lists no deployment's models: only reach them.
-        httpx.get(replica.url, timeout=TIMEOUT_S, trust_env=False)
-    except (GraduandError, httpx.HTTPError) as error:
-        return f"{replica.url} cannot be reached: {error}"
+        residency.call(upstream, replica, "GET", "", timeout_s=TIMEOUT_S)
+    except GraduandError as error:
+        return str(error)
     return ""

@@ -5,6 +5,7 @@ from typing import Any
 from graduand.gateway.dataplane.dialects.dialect import Dialect
 from graduand.gateway.dataplane.dispatch import Dispatch
 from graduand.gateway.dataplane.targets import RouteTargets, Target
+from graduand.gateway.model.clients import UNKNOWN
 from graduand.gateway.model.routing import TEACHER, Decision
 from graduand.gateway.model.trace import Trace
 
@@ -14,7 +15,7 @@ NOBODY = Decision(TEACHER, "unrouted", 1.0, 0, False, False)
 class Asked:
     """One request. Its exchange fills it in while it is read and routed; from then on nobody changes it.
 
-    `client` is the client's number, `data` the body as JSON. `targets` is None until the route is known. `span` is `trace`
+    `client` is who sent it, `data` the body as JSON. `targets` is None until the route is known. `span` is `trace`
     where spans are made; elsewhere a client's trace is only passed on and logged. A plain class, which is quick to make.
     """
 
@@ -24,7 +25,7 @@ class Asked:
         self.id = id
         self.dialect = dialect
         self.body = body
-        self.client = 0
+        self.client = UNKNOWN
         self.data: dict[str, Any] = {}
         self.stream = False
         self.targets: RouteTargets | None = None

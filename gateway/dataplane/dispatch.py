@@ -8,6 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from graduand.gateway.dataplane import vendor
 from graduand.gateway.dataplane.fleet import Fleet, ReplicaState
 from graduand.gateway.dataplane.http import failures
 from graduand.gateway.dataplane.http.client import Call, Connection
@@ -27,6 +28,9 @@ LONGEST_RETRY_AFTER_S = 10.0
 # After these only another replica may be asked, and once: whoever was silent for so long may still be at it, and be paid for it.
 SILENT = ("first_token_timeout", "idle_timeout")
 UNREACHED = "connect_timeout"
+
+
+NOTHING: dict[bytes, bytes] = {}
 
 
 class ClientGone(Exception):
@@ -52,7 +56,7 @@ class Dispatch:
 
     __slots__ = (
         "asked", "attempts", "body", "committed", "first_sent_at", "gpu_dollars", "headers", "last_at", "path", "retries",
-        "scored", "span_id", "stop_at", "stream", "target", "trace",
+        "said", "scored", "span_id", "stop_at", "stream", "target", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +84,11 @@ class Dispatch:
         self.gpu_dollars = 0.0  # of an upstream that is paid by the hour
         self.trace = trace
         self.span_id = ""  # of the attempt under way, where spans are made
+        self.said = NOTHING  # the headers of the last answer that came
+
+    def passed_on(self) -> bytes:
+        """The lines of what the upstream said beside its answer that the client gets."""
+        return vendor.passed_on(self.said, rate_limits=self.target.upstream.upstream.rate_limit_headers)
 
 
 class Dispatcher:
@@ -146,11 +155,13 @@ class Dispatcher:
         failure = CLIENT_GONE
         whole = False
         try:
+            dispatch.said = NOTHING
             call = await self._answered(dispatch, replica)
+            dispatch.said = call.headers
             await self._taken(call, take)
             whole = True
         except UpstreamFailed as error:
-            failure = error.failure = failures.without_key(error.failure, replica.upstream.api_key)
+            failure = error.failure = failures.without_secrets(error.failure, replica.secrets)
             raise
         finally:
             self._note(dispatch, replica, failure, began, whole=whole)

@@ -6,7 +6,6 @@ dialect's.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from graduand.gateway.dataplane.answer import Answer
 from graduand.gateway.dataplane.asked import Asked
@@ -22,18 +21,20 @@ from graduand.gateway.dataplane.reply import Reply
 from graduand.gateway.dataplane.shadow import RequestCopy, Shadower
 from graduand.gateway.dataplane.shared import Shared
 from graduand.gateway.dataplane.targets import RouteTargets, Target
+from graduand.gateway.dataplane.units import unit_of
+from graduand.gateway.dataplane.vendor import ID
 from graduand.gateway.errors import RequestError, did_you_mean
 from graduand.gateway.model import record, retry_after, trace
 from graduand.gateway.model.fields import Usage
 from graduand.gateway.model.openai import error_body
 from graduand.gateway.model.record import NOBODYS
-from graduand.gateway.model.routes import Route
 from graduand.gateway.model.routing import CONFIDENT, DEFERRED, STUDENT, TEACHER, Decision, decide, deferred
 from graduand.monitoring import metrics as m
 from graduand.rollout.hybrid.scorer import Scorer
 
 # Passed on whatever the API; each dialect names its own headers besides.
 TRACE_PARENT, TRACE_STATE = b"traceparent", b"tracestate"
+REQUEST_ID = b"x-request-id"
 
 
 class Exchange:
@@ -53,7 +54,10 @@ class Exchange:
         self._request = request
         self._began = shared.clock()
         self._asked = Asked(record.new_id(), dialect, request.body)
-        self._reply = Reply(connection, self._asked.id, TEACHER, self._asked.decision.reason)
+        named = request.headers.get(REQUEST_ID)
+        if named is not None and ID.fullmatch(named) is None:
+            named = None
+        self._reply = Reply(connection, self._asked.id, named, TEACHER, self._asked.decision.reason)
         self._answer = Answer()  # of whoever was asked last
         self._sent: list[Dispatch] = []
         self._charged = 0  # of what was sent, how much has its cost in a record of its own
@@ -110,7 +114,8 @@ class Exchange:
             asked.trace = trace.read(context)
         else:
             asked.trace = asked.span = trace.begin(context, tracing.share)
-        asked.client = shared.admit(self._connection, dialect.credential(request.headers))
+        asked.client = shared.recognise(self._connection, dialect.credential(request.headers))
+        shared.admit(asked.client)
         data = asked.data = dialect.parse(request.body)
         targets = asked.targets = shared.routes.get(data["model"])
         if targets is None:
@@ -118,14 +123,14 @@ class Exchange:
         route = targets.route
         reply.route = route.name
         asked.stream = dialect.streams(data)
-        unit, now = _unit(route, data, request), shared.wall()
+        unit, now = unit_of(targets.units, data, request.headers), shared.wall()
         decision = decide(route, unit, asked.id, now)
         if decision.reason == CONFIDENT and not self._can_be_scored(targets, decision):
             decision = deferred(route, decision, unit, asked.id, now)
         asked.decision = decision
         reply.reason, reply.arm = decision.reason, decision.arm
-        if decision.unit_missing and route.unit.kind != "request":
-            shared.metrics.add(m.UNIT_MISSING, (route.name,))
+        if targets.units:
+            shared.count_unit(route.name, decision)
         try:
             if decision.arm == STUDENT:
                 await self._ask_student(targets)
@@ -189,6 +194,7 @@ class Exchange:
 
     def _forwarded(self) -> bytes:
         asked, headers = self._asked, self._request.headers
+        # Ours, whatever the client calls it: an engine refuses a second request of the same id.
         lines = b"x-request-id: %b\r\n" % asked.id.encode()
         # Where spans are made, each attempt has a context of its own.
         if asked.span is None and TRACE_PARENT in headers:
@@ -222,6 +228,8 @@ class Exchange:
             body = error_body(f"the answer broke off: {failure.message}", "server_error", code=failure.cause)
             reply.break_off(dialect.error_event(body))
             return
+        if self._sent:
+            reply.passed = self._sent[-1].passed_on()
         kind = "rate_limit_error" if failure.status == 429 else "server_error"
         message = failure.message if failure.status == 500 else f"{failure.message} (route {self._asked.route})"
         body = dialect.error(failure.body or error_body(message, kind, code=failure.cause), failure.status)
@@ -319,17 +327,6 @@ class Exchange:
         if asked.targets is not None and answered and decision.shadow and as_meant:
             for target in asked.targets.copied_to(decision, reply.arm):
                 self._shadower.offer(RequestCopy(asked, asked.targets, target, now))
-
-
-def _unit(route: Route, data: dict[str, Any], request: Request) -> str | None:
-    kind = route.unit.kind
-    if kind == "user":
-        user = data.get("user")
-        return user if type(user) is str and user else None
-    if kind == "header":
-        value = request.headers.get(route.unit.header.encode())
-        return value.decode("latin-1") if value else None
-    return None
 
 
 def _unknown_model(model: str, routes: Mapping[str, object]) -> RequestError:

@@ -9,12 +9,14 @@ than its own.
 
 import asyncio
 import logging
+import os
 import ssl
 
 from graduand.gateway.dataplane.health import Breaker, RetryBudget
 from graduand.gateway.dataplane.http.client import Call, Pool
 from graduand.gateway.dataplane.http.failures import Failure
 from graduand.gateway.dataplane.http.outbox import Outbox
+from graduand.gateway.model import outbound
 from graduand.gateway.model.routes import Replica, Upstream
 from graduand.gateway.model.routing import preference
 
@@ -29,8 +31,8 @@ class ReplicaState:
     """One address: its pool, its breaker, and how many requests are under way."""
 
     __slots__ = (
-        "_accrued_at", "_dollars_per_s", "_heads", "_key", "_missing", "breaker", "in_flight", "pool", "replica",
-        "shared_dollars", "upstream", "url",
+        "_accrued_at", "_dollars_per_s", "_heads", "_lines", "_missing", "_query", "breaker", "in_flight", "pool", "replica",
+        "secrets", "shared_dollars", "upstream", "url",
     )  # fmt: skip
 
     def __init__(
@@ -39,23 +41,25 @@ class ReplicaState:
     ) -> None:  # fmt: skip
         self.upstream = upstream
         self.replica = replica
-        self.pool = Pool(replica, tls, outbox)
+        self.pool = Pool(replica, tls, outbox, outbound.proxy_of(upstream, replica, os.environ))
         self.breaker = Breaker()
         self.in_flight = 0
         self.url = replica.url
+        self.secrets = outbound.secrets_of(upstream)
         # A worker knows its own requests only, so each charges its part of the hour: never more than the bill.
         self._dollars_per_s = (upstream.gpu_hour or 0.0) / 3600 / workers
         self._accrued_at = 0.0
         # What a request that was always under way would have been charged; the difference is what one request is.
         self.shared_dollars = 0.0
         self._missing: dict[str, float] = {}
-        host = f"[{replica.host}]" if ":" in replica.host else replica.host
-        default = replica.port == (443 if replica.scheme == "https" else 80)
-        authority = host if default else f"{host}:{replica.port}"
-        key = f"authorization: Bearer {upstream.api_key}\r\n" if upstream.api_key else ""
-        self._key = (
-            f"host: {authority}\r\ncontent-type: application/json\r\naccept-encoding: identity\r\n{key}".encode()
-        )
+        lines = {
+            "host": outbound.authority(replica.host, replica.port, replica.scheme),
+            "content-type": "application/json",
+            "accept-encoding": "identity",
+            **outbound.headers_of(upstream),
+        }
+        self._lines = "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode()
+        self._query = outbound.query_of(upstream)
         self._heads: dict[str, bytes] = {}
 
     def request(self, path: str, extra_headers: bytes, body: bytes) -> bytes:
@@ -64,8 +68,8 @@ class ReplicaState:
         if head is None:
             # LoRAX's base URL is its root, below which the OpenAI routes have a prefix of their own.
             root = "/v1" if self.upstream.kind == "lorax" and not self.replica.prefix.endswith("/v1") else ""
-            line = f"POST {self.replica.prefix}{root}{path} HTTP/1.1\r\n".encode()
-            head = self._heads[path] = line + self._key
+            line = f"POST {self.replica.prefix}{root}{path}{self._query} HTTP/1.1\r\n".encode()
+            head = self._heads[path] = line + self._lines
         return b"%b%bcontent-length: %d\r\n\r\n%b" % (head, extra_headers, len(body), body)
 
     def begin(self, now: float) -> None:

@@ -19,18 +19,21 @@ class Reply:
     """The answer to one request on its connection.
 
     `route`, `arm` and `reason` are said in the headers, arm and reason in a comment before the first event of a stream whose
-    headers had to leave before anybody could know them. `status` is 0 until something is to be told; `released` counts the
-    bytes of the answer, `gone` says that the client has left.
+    headers had to leave before anybody could know them. `request_id` is the client's own id of the request, if it has one, and
+    `passed` the lines of what the upstream said beside its answer. `status` is 0 until something is to be told; `released`
+    counts the bytes of the answer, `gone` says that the client has left.
     """
 
     __slots__ = (
-        "_connection", "_early", "_end", "_last", "_last_headers", "_request_id", "arm", "gone", "reason", "released", "route",
-        "status",
+        "_connection", "_early", "_end", "_id", "_last", "_last_headers", "_request_id", "arm", "gone", "passed", "reason",
+        "released", "route", "status",
     )  # fmt: skip
 
-    def __init__(self, connection: ClientConnection, request_id: str, arm: str, reason: str) -> None:
+    def __init__(self, connection: ClientConnection, id: str, request_id: bytes | None, arm: str, reason: str) -> None:
         self._connection = connection
-        self._request_id = request_id.encode()
+        self._id = id.encode()
+        self._request_id = request_id or self._id
+        self.passed = b""
         self._end = _NOT_YET
         self._early = False  # whether a stream's headers had to leave before anybody answered
         self._last = b""  # what ends the answer; with its headers if nothing has left yet
@@ -91,7 +94,7 @@ class Reply:
 
     def refuse(self, status: int, more_headers: bytes, body: bytes) -> None:
         """End with an error about the request, which nobody has been asked for."""
-        self._end_with(status, b"%bx-graduand-id: %b\r\n%b" % (JSON, self._request_id, more_headers), body)
+        self._end_with(status, b"%b%b%b" % (JSON, self._ids(), more_headers), body)
 
     def fail(self, status: int, more_headers: bytes, body: bytes) -> None:
         """End with an error in place of an answer."""
@@ -125,13 +128,14 @@ class Reply:
         self._last_headers, self._last = headers, body
 
     def _headers(self) -> bytes:
-        return self._ids() + _arm_headers(self.route, self.arm, self.reason)
+        return b"%b%b%b" % (self._ids(), _arm_headers(self.route, self.arm, self.reason), self.passed)
 
     def _ids(self) -> bytes:
-        return b"x-graduand-id: %b\r\nx-request-id: %b\r\n" % (self._request_id, self._request_id)
+        return b"x-graduand-id: %b\r\nx-request-id: %b\r\n" % (self._id, self._request_id)
 
     def _who(self) -> bytes:
-        return f": x-graduand-arm: {self.arm}\n: x-graduand-reason: {self.reason}\n\n".encode()
+        said = b"".join(b": %b\n" % line for line in self.passed.splitlines())
+        return b"%b%b\n" % (f": x-graduand-arm: {self.arm}\n: x-graduand-reason: {self.reason}\n".encode(), said)
 
 
 def _route_header(route: str) -> bytes:

@@ -8,6 +8,7 @@ import orjson
 
 from graduand.gateway.dataplane.dialects.dialect import Addressee
 from graduand.gateway.dataplane.fleet import Fleet, ReplicaState, UpstreamState
+from graduand.gateway.dataplane.units import Source, sources_of
 from graduand.gateway.model.routes import FIRST_TOKEN_S, Route, RouteTable, Student, Teacher, Timeouts
 from graduand.gateway.model.routing import STUDENT, TEACHER, Decision
 from graduand.monitoring.checks import written
@@ -56,6 +57,7 @@ class RouteTargets:
     checks: Checks  # what every answer is checked by
     incumbent: Target | None = None  # the student in service, while a rollout tries another
     incumbent_scorer: Scorer | None = None
+    units: tuple[Source, ...] = ()  # where a request says whom it is for
 
     def student_of(self, decision: Decision) -> Target | None:
         """The student that a decision means."""
@@ -96,6 +98,7 @@ def resolve(table: RouteTable, fleet: Fleet, prices: Mapping[str, Price]) -> dic
             scorer_from_dict(incumbent.threshold)
             if incumbent is not None and incumbent.mode == "hybrid" and incumbent.threshold is not None
             else None,
+            sources_of(route.unit),
         )
     return resolved
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import orjson
 
+from graduand.gateway.model.clients import Client
 from graduand.gateway.model.fields import Attempt, LoggedVerdict, Record, Timings, Usage
 from graduand.gateway.model.routing import STUDENT, Decision
 from graduand.gateway.model.trace import Trace
@@ -67,8 +68,8 @@ def record(
     adapter: str | None, base_model: str | None, teacher_model: str, served_model: str | None, status: int,
     request_body: bytes | None, request: dict[str, Any], response_json: str | None, stream: bool, completed: bool,
     client_disconnected: bool, bytes_released: int, timings: Timings, usage: Usage, attempts: list[Attempt],
-    error: str | None, client: int, verdicts: list[orjson.Fragment], record_bp: int = BUCKETS, cost: float | None = None,
-    trace: Trace | None = None,
+    error: str | None, client: Client, verdicts: list[orjson.Fragment], record_bp: int = BUCKETS, cost: float | None = None,
+    trace: Trace | None = None, upstream_request_id: str | None = None, upstream_ms: float | None = None,
 ) -> Record:  # fmt: skip
     """Assemble one record; times in `timings` are milliseconds, `cost` is dollars (None: unknown).
 
@@ -123,10 +124,13 @@ def record(
         "attempts": attempts,
         "error": error,
         "verdicts": cast("list[LoggedVerdict]", verdicts),  # each is written once a verdict, not once a record
-        "client": client,
+        "client": client.number,
         "sampling_prob": record_bp / BUCKETS,
         "trace_id": None if trace is None else trace.trace_id,
         "span_id": None if trace is None else trace.span_id or None,
         "parent_span_id": None if trace is None else trace.parent_id,
         "trace_sampled": trace is not None and trace.sampled,
+        "client_key": client.key,
+        "upstream_request_id": upstream_request_id,
+        "upstream_ms": upstream_ms,
     }

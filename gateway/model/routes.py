@@ -15,13 +15,16 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 from graduand.gateway.errors import ConfigError
 from graduand.gateway.model.keys import (
     Address,
+    ClientKeys,
     Count,
     Dollars,
     FilePath,
+    Headers,
     LogsUrl,
     Percent,
+    ProxyUrl,
+    Query,
     Secret,
-    Secrets,
     StateUrl,
 )
 from graduand.gateway.model.monitors import ALL, Monitors
@@ -31,7 +34,6 @@ from graduand.monitoring.prices import Price
 
 Mode = Literal["teacher", "shadow", "canary", "hybrid", "student"]
 UpstreamKind = Literal["openai", "vllm", "lorax"]
-UnitKind = Literal["user", "request", "header"]
 OnStudentFailure = Literal["teacher", "error"]
 Release = Literal["observe", "window", "block"]
 StreamUsage = Literal["ask", "never"]
@@ -46,6 +48,7 @@ def known_mode(text: str | None) -> Mode | None:
     return next((mode for mode in MODES if mode == text), None)
 
 
+DIRECT = "direct"  # the proxy that is none
 BASE_URL = re.compile(r"[!\"$->A-~]+")  # no blanks, query or fragment: it becomes part of a request line
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -93,7 +96,8 @@ def read_replica(url: object) -> Replica:
 class Upstream:
     """A service that answers: a teacher's API, or engines that all serve the same base model.
 
-    `api_key` never leaves the process but towards the replicas.
+    `api_key`, `headers`, `query` and a proxy's password never leave the process but towards the replicas or the proxy. How
+    they go with a request is said in gateway.model.outbound.
     """
 
     name: str
@@ -133,6 +137,31 @@ class Upstream:
             "ends by itself once it refuses that, or `never`; the tokens of such streams are estimated then"
         ),
     ] = "ask"
+    headers: Annotated[
+        Headers,
+        Field(
+            description="headers that go with every request, by name: a text, or `{env: NAME}` or `{file: PATH}` for a "
+            "secret, such as Azure's `api-key`"
+        ),
+    ] = ()
+    query: Annotated[
+        Query,
+        Field(description="what goes into the URL of every request, likewise, such as Azure's `api-version`"),
+    ] = ()
+    proxy: Annotated[
+        ProxyUrl | None,
+        Field(
+            description="the HTTP proxy in between, `http://HOST:PORT`, with a password only as `{env: NAME}` or `{file: "
+            "PATH}`; `direct`: none; without it HTTPS_PROXY and NO_PROXY of the environment count"
+        ),
+    ] = field(default=None, repr=False)
+    rate_limit_headers: Annotated[
+        bool,
+        Field(
+            description="whether clients are told the account's `x-ratelimit-*`; all of them share the account, so what one "
+            "is told, others use up"
+        ),
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,27 +211,53 @@ class Timeouts:
     ] = 120
 
 
+METADATA_USER = "metadata.user_id"
+# Where the unit of a request may stand, but for headers: its members by name.
+MEMBERS = ("user", "safety_identifier", METADATA_USER, "prompt_cache_key")
+# OpenAI's successor of `user`, and Anthropic's. A prompt_cache_key is shared by users, so it has to be named.
+USER_ORDER = ("user", "safety_identifier", METADATA_USER)
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What sticks to an arm: `user`, `request`, or the value of a `header`."""
+    """What sticks to an arm: the first of `order` that a request has, each a member's name or `header:NAME`; without an order
+    each request is by itself."""
 
-    kind: UnitKind
-    header: str = ""
+    order: tuple[str, ...] = ()
+
+    @property
+    def written(self) -> str | list[str]:
+        """As it stands in the file."""
+        if self.order == USER_ORDER:
+            return "user"
+        if self.order == USER_ORDER[:1]:
+            return list(self.order)
+        return (self.order or ("request",))[0] if len(self.order) < 2 else list(self.order)
 
     def __str__(self) -> str:
-        return f"header:{self.header}" if self.kind == "header" else self.kind
+        return self.written if isinstance(self.written, str) else ", then ".join(self.written)
 
 
-def read_unit(text: object) -> Unit:
-    """The unit as it is written; raise ConfigError if it is none."""
-    if text == "user":
-        return Unit("user")
-    if text == "request":
-        return Unit("request")
+def read_unit(written: object) -> Unit:
+    """The unit as it is written, one or several in their order; raise ConfigError if it is none."""
+    if written == "request":
+        return Unit()
+    if written == "user":
+        return Unit(USER_ORDER)
+    several = list(written) if isinstance(written, list | tuple) else [written]
+    order = tuple(_source(one) for one in several)
+    if not order or len(set(order)) < len(order):
+        raise ConfigError("is a list of one or more places, each once, such as [user, header:x-user]")
+    return Unit(order)
+
+
+def _source(text: object) -> str:
+    if text in MEMBERS:
+        return str(text)
     kind, _, header = str(text).partition(":")
     if kind == "header" and HEADER_NAME.fullmatch(header):
-        return Unit("header", header.lower())
-    raise ConfigError(f"{text!r} is not one of user, request and header:NAME")
+        return f"header:{header.lower()}"
+    raise ConfigError(f"{text!r} is not one of request (alone), {', '.join(MEMBERS)} and header:NAME")
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,10 +333,14 @@ class Route:
     ] = 0
     unit: Annotated[
         Unit,
-        BeforeValidator(read_unit, json_schema_input_type=str),
+        BeforeValidator(read_unit, json_schema_input_type=str | tuple[str, ...]),
         PlainSerializer(str),
-        Field(description="what sticks to its arm: `user` (the request's `user` field), `header:NAME` or `request`"),
-    ] = Unit("request")
+        Field(
+            description="what sticks to its arm: `user` (the request's `user`, else `safety_identifier`, else "
+            "`metadata.user_id`), one of these or `prompt_cache_key` or `header:NAME`, a list of them (the first that a "
+            "request has), or `request`"
+        ),
+    ] = Unit()
     shadow_bp: Annotated[
         Percent,
         Field(
@@ -414,8 +473,11 @@ class Settings:
     ] = "file:///./graduand-data/logs"
     record: Annotated[RecordPolicy, Field(description="what is recorded, and what when there is no room")] = DEFAULT
     client_keys: Annotated[
-        Secrets | None,
-        Field(description="keys that clients must have, separated by commas; without it none is asked for"),
+        ClientKeys | None,
+        Field(
+            description="keys that clients must have, with names for the log: `NAME: KEY` or `KEY`, one a line or separated "
+            'by commas, or JSON, `{"NAME": "KEY"}`; without it none is asked for'
+        ),
     ] = field(default=None, repr=False)
     limits: Annotated[Limits, Field(alias="client_limits", description="of one client key; needs `client_keys`")] = (
         Limits()

@@ -184,7 +184,7 @@ class Worker:
     def _limits(self, settings: Settings) -> KeyLimits | None:
         if settings.limits == Limits() or settings.client_keys is None:
             return None
-        return KeyLimits(self._run_folder / "limits", len(settings.client_keys), settings.limits)
+        return KeyLimits(self._run_folder / "limits", settings.client_keys, settings.limits)
 
     # From other threads.
 

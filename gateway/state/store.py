@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from graduand.gateway.errors import GraduandError
-from graduand.gateway.model.routes import TEACHER_ALONE, Incumbent, Mode, Route, RouteTable, Student
+from graduand.gateway.model.routes import TEACHER_ALONE, USER_ORDER, Incumbent, Mode, Route, RouteTable, Student, Unit
 from graduand.gateway.state.hashes import Hashes, StateError
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Override:
     limit_bp: int | None = None  # the most that the student gets while an alarm stands
     shadow_bp: int | None = None  # what the day's budget can pay of the route's own share
     unit_salt: str | None = None  # of the route's first rollout, and kept for ever
+    unit: str | None = None  # as JSON: the order by which the rollout began to assign units; empty: the file's
 
     def applied(self, route: Route) -> Route:
         """The route as it is served."""
@@ -78,8 +79,18 @@ class Override:
             threshold=self._threshold(student),
             incumbent=self._incumbent(student),
             limit_bp=self.limit_bp,
+            unit=self._unit(route.unit),
             version=self.version,
         )
+
+    def _unit(self, configured: Unit) -> Unit:
+        """A rollout keeps the rule that it began with, or units would change their arms in the middle of it."""
+        if not self.rollout or self.unit == "":
+            return configured
+        if self.unit is not None:
+            return Unit(tuple(json.loads(self.unit)))
+        # It began when `user` meant that member alone.
+        return Unit(USER_ORDER[:1]) if configured.order == USER_ORDER else configured
 
     def _incumbent(self, student: Student | None) -> Incumbent | None:
         """The student that stands in for the teacher; not while an alarm gives the route to the teacher himself."""

@@ -11,11 +11,12 @@ from typing import Any
 
 import httptools
 
-from graduand.gateway.dataplane.http import failures
+from graduand.gateway.dataplane.http import failures, tunnel
 from graduand.gateway.dataplane.http.failures import Failure, UpstreamFailed
 from graduand.gateway.dataplane.http.fiber import Signal
 from graduand.gateway.dataplane.http.outbox import Outbox, Outlet
 from graduand.gateway.dataplane.http.pauses import STOOD_STILL_S
+from graduand.gateway.model.outbound import Proxy
 from graduand.gateway.model.routes import Replica
 
 MAX_ANSWER_BYTES = 64 << 20
@@ -305,8 +306,11 @@ class Connection(asyncio.Protocol):
 class Pool:
     """The connections to one replica. Reuses the one used last, so that the others can age and close."""
 
-    def __init__(self, replica: Replica, tls: ssl.SSLContext | None, outbox: Outbox) -> None:
+    def __init__(
+        self, replica: Replica, tls: ssl.SSLContext | None, outbox: Outbox, proxy: Proxy | None = None
+    ) -> None:
         self._replica = replica
+        self._proxy = proxy
         self._tls = tls
         self.outbox = outbox
         self._loop = outbox.loop
@@ -379,12 +383,9 @@ class Pool:
             raise UpstreamFailed(failures.CONNECT_TIMEOUT) from error
 
     async def _connected(self, connect_s: float) -> Connection:
-        replica = self._replica
         try:
             async with asyncio.timeout(connect_s):
-                _, connection = await self._loop.create_connection(
-                    lambda: Connection(self), replica.host, replica.port, ssl=self._tls
-                )
+                connection = await self._opened()
         except TimeoutError:
             raise
         except ssl.SSLCertVerificationError as error:
@@ -395,6 +396,24 @@ class Pool:
             raise UpstreamFailed(Failure("tls", text, retry=False)) from error
         except OSError as error:
             raise UpstreamFailed(failures.CONNECT) from error
+        return connection
+
+    async def _opened(self) -> Connection:
+        replica, proxy, loop = self._replica, self._proxy, self._loop
+        if proxy is None:
+            _, connection = await loop.create_connection(
+                lambda: Connection(self), replica.host, replica.port, ssl=self._tls
+            )
+            return connection
+        through = await tunnel.opened(loop, proxy, replica.host, replica.port)
+        try:
+            _, connection = await loop.create_connection(
+                lambda: Connection(self), sock=through, ssl=self._tls,
+                server_hostname=None if self._tls is None else replica.host,
+            )  # fmt: skip
+        except BaseException:
+            through.close()
+            raise
         return connection
 
 

@@ -198,12 +198,16 @@ def is_about(failure: Failure, field: str) -> bool:
     return field in failure.message or field.encode() in failure.said
 
 
-def without_key(failure: Failure, key: str | None) -> Failure:
-    """The failure without the upstream's `key`, should the upstream have repeated it in its words, as it is or escaped."""
-    if not key:
-        return failure
-    escaped = orjson.dumps(key)[1:-1]
-    forms = {key.encode(), escaped, escaped.replace(b"/", b"\\/"), quote(key, safe="").encode()}
+def without_secrets(failure: Failure, secrets: tuple[str, ...]) -> Failure:
+    """The failure without what is secret about the upstream, should it have repeated it in its words, as it is or escaped."""
+    for secret in sorted(secrets, key=len, reverse=True):  # a short one may be a part of a long one
+        failure = _without(failure, secret)
+    return failure
+
+
+def _without(failure: Failure, secret: str) -> Failure:
+    escaped = orjson.dumps(secret)[1:-1]
+    forms = {secret.encode(), escaped, escaped.replace(b"/", rb"\/"), quote(secret, safe="").encode()}
     body, said = failure.body, failure.said
     for form in sorted(forms, key=len, reverse=True):  # a short one may be a part of a long one
         body = None if body is None else body.replace(form, b"[key]")
@@ -213,7 +217,7 @@ def without_key(failure: Failure, key: str | None) -> Failure:
             orjson.loads(body)
         except orjson.JSONDecodeError:  # a key that ends in a backslash has taken half of what it escaped
             body = None
-    return replace(failure, message=failure.message.replace(key, "[key]"), body=body, said=said)
+    return replace(failure, message=failure.message.replace(secret, "[key]"), body=body, said=said)
 
 
 def _wait_s(headers: dict[bytes, bytes], now: float) -> float | None:

@@ -23,6 +23,7 @@ from graduand.gateway.dataplane.http.bodies import Body, Held, TinyPieces, TooLa
 from graduand.gateway.dataplane.http.fiber import Signal
 from graduand.gateway.dataplane.http.outbox import Outbox, Outlet
 from graduand.gateway.model import retry_after
+from graduand.gateway.model.clients import Client
 from graduand.gateway.model.openai import error_body
 
 MAX_HEADER_BYTES = 64 << 10
@@ -147,7 +148,7 @@ class ClientConnection(asyncio.Protocol):
         self._closing = False
         self._streaming = False
         self.ongoing: Ongoing | None = None
-        self.authorized: tuple[bytes, int] | None = None
+        self.authorized: tuple[bytes, Client] | None = None
         self.paused = False
         self.drained = Signal()
         self._quiet_looks = 0

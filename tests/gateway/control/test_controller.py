@@ -1,6 +1,7 @@
 """The controller in a made-up world: what moves a rollout, what never does, and what a crash or a rival may not change."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from graduand.gateway.control.store.rollouts import LEASE_S
 from graduand.gateway.control.store.rows import from_json, to_json
 from graduand.gateway.errors import RequestError
 from graduand.gateway.logs.tail import PAIR_WITHIN_S
+from graduand.gateway.model.routes import Route, Teacher, Unit, read_unit
+from graduand.gateway.state.store import Override
 from graduand.rollout.gates.one_sided import OneSided
 from graduand.rollout.state import Hold, Phase
 from tests.gateway.control.worlds import SPEC, STUDENT_NAME, World
@@ -346,3 +349,33 @@ def test_a_new_system_prompt_starts_new_evidence(world: World) -> None:
     assert len(reasons) == 1
     assert "the system prompt has changed" in reasons[0]
     assert world.row.state.basis == 2
+
+
+def test_a_running_rollout_keeps_the_rule_of_its_units(world: World) -> None:
+    began, later = read_unit("user"), read_unit(["header:x-user"])
+
+    def configure(unit: Unit) -> None:
+        route = replace(world.settings.routes["triage"], unit=unit)
+        world.settings = replace(world.settings, routes={"triage": route})
+        world.new_controller()
+
+    configure(began)
+    to_canary(world)
+    configure(later)
+    assert world.route.unit == began
+    world.now += LEASE_S  # the other controller has gone
+    world.ask(100)
+    world.look(3, step_s=3)
+    world.verb("pause")
+    world.verb("resume")
+    assert (world.route.rollout, world.route.unit) == (world.row.id, began)
+    world.verb("promote", full=True)
+    assert (world.phase, world.route.unit) == (Phase.PROMOTED, later)
+
+
+def test_a_rollout_that_began_before_users_had_other_names_goes_on_by_user_alone() -> None:
+    route = Route("triage", Teacher("openai", "gpt-4o"), unit=read_unit("user"))
+    before = Override(**json.loads('{"version": 3, "mode": "canary", "rollout": "triage-1", "salt": "s"}'))
+    assert before.applied(route).unit == Unit(("user",))
+    assert before.applied(replace(route, unit=Unit())).unit == Unit()
+    assert replace(before, rollout=None).applied(route).unit == read_unit("user")

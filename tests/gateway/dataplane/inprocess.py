@@ -15,12 +15,13 @@ from graduand.gateway.dataplane.dispatch import Dispatcher
 from graduand.gateway.dataplane.fleet import Fleet
 from graduand.gateway.dataplane.http.bodies import Held
 from graduand.gateway.dataplane.http.server import ClientConnection, Request
-from graduand.gateway.dataplane.keys import ClientKeys
+from graduand.gateway.dataplane.keys import ClientKeys, KeyLimits
 from graduand.gateway.dataplane.plane import Plane
 from graduand.gateway.dataplane.shared import Shared
 from graduand.gateway.dataplane.sweep import EVERY_S, Sweep
 from graduand.gateway.logs.segment import LogWriter
-from graduand.gateway.model.routes import Replica, Route, RouteTable, Upstream
+from graduand.gateway.model.clients import ClientKey
+from graduand.gateway.model.routes import Limits, Replica, Route, RouteTable, Upstream
 from graduand.monitoring.metrics import Metrics
 from graduand.monitoring.series import SeriesFile
 
@@ -32,6 +33,7 @@ def upstream(name: str, kind: str, url: str) -> Upstream:
 
 
 Result = TypeVar("Result")
+Keys = tuple[str | ClientKey, ...]
 
 
 class Ahead(asyncio.SelectorEventLoop):
@@ -49,8 +51,8 @@ class Running:
     """A data plane in a thread. Its clocks run out only where a test lets time pass."""
 
     def __init__(
-        self, folder: Path, upstreams: list[Upstream], routes: list[Route], keys: tuple[str, ...] = (),
-        *, held: Held | None = None, seen: list[Request] | None = None,
+        self, folder: Path, upstreams: list[Upstream], routes: list[Route], keys: Keys = (),
+        *, held: Held | None = None, seen: list[Request] | None = None, limits: Limits | None = None,
     ) -> None:  # fmt: skip
         self._held, self._seen = held or Held(), seen
         self.loop = loop = Ahead()
@@ -59,17 +61,19 @@ class Running:
         self._thread.start()
         self.log = LogWriter(folder)
         self._longest_s = max((route.timeouts.total_s for route in routes), default=60.0)
-        self._server = self.do(self._start(folder, upstreams, routes, keys))
+        self._server = self.do(self._start(folder, upstreams, routes, keys, limits))
         self.port: int = self._server.sockets[0].getsockname()[1]
 
     async def _start(
-        self, folder: Path, upstreams: list[Upstream], routes: list[Route], keys: tuple[str, ...]
+        self, folder: Path, upstreams: list[Upstream], routes: list[Route], keys: Keys, limits: Limits | None
     ) -> asyncio.Server:  # fmt: skip
         fleet = Fleet({one.name: one for one in upstreams}, self.loop)
         table = RouteTable(1, {route.name: route for route in routes})
         metrics = Metrics(SeriesFile(folder / "worker.series"))
-        keep = ClientKeys(keys or None)
-        self.shared = Shared(table, fleet, keep, None, metrics, self.log, Budgets(folder / "budgets"))
+        known = tuple(ClientKey(one) if isinstance(one, str) else one for one in keys)
+        counted = None if limits is None else KeyLimits(folder / "limits", known, limits)
+        keep = ClientKeys(known or None)
+        self.shared = Shared(table, fleet, keep, counted, metrics, self.log, Budgets(folder / "budgets"))
         self.shared.clock = self.loop.time
         self.shared.dispatcher = Dispatcher(fleet, metrics, self.loop.time, time.time)
         self.plane = Plane(self.shared)
@@ -115,14 +119,14 @@ class Running:
 
 @contextlib.contextmanager
 def serving(
-    folder: Path, upstreams: list[Upstream], routes: list[Route], keys: tuple[str, ...] = (), *, held: Held | None = None,
-    seen: list[Request] | None = None,
+    folder: Path, upstreams: list[Upstream], routes: list[Route], keys: Keys = (), *, held: Held | None = None,
+    seen: list[Request] | None = None, limits: Limits | None = None,
 ) -> Iterator[int]:  # fmt: skip
     """The port of a data plane; its log is whole when the context has ended (`records`).
 
     `held` counts its bodies; `seen` gets every request that reaches the application.
     """
-    running = Running(folder, upstreams, routes, keys, held=held, seen=seen)
+    running = Running(folder, upstreams, routes, keys, held=held, seen=seen, limits=limits)
     try:
         yield running.port
     finally:

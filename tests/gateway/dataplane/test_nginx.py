@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from graduand.gateway.model.routes import Route, Teacher, Unit
+from graduand.gateway.model.routes import Route, Teacher, read_unit
 from tests.gateway.authority import Authority
 from tests.gateway.dataplane.inprocess import serving
 from tests.gateway.dataplane.inprocess import upstream as one_upstream
@@ -84,7 +84,7 @@ def front(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Itera
 
     authority = Authority(folder)
     authority.server("localhost")
-    routes = [Route("m", Teacher("t", "gpt-4o"), None, "teacher", 0, Unit("user"))]
+    routes = [Route("m", Teacher("t", "gpt-4o"), None, "teacher", 0, read_unit("user"))]
     place = one_upstream("t", "openai", upstream.place("t", says).url)
     plain, tls = free_ports(2)
     with serving(tmp_path_factory.mktemp("plane"), [place], routes) as port:
