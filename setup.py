@@ -17,7 +17,7 @@ NOT_COMPILED = ("monitoring/checks/written.py", "monitoring/checks/jsontext.py",
 FOLDERS = ("gateway/dataplane", "monitoring/checks")
 MODULES = (
     "gateway/model/record.py", "gateway/model/retry_after.py", "gateway/model/routing.py", "gateway/model/trace.py",
-    "gateway/model/lenient.py", "gateway/model/usage.py",
+    "gateway/model/bounds.py", "gateway/model/lenient.py", "gateway/model/usage.py",
     "rollout/assignment.py",
 )  # fmt: skip
 

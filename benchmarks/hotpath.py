@@ -31,7 +31,8 @@ from graduand.gateway.dataplane.plane import Plane
 from graduand.gateway.dataplane.shared import Shared
 from graduand.gateway.logs.segment import LogWriter
 from graduand.gateway.model import record
-from graduand.gateway.model.routes import Replica, Route, RouteTable, Student, Teacher, Unit, Upstream
+from graduand.gateway.model.clients import ANYBODY, ClientKey
+from graduand.gateway.model.routes import Replica, Route, RouteTable, Student, Teacher, Upstream, read_unit
 from graduand.gateway.model.routing import decide
 from graduand.monitoring.checks import judging, written
 from graduand.monitoring.checks.judging import Checks
@@ -59,7 +60,9 @@ RESPONSE = (
 RESPONSE += b"Content-Length: %d\r\nConnection: keep-alive\r\n\r\n%b" % (len(ANSWER), ANSWER)
 JSON_TEXT = '{"category": "billing", "amount": 12.5, "currency": "EUR", "tags": ["double charge", "refund"]}'
 PROSE = " ".join(f"Sentence {number} says something else about parcel {number * 7919}." for number in range(11))
-ROUTE = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", "triage@3f9c1a"), "canary", 1000, Unit("user"), 0)
+ROUTE = Route(
+    "triage", Teacher("openai", "gpt-4o"), Student("gpu", "triage@3f9c1a"), "canary", 1000, read_unit("user"), 0
+)
 
 
 class Wire:
@@ -97,7 +100,9 @@ class Parts:
         metrics = Metrics(SeriesFile(folder / "w.series"))
         table = RouteTable(1, {"triage": ROUTE})
         budgets = Budgets(folder / "budgets")
-        self.shared = Shared(table, fleet, ClientKeys(("k1", "k2")), None, metrics, self.log, budgets)
+        self.shared = Shared(
+            table, fleet, ClientKeys((ClientKey("k1"), ClientKey("k2"))), None, metrics, self.log, budgets
+        )
         self.outbox = fleet.outbox
         self.client = ClientConnection(Plane(self.shared).handle, set(), fleet.outbox)
         self.client.connection_made(Wire())  # type: ignore[arg-type]
@@ -123,14 +128,14 @@ def _print_stages(parts: Parts, requests: int) -> None:
     data, number = orjson.loads(BODY), record.new_id()
     target = parts.shared.routes["triage"].teacher.addressee
     meter = parts.shared.meters.of("triage", "teacher", "", "ok")
-    decision = decide(ROUTE, "user-17", number)
+    decision = decide(ROUTE, "user-17", number, 0.0)
     answer = orjson.loads(ANSWER)
     line = _record(number, decision, data)
     stages: list[tuple[str, Callable[[], object]]] = [
         ("read the request's HTTP", lambda: _parsed(httptools.HttpRequestParser, REQUEST)),
         ("its JSON, checked", lambda: CHAT.parse(BODY)),
         ("a request id", record.new_id),
-        ("decide the arm", lambda: decide(ROUTE, "user-17", number)),
+        ("decide the arm", lambda: decide(ROUTE, "user-17", number, 0.0)),
         ("the upstream's body", lambda: CHAT.sending(BODY, data, target, scored=False)),
         ("read the answer's HTTP", lambda: _parsed(httptools.HttpResponseParser, RESPONSE)),
         ("the answer's JSON, checked", lambda: answers.whole(ANSWER, {}, target)),
@@ -186,7 +191,7 @@ def _record(number: str, decision: Any, data: dict[str, Any]) -> dict[str, Any]:
         timings={"queue_ms": None, "overhead_ms": 0.1, "ttft_ms": 1.0, "total_ms": 1.0},
         usage={"prompt_tokens": 57, "completion_tokens": 2, "kind": "exact"},
         attempts=[{"upstream": "openai", "replica": "http://127.0.0.1:1/v1", "outcome": "ok", "ms": 1.0}], error=None,
-        client=0, verdicts=[],
+        client=ANYBODY, verdicts=[],
     )  # fmt: skip
 
 

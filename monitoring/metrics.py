@@ -92,6 +92,12 @@ UNIT_MISSING = Family(
     "Requests that did not name the unit by which the route assigns arms.",
     ("route",),
 )
+UNIT_HEAVY = Family(
+    "graduand_unit_heavy",
+    "counter",
+    "Requests of a unit that has more than 20% of its worker's traffic on the route: it decides a comparison alone.",
+    ("route",),
+)
 REJECTED = Family(
     "graduand_rejected_requests", "counter", "Requests refused before any upstream was asked, by cause.", ("cause",)
 )
@@ -294,6 +300,7 @@ TRACES = Family(
 
 FAMILIES = (
     REQUESTS, DURATION, FIRST_TOKEN, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS, FALLBACKS, ATTEMPTS, SHADOWS, UNIT_MISSING,
+    UNIT_HEAVY,
     REJECTED, LOG_RECORDS, CHECK_VERDICTS, CHECK_ACTIONS, CHECK_SECONDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING,
     STATE_UP, STATE_AGE, JUDGED, DRIFT_VALUE, DRIFT_THRESHOLD, DRIFT_ACTIVE, DRIFT_ALARMS, DRIFT_EVALUATED, DRIFT_MISSING,
     MONITOR_LAG, MONITOR_SHED, VERDICT_ACTIONS,

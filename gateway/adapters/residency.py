@@ -4,14 +4,13 @@ Speaks vLLM's dynamic LoRA API, which the embedded engine shares. 'Listed' is no
 probabilities that the adapter and its base give to the same prompts.
 """
 
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from graduand.gateway.adapters import adapter
+from graduand.gateway.adapters import adapter, connection
 from graduand.gateway.errors import AdapterError, GraduandError
 from graduand.gateway.model.routes import Replica, Upstream
 from graduand.rollout.spec.names import check_name
@@ -104,6 +103,11 @@ def listed(upstream: Upstream, replica: Replica, timeout_s: float = LOAD_TIMEOUT
     answer = call(upstream, replica, "GET", "/models", timeout_s=timeout_s)
     if answer.status_code != 200:
         raise UpstreamUnreachable(f"{replica.url} does not list its models: {reason(answer)}")
+    return listed_in(answer, replica)
+
+
+def listed_in(answer: httpx.Response, replica: Replica) -> dict[str, dict[str, Any]]:
+    """The models in a replica's list, by id; raises UpstreamUnreachable if it is none."""
     try:
         return {entry["id"]: entry for entry in answer.json().get("data", [])}
     except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -146,20 +150,13 @@ def _next_token(upstream: Upstream, replica: Replica, model: str, prompt: str) -
     return {str(token): float(value) for token, value in top.items()}
 
 
-def trusted(upstream: Upstream, replica: Replica) -> ssl.SSLContext | bool:
-    """Whom to trust on the way to a replica: the same authorities as the data plane's."""
-    # A context is slow to make, so it is made only where one is needed.
-    return ssl.create_default_context(cafile=upstream.ca_file) if replica.scheme == "https" else False
-
-
 def call(
     upstream: Upstream, replica: Replica, method: str, path: str, body: object = None, timeout_s: float = LOAD_TIMEOUT_S
 ) -> httpx.Response:
     """One call of a replica's API; raises UpstreamUnreachable."""
-    headers = {"authorization": f"Bearer {upstream.api_key}"} if upstream.api_key else {}
     try:
-        with httpx.Client(timeout=timeout_s, verify=trusted(upstream, replica), trust_env=False) as client:
-            return client.request(method, replica.url + path, json=body, headers=headers)
+        with connection.client(upstream, replica, timeout_s) as client:
+            return client.request(method, replica.url + path, json=body)
     except httpx.HTTPError as error:
         raise UpstreamUnreachable(f"{replica.url} cannot be reached: {error or type(error).__name__}") from error
 

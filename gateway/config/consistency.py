@@ -44,6 +44,8 @@ def _upstream(upstream: Upstream) -> Iterator[str]:
         yield f"{at}.ca_file: {ca_file} holds no certificates in PEM form"
     if upstream.slots is not None and upstream.kind != "vllm":
         yield f"{at}.slots: adapters are placed on upstreams of kind vllm only, not {upstream.kind}"
+    if upstream.api_key is not None and any(one.name == "authorization" for one in upstream.headers):
+        yield f"{at}.headers: authorization is what api_key is sent in; keep one of the two"
 
 
 def _holds_certificates(file: str) -> bool:

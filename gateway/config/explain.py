@@ -1,26 +1,26 @@
 """What `graduand check` says: what a configuration does with requests, answers and the log, and what to mind."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from graduand.gateway import address
+from graduand.gateway.config import suspicions
 from graduand.gateway.logs import places
+from graduand.gateway.model import outbound
 from graduand.gateway.model.monitors import Monitors
-from graduand.gateway.model.routes import Budget, Route, Settings
+from graduand.gateway.model.routes import Budget, Route, Settings, Upstream
 from graduand.monitoring.checks import written
 from graduand.rollout.answers import tasks
 from graduand.rollout.answers.judge import family
 
 
-def explained(settings: Settings) -> Iterator[str]:
-    """Lines of text: where it listens, its state, its upstreams, its routes and its log."""
+def explained(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
+    """Lines of text: where it listens, its state, its upstreams, its routes and its log; `environ` may name a proxy."""
     yield f"clients: {_url(settings.listen)}/v1 on {settings.workers} worker(s); admin plane: {_url(settings.admin)}"
     yield f"state: {settings.state}" + (", with a password" if settings.state_password else "")
-    keys = "none asked for" if settings.client_keys is None else f"{len(settings.client_keys)} known"
-    yield f"client keys: {keys}"
-    for name, upstream in settings.upstreams.items():
-        key = "with a key" if upstream.api_key else "without a key"
-        yield f"upstream {name} ({upstream.kind}, {key}): {', '.join(replica.url for replica in upstream.replicas)}"
+    yield f"client keys: {_clients(settings)}"
+    for upstream in settings.upstreams.values():
+        yield _upstream(upstream, environ)
     for route in settings.routes.values():
         says = (explain(route), explain_checks(route), explain_monitors(route.monitors))
         yield f"route {route.name}: {'; '.join(says)}"
@@ -29,7 +29,23 @@ def explained(settings: Settings) -> Iterator[str]:
 
 def warnings(settings: Settings) -> list[str]:
     """What will work, but perhaps not as meant."""
-    return [f"route {one.name}: {text}" for one in settings.routes.values() for text in about_judge(one.task, one)]
+    judges = [f"route {one.name}: {text}" for one in settings.routes.values() for text in about_judge(one.task, one)]
+    return [*suspicions.of_settings(settings), *judges]
+
+
+def _clients(settings: Settings) -> str:
+    keys = settings.client_keys
+    return "none asked for" if keys is None else f"{len(keys)} known: {', '.join(one.name for one in keys)}"
+
+
+def _upstream(upstream: Upstream, environ: Mapping[str, str]) -> str:
+    says = [upstream.kind, "with a key" if upstream.api_key else "without a key"]
+    for what, extras in (("header", upstream.headers), ("query", upstream.query)):
+        if extras:
+            says.append(f"{what} {', '.join(one.name for one in extras)}")
+    proxies = {outbound.proxy_of(upstream, replica, environ) for replica in upstream.replicas}
+    says += [f"through the proxy {one.address}" for one in proxies if one is not None]
+    return f"upstream {upstream.name} ({', '.join(says)}): {', '.join(replica.url for replica in upstream.replicas)}"
 
 
 def about_judge(task: dict[str, Any] | None, route: Route) -> list[str]:

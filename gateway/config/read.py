@@ -6,8 +6,9 @@ of gateway.model.routes; what several of them must agree on is in gateway.config
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
@@ -20,16 +21,28 @@ from graduand.gateway.config import yamltext
 from graduand.gateway.config.consistency import problems
 from graduand.gateway.errors import ConfigError, did_you_mean
 from graduand.gateway.logs import places
-from graduand.gateway.model.keys import Reader, SecretSource, keys_of, written_as
+from graduand.gateway.model import outbound
+from graduand.gateway.model.clients import ClientKey, read_keys
+from graduand.gateway.model.keys import Extra, Reader, SecretSource, keys_of, written_as
 from graduand.gateway.model.monitors import Monitors
-from graduand.gateway.model.routes import Route, Settings
+from graduand.gateway.model.routes import DIRECT, HEADER_NAME, Route, Settings
 from graduand.gateway.state import redis_client
 
 SETTINGS = TypeAdapter(Settings)
 # What a key was called before, by its section.
 RENAMED = {(Route, "gates"): "checks", (Monitors, "gate_failures"): "check_failures"}
 # What stands where a secret should be named may be the secret itself, and an address may hold one.
-MAY_BE_SECRET = {"api_key", "client_keys", "state_password", "hub_token", "base_urls", "state", "endpoint"}
+MAY_BE_SECRET = {
+    "api_key", "client_keys", "state_password", "hub_token", "base_urls", "state", "endpoint", "headers", "query", "proxy",
+}  # fmt: skip
+# What such headers and parameters hold is a secret, which never stands in the file.
+SECRET_NAME = re.compile(r"key|token|secret|passw|auth|cookie|credential|signature", re.I)
+# Each request has its own of these, or the connection has.
+GATEWAYS_OWN = frozenset({
+    "host", "content-type", "content-length", "content-encoding", "transfer-encoding", "accept-encoding", "connection",
+    "keep-alive", "te", "trailer", "upgrade", "expect", "proxy-authorization", "proxy-connection", "x-request-id",
+    "traceparent", "tracestate",
+})  # fmt: skip
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
@@ -53,10 +66,20 @@ def parse(data: Any, *, where: str, environ: Mapping[str, str]) -> Settings:
         except ValidationError as error:
             found = [_sentence(one) for one in error.errors()]
         else:
-            found = list(problems(settings))
+            found = [*problems(settings), *_proxies(settings, environ)]
     if found:
         raise ConfigError(f"{where} is not a valid configuration:\n" + "\n".join(f"  - {line}" for line in found))
     return settings
+
+
+def _proxies(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with the proxies on the way to the upstreams."""
+    for name, upstream in settings.upstreams.items():
+        try:
+            for replica in upstream.replicas:
+                outbound.proxy_of(upstream, replica, environ)
+        except ConfigError as error:
+            yield f"upstreams.{name}: {error}"
 
 
 def _unknown(kind: Any, value: Any, at: str) -> Iterator[str]:
@@ -114,17 +137,63 @@ class Outside(Reader):
         self.environ = environ
 
     def secret(self, source: Any) -> str:
-        """The secret in the environment variable or in the file."""
+        """The secret in the environment variable or in the file, one line."""
+        return _sendable(self._text(source))
+
+    def client_keys(self, source: Any) -> tuple[ClientKey, ...]:
+        """The clients' keys in the environment variable or in the file."""
+        return read_keys(self._text(source))
+
+    def headers(self, written: Any) -> tuple[Extra, ...]:
+        """Headers with names in lower case, none of them the gateway's own."""
+        found = tuple(self._extras(written))
+        for one in found:
+            if not HEADER_NAME.fullmatch(one.name):
+                raise ConfigError(f"{one.name!r} is not the name of a header")
+            if one.name.lower() in GATEWAYS_OWN:
+                raise ConfigError(f"{one.name} is set by the gateway itself")
+        lower = tuple(replace(one, name=one.name.lower()) for one in found)
+        if len({one.name for one in lower}) < len(lower):
+            raise ConfigError("the same header is given twice; capitals make no difference")
+        return lower
+
+    def query(self, written: Any) -> tuple[Extra, ...]:
+        """Parameters of a query."""
+        return tuple(self._extras(written))
+
+    def _extras(self, written: Any) -> Iterator[Extra]:
+        if not isinstance(written, dict):
+            raise ConfigError("must be a mapping of names, such as {api-key: {env: AZURE_API_KEY}}")
+        for name, value in written.items():
+            try:
+                if isinstance(value, dict):
+                    yield Extra(name, self.secret(value), secret=True)
+                elif not isinstance(value, str):
+                    raise ConfigError("must be a text; put it in quotes")
+                elif SECRET_NAME.search(name):
+                    raise ConfigError("must be {env: NAME} or {file: PATH}; a secret itself never stands in the file")
+                else:
+                    yield Extra(name, _sendable(value))
+            except ConfigError as error:
+                raise ConfigError(f"{name}: {error}") from None
+
+    def proxy(self, written: Any) -> str:
+        """The address of a proxy; one with a password is not written in the file."""
+        if isinstance(written, str) and "@" in written:
+            raise ConfigError("a password belongs into {env: NAME} or {file: PATH}, with the whole address")
+        text = written if isinstance(written, str) else self.secret(written)
+        if text != DIRECT:
+            outbound.read_proxy(text)
+        return text
+
+    def _text(self, source: Any) -> str:
         if not isinstance(source, dict):
             raise ConfigError("must be {env: NAME} or {file: PATH}; the secret itself never stands in the file")
         named = SecretSource(**source)
         given = [one for one in (named.env, named.file) if one is not None]
         if len(given) != 1 or not isinstance(given[0], str):
             raise ConfigError("give exactly one of env and file, such as {env: OPENAI_API_KEY}")
-        value = self._variable(named.env) if named.env is not None else _content(given[0])
-        if not value.isascii() or not value.isprintable():
-            raise ConfigError("holds characters that no HTTP header may carry")
-        return value
+        return self._variable(named.env) if named.env is not None else _content(given[0])
 
     def _variable(self, name: str) -> str:
         if name not in self.environ:
@@ -157,6 +226,12 @@ class Outside(Reader):
         if problem := places.problem(url):
             raise ConfigError(problem)
         return url
+
+
+def _sendable(value: str) -> str:
+    if not value.isascii() or not value.isprintable():
+        raise ConfigError("holds characters that no HTTP header may carry")
+    return value
 
 
 def _content(file: str) -> str:

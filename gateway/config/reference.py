@@ -102,7 +102,7 @@ def _type(annotation: Any) -> str:
     if origin is tuple:
         return f"list of {_type(inner[0])}"
     if origin is dict:
-        return "sections by name" if list(_sections(kind)) else "mapping"
+        return "sections by name" if is_dataclass(written_as(inner[1])) else "mapping"
     return TYPES.get(kind, "section")
 
 
@@ -129,7 +129,11 @@ def _default(section: type, key: Key) -> str:
     value = field.default
     for one in key.annotation.__metadata__:
         value = one.func(value) if isinstance(one, PlainSerializer) else value  # type: ignore[call-arg]
-    if value in (None, MISSING) or is_dataclass(value):
+    if (
+        value in (None, MISSING)
+        or is_dataclass(value)
+        or (value == () and get_origin(written_as(key.annotation)) is dict)
+    ):
         return "-"
     value = f"{value:g}" if isinstance(value, float) else value
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"

@@ -7,7 +7,6 @@ verdict.
 
 import queue
 import random
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -16,8 +15,9 @@ from dataclasses import dataclass
 import httpx
 import orjson
 
+from graduand.gateway.adapters import connection
 from graduand.gateway.model import retry_after, usage
-from graduand.gateway.model.routes import Upstream
+from graduand.gateway.model.routes import Replica, Upstream
 from graduand.rollout.answers.judge import Messages
 
 AT_ONCE = 8
@@ -90,7 +90,7 @@ class JudgeClient:
         self._clock = clock
         self._jitter = jitter
         self._judges: dict[tuple[str, str], _Judge] = {}
-        self._clients: dict[Upstream, httpx.Client] = {}
+        self._clients: dict[tuple[Upstream, Replica], httpx.Client] = {}
         self._asked: queue.SimpleQueue[JudgeQuestion | None] = queue.SimpleQueue()
         self._answered: queue.SimpleQueue[tuple[JudgeQuestion, _Said | _Failed]] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -155,13 +155,11 @@ class JudgeClient:
         upstream = question.upstream
         replica = upstream.replicas[question.key[0] % len(upstream.replicas)]
         headers = {"content-type": "application/json"}
-        if upstream.api_key:
-            headers["authorization"] = f"Bearer {upstream.api_key}"
         # Nothing but what every server takes: some models refuse a temperature, others a limit by its old name.
         body = orjson.dumps({"model": question.model, "messages": question.messages})
         until, content = time.monotonic() + TOTAL_S, bytearray()
         url = f"{replica.url}/chat/completions"
-        with self._client(upstream).stream("POST", url, content=body, headers=headers) as answer:
+        with self._client(upstream, replica).stream("POST", url, content=body, headers=headers) as answer:
             for piece in answer.iter_bytes():
                 content += piece
                 if len(content) > LONGEST_ANSWER:
@@ -172,14 +170,11 @@ class JudgeClient:
                 raise _Failed(f"http_{answer.status_code}", answer.status_code, _retry_after_s(answer))
         return _said(bytes(content))
 
-    def _client(self, upstream: Upstream) -> httpx.Client:
-        client = self._clients.get(upstream)
+    def _client(self, upstream: Upstream, replica: Replica) -> httpx.Client:
+        client = self._clients.get((upstream, replica))
         if client is None:
-            # The same authorities as the data plane's.
-            secure = any(replica.scheme == "https" for replica in upstream.replicas)
-            trusted = ssl.create_default_context(cafile=upstream.ca_file) if secure else False
-            client = httpx.Client(timeout=httpx.Timeout(TOTAL_S, connect=CONNECT_S), verify=trusted, trust_env=False)
-            self._clients[upstream] = client
+            client = connection.client(upstream, replica, httpx.Timeout(TOTAL_S, connect=CONNECT_S))
+            self._clients[upstream, replica] = client
         return client
 
 

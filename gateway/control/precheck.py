@@ -1,14 +1,14 @@
-"""What must be true before a rollout touches its route: the student can be reached and is there. Asks over the network."""
-
-import httpx
+"""What must be true before a rollout touches its route: the student can be reached and is there, and a judge that is to
+compare its answers sees through planted pairs. Asks over the network."""
 
 from graduand.gateway.adapters import residency
-from graduand.gateway.control import incumbents
+from graduand.gateway.control import incumbents, trial
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.model.routes import Replica, Route, Settings, Upstream
 from graduand.gateway.state import places
 from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.open import open_state
+from graduand.rollout.answers import tasks
 from graduand.rollout.spec.spec import Spec
 
 TIMEOUT_S = 5.0
@@ -27,6 +27,10 @@ def problems(spec: Spec, settings: Settings, served: Route | None) -> tuple[str,
         found = [_replica(upstream, replica, spec.student) for replica in upstream.replicas]
     if served is not None:
         found.append(incumbents.problem(spec, served))
+    written = spec.task or route.task
+    judge = None if written is None else tasks.read(written).judge
+    if judge is not None and not any(found):  # its questions cost money, so it is tried last
+        found += trial.problems(judge, settings.upstreams)
     return tuple(problem for problem in found if problem)
 
 
@@ -60,7 +64,7 @@ def _replica(upstream: Upstream, replica: Replica, student: str) -> str:
             there = student in residency.listed(upstream, replica)
             return "" if there else f"{replica.url} does not have the adapter {student}; see graduand adapters add"
         # LoRAX loads an adapter at its first request, and OpenAI lists no deployment's models: only reach them.
-        httpx.get(replica.url, timeout=TIMEOUT_S, trust_env=False)
-    except (GraduandError, httpx.HTTPError) as error:
-        return f"{replica.url} cannot be reached: {error}"
+        residency.call(upstream, replica, "GET", "", timeout_s=TIMEOUT_S)
+    except GraduandError as error:
+        return str(error)
     return ""

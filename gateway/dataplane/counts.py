@@ -10,11 +10,13 @@ how long.
 import fcntl
 import mmap
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 # A slot's cells, all float64: how often it was written, then two places of (the period, requests, tokens).
 _CELLS = 7
 _SLOT_BYTES = 8 * _CELLS
+NAME_BYTES = 32
 
 Counted = tuple[float, float, float]
 
@@ -70,6 +72,24 @@ class Locked:
 
     def __exit__(self, *_: object) -> None:
         fcntl.lockf(self._file, fcntl.LOCK_UN, _SLOT_BYTES, self._start)
+
+
+def slots_of(path: Path, names: Iterable[bytes]) -> dict[bytes, int]:
+    """The slot of each of these names (all of one length, `NAME_BYTES`), as the file at `path` hands them out: a name keeps
+    its slot for as long as there is the file, whoever asks and in whatever order; a new name gets the next."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX)  # lifted when the file is closed
+        known = os.pread(file, os.fstat(file).st_size, 0)
+        whole = len(known) // NAME_BYTES * NAME_BYTES  # a process that was killed may have left a part of one
+        slots = {known[at : at + NAME_BYTES]: at // NAME_BYTES for at in range(0, whole, NAME_BYTES)}
+        wanted = list(names)
+        fresh = [name for name in dict.fromkeys(wanted) if name not in slots]
+        os.pwrite(file, b"".join(fresh), whole)
+        slots.update((name, whole // NAME_BYTES + at) for at, name in enumerate(fresh))
+        return {name: slots[name] for name in wanted}
+    finally:
+        os.close(file)
 
 
 def peek(path: Path, slot: int) -> Counted:

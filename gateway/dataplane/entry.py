@@ -1,5 +1,6 @@
 """The log's record of an answer: the one place where the data plane makes one, whoever the answer was for."""
 
+from graduand.gateway.dataplane import vendor
 from graduand.gateway.dataplane.answer import Answer
 from graduand.gateway.dataplane.asked import Asked
 from graduand.gateway.dataplane.dispatch import Dispatch
@@ -28,6 +29,7 @@ def entry(
     """
     targets = asked.targets
     target = sent[-1].target if arm == STUDENT and sent else None
+    said = sent[-1].said if sent else {}
     return record.record(
         id=id, parent_id=parent_id, role=role, route=asked.route, endpoint=asked.dialect.endpoint,
         decision=asked.decision, arm=arm, reason=reason,
@@ -38,6 +40,7 @@ def entry(
         bytes_released=released if answer.unchecked is None else answer.unchecked, timings=timings, usage=used.logged,
         attempts=[one for dispatch in sent for one in dispatch.attempts], error=error, client=asked.client, cost=cost,
         trace=trace, verdicts=judging.logged(answer.verdicts),
+        upstream_request_id=vendor.request_id(said).decode() or None, upstream_ms=vendor.processing_ms(said),
         record_bp=BUCKETS if targets is None else targets.route.record_bp, response_note=MENDED if answer.mended else None,
     )  # fmt: skip
 

@@ -6,7 +6,6 @@ dialect's.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from graduand.gateway.dataplane.answer import Answer
 from graduand.gateway.dataplane.asked import Asked
@@ -22,10 +21,12 @@ from graduand.gateway.dataplane.reply import Reply
 from graduand.gateway.dataplane.shadow import RequestCopy, Shadower
 from graduand.gateway.dataplane.shared import Shared
 from graduand.gateway.dataplane.targets import RouteTargets, Target
+from graduand.gateway.dataplane.units import unit_of
+from graduand.gateway.dataplane.vendor import ID
 from graduand.gateway.errors import RequestError, did_you_mean
 from graduand.gateway.model import record, retry_after, trace
 from graduand.gateway.model.openai import error_body
-from graduand.gateway.model.routes import Route
+from graduand.gateway.model.record import NOBODYS
 from graduand.gateway.model.routing import CONFIDENT, DEFERRED, STUDENT, TEACHER, Decision, decide, deferred
 from graduand.gateway.model.usage import Tokens
 from graduand.monitoring import metrics as m
@@ -33,6 +34,7 @@ from graduand.rollout.hybrid.scorer import Scorer
 
 # Passed on whatever the API; each dialect names its own headers besides.
 TRACE_PARENT, TRACE_STATE = b"traceparent", b"tracestate"
+REQUEST_ID = b"x-request-id"
 
 
 class Exchange:
@@ -52,7 +54,10 @@ class Exchange:
         self._request = request
         self._began = shared.clock()
         self._asked = Asked(record.new_id(), dialect, request.body)
-        self._reply = Reply(connection, self._asked.id, TEACHER, self._asked.decision.reason)
+        named = request.headers.get(REQUEST_ID)
+        if named is not None and ID.fullmatch(named) is None:
+            named = None
+        self._reply = Reply(connection, self._asked.id, named, TEACHER, self._asked.decision.reason)
         self._answer = Answer()  # of whoever was asked last
         self._sent: list[Dispatch] = []
         self._charged = 0  # of what was sent, how much has its cost in a record of its own
@@ -65,7 +70,7 @@ class Exchange:
         """Run until the first wait; the rest runs as the upstream answers."""
         self._connection.ongoing = self
         self._shared.in_flight += 1
-        self._fiber = Fiber(self._run(), self._shared.crashed)
+        self._fiber = Fiber(self._run(), self._crashed)
         self._fiber.resume()
 
     def client_gone(self) -> None:
@@ -73,6 +78,16 @@ class Exchange:
         self._reply.gone = True
         if self._fiber is not None:
             self._fiber.throw(ClientGone())
+
+    def client_waits(self) -> None:
+        """Let the client of a stream see that it is still being worked for."""
+        if self._asked.stream:
+            self._reply.keep_alive()
+
+    def _crashed(self, error: BaseException) -> None:
+        """Even the end of the request has failed: the client must not wait for what nobody will send."""
+        self._shared.crashed(error)
+        self._connection.give_up(self)
 
     async def _run(self) -> None:
         try:
@@ -88,10 +103,8 @@ class Exchange:
             self._fail(Failure("internal", "the gateway failed to handle this request; its log says why", 500))
         finally:
             self._shared.in_flight -= 1
-            try:
-                self._finish()
-            finally:
-                self._reply.leave()
+            self._finish()
+            self._connection.give_up(self)  # unless the answer's end has left
 
     async def _serve(self) -> None:
         shared, asked, reply, request = self._shared, self._asked, self._reply, self._request
@@ -101,7 +114,8 @@ class Exchange:
             asked.trace = trace.read(context)
         else:
             asked.trace = asked.span = trace.begin(context, tracing.share)
-        asked.client = shared.admit(self._connection, dialect.credential(request.headers))
+        asked.client = shared.recognise(self._connection, dialect.credential(request.headers))
+        shared.admit(asked.client)
         data = asked.data = dialect.parse(request.body)
         targets = asked.targets = shared.routes.get(data["model"])
         if targets is None:
@@ -109,13 +123,14 @@ class Exchange:
         route = targets.route
         reply.route = route.name
         asked.stream = dialect.streams(data)
-        decision = decide(route, _unit(route, data, request), asked.id)
+        unit, now = unit_of(targets.units, data, request.headers), shared.wall()
+        decision = decide(route, unit, asked.id, now)
         if decision.reason == CONFIDENT and not self._can_be_scored(targets, decision):
-            decision = deferred(route, decision, asked.id)
+            decision = deferred(route, decision, unit, asked.id, now)
         asked.decision = decision
         reply.reason, reply.arm = decision.reason, decision.arm
-        if decision.unit_missing and route.unit.kind != "request":
-            shared.metrics.add(m.UNIT_MISSING, (route.name,))
+        if targets.units:
+            shared.count_unit(route.name, decision)
         try:
             if decision.arm == STUDENT:
                 await self._ask_student(targets)
@@ -168,8 +183,9 @@ class Exchange:
         """The way of the answer of a model that is about to be asked."""
         asked, route = self._asked, targets.route
         dispatch = asked.dispatch(
-            targets, target, headers=self._forwarded(), stop_at=self._began + route.timeouts.total_s,
-            retries=route.retries, scored=scorer is not None, span=asked.span,
+            target, headers=self._forwarded(), began=self._began + self._shared.pauses.since(self._began),
+            retries=route.retries, scored=scorer is not None, held=scorer is not None or route.release != "observe",
+            span=asked.span,
         )  # fmt: skip
         self._sent.append(dispatch)
         relay = Relay(self._shared, asked, targets, dispatch, self._reply, scorer)
@@ -178,6 +194,7 @@ class Exchange:
 
     def _forwarded(self) -> bytes:
         asked, headers = self._asked, self._request.headers
+        # Ours, whatever the client calls it: an engine refuses a second request of the same id.
         lines = b"x-request-id: %b\r\n" % asked.id.encode()
         # Where spans are made, each attempt has a context of its own.
         if asked.span is None and TRACE_PARENT in headers:
@@ -201,7 +218,7 @@ class Exchange:
     def _fail(self, failure: Failure) -> None:
         """Tell the client of a failure, within its stream if that has begun."""
         answer, reply, dialect = self._answer, self._reply, self._asked.dialect
-        broken = reply.released > 0
+        broken = reply.begun
         told = not (reply.gone or answer.whole)
         if broken or told:
             self._error = failure.cause
@@ -212,6 +229,8 @@ class Exchange:
             body = error_body(f"the answer broke off: {failure.message}", kind, code=failure.cause)
             reply.break_off(dialect.error_event(body))
             return
+        if self._sent:
+            reply.passed = self._sent[-1].passed_on()
         kind = "rate_limit_error" if failure.status == 429 else "server_error"
         message = failure.message if failure.status == 500 else f"{failure.message} (route {self._asked.route})"
         body = dialect.error(failure.body or error_body(message, kind, code=failure.cause), failure.status)
@@ -278,7 +297,7 @@ class Exchange:
             return "ok"
         if reply.gone:
             return "cancelled"
-        return "broken" if reply.released else "error" if reply.status >= 500 else "refused"
+        return "broken" if reply.begun else "error" if reply.status >= 500 else "refused"
 
     def _charge(self, used: Tokens) -> float | None:
         """Put the answer on the client's account and the route's; its cost in dollars, None if that is unknown."""
@@ -289,26 +308,24 @@ class Exchange:
             shared.costs.avoided(asked.targets, used)
         return shared.costs.charge(asked.route, self._sent[self._charged :], used, SERVED, answered=answer.came)
 
+    @property
+    def _failed(self) -> bool:
+        """Whether whoever was meant to answer was asked and failed: the other one is asked then too, or each failure that
+        only one of the two has would look like the copy's."""
+        reply, error = self._reply, self._error
+        broken = reply.begun or reply.status >= 500
+        return bool(self._sent) and broken and not reply.gone and error is not None and error not in NOBODYS
+
     def _offer_copies(self, now: float) -> None:
         asked, reply, decision = self._asked, self._reply, self._asked.decision
         # After a fallback the other arm has been asked already, and failed. What an incumbent deferred or had held back is
         # the teacher's, and the new student is to be compared there too.
         set_aside = self._deferred or reply.reason.startswith("fallback:check:")
         as_meant = reply.arm == decision.arm or (decision.incumbent and set_aside)
-        if asked.targets is not None and self._answer.whole and decision.shadow and as_meant:
+        answered = self._answer.whole or self._failed
+        if asked.targets is not None and answered and decision.shadow and as_meant:
             for target in asked.targets.copied_to(decision, reply.arm):
                 self._shadower.offer(RequestCopy(asked, asked.targets, target, now))
-
-
-def _unit(route: Route, data: dict[str, Any], request: Request) -> str | None:
-    kind = route.unit.kind
-    if kind == "user":
-        user = data.get("user")
-        return user if type(user) is str and user else None
-    if kind == "header":
-        value = request.headers.get(route.unit.header.encode())
-        return value.decode("latin-1") if value else None
-    return None
 
 
 def _unknown_model(model: str, routes: Mapping[str, object]) -> RequestError:

@@ -8,26 +8,31 @@ than its own.
 """
 
 import asyncio
+import logging
+import os
 import ssl
 
 from graduand.gateway.dataplane.health import Breaker, RetryBudget
 from graduand.gateway.dataplane.http.client import Call, Pool
 from graduand.gateway.dataplane.http.failures import Failure
 from graduand.gateway.dataplane.http.outbox import Outbox
+from graduand.gateway.model import outbound
 from graduand.gateway.model.routes import Replica, Upstream
 from graduand.gateway.model.routing import preference
 
 MISSING_FOR_S = 5.0
 # Ends of a request that say nothing about the replica's health.
-NO_VERDICT = ("client_gone", "total_timeout")
+NO_VERDICT = ("client_gone", "total_timeout", "overdue")
+
+logger = logging.getLogger("graduand")
 
 
 class ReplicaState:
     """One address: its pool, its breaker, and how many requests are under way."""
 
     __slots__ = (
-        "_accrued_at", "_dollars_per_s", "_heads", "_key", "_missing", "breaker", "in_flight", "pool", "replica",
-        "shared_dollars", "upstream", "url",
+        "_accrued_at", "_dollars_per_s", "_heads", "_lines", "_missing", "_query", "breaker", "in_flight", "pool", "replica",
+        "secrets", "shared_dollars", "upstream", "url",
     )  # fmt: skip
 
     def __init__(
@@ -36,23 +41,25 @@ class ReplicaState:
     ) -> None:  # fmt: skip
         self.upstream = upstream
         self.replica = replica
-        self.pool = Pool(replica, tls, outbox)
+        self.pool = Pool(replica, tls, outbox, outbound.proxy_of(upstream, replica, os.environ))
         self.breaker = Breaker()
         self.in_flight = 0
         self.url = replica.url
+        self.secrets = outbound.secrets_of(upstream)
         # A worker knows its own requests only, so each charges its part of the hour: never more than the bill.
         self._dollars_per_s = (upstream.gpu_hour or 0.0) / 3600 / workers
         self._accrued_at = 0.0
         # What a request that was always under way would have been charged; the difference is what one request is.
         self.shared_dollars = 0.0
         self._missing: dict[str, float] = {}
-        host = f"[{replica.host}]" if ":" in replica.host else replica.host
-        default = replica.port == (443 if replica.scheme == "https" else 80)
-        authority = host if default else f"{host}:{replica.port}"
-        key = f"authorization: Bearer {upstream.api_key}\r\n" if upstream.api_key else ""
-        self._key = (
-            f"host: {authority}\r\ncontent-type: application/json\r\naccept-encoding: identity\r\n{key}".encode()
-        )
+        lines = {
+            "host": outbound.authority(replica.host, replica.port, replica.scheme),
+            "content-type": "application/json",
+            "accept-encoding": "identity",
+            **outbound.headers_of(upstream),
+        }
+        self._lines = "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode()
+        self._query = outbound.query_of(upstream)
         self._heads: dict[str, bytes] = {}
 
     def request(self, path: str, extra_headers: bytes, body: bytes) -> bytes:
@@ -61,8 +68,8 @@ class ReplicaState:
         if head is None:
             # LoRAX's base URL is its root, below which the OpenAI routes have a prefix of their own.
             root = "/v1" if self.upstream.kind == "lorax" and not self.replica.prefix.endswith("/v1") else ""
-            line = f"POST {self.replica.prefix}{root}{path} HTTP/1.1\r\n".encode()
-            head = self._heads[path] = line + self._key
+            line = f"POST {self.replica.prefix}{root}{path}{self._query} HTTP/1.1\r\n".encode()
+            head = self._heads[path] = line + self._lines
         return b"%b%bcontent-length: %d\r\n\r\n%b" % (head, extra_headers, len(body), body)
 
     def begin(self, now: float) -> None:
@@ -110,12 +117,21 @@ class UpstreamState:
         self.upstream = upstream
         self.by_hour = upstream.gpu_hour is not None
         self.budget = RetryBudget()
+        # Whether its streams are asked for their usage where a client does not; not once it has refused that.
+        self.adds_usage = upstream.stream_usage == "ask"
         secure = any(replica.scheme == "https" for replica in upstream.replicas)
         tls = ssl.create_default_context(cafile=upstream.ca_file) if secure else None
         self.replicas = [
             ReplicaState(upstream, replica, tls if replica.scheme == "https" else None, outbox, workers)
             for replica in upstream.replicas
         ]
+
+    def refuses_usage(self) -> None:
+        """From now on its streams are asked for their usage only where the client asks."""
+        if self.adds_usage:
+            text = "upstream %s refuses stream_options: usage of streams is estimated; stream_usage: never spares the question"
+            logger.warning(text, self.upstream.name)
+        self.adds_usage = False
 
     def with_ready(self, ready: frozenset[str] | None) -> list[ReplicaState]:
         """The replicas that may be asked, by their addresses; None: all."""
@@ -177,10 +193,15 @@ class Fleet:
     def _state(self, upstream: Upstream) -> UpstreamState:
         return UpstreamState(upstream, self.outbox, self._workers)
 
-    def sweep(self, now: float) -> None:
+    def expire(self, now: float) -> None:
         """Fail calls whose deadline has passed; called many times a second."""
         for call in [call for call in self.calls if now >= call.deadline]:
             call.expire(now)
+
+    def postpone(self, by_s: float) -> None:
+        """Let all deadlines be so much later."""
+        for call in self.calls:
+            call.postpone(by_s)
 
     def forget_old(self, now: float) -> None:
         """Close connections that nobody has used for long; called now and then."""

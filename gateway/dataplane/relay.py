@@ -54,6 +54,7 @@ class Relay:
 
     async def _take_whole(self, call: Call) -> None:
         asked, answer, dispatch, scorer = self._asked, self.answer, self.dispatch, self._scorer
+        self._reply.passed = dispatch.passed_on()
         whole = asked.dialect.whole(await call.body(), call.headers, dispatch.target.addressee)
         answer.take_whole(whole)
         self._refuse_strange(whole.strange)
@@ -71,6 +72,7 @@ class Relay:
 
     async def _take_stream(self, call: Call) -> None:
         asked, answer, dispatch, scorer = self._asked, self.answer, self.dispatch, self._scorer
+        self._reply.passed = dispatch.passed_on()
         checks, by = self._targets.checks, dispatch.target.addressee
         if b"event-stream" not in call.headers.get(b"content-type", b"").lower():
             asked.dialect.whole(await call.body(), call.headers, by)  # for what it says of a failure
@@ -133,7 +135,9 @@ class Relay:
 
     async def _release(self, data: bytes, call: Call) -> None:
         if data:
-            self.dispatch.committed = True
+            if not self.dispatch.committed:
+                self.dispatch.committed = True
+                call.take_all_time()
             await self._reply.release(data, call)
 
     def _watch(self, watcher: Watcher, window: Window, text: str, *, calls: bool) -> None:

@@ -2,7 +2,7 @@
 
 Invariants: an answer's end leaves only by `leave`, so that its record can be in the journal before; nothing leaves twice;
 what was released and then broke off ends in an error event and a broken connection, never in silence that looks like
-success.
+success. A comment that tells a waiting client of life is no released byte: until the first event, who answers is open.
 """
 
 from functools import lru_cache
@@ -12,24 +12,30 @@ from graduand.gateway.dataplane.http.server import JSON, ClientConnection
 
 # How an answer ends: it has yet to; with a body of known length; as a whole stream; as a broken one.
 _NOT_YET, _WHOLE, _STREAM, _BROKEN = 0, 1, 2, 3
+KEEP_ALIVE = b": still waiting for the model\n\n"
 
 
 class Reply:
     """The answer to one request on its connection.
 
-    `route`, `arm` and `reason` are said in the headers. `status` is 0 until something is to be told; `released` counts the
-    bytes of the answer, `gone` says that the client has left.
+    `route`, `arm` and `reason` are said in the headers, arm and reason in a comment before the first event of a stream whose
+    headers had to leave before anybody could know them. `request_id` is the client's own id of the request, if it has one, and
+    `passed` the lines of what the upstream said beside its answer. `status` is 0 until something is to be told; `released`
+    counts the bytes of the answer, `gone` says that the client has left.
     """
 
     __slots__ = (
-        "_connection", "_end", "_last", "_last_headers", "_request_id", "arm", "gone", "reason", "released", "route",
-        "status",
+        "_connection", "_early", "_end", "_id", "_last", "_last_headers", "_request_id", "arm", "gone", "passed", "reason",
+        "released", "route", "status",
     )  # fmt: skip
 
-    def __init__(self, connection: ClientConnection, request_id: str, arm: str, reason: str) -> None:
+    def __init__(self, connection: ClientConnection, id: str, request_id: bytes | None, arm: str, reason: str) -> None:
         self._connection = connection
-        self._request_id = request_id.encode()
+        self._id = id.encode()
+        self._request_id = request_id or self._id
+        self.passed = b""
         self._end = _NOT_YET
+        self._early = False  # whether a stream's headers had to leave before anybody answered
         self._last = b""  # what ends the answer; with its headers if nothing has left yet
         self._last_headers = b""
         self.route = "unknown"
@@ -39,11 +45,30 @@ class Reply:
         self.released = 0
         self.gone = False
 
+    @property
+    def begun(self) -> bool:
+        """Whether a status has left; an error can then only be told in the stream."""
+        return self.released > 0 or self._early
+
     def begin(self) -> None:
-        """Begin the stream, if it has not begun."""
-        if not self.released:
+        """Say who answers, if nothing has been released yet."""
+        if self.released:
+            return
+        if self._early:
+            self._connection.write(self._who())
+            return
+        self.status = 200
+        self._connection.start_stream(self._headers())
+
+    def keep_alive(self) -> None:
+        """Let the client of a stream see that it is still being worked for."""
+        if self.gone or self._end != _NOT_YET:
+            return
+        if not self.begun:
+            self._early = True
             self.status = 200
-            self._connection.start_stream(self._headers())
+            self._connection.start_stream(self._ids() + _route_header(self.route))
+        self._connection.write(KEEP_ALIVE)
 
     async def release(self, data: bytes, call: Call) -> None:
         """Send a piece of the stream on; while the client reads no faster, `call` is not read."""
@@ -69,7 +94,7 @@ class Reply:
 
     def refuse(self, status: int, more_headers: bytes, body: bytes) -> None:
         """End with an error about the request, which nobody has been asked for."""
-        self._end_with(status, b"%bx-graduand-id: %b\r\n%b" % (JSON, self._request_id, more_headers), body)
+        self._end_with(status, b"%b%b%b" % (JSON, self._ids(), more_headers), body)
 
     def fail(self, status: int, more_headers: bytes, body: bytes) -> None:
         """End with an error in place of an answer."""
@@ -77,7 +102,7 @@ class Reply:
 
     def break_off(self, last: bytes) -> None:
         """End what has begun with an error event, and break the connection."""
-        self._end, self._last = _BROKEN, last
+        self._end, self._last = _BROKEN, last if self.released else self._who() + last
 
     def abandon(self) -> None:
         """The client has gone; an end that has not left never will."""
@@ -103,12 +128,20 @@ class Reply:
         self._last_headers, self._last = headers, body
 
     def _headers(self) -> bytes:
-        request_id = self._request_id
-        return b"x-graduand-id: %b\r\nx-request-id: %b\r\n%b" % (
-            request_id, request_id, _arm_headers(self.route, self.arm, self.reason)
-        )  # fmt: skip
+        return b"%b%b%b" % (self._ids(), _arm_headers(self.route, self.arm, self.reason), self.passed)
+
+    def _ids(self) -> bytes:
+        return b"x-graduand-id: %b\r\nx-request-id: %b\r\n" % (self._id, self._request_id)
+
+    def _who(self) -> bytes:
+        said = b"".join(b": %b\n" % line for line in self.passed.splitlines())
+        return b"%b%b\n" % (f": x-graduand-arm: {self.arm}\n: x-graduand-reason: {self.reason}\n".encode(), said)
+
+
+def _route_header(route: str) -> bytes:
+    return f"x-graduand-route: {route}\r\n".encode()
 
 
 @lru_cache(1024)
 def _arm_headers(route: str, arm: str, reason: str) -> bytes:
-    return f"x-graduand-route: {route}\r\nx-graduand-arm: {arm}\r\nx-graduand-reason: {reason}\r\n".encode()
+    return _route_header(route) + f"x-graduand-arm: {arm}\r\nx-graduand-reason: {reason}\r\n".encode()

@@ -5,16 +5,22 @@ import logging
 import time
 from collections.abc import Mapping
 
+from graduand.gateway.dataplane import sweep
 from graduand.gateway.dataplane.budget import Budgets
 from graduand.gateway.dataplane.costs import Costs
 from graduand.gateway.dataplane.dispatch import Dispatcher
 from graduand.gateway.dataplane.fleet import Fleet
+from graduand.gateway.dataplane.http.pauses import Pauses
 from graduand.gateway.dataplane.http.server import ClientConnection
 from graduand.gateway.dataplane.keys import ClientKeys, KeyLimits
 from graduand.gateway.dataplane.meters import Meters
 from graduand.gateway.dataplane.targets import RouteTargets, resolve
+from graduand.gateway.dataplane.units import Shares
 from graduand.gateway.logs.segment import LogWriter
+from graduand.gateway.model.clients import Client
 from graduand.gateway.model.routes import RouteTable, Tracing, Upstream
+from graduand.gateway.model.routing import Decision
+from graduand.monitoring import metrics as m
 from graduand.monitoring.metrics import Metrics
 from graduand.monitoring.prices import Price
 
@@ -52,8 +58,10 @@ class Shared:
         self.meters = Meters(metrics)
         self.costs = Costs(metrics)
         self.log = log
+        self.pauses = Pauses(sweep.EVERY_S)
         self.dispatcher = Dispatcher(fleet, metrics, self.clock, time.time)
         self.in_flight = 0
+        self._shares: dict[str, Shares] = {}
         self._prepare()
 
     def serve_by(self, table: RouteTable) -> None:
@@ -65,6 +73,7 @@ class Shared:
     def _prepare(self) -> None:
         for name, targets in self.routes.items():
             self.meters.prepare(name, "" if targets.student is None else targets.student.model)
+            self._shares.setdefault(name, Shares())
 
     def configure(
         self, upstreams: dict[str, Upstream], keys: ClientKeys, limits: KeyLimits | None, prices: Mapping[str, Price]
@@ -79,26 +88,31 @@ class Shared:
         if old is not None:
             old.close()
 
-    def admit(self, connection: ClientConnection, authorization: bytes) -> int:
-        """The client's number; raise RequestError if its key is unknown or has used up its limits."""
-        client = self.recognise(connection, authorization)
+    def admit(self, client: Client) -> None:
+        """Count a request of a client that was recognised; raise RequestError if it has used up its limits."""
         if self.limits is not None:
             self.limits.admit(client, time.time())
-        return client
 
-    def recognise(self, connection: ClientConnection, authorization: bytes) -> int:
-        """The client's number; raise RequestError if its key is unknown."""
+    def recognise(self, connection: ClientConnection, authorization: bytes) -> Client:
+        """Whose key it is; raise RequestError if it is unknown."""
         known = connection.authorized
         # A connection that has shown this very header before need not be hashed again; the comparison tells nobody
         # more than what it sent itself.
         if known is not None and known[0] == authorization:
-            client = known[1]
-        else:
-            client = self.keys.client(authorization)
-            connection.authorized = (authorization, client)
+            return known[1]
+        client = self.keys.client(authorization)
+        connection.authorized = (authorization, client)
         return client
 
-    def spend(self, client: int, tokens: int) -> None:
+    def count_unit(self, route: str, decision: Decision) -> None:
+        """Count a request of a route whose requests are to name a unit: whether it did, and whether that one has too much."""
+        if decision.unit_missing:
+            self._shares[route].saw_nobody()
+            self.metrics.add(m.UNIT_MISSING, (route,))
+        elif self._shares[route].saw(decision.unit_hash):
+            self.metrics.add(m.UNIT_HEAVY, (route,))
+
+    def spend(self, client: Client, tokens: int) -> None:
         """Count tokens against the client's limit."""
         if self.limits is not None:
             self.limits.spend(client, tokens, time.time())

@@ -152,12 +152,29 @@ class Record(TypedDict):
     drift: Annotated[Drift | None, own("what the novelty detector said, joined from its own table")]
     redaction: Annotated[Redaction | None, own("what was taken out, and how often")]
     error: Annotated[str | None, Field("why there is no whole answer")]
-    client: Annotated[int, own("the number of the client's key")]
+    client: Annotated[
+        int, own("the place of the client's key in the list, which moves when the list does; -1 if the key is unknown")
+    ]
     sampling_prob: Annotated[float, own("the probability with which the payloads were kept")]
     trace_id: Annotated[str | None, own("[W3C trace context](observability.md)")]
     span_id: Annotated[str | None, own("the gateway's span")]
     parent_span_id: Annotated[str | None, own("the client's span")]
     trace_sampled: Annotated[bool, own("whether spans are exported")]
+    unit: Annotated[
+        int | None, own("a hash of the user that stays the same over rollouts; null if the request names none")
+    ]
+    unit_missing: Annotated[bool, own("whether the request names no unit: then each is drawn by itself")]
+    session: Annotated[str | None, own("the unit's day, which is copied as a whole or not at all")]
+    sampled_p: Annotated[float, own("the probability with which it was drawn to be copied")]
+    path: Annotated[
+        str, own("`served`: the student was to answer; `copies`: it gets a copy of what the teacher answers")
+    ]
+    client_key: Annotated[
+        str | None,
+        own("the name of the client's key, or `key-` and the beginning of its SHA-256; null if it is unknown"),
+    ]
+    upstream_request_id: Annotated[str | None, Field("the vendor's own id of the request that it answered last")]
+    upstream_ms: Annotated[float | None, own("how long the vendor says to have worked on it (`openai-processing-ms`)")]
     response_note: Annotated[
         str | None,
         own(

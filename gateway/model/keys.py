@@ -11,7 +11,7 @@ only: the dataclasses check nothing when they are made.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -21,6 +21,7 @@ from pydantic_core import PydanticUndefined
 
 from graduand.gateway import address
 from graduand.gateway.errors import ConfigError
+from graduand.gateway.model.clients import ClientKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +94,36 @@ class SecretSource:
     file: Annotated[FilePath | None, Field(description="a file that holds it; blanks around it are cut off")] = None
 
 
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """What goes with every request to an upstream: a header or a parameter. `secret`: it was read from elsewhere."""
+
+    name: str
+    value: str = field(repr=False)
+    secret: bool = False
+
+
 class Reader:
     """What reading a file needs of the world outside: pydantic hands it to the validators as its context."""
 
     def secret(self, source: Any) -> str:
         """The secret that `source` names; raise ConfigError if there is none."""
+        raise NotImplementedError
+
+    def client_keys(self, source: Any) -> "tuple[ClientKey, ...]":
+        """The clients' keys in what `source` names; raise ConfigError if there is none."""
+        raise NotImplementedError
+
+    def headers(self, written: Any) -> "tuple[Extra, ...]":
+        """Headers by name, each a text or where a secret is read from."""
+        raise NotImplementedError
+
+    def query(self, written: Any) -> "tuple[Extra, ...]":
+        """Parameters of a query by name, each a text or where a secret is read from."""
+        raise NotImplementedError
+
+    def proxy(self, written: Any) -> str:
+        """The address of a proxy, or that there is to be none."""
         raise NotImplementedError
 
     def state(self, url: str) -> str:
@@ -118,13 +144,6 @@ def read_by(method: Callable[[Reader, Any], Any], written: Any) -> BeforeValidat
     return BeforeValidator(read, json_schema_input_type=written)
 
 
-def _split(secret: str) -> tuple[str, ...]:
-    found = tuple(key.strip() for key in secret.split(",") if key.strip())
-    if not found:
-        raise ConfigError("the list is empty; give at least one key or leave it out")
-    return found
-
-
 Percent = Annotated[
     int,
     BeforeValidator(_percent, json_schema_input_type=Annotated[float, Field(ge=0, le=100)]),
@@ -132,9 +151,10 @@ Percent = Annotated[
 ]
 Address = Annotated[tuple[str, int], BeforeValidator(_address, json_schema_input_type=str), PlainSerializer(_shown)]
 Secret = Annotated[str, read_by(Reader.secret, SecretSource)]
-Secrets = Annotated[
-    tuple[str, ...], BeforeValidator(_split, json_schema_input_type=SecretSource), read_by(Reader.secret, SecretSource)
-]
+ClientKeys = Annotated[tuple[ClientKey, ...], read_by(Reader.client_keys, SecretSource)]
+Headers = Annotated[tuple[Extra, ...], read_by(Reader.headers, dict[str, str | SecretSource])]
+Query = Annotated[tuple[Extra, ...], read_by(Reader.query, dict[str, str | SecretSource])]
+ProxyUrl = Annotated[str, read_by(Reader.proxy, str | SecretSource)]
 StateUrl = Annotated[str, read_by(Reader.state, str)]
 LogsUrl = Annotated[str, read_by(Reader.logs, str)]
 Dollars = Annotated[float, Field(ge=0)]

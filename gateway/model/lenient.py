@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from graduand.gateway.model import bounds
+
 # Whole numbers as JSON can be written here; a longer one is read as a fraction, as everybody else does.
 LEAST, MOST, LONGEST = -(2**63), 2**64 - 1, 10**300
 # How deep a value may be for readers, who walk it and write it again. Nobody's answer is; json and orjson go further.
@@ -26,7 +28,10 @@ def loads(data: bytes) -> tuple[Any, bool]:
     (({'a': 1}, False), ([inf], True))
     """
     try:
+        bounds.check_answer(data)
         return orjson.loads(data), False
+    except bounds.TooManyParts as error:
+        raise Unreadable(str(error)) from error
     except orjson.JSONDecodeError:
         pass
     try:

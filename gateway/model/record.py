@@ -11,12 +11,15 @@ from typing import Any, cast
 
 import orjson
 
+from graduand.gateway.model.clients import Client
 from graduand.gateway.model.fields import Attempt, LoggedVerdict, Record, Timings, Usage
-from graduand.gateway.model.routing import Decision
+from graduand.gateway.model.routing import STUDENT, Decision
 from graduand.gateway.model.trace import Trace
-from graduand.rollout.assignment import BUCKETS, bucket
+from graduand.rollout.assignment import BUCKETS, DAY_S, bucket
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+# Why there is no answer though no model is to blame: the client left, the prompt was too long, a filter struck.
+NOBODYS = frozenset({"client_gone", "context_length", "content_filter"})
 
 _random = random.SystemRandom()
 _bits = random.Random(_random.getrandbits(128)).getrandbits
@@ -51,14 +54,16 @@ def record(
     adapter: str | None, base_model: str | None, teacher_model: str, served_model: str | None, status: int,
     request_body: bytes | None, request: dict[str, Any], response_json: str | None, stream: bool, completed: bool,
     client_disconnected: bool, bytes_released: int, timings: Timings, usage: Usage, attempts: list[Attempt],
-    error: str | None, client: int, verdicts: list[orjson.Fragment], record_bp: int = BUCKETS, cost: float | None = None,
-    trace: Trace | None = None, response_note: str | None = None,
+    error: str | None, client: Client, verdicts: list[orjson.Fragment], record_bp: int = BUCKETS, cost: float | None = None,
+    trace: Trace | None = None, upstream_request_id: str | None = None, upstream_ms: float | None = None,
+    response_note: str | None = None,
 ) -> Record:  # fmt: skip
     """Assemble one record; times in `timings` are milliseconds, `cost` is dollars (None: unknown).
 
     Of `record_bp` of the requests the payloads are kept. A copy's payloads are kept if its request's are, and all of them
     while a rollout runs: they are its evidence.
     """
+    at = time.time()
     if decision.rollout:
         record_bp = BUCKETS
     kept = record_bp >= BUCKETS or bucket("record", route, parent_id or id) < record_bp
@@ -67,7 +72,7 @@ def record(
         "id": id,
         "parent_id": parent_id,
         "role": role,
-        "time": time.time(),
+        "time": at,
         "route": route,
         "endpoint": endpoint,
         "arm": arm,
@@ -75,6 +80,11 @@ def record(
         "arm_probability": decision.probability,
         "unit_bucket": decision.bucket,
         "unit_hash": decision.unit_hash,
+        "unit": decision.unit or None,
+        "unit_missing": decision.unit_missing,
+        "session": f"{decision.unit:x}.{int(at // DAY_S)}" if decision.unit else None,
+        "sampled_p": decision.drawn_bp / BUCKETS,
+        "path": "served" if decision.arm == STUDENT else "copies",
         "rollout": decision.rollout or None,
         "route_version": decision.route_version,
         "copy_wanted": decision.shadow,
@@ -101,11 +111,14 @@ def record(
         "attempts": attempts,
         "error": error,
         "verdicts": cast("list[LoggedVerdict]", verdicts),  # each is written once a verdict, not once a record
-        "client": client,
+        "client": client.number,
         "sampling_prob": record_bp / BUCKETS,
         "trace_id": None if trace is None else trace.trace_id,
         "span_id": None if trace is None else trace.span_id or None,
         "parent_span_id": None if trace is None else trace.parent_id,
         "trace_sampled": trace is not None and trace.sampled,
+        "client_key": client.key,
+        "upstream_request_id": upstream_request_id,
+        "upstream_ms": upstream_ms,
         "response_note": response_note,
     }

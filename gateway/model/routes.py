@@ -15,13 +15,16 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 from graduand.gateway.errors import ConfigError
 from graduand.gateway.model.keys import (
     Address,
+    ClientKeys,
     Count,
     Dollars,
     FilePath,
+    Headers,
     LogsUrl,
     Percent,
+    ProxyUrl,
+    Query,
     Secret,
-    Secrets,
     StateUrl,
 )
 from graduand.gateway.model.monitors import ALL, Monitors
@@ -31,9 +34,9 @@ from graduand.monitoring.prices import Price
 
 Mode = Literal["teacher", "shadow", "canary", "hybrid", "student"]
 UpstreamKind = Literal["openai", "vllm", "lorax"]
-UnitKind = Literal["user", "request", "header"]
 OnStudentFailure = Literal["teacher", "error"]
 Release = Literal["observe", "window", "block"]
+StreamUsage = Literal["ask", "never"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 # Named, with a type: mypy looks for wrong words after `==` and in these, but not in a bare tuple after `in`.
 IN_SERVICE: tuple[Mode, ...] = ("student", "hybrid")
@@ -45,9 +48,15 @@ def known_mode(text: str | None) -> Mode | None:
     return next((mode for mode in MODES if mode == text), None)
 
 
+DIRECT = "direct"  # the proxy that is none
 BASE_URL = re.compile(r"[!\"$->A-~]+")  # no blanks, query or fragment: it becomes part of a request line
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+FIRST_TOKEN_S = 10.0
+# On a model, which knows best how long it thinks.
+OwnPatience = Annotated[
+    Seconds | None, Field(description="seconds of silence before its first token, in place of the route's `timeouts`")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +96,8 @@ def read_replica(url: object) -> Replica:
 class Upstream:
     """A service that answers: a teacher's API, or engines that all serve the same base model.
 
-    `api_key` never leaves the process but towards the replicas.
+    `api_key`, `headers`, `query` and a proxy's password never leave the process but towards the replicas or the proxy. How
+    they go with a request is said in gateway.model.outbound.
     """
 
     name: str
@@ -120,6 +130,38 @@ class Upstream:
             "registered",
         ),
     ] = None
+    stream_usage: Annotated[
+        StreamUsage,
+        Field(
+            description="whether it is asked for the usage of streams whose clients do not ask (`stream_options`): `ask`, which "
+            "ends by itself once it refuses that, or `never`; the tokens of such streams are estimated then"
+        ),
+    ] = "ask"
+    headers: Annotated[
+        Headers,
+        Field(
+            description="headers that go with every request, by name: a text, or `{env: NAME}` or `{file: PATH}` for a "
+            "secret, such as Azure's `api-key`"
+        ),
+    ] = ()
+    query: Annotated[
+        Query,
+        Field(description="what goes into the URL of every request, likewise, such as Azure's `api-version`"),
+    ] = ()
+    proxy: Annotated[
+        ProxyUrl | None,
+        Field(
+            description="the HTTP proxy in between, `http://HOST:PORT`, with a password only as `{env: NAME}` or `{file: "
+            "PATH}`; `direct`: none; without it HTTPS_PROXY and NO_PROXY of the environment count"
+        ),
+    ] = field(default=None, repr=False)
+    rate_limit_headers: Annotated[
+        bool,
+        Field(
+            description="whether clients are told the account's `x-ratelimit-*`; all of them share the account, so what one "
+            "is told, others use up"
+        ),
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +170,7 @@ class Teacher:
 
     upstream: Annotated[str, Field(description="the name of an upstream")]
     model: Annotated[str, Field(min_length=1, description="the model's name there")]
+    first_token_s: OwnPatience = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +179,7 @@ class Student:
 
     upstream: Annotated[str, Field(description="the name of an upstream")]
     adapter: Annotated[str, Field(min_length=1, description="the adapter's name there, `NAME@DIGEST`, or a model's")]
+    first_token_s: OwnPatience = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,35 +198,66 @@ class Timeouts:
 
     connect_s: Annotated[Seconds, Field(description="seconds to connect to the upstream")] = 2
     first_token_s: Annotated[
-        Seconds, Field(description="seconds from the request to the first token of a streamed answer")
-    ] = 10
+        Seconds,
+        Field(
+            description="seconds of silence before the first token of a streamed answer; a comment ends a silence. The default "
+            "is for students whose teacher answers instead: a model with nobody behind it is waited for until `total_s`, or half "
+            "of it where there are several `base_urls`"
+        ),
+    ] = FIRST_TOKEN_S
     idle_s: Annotated[Seconds, Field(description="seconds between two pieces of a streamed answer")] = 10
     total_s: Annotated[
         float, Field(gt=0, le=86400, description="seconds for the whole answer, retries and fallback included")
     ] = 120
 
 
+METADATA_USER = "metadata.user_id"
+# Where the unit of a request may stand, but for headers: its members by name.
+MEMBERS = ("user", "safety_identifier", METADATA_USER, "prompt_cache_key")
+# OpenAI's successor of `user`, and Anthropic's. A prompt_cache_key is shared by users, so it has to be named.
+USER_ORDER = ("user", "safety_identifier", METADATA_USER)
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What sticks to an arm: `user`, `request`, or the value of a `header`."""
+    """What sticks to an arm: the first of `order` that a request has, each a member's name or `header:NAME`; without an order
+    each request is by itself."""
 
-    kind: UnitKind
-    header: str = ""
+    order: tuple[str, ...] = ()
+
+    @property
+    def written(self) -> str | list[str]:
+        """As it stands in the file."""
+        if self.order == USER_ORDER:
+            return "user"
+        if self.order == USER_ORDER[:1]:
+            return list(self.order)
+        return (self.order or ("request",))[0] if len(self.order) < 2 else list(self.order)
 
     def __str__(self) -> str:
-        return f"header:{self.header}" if self.kind == "header" else self.kind
+        return self.written if isinstance(self.written, str) else ", then ".join(self.written)
 
 
-def read_unit(text: object) -> Unit:
-    """The unit as it is written; raise ConfigError if it is none."""
-    if text == "user":
-        return Unit("user")
-    if text == "request":
-        return Unit("request")
+def read_unit(written: object) -> Unit:
+    """The unit as it is written, one or several in their order; raise ConfigError if it is none."""
+    if written == "request":
+        return Unit()
+    if written == "user":
+        return Unit(USER_ORDER)
+    several = list(written) if isinstance(written, list | tuple) else [written]
+    order = tuple(_source(one) for one in several)
+    if not order or len(set(order)) < len(order):
+        raise ConfigError("is a list of one or more places, each once, such as [user, header:x-user]")
+    return Unit(order)
+
+
+def _source(text: object) -> str:
+    if text in MEMBERS:
+        return str(text)
     kind, _, header = str(text).partition(":")
     if kind == "header" and HEADER_NAME.fullmatch(header):
-        return Unit("header", header.lower())
-    raise ConfigError(f"{text!r} is not one of user, request and header:NAME")
+        return f"header:{header.lower()}"
+    raise ConfigError(f"{text!r} is not one of request (alone), {', '.join(MEMBERS)} and header:NAME")
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,10 +307,11 @@ class Route:
     """A model name that clients ask for, and who answers it.
 
     What has no description is no key of the file, but set at run time: `salt` and `rollout` enter the hash that assigns
-    units to arms; `version` counts the changes. `threshold` is from what confidence on a hybrid route's student answers
-    alone (rollout.hybrid.learning); `logprobs` asks for log probabilities of the student's copies, to learn one. With an
-    `incumbent`, that student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to the
-    other student. While an alarm stands, the student has at most `limit_bp` of the units.
+    units to arms, `unit_salt` the one that knows a unit again in the next rollout; `version` counts the changes.
+    `threshold` is from what confidence on a hybrid route's student answers alone (rollout.hybrid.learning); `logprobs`
+    asks for log probabilities of the student's copies, to learn one. With an `incumbent`, that student takes the
+    teacher's place in a rollout, and the audit's copies go to the teacher and to the other student. While an alarm
+    stands, the student has at most `limit_bp` of the units.
     Shares are in basis points (hundredths of a percent).
     """
 
@@ -257,10 +333,14 @@ class Route:
     ] = 0
     unit: Annotated[
         Unit,
-        BeforeValidator(read_unit, json_schema_input_type=str),
+        BeforeValidator(read_unit, json_schema_input_type=str | tuple[str, ...]),
         PlainSerializer(str),
-        Field(description="what sticks to its arm: `user` (the request's `user` field), `header:NAME` or `request`"),
-    ] = Unit("request")
+        Field(
+            description="what sticks to its arm: `user` (the request's `user`, else `safety_identifier`, else "
+            "`metadata.user_id`), one of these or `prompt_cache_key` or `header:NAME`, a list of them (the first that a "
+            "request has), or `request`"
+        ),
+    ] = Unit()
     shadow_bp: Annotated[
         Percent,
         Field(
@@ -309,6 +389,7 @@ class Route:
     logprobs: bool = False
     limit_bp: int | None = None
     salt: str = ""
+    unit_salt: str = ""
     rollout: str = ""
     version: int = 1
 
@@ -372,6 +453,9 @@ class Settings:
         Address, Field(description="HOST:PORT of the admin plane, which asks for no key: keep it private")
     ] = ("127.0.0.1", 8081)
     workers: Annotated[int, Field(ge=1, le=256, description="processes that serve requests; one a core")] = 1
+    max_body_mb: Annotated[
+        int, Field(ge=1, le=200, description="MiB of a request's body, decoded, beyond which it is refused")
+    ] = 32
     state: Annotated[
         StateUrl,
         Field(
@@ -389,8 +473,11 @@ class Settings:
     ] = "file:///./graduand-data/logs"
     record: Annotated[RecordPolicy, Field(description="what is recorded, and what when there is no room")] = DEFAULT
     client_keys: Annotated[
-        Secrets | None,
-        Field(description="keys that clients must have, separated by commas; without it none is asked for"),
+        ClientKeys | None,
+        Field(
+            description="keys that clients must have, with names for the log: `NAME: KEY` or `KEY`, one a line or separated "
+            'by commas, or JSON, `{"NAME": "KEY"}`; without it none is asked for'
+        ),
     ] = field(default=None, repr=False)
     limits: Annotated[Limits, Field(alias="client_limits", description="of one client key; needs `client_keys`")] = (
         Limits()

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from graduand.gateway.errors import GraduandError
-from graduand.gateway.model.routes import TEACHER_ALONE, Incumbent, Mode, Route, RouteTable, Student
+from graduand.gateway.model.routes import TEACHER_ALONE, USER_ORDER, Incumbent, Mode, Route, RouteTable, Student, Unit
 from graduand.gateway.state.hashes import Hashes, StateError
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ class Override:
     threshold: str | None = None  # as JSON: it is only carried here
     incumbent: str | None = None  # as JSON: the fields of an Incumbent
     limit_bp: int | None = None  # the most that the student gets while an alarm stands
+    shadow_bp: int | None = None  # what the day's budget can pay of the route's own share
+    unit_salt: str | None = None  # of the route's first rollout, and kept for ever
+    unit: str | None = None  # as JSON: the order by which the rollout began to assign units; empty: the file's
 
     def applied(self, route: Route) -> Route:
         """The route as it is served."""
@@ -69,13 +72,25 @@ class Override:
             student=student,
             rollout=self.rollout or route.rollout,
             salt=self.salt or route.salt,
+            unit_salt=self.unit_salt or route.unit_salt,
+            shadow_bp=route.shadow_bp if self.shadow_bp is None else min(self.shadow_bp, route.shadow_bp),
             audit_bp=route.audit_bp if self.audit_bp is None else self.audit_bp,
             logprobs=route.logprobs if self.logprobs is None else bool(self.logprobs),
             threshold=self._threshold(student),
             incumbent=self._incumbent(student),
             limit_bp=self.limit_bp,
+            unit=self._unit(route.unit),
             version=self.version,
         )
+
+    def _unit(self, configured: Unit) -> Unit:
+        """A rollout keeps the rule that it began with, or units would change their arms in the middle of it."""
+        if not self.rollout or self.unit == "":
+            return configured
+        if self.unit is not None:
+            return Unit(tuple(json.loads(self.unit)))
+        # It began when `user` meant that member alone.
+        return Unit(USER_ORDER[:1]) if configured.order == USER_ORDER else configured
 
     def _incumbent(self, student: Student | None) -> Incumbent | None:
         """The student that stands in for the teacher; not while an alarm gives the route to the teacher himself."""
@@ -286,7 +301,7 @@ class StateStore(ABC):
                 kept.mode if mode is None else mode,
                 kept.weight_bp if weight_bp is None else weight_bp,
                 kept.adapter if adapter is None else adapter,
-                audit_bp=kept.audit_bp, logprobs=kept.logprobs, threshold=kept.threshold,
+                audit_bp=kept.audit_bp, logprobs=kept.logprobs, threshold=kept.threshold, unit_salt=old.unit_salt,
             )  # fmt: skip
             self.put(route.name, new)
             what = {

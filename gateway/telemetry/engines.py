@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from graduand.gateway.adapters import residency
+from graduand.gateway.adapters import connection, residency
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.model.routes import Replica, Settings, Upstream, UpstreamKind
 from graduand.gateway.state import places
@@ -113,9 +113,9 @@ def look_at(upstream: Upstream, replica: Replica) -> Look:
     """Ask one replica; never raises."""
     reading = listed = None
     try:
-        with httpx.Client(timeout=TIMEOUT_S, verify=residency.trusted(upstream, replica), trust_env=False) as client:
+        with connection.client(upstream, replica, TIMEOUT_S) as client:
             root = replica.url.removesuffix("/v1")
-            reading = engines.read(_page(client, f"{root}/metrics", upstream.api_key))
+            reading = engines.read(_page(client, f"{root}/metrics"))
             if upstream.kind == "vllm":
                 listed = residency.listed(upstream, replica, timeout_s=TIMEOUT_S)
     except (httpx.HTTPError, engines.NotMetrics, GraduandError, OSError) as error:
@@ -123,9 +123,8 @@ def look_at(upstream: Upstream, replica: Replica) -> Look:
     return Look(upstream, replica, reading, listed)
 
 
-def _page(client: httpx.Client, url: str, key: str | None) -> str:
-    headers = {"authorization": f"Bearer {key}"} if key else {}
-    with client.stream("GET", url, headers=headers) as answer:
+def _page(client: httpx.Client, url: str) -> str:
+    with client.stream("GET", url) as answer:
         answer.raise_for_status()
         parts, size = [], 0
         for part in answer.iter_bytes():

@@ -18,8 +18,8 @@ print(*sorted(name for name, module in sys.modules.items()
 # classes that mypyc cannot compile. A module that is used once a request or a chunk belongs into setup.py instead.
 PLAIN = (
     "gateway.address", "gateway.errors", "gateway.adapters.", "gateway.config.", "gateway.logs.", "gateway.processes.",
-    "gateway.state.", "gateway.model.fields", "gateway.model.keys", "gateway.model.monitors",
-    "gateway.model.openai", "gateway.model.plain",
+    "gateway.state.", "gateway.model.clients", "gateway.model.fields", "gateway.model.keys", "gateway.model.monitors",
+    "gateway.model.openai", "gateway.model.outbound", "gateway.model.plain",
     "gateway.model.recording", "gateway.model.routes",
     "monitoring.checks.jsontext", "monitoring.checks.language", "monitoring.checks.written",
     "monitoring.metrics", "monitoring.prices", "monitoring.series", "rollout.answers.", "rollout.hybrid.", "rollout.spec.",

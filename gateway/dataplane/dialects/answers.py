@@ -23,6 +23,7 @@ from graduand.gateway.model.openai import SSE_DONE
 Json = dict[str, Any]
 
 MOST_LESSONS = 16
+USAGE = frozenset(("usage",))
 
 
 def whole(body: bytes, headers: dict[bytes, bytes], by: Addressee) -> Whole:
@@ -212,6 +213,9 @@ class StreamReader:
         if not self.served_model and type(model) is str:
             self.served_model = lenient.mended(model)
         released = payload
+        if not self._keep_usage and type(chunk.get("usage")) is dict:
+            # Told with a piece of the answer, because the gateway asked: that is between it and the upstream.
+            released = payload = jsonedit.without(payload, USAGE)
         if model != wanted.model and type(model) is str:
             released = jsonedit.set_model(payload, wanted.model_json)
         keep = self._keep_logprobs

@@ -18,7 +18,7 @@ from graduand.gateway.dataplane.dialects.openai import one_choice
 from graduand.gateway.dataplane.http import failures
 from graduand.gateway.dataplane.http.failures import UpstreamFailed
 from graduand.gateway.errors import RequestError
-from graduand.gateway.model import lenient
+from graduand.gateway.model import bounds, lenient
 
 Json = dict[str, Any]
 
@@ -134,7 +134,10 @@ class LoraxReader(StreamReader):
 def parse(body: bytes, *, stream: bool | None) -> Json:
     """The request as JSON data with `model` (the route) and `stream` set; `stream` None leaves that to the body."""
     try:
+        bounds.check_request(body)
         data = orjson.loads(body)
+    except bounds.TooManyParts as error:
+        raise RequestError(422, f"the body cannot be read: {error}", code="too_many_parts") from error
     except orjson.JSONDecodeError as error:
         raise RequestError(422, f"the body is not JSON: {error}", code="invalid_json") from error
     inputs = data.get("inputs") if type(data) is dict else None
@@ -169,7 +172,9 @@ def translated(data: Json, to: Addressee) -> Sending:
     if not parameters.get("do_sample") and "temperature" not in body:
         body["temperature"] = 0
     if data["stream"]:
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        body["stream"] = True
+        if to.adds_usage:
+            body["stream_options"] = {"include_usage": True}
     if chats:
         message = {"role": "user", "content": data["prompt"]}
         asking: Json = {"logprobs": True} if parameters.get("details") else {}

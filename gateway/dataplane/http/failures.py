@@ -84,6 +84,10 @@ TOTAL_TIMEOUT = Failure(
 )
 # The same, of an upstream that was not silent: the answer was too long, or its reader too slow.
 OVERTIME = replace(TOTAL_TIMEOUT, sick=False)
+# The same, as long as another model may answer: early enough to leave that one its time.
+OVERDUE = Failure(
+    "overdue", "the answer was not there early enough to leave another model its time", 504, retry=False, sick=False
+)
 BREAKER_OPEN = Failure(
     "unavailable", "the upstream has been failing and is given a rest; try again shortly", 503, retry=False, sick=False,
     retry_after_s=1.0,
@@ -222,17 +226,31 @@ def _of_the_gateway(reason: Reason) -> bool:
     return any(word in OWN_CODES or (OWN_STATUS.fullmatch(word) is not None) for word in words)
 
 
-def without_key(failure: Failure, key: str | None) -> Failure:
-    """The failure without the upstream's `key`, should the upstream have repeated it in its words, as it is or escaped."""
-    if not key:
-        return failure
-    escaped = orjson.dumps(key)[1:-1]
-    forms = {key.encode(), escaped, escaped.replace(b"/", b"\\/"), quote(key, safe="").encode()}
+def is_about(failure: Failure, field: str) -> bool:
+    """Whether the upstream's words name a request's `field`."""
+    return field in failure.message or field.encode() in failure.said
+
+
+def without_secrets(failure: Failure, secrets: tuple[str, ...]) -> Failure:
+    """The failure without what is secret about the upstream, should it have repeated it in its words, as it is or escaped."""
+    for secret in sorted(secrets, key=len, reverse=True):  # a short one may be a part of a long one
+        failure = _without(failure, secret)
+    return failure
+
+
+def _without(failure: Failure, secret: str) -> Failure:
+    escaped = orjson.dumps(secret)[1:-1]
+    forms = {secret.encode(), escaped, escaped.replace(b"/", rb"\/"), quote(secret, safe="").encode()}
     body, said = failure.body, failure.said
-    for form in forms:
+    for form in sorted(forms, key=len, reverse=True):  # a short one may be a part of a long one
         body = None if body is None else body.replace(form, b"[key]")
         said = said.replace(form, b"[key]")
-    return replace(failure, message=failure.message.replace(key, "[key]"), body=body, said=said)
+    if body != failure.body and body is not None:
+        try:
+            orjson.loads(body)
+        except orjson.JSONDecodeError:  # a key that ends in a backslash has taken half of what it escaped
+            body = None
+    return replace(failure, message=failure.message.replace(secret, "[key]"), body=body, said=said)
 
 
 def _wait_s(headers: dict[bytes, bytes], now: float) -> float | None:

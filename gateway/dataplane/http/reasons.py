@@ -74,24 +74,22 @@ def _of_error(error: Json) -> Reason:
 
 
 def _text(said: Any, depth: int = MOST_DEPTH) -> str:
-    """Text that is no page, or FastAPI's list of what is wrong where."""
-    if not depth:
-        return ""
+    """Text that is no page, or FastAPI's list of what is wrong where; nothing that is nested deeper than any server writes it."""
     if isinstance(said, str):
         return "" if PAGE.search(said[:MOST_BYTES]) else _cut(said)
     if isinstance(said, dict):
-        return _text(said.get("message") or said.get("msg") or "", depth - 1)
+        return _text(said.get("message") or said.get("msg") or "", depth - 1) if depth else ""
     if not isinstance(said, list):
         return ""
-    return _cut("; ".join(text for one in said[:MOST_DETAILS] if (text := _detail(one, depth - 1))))
+    return _cut("; ".join(text for one in said[:MOST_DETAILS] if (text := _detail(one, depth))))
 
 
 def _detail(one: Any, depth: int) -> str:
-    if not isinstance(one, dict):
+    if not isinstance(one, dict) or not depth:
         return one if isinstance(one, str) else ""
     where = one.get("loc")
-    place = ".".join(str(part) for part in where) if isinstance(where, list) else ""
-    text = _text(one.get("msg") or one.get("message") or "", depth)
+    place = ".".join(str(part) for part in where if isinstance(part, str | int)) if isinstance(where, list) else ""
+    text = _text(one.get("msg") or one.get("message") or "", depth - 1)
     return f"{place}: {text}" if place and text else text
 
 

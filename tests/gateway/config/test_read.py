@@ -14,8 +14,9 @@ from graduand.gateway.config import read as config
 from graduand.gateway.config.explain import explain_checks
 from graduand.gateway.config.read import load, parse
 from graduand.gateway.errors import ConfigError
+from graduand.gateway.model.clients import ClientKey
 from graduand.gateway.model.keys import basis_points
-from graduand.gateway.model.routes import Budget, Limits, Replica, Unit, settings_from_json, settings_to_json
+from graduand.gateway.model.routes import Budget, Limits, Replica, read_unit, settings_from_json, settings_to_json
 
 ROUTE: dict[str, Any] = {
     "teacher": {"upstream": "openai", "model": "gpt-4o"},
@@ -31,7 +32,14 @@ FILE: dict[str, Any] = {
     },
     "routes": {"triage": ROUTE},
 }
-ENVIRON = {"OPENAI_API_KEY": "sk-1", "KEYS": " a , b,,", "EMPTY": " , ", "BAD": "a\nb"}
+ENVIRON = {
+    "OPENAI_API_KEY": "sk-1",
+    "KEYS": " a , b,,",
+    "EMPTY": " , ",
+    "BAD": "a\nb",
+    "CONTROL": "a\x01b",
+    "PROXY": "http://ann:hunter2@p:3128",
+}
 REMOVED = object()
 
 
@@ -61,18 +69,28 @@ def test_defaults_are_those_of_the_design() -> None:
     assert read.client_keys is None
     route = read.routes["triage"]
     assert (route.weight_bp, route.shadow_bp, route.retries) == (1000, 10_000, 2)
-    assert (route.on_student_failure, route.release, route.unit) == ("teacher", "observe", Unit("user"))
+    assert (route.on_student_failure, route.release, route.unit) == ("teacher", "observe", read_unit("user"))
     times = route.timeouts
     assert (times.connect_s, times.first_token_s, times.idle_s, times.total_s) == (2, 10, 10, 120)
     assert read.upstreams["openai"].replicas == (Replica("https", "api.openai.com", 443, "/v1"),)
     assert [one.url for one in read.upstreams["gpu"].replicas] == ["http://127.0.0.1:8000/v1", "http://[::1]:8000"]
 
 
+def test_patience_and_usage_are_the_models_own() -> None:
+    teacher = {**FILE["routes"]["triage"]["teacher"], "first_token_s": 90}
+    read = settings(changed(routes__triage__teacher=teacher, upstreams__gpu__stream_usage="never"))
+    route = settings_from_json(settings_to_json(read)).routes["triage"]
+    assert (route.teacher.first_token_s, route.timeouts.first_token_s) == (90, 10)
+    assert route.student is not None
+    assert route.student.first_token_s is None
+    assert [read.upstreams[name].stream_usage for name in ("openai", "gpu")] == ["ask", "never"]
+
+
 def test_settings_survive_the_way_to_the_workers() -> None:
     limits, budget = {"requests_per_minute": 3}, {"tokens_per_day": 4}
     read = settings(changed(client_keys={"env": "KEYS"}, client_limits=limits, routes__triage__audit_budget=budget))
     assert read.routes["triage"].audit_budget == Budget(tokens_per_day=4)
-    assert read.client_keys == ("a", "b")
+    assert read.client_keys == (ClientKey("a"), ClientKey("b"))
     assert read.limits == Limits(3, 0)
     assert settings_from_json(settings_to_json(read)) == read
 
@@ -153,10 +171,12 @@ WRONG = [
     (changed(routes__triage__student__upstream="zz"), "there is no upstream 'zz'. There are: openai, gpu."),
     (changed(routes__triage__student__adapter="../x"), "adapter name '../x' is not allowed"),
     (changed(routes__triage__student=REMOVED), "mode: canary needs a student; add student: or set mode: teacher"),
-    (changed(routes__triage__unit="header:"), "'header:' is not one of user, request and header:NAME"),
-    (changed(routes__triage__unit="header:a b"), "is not one of user, request and header:NAME"),
+    (changed(routes__triage__unit="header:"), "'header:' is not one of request (alone), user, safety_identifier"),
+    (changed(routes__triage__unit="header:a b"), "prompt_cache_key and header:NAME"),
     (changed(routes={"a b": ROUTE}), "routes.a b: a route's name has letters, digits and . _ : / - only"),
     (changed(routes={"a\r\nx: y": ROUTE}), "a route's name has letters, digits"),
+    (changed(routes__triage__teacher__first_token_s=0), "routes.triage.teacher.first_token_s: Input should be greater than 0"),
+    (changed(upstreams__gpu__stream_usage="always"), "upstreams.gpu.stream_usage: Input should be 'ask' or 'never'"),
     (changed(routes__triage__timeouts={"total_s": 0}), "routes.triage.timeouts.total_s: Input should be greater than 0"),
     (changed(listen="8080"), "listen: '8080' is not HOST:PORT, such as 127.0.0.1"),
     (changed(admin="127.0.0.1:99999"), "admin: '127.0.0.1:99999' is not HOST:PORT"),
@@ -184,7 +204,21 @@ WRONG = [
     (changed(client_keys={"env": "NOT_SET"}), "client_keys: the environment variable NOT_SET is not set"),
     (changed(client_keys={"file": "/nowhere"}), "client_keys: cannot read /nowhere: No such file or directory"),
     (changed(client_keys={"env": "EMPTY"}), "client_keys: the list is empty"),
-    (changed(client_keys={"env": "BAD"}), "client_keys: holds characters that no HTTP header may carry"),
+    (changed(client_keys={"env": "CONTROL"}), "client_keys: a key holds characters that no HTTP header may carry"),
+    (changed(upstreams__openai__api_key={"env": "BAD"}), "api_key: holds characters that no HTTP header may carry"),
+    (changed(upstreams__gpu__headers=["x"]), "upstreams.gpu.headers: must be a mapping of names"),
+    (changed(upstreams__gpu__headers={"x-a": 1}), "upstreams.gpu.headers: x-a: must be a text"),
+    (changed(upstreams__gpu__headers={"a b": "x"}), "upstreams.gpu.headers: 'a b' is not the name of a header"),
+    (changed(upstreams__gpu__headers={"x-a": "é"}), "x-a: holds characters that no HTTP header may carry"),
+    (changed(upstreams__gpu__headers={"x-a": "b\r\nc: d"}), "x-a: holds characters that no HTTP header may carry"),
+    (changed(upstreams__gpu__headers={"X-A": "b", "x-a": "c"}), "the same header is given twice"),
+    (changed(upstreams__gpu__headers={"Content-Length": "1"}), "Content-Length is set by the gateway itself"),
+    (changed(upstreams__gpu__headers={"x-a": {"env": "NOT_SET"}}), "x-a: the environment variable NOT_SET is not set"),
+    (changed(upstreams__gpu__headers={"x-a": {"envv": "X"}}), "unknown key 'upstreams.gpu.headers.x-a.envv'. Did you mean"),
+    (changed(upstreams__openai__headers={"Authorization": {"env": "KEYS"}}), "authorization is what api_key is sent in"),
+    (changed(upstreams__gpu__query={"api-version": 1}), "upstreams.gpu.query: api-version: must be a text; put it in quotes"),
+    (changed(upstreams__gpu__proxy="https://p:1"), "upstreams.gpu.proxy: 'https://p:1' is not the address of an HTTP proxy"),
+    (changed(upstreams__gpu__proxy=7), "upstreams.gpu.proxy: must be {env: NAME} or {file: PATH}"),
     (changed(client_keys="sk-2"), "client_keys: must be {env: NAME} or {file: PATH}"),
     (changed(upstreams__openai__api_key="sk-2"), "upstreams.openai.api_key"),
     (changed(routes__triage__checks=["refusals"]), "routes.triage.checks: 'refusals' is not known. Did you mean 'refusal'"),
@@ -221,6 +255,13 @@ def test_refused_with_a_sentence(data: Any, sentence: str) -> None:
         changed(upstreams__openai__api_key="hunter2"),
         changed(upstreams__openai__api_key={"env": "OPENAI_API_KEY", "value": "hunter2"}),
         changed(client_keys="hunter2"),
+        changed(upstreams__gpu__headers={"api-key": "hunter2"}),
+        changed(upstreams__gpu__headers={"X-Auth": "hunter2"}),
+        changed(upstreams__gpu__headers="hunter2"),
+        changed(upstreams__gpu__query={"access_token": "hunter2"}),
+        changed(upstreams__gpu__query={"key": ["hunter2"]}),
+        changed(upstreams__gpu__proxy="http://ann:hunter2@p:3128"),
+        changed(upstreams__gpu__proxy="ann:hunter2@p:x"),
     ],
 )
 def test_a_key_in_the_file_is_refused_and_not_repeated(data: Any) -> None:
@@ -315,3 +356,31 @@ def test_local_path(url: str, path: str) -> None:
 def test_budgets_are_on_this_disk(state: str, folder: str) -> None:
     read = settings(changed(state=state, logs="file:///var/logs"))
     assert config.budgets_folder(read) == Path(folder)
+
+
+def test_headers_query_and_proxy_survive_the_way_to_the_workers() -> None:
+    read = settings(
+        changed(
+            upstreams__gpu__headers={"API-Key": {"env": "OPENAI_API_KEY"}, "x-team": "triage"},
+            upstreams__gpu__query={"api-version": "2024-06-01"}, upstreams__gpu__proxy={"env": "PROXY"},
+            upstreams__gpu__rate_limit_headers=True, routes__triage__unit=["header:X-User", "user"],
+        )
+    )  # fmt: skip
+    gpu = read.upstreams["gpu"]
+    assert [(one.name, one.value, one.secret) for one in gpu.headers] == [
+        ("api-key", "sk-1", True),
+        ("x-team", "triage", False),
+    ]
+    assert (gpu.query[0].value, gpu.proxy, gpu.rate_limit_headers) == ("2024-06-01", "http://ann:hunter2@p:3128", True)
+    assert read.routes["triage"].unit.order == ("header:x-user", "user")
+    assert "sk-1" not in repr(read)
+    assert "hunter2" not in repr(read)
+    assert settings_from_json(json.loads(json.dumps(settings_to_json(read)))) == read
+
+
+def test_a_wrong_proxy_of_the_environment_is_found_before_it_is_used() -> None:
+    environ = {**ENVIRON, "HTTPS_PROXY": "socks5://ann:hunter2@p:1"}
+    with pytest.raises(ConfigError, match="upstreams.openai: the environment's HTTPS_PROXY 'p:1' is not") as caught:
+        parse(FILE, where="test.yaml", environ=environ)
+    assert "hunter2" not in str(caught.value)
+    assert parse(FILE, where="test.yaml", environ={**environ, "NO_PROXY": "openai.com"})

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from graduand.gateway.model.routes import Route, Student, Teacher, Unit
+from graduand.gateway.model.routes import Route, Student, Teacher, read_unit
 from tests.gateway.dataplane.inprocess import records, serving
 from tests.gateway.dataplane.inprocess import upstream as one_upstream
 from tests.gateway.running import until
@@ -58,8 +58,8 @@ def test_what_a_request_runs_is_compiled(
 ) -> None:
     place = upstream.place("hot", answer)
     route = Route(
-        "triage", Teacher("t", "gpt-4o"), Student("s", "small@3f9c1a"), "canary", 5000, Unit("user"), audit_bp=10_000,
-        gates=("secret", "repetition"),
+        "triage", Teacher("t", "gpt-4o"), Student("s", "small@3f9c1a"), "canary", 5000, read_unit("user"), audit_bp=10_000,
+        checks=("secret", "repetition"),
     )  # fmt: skip
     with serving(tmp_path, [one_upstream(name, "vllm", place.url) for name in "ts"], [route]) as port:
         with Client(port) as client:

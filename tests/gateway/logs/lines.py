@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from graduand.gateway.model import record
+from graduand.gateway.model.clients import ANYBODY
 from graduand.gateway.model.routing import Decision
 
 DECISION = Decision("teacher", "teacher", 1.0, 7, False, False)
@@ -26,7 +27,7 @@ def made(number: int, at: float | None = None, **changes: Any) -> dict[str, Any]
         "usage": {"prompt_tokens": 3, "completion_tokens": 2, "kind": "exact"},
         "attempts": [{"upstream": "u", "arm": "teacher", "replica": "http://h", "outcome": "ok", "ms": 1.5, "model": "gpt",
                       "span_id": None, "ended_at": 1.5}],
-        "error": None, "client": 0, "verdicts": [],
+        "error": None, "client": ANYBODY, "verdicts": [],
     }  # fmt: skip
     late = {key: changes.pop(key) for key in list(changes) if key not in given and key != "record_bp"}
     one = record.record(**{**given, **changes})

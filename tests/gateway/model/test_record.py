@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from graduand.gateway.model import record
+from graduand.gateway.model.clients import ANYBODY
 from graduand.gateway.model.routing import Decision
 
 DECISION = Decision("student", "canary", 0.1, 7, False, False)
@@ -44,7 +45,7 @@ def made(**changes: Any) -> Any:
         "teacher_model": "t", "served_model": "m", "status": 200, "request_body": b"{}", "request": {},
         "response_json": None, "stream": False,
         "completed": True, "client_disconnected": False, "bytes_released": 0, "timings": {}, "usage": {}, "attempts": [],
-        "error": None, "client": 0, "verdicts": [],
+        "error": None, "client": ANYBODY, "verdicts": [],
     }  # fmt: skip
     return record.record(**{**given, **changes})
 

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from graduand.gateway.dataplane.dialects import registry
-from graduand.gateway.model.routes import Route, Student, Teacher, Unit
+from graduand.gateway.model.routes import Route, Student, Teacher, read_unit
 from tests.gateway.dataplane.dialects.toy import Toy, framed
 from tests.gateway.dataplane.inprocess import records, serving
 from tests.gateway.dataplane.inprocess import upstream as one_upstream
@@ -47,7 +47,9 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def route(name: str, teacher: str, student: str | None = None, mode: str = "teacher", **more: Any) -> Route:
     held = None if student is None else Student(student, "small@3f9c1a")
-    return Route(name, Teacher(teacher, "gpt-4o"), held, mode, 10_000 if mode == "student" else 0, Unit("user"), **more)
+    return Route(
+        name, Teacher(teacher, "gpt-4o"), held, mode, 10_000 if mode == "student" else 0, read_unit("user"), **more
+    )
 
 
 def ask(port: int, to: str, *, live: bool, headers: tuple[str, ...] = KEY) -> Answer:

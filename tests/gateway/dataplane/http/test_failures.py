@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graduand.gateway.dataplane.http import failures, reasons
-from graduand.gateway.dataplane.http.failures import Failure, from_answer, from_error_event, without_key
+from graduand.gateway.dataplane.http.failures import Failure, from_answer, from_error_event, without_secrets
 
 NOW = 1_800_000_000.0
 AFTER = [
@@ -141,6 +141,27 @@ def test_reasons(body: Any, message: str, code: str) -> None:
     assert (found.message, found.code) == (message, code)
 
 
+DEEP = 800
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * DEEP + b"]" * DEEP,
+        b'{"message":' * DEEP + b"0" + b"}" * DEEP,
+        b'{"detail":' + b'[{"msg":' * (DEEP // 2) + b"0" + b"}]" * (DEEP // 2) + b"}",
+        b'{"detail":[{"msg":"x","loc":[' + b"[" * DEEP + b"]" * DEEP + b"]}]}",
+        b'{"error":{"message":' + b"[" * DEEP + b"]" * DEEP + b',"code":[{}]}}',
+        b'{"object":"error","message":' + b'{"a":' * DEEP + b"0" + b"}" * DEEP + b',"error_type":{"a":1}}',
+    ],
+)
+def test_refusals_nested_deeply_are_refusals(body: bytes) -> None:
+    """What an upstream chose must not end the exchange: neither how deep it nests, nor that a code is a list."""
+    assert from_answer(400, {}, body, NOW).status == 400
+    assert from_answer(500, {}, body, NOW).retry
+    from_error_event(orjson.loads(body))
+
+
 @given(st.text(max_size=5000))
 def test_reasons_are_bounded(text: str) -> None:
     assert len(reasons.of(orjson.dumps({"detail": text})).message) <= reasons.MOST_CHARACTERS
@@ -220,19 +241,18 @@ def test_any_event_is_classified(event: Any) -> None:
     from_error_event(event)
 
 
-def test_without_key() -> None:
+def test_without_secrets() -> None:
     failure = Failure("bad_request", "key sk-1 is wrong", body=b'{"key":"sk-1"}')
-    kept = without_key(failure, "sk-1")
+    kept = without_secrets(failure, ("sk-0", "sk-1"))
     assert "sk-1" not in kept.message
     assert kept.body == b'{"key":"[key]"}'
-    assert without_key(failure, None) is failure
-    assert without_key(failure, "") is failure
+    assert without_secrets(failure, ()) is failure
 
 
 @given(st.text(min_size=8, max_size=20))
 def test_no_key_comes_through_however_it_is_escaped(key: str) -> None:
     for body in (orjson.dumps(error(f"bad key {key}!")), json.dumps(error(f"bad key {key}!")).encode()):
-        failure = without_key(from_answer(400, {}, body, NOW), key)
+        failure = without_secrets(from_answer(400, {}, body, NOW), (key,))
         if key not in "bad key [key]!":
             assert key not in failure.message
             assert key not in str(orjson.loads(failure.body or b"{}"))
