@@ -66,7 +66,8 @@ EVENTS = [
     _CHUNK % (b'{"role":"assistant","content":""}', b"null"),
     *(_CHUNK % (b'{"content":" word%d"}' % number, b"null") for number in range(PIECES)),
     _CHUNK % (b"{}", b'"stop"'),
-    _CHUNK[: _CHUNK.index(b'"choices"')] + b'"choices":[],"usage":{"prompt_tokens":57,"completion_tokens":30,"total_tokens":87}}',
+    _CHUNK[: _CHUNK.index(b'"choices"')]
+    + b'"choices":[],"usage":{"prompt_tokens":57,"completion_tokens":30,"total_tokens":87}}',
     b"[DONE]",
 ]
 STREAM_BODY = BODY[:-1] + b',"stream":true}'

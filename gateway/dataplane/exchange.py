@@ -6,7 +6,7 @@ dialect's.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from graduand.gateway.dataplane.answer import Answer
 from graduand.gateway.dataplane.asked import Asked
@@ -32,7 +32,8 @@ from graduand.monitoring import metrics as m
 from graduand.rollout.hybrid.scorer import Scorer
 
 # Passed on whatever the API; each dialect names its own headers besides.
-TRACE_PARENT, TRACE_STATE = b"traceparent", b"tracestate"
+TRACE_PARENT: Final = b"traceparent"
+TRACE_STATE: Final = b"tracestate"
 
 
 class Exchange:

@@ -5,8 +5,9 @@ begins in the held part never leaves before it is known to be harmless.
 """
 
 from collections import deque
+from typing import Final
 
-HOLD_ALL = -1
+HOLD_ALL: Final = -1
 
 
 class Window:

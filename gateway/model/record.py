@@ -7,7 +7,7 @@ meaning of a field does. `id` is a UUIDv7 (RFC 9562), so records sort by time. P
 import hashlib
 import random
 import time
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import orjson
 
@@ -16,7 +16,7 @@ from graduand.gateway.model.routing import Decision
 from graduand.gateway.model.trace import Trace
 from graduand.rollout.assignment import BUCKETS, bucket
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION: Final = 2
 
 _random = random.SystemRandom()
 _bits = random.Random(_random.getrandbits(128)).getrandbits
@@ -31,8 +31,8 @@ def reseed() -> None:
 def new_id() -> str:
     """A UUIDv7: 48 bits of milliseconds, 74 random bits."""
     bits = _bits(74)
-    high = (time.time_ns() // 1_000_000) << 16 | 0x7000 | bits >> 62
-    text = f"{high:016x}{0x8000000000000000 | bits & 0x3FFFFFFFFFFFFFFF:016x}"
+    low = bits >> 62 << 64 | 1 << 63 | bits & 0x3FFFFFFFFFFFFFFF
+    text = f"{(time.time_ns() // 1_000_000 << 4 | 7) << 76 | low:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 

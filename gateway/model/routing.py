@@ -4,7 +4,7 @@ Invariant: while a route's weight rises, no unit that had the student loses it (
 constant: without a unit, the request's id is hashed and the decision says so.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import mmh3
 
@@ -13,8 +13,10 @@ from graduand.rollout.assignment import BUCKETS, unit_hash
 from graduand.rollout.assignment import arm as arm_of
 from graduand.rollout.assignment import bucket as bucket_of
 
-TEACHER, STUDENT = "teacher", "student"
-CONFIDENT, DEFERRED = "hybrid:confident", "hybrid:deferred"
+TEACHER: Final = "teacher"
+STUDENT: Final = "student"
+CONFIDENT: Final = "hybrid:confident"
+DEFERRED: Final = "hybrid:deferred"
 
 
 class Decision(NamedTuple):

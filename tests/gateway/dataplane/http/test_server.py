@@ -4,6 +4,7 @@ import asyncio
 import gc
 import gzip
 import itertools
+import re
 import zlib
 from typing import Any
 
@@ -110,6 +111,10 @@ GET = b"GET /c HTTP/1.1\r\nhost: x\r\nconnection: keep-alive\r\n\r\n"
 OFFER = b"POST /d HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\ncontent-length: 3\r\n\r\nabc"
 
 
+def undated(written: bytes) -> bytes:
+    return re.sub(rb"date: [^\r]*", b"date: some", written)  # the second may end between two answers
+
+
 def seen(requests: list[Request]) -> list[tuple[bytes, bytes, bytes]]:
     return [(one.method, one.path, one.body) for one in requests]
 
@@ -129,7 +134,7 @@ def test_any_chunking_gives_the_same_requests(parts: list[bytes], cuts: list[int
     wanted = {POST: (b"POST", b"/a", b"abc"), CHUNKED: (b"POST", b"/b?x=1", b"abc"), GET: (b"GET", b"/c", b""),
               OFFER: (b"POST", b"/d", b"abc")}  # fmt: skip
     assert seen(talk.requests) == seen(whole.requests) == [wanted[part] for part in parts]
-    assert talk.transport.written == whole.transport.written
+    assert undated(talk.transport.written) == undated(whole.transport.written)
     assert not talk.transport.closed
 
 
