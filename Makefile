@@ -17,7 +17,7 @@ JIGSAW ?= jigsaw
 LORAX_URL ?=
 LORAX_ADAPTER ?=
 
-.PHONY: setup demo observe prometheus test quick check house bench e2e e2e-vllm e2e-lorax kills replicas soak pure baselines jigsaw fit-speed
+.PHONY: setup demo observe prometheus nginx test quick check house bench e2e e2e-vllm e2e-lorax kills replicas soak pure baselines jigsaw fit-speed
 
 setup: $(VENV)/installed $(VENV)/compiled
 
@@ -54,7 +54,11 @@ observe: setup prometheus
 prometheus:
 	@sh monitoring/prometheus/fetch.sh $(VENV)/prometheus
 
-test: setup prometheus
+# The same, for the test that puts it in front of the gateway.
+nginx:
+	@sh tests/gateway/dataplane/nginx.sh $(VENV)/nginx
+
+test: setup prometheus nginx
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 # Under a minute: does what you have just changed hold?

@@ -160,14 +160,14 @@ def _print_stages(parts: Parts, requests: int) -> None:
     data, number = orjson.loads(BODY), record.new_id()
     target = parts.shared.routes["triage"].teacher.addressee
     meter = parts.shared.meters.of("triage", "teacher", "", "ok")
-    decision = decide(ROUTE, "user-17", number)
+    decision = decide(ROUTE, "user-17", number, 0.0)
     answer = orjson.loads(ANSWER)
     line = _record(number, decision, data)
     stages: list[tuple[str, Callable[[], object]]] = [
         ("read the request's HTTP", lambda: _parsed(httptools.HttpRequestParser, REQUEST)),
         ("its JSON, checked", lambda: CHAT.parse(BODY)),
         ("a request id", record.new_id),
-        ("decide the arm", lambda: decide(ROUTE, "user-17", number)),
+        ("decide the arm", lambda: decide(ROUTE, "user-17", number, 0.0)),
         ("the upstream's body", lambda: CHAT.sending(BODY, data, target, scored=False)),
         ("read the answer's HTTP", lambda: _parsed(httptools.HttpResponseParser, RESPONSE)),
         ("the answer's JSON, checked", lambda: answers.whole(ANSWER, {}, target)),

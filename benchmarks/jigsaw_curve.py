@@ -3,7 +3,7 @@
 FOLDER has the recorded answers; numbers and picture go to benchmarks/results/jigsaw_curve.json and .png.
 
 The student is a TF-IDF baseline that answers as text, so its answers are read and compared like a model's. Trained on
-train.6, calibrated on most of train.5k, judged on the rest of it and on the two test sets.
+train.6, its threshold learnt as the product does on most of train.5k, judged on the rest of it and on the two test sets.
 """
 
 import json
@@ -21,9 +21,9 @@ from scipy import optimize, sparse, special
 from graduand.gateway.control.study import tradeoff
 from graduand.rollout.answers.compare import compare
 from graduand.rollout.answers.tasks import read
-from graduand.rollout.hybrid.calibration import fit_isotonic
 from graduand.rollout.hybrid.curve import curve
-from graduand.rollout.hybrid.threshold import Threshold, candidates, learn
+from graduand.rollout.hybrid.learning import Learning, Terms, advance, due, next_at
+from graduand.rollout.hybrid.pairs import Pair
 
 TASK = read({"kind": "label", "labels": [0, 1], "field": "is_bad"})
 SIZE = 1 << 18
@@ -86,6 +86,21 @@ def compared(student: Student, data: list[dict[str, Any]]) -> tuple[np.ndarray, 
     return tuple(np.array(column) for column in zip(*out, strict=True))
 
 
+def learnt(pairs: list[Pair]) -> Learning:
+    """What the product learns from these pairs, one cut for all labels."""
+    known, terms = Learning(), Terms(0.05, 0.1, "tfidf@000000", "none")
+    while due(known, len(pairs)):
+        known = advance(known, pairs[: next_at(known)], terms, 0.0)
+    return known
+
+
+def released(known: Learning, scores: np.ndarray) -> np.ndarray:
+    """Which answers go out."""
+    assert known.frozen is not None
+    assert known.threshold is not None
+    return np.array([known.frozen.scorer.score((one,)) >= known.threshold.cuts[""] for one in scores.tolist()])
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     train = rows(folder, "train.6")
@@ -94,12 +109,11 @@ def main() -> None:
     student = Student([row["text"] for row in train], np.array([int(found.teacher) for found in teacher]))
     rest = [row for row in rows(folder, "train.5k") if row["id"] not in seen]
     np.random.default_rng(0).shuffle(rest)  # type: ignore[arg-type]
-    scores, wrong, _, _ = compared(student, rest[:1000])
-    fit = fit_isotonic(scores, ~wrong)
-    cuts = candidates(fit(scores))
-    scores, wrong, _, _ = compared(student, rest[1000:4000])
-    cut = learn(fit(scores), wrong, cuts, risk=0.05, delta=0.1, adapter="tfidf@000000", now=0, lifetime_s=1)
-    print(f"pairs {len(scores)}, student disagrees {wrong.mean():.1%}; threshold: {cut}")
+    scores, wrong, _, _ = compared(student, rest[:4000])
+    known = learnt(
+        [Pair(at, at, (s,), not bad) for at, (s, bad) in enumerate(zip(scores, wrong.tolist(), strict=True))]
+    )
+    print(f"pairs {len(scores)}, student disagrees {wrong.mean():.1%}; threshold: {known.said}")
     sets = {
         "train.5k, held out": rest[4000:],
         "test.indist.1": rows(folder, "test.indist.1"),
@@ -108,17 +122,17 @@ def main() -> None:
     told, drawn = {}, []
     for name, data in sets.items():
         found = compared(student, data)
-        report(name, *found, fit=fit, cut=cut)
-        told[name], one = summary(name, *found, fit=fit, cut=cut)
+        report(name, *found, known=known)
+        told[name], one = summary(name, *found, known=known)
         drawn.append(one)
-    threshold = cut.to_dict() if isinstance(cut, Threshold) else {"none": cut.reason}
+    threshold = known.threshold.to_dict() if known.threshold is not None else {"none": known.said}
     whole = {"student": "TF-IDF baseline", "calibration_pairs": len(wrong), "threshold": threshold, "sets": told}
     RESULTS.with_suffix(".json").write_text(json.dumps(whole, indent=1) + "\n")
     tradeoff.draw(drawn, RESULTS.with_suffix(".png"))
 
 
 def summary(
-    name: str, scores: np.ndarray, wrong: np.ndarray, ours: np.ndarray, theirs: np.ndarray, fit: Any, cut: Any
+    name: str, scores: np.ndarray, wrong: np.ndarray, ours: np.ndarray, theirs: np.ndarray, known: Learning
 ) -> tuple[dict[str, Any], tradeoff.Drawn]:
     """Its numbers for the file, and its curve for the picture; of the points only the round shares."""
     agreement = curve(scores, wrong, ~wrong, np.ones(len(wrong)))
@@ -126,14 +140,14 @@ def summary(
     data: dict[str, Any] = {"pairs": len(wrong), "right_by_gold": {"teacher": gold.strong, "student": gold.weak}}
     data |= {key: value for key, value in tradeoff.numbers(agreement).items() if key != "points"}
     data["quality_by_gold_at"] = [gold.at_share(share).quality for share in tradeoff.SHARES]
-    if isinstance(cut, Threshold):
-        through = fit(scores) >= cut.value
+    if known.threshold is not None:
+        through = released(known, scores)
         data["at_threshold"] = {"share": float(through.mean()), "disagreement": float(wrong[through].mean())}
     return data, tradeoff.Drawn(name, agreement, len(wrong))
 
 
 def report(
-    name: str, scores: np.ndarray, wrong: np.ndarray, ours: np.ndarray, theirs: np.ndarray, fit: Any, cut: Any
+    name: str, scores: np.ndarray, wrong: np.ndarray, ours: np.ndarray, theirs: np.ndarray, known: Learning
 ) -> None:
     agreement = curve(scores, wrong, ~wrong, np.ones(len(wrong)))
     gold = curve(scores, wrong, ours, theirs)
@@ -148,8 +162,8 @@ def report(
             f"  student answers {at.share:4.0%}: disagreement there {at.disagreement:.3f}, "
             f"right by gold {right.quality:.3f}"
         )
-    if isinstance(cut, Threshold):
-        through = fit(scores) >= cut.value
+    if known.threshold is not None:
+        through = released(known, scores)
         print(f"  at the threshold: answers {through.mean():.1%}, disagreement there {wrong[through].mean():.3f}")
 
 

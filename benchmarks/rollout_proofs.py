@@ -1,21 +1,26 @@
-"""Print every figure of docs/rollout-proofs.md: `python benchmarks/rollout_proofs.py [RUNS]` (2000: minutes)."""
+"""Print every figure of docs/rollout-proofs.md: `python benchmarks/rollout_proofs.py [short|full [PART …]]`.
+
+`short` (the default) takes about five minutes on two cores, `full` about half an hour; both say so when they begin and how
+long each part took. Every part has its own seed, so it can be had again alone. Intervals are 95% (Clopper and Pearson).
+"""
 
 import math
 import sys
-import timeit
+import time
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
+from scipy import stats
 
-from graduand.rollout.assignment import arm, bucket
-from graduand.rollout.gates.agreement import Agreement
-from graduand.rollout.gates.error_ratio import ErrorRatio
-from graduand.rollout.gates.scores import Scores
-from graduand.rollout.gates.watch import Watch
-from graduand.rollout.planning import boundary, crossing, pairs_needed
-from graduand.rollout.simulate import drop, looking, policy, ramp, thresholds
+from graduand.rollout.gates.account import weight
+from graduand.rollout.planning import pairs_needed
+from graduand.rollout.simulate import bets, policy, rows
+from graduand.rollout.simulate.policy import Scenario
 from graduand.rollout.spec.file import read
 
 SEED = 20240601
+LOG_20 = math.log(20)
 
 
 def generator(part: int) -> np.random.Generator:
@@ -23,101 +28,185 @@ def generator(part: int) -> np.random.Generator:
     return np.random.default_rng([SEED, part])
 
 
-def promotions(runs: int) -> None:
-    print(f"\nFalse promotion at p = p0 = .95, 5,000 pairs, alpha .05, a look after each pair ({runs} runs)")
-    for part, rule in enumerate(looking.RULES):
-        print(f"  {rule:16} {looking.false_promotions(rule, generator(part), runs=runs):6.1%}")
-    for p0, alpha in ((0.95, 0.05), (0.9, 0.05), (0.99, 0.05), (0.5, 0.05), (0.95, 0.01)):
-        exact = crossing(p0, boundary(p0, alpha, 5000)).sum()
-        print(f"  gate 1, exact, p0 {p0}, alpha {alpha}: {exact:.2%}")
+def interval(share: float, runs: int) -> str:
+    """A share with its 95% interval."""
+    hits = round(share * runs)
+    low = 0.0 if not hits else float(stats.beta.ppf(0.025, hits, runs - hits + 1))
+    high = 1.0 if hits == runs else float(stats.beta.ppf(0.975, hits + 1, runs - hits))
+    return f"{share:.1%} ({low:.1%} to {high:.1%}, {runs} runs)"
 
 
-def pairs() -> None:
-    print("\nPairs to certify agreement above .95 at alpha .05 (gate 1, exact): half, nine in ten")
+def pairs(scale: int) -> None:
+    print("\nIndependent requests until agreement above .95 is certified (cycle none, exact): half, nine in ten")
     for true in (0.96, 0.97, 0.98, 0.99):
-        print(f"  true {true}: {pairs_needed(0.95, true)}, {pairs_needed(0.95, true, chance=0.9)}")
+        first = LOG_20 - math.log(weight(1))
+        alone = (pairs_needed(0.95, true), pairs_needed(0.95, true, chance=0.9))
+        print(f"  true {true}: alpha .05 {alone}, a route's first candidate {pairs_needed(0.95, true, first)}")
+    runs = 1000 * scale
+    found = np.isfinite(bets.waits(0.95, 0.95, generator(1), runs=runs, at_most=2000)).mean()
+    print(f"  at the bound, looked at after each of 2,000: certified {interval(float(found), runs)}")
 
 
-def drops(runs: int) -> None:
-    print(f"\nPairs to see a drop after 5,000 good at .98, A = 10^4, p0 = .95: median ({runs} runs)")
-    for part, to in enumerate((0.93, 0.90, 0.85, 0.75)):
-        delays = drop.delays(to, generator(20 + part), runs=runs)
-        print(f"  to {to}: {np.nanmedian(delays):.0f}; alarms before the drop {np.isnan(delays).mean():.2%}")
-
-
-def ramps(runs: int) -> None:
-    print(f"\nRamp 1-5-10-25% over 40,000 requests, oscillating 1% errors, alpha .01 ({runs} runs)")
-    for part, ratio in enumerate((1, 2, 3, 5)):
-        gate, pooled = ramp.alarms(ratio, generator(30 + part), runs)
-        seen = f"gate 4 alarms {np.isfinite(gate).mean():.1%}, median after {np.median(gate):.0f} requests"
-        print(f"  ratio {ratio}: {seen}; pooled z-test, looked at every 100, alarms {np.isfinite(pooled).mean():.1%}")
-
-
-def cuts(runs: int) -> None:
-    print(f"\nConfidence threshold, risk .05, delta .1, best possible coverage .65 ({runs} runs)")
-    for grid in (20, 50):
-        for part, n in enumerate((1000, 2000, 5000)):
-            found = thresholds.trials(generator(40 + part), n, cuts=grid, runs=runs)
-            print(f"  {grid} cuts, {n} pairs: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
-
-
-def policies(runs: int) -> None:
-    print(f"\nWhole policy, looked at every minute, one request a second ({runs} runs)")
-    steps = [{"shadow": {"pairs": 300, "t_max": "3h"}}, {"canary": {"weight": 5, "dwell": "10m", "t_max": "3h"}}]
-    steps += [{"canary": {"weight": 25, "dwell": "10m", "t_max": "3h"}}, {"full": {"dwell": "10m", "t_max": "3h"}}]
-    spec = read({"route": "r", "student": "s@3f9c1a", "steps": steps, "on_inconclusive": "rollback"})
-    for part, scenario in enumerate(
-        (
-            policy.Scenario(0.95),
-            policy.Scenario(0.98),
-            policy.Scenario(0.99),
-            policy.Scenario(0.90),
-            policy.Scenario(0.85),
-            policy.Scenario(0.98, breaks_at=500),
-            policy.Scenario(0.98, error_ratio=3.0),
-            policy.Scenario(0.98, error_ratio=10.0),
+def sessions(scale: int) -> None:
+    runs = 500 * scale
+    print("\nSessions of 20 and of 5, correlation .1 and .3, at the bound .95: promoted by requests / by sessions")
+    for part, (length, alike) in enumerate(((20, 0.1), (20, 0.3), (5, 0.1), (5, 0.3))):
+        found = rows.sessions(generator(10 + part), alike=alike, length=length, count=6000 // length, runs=runs)
+        print(f"  {length}, {alike}: {interval(found['before'], runs)} / {interval(found['after'], runs)}")
+    for part, mean in enumerate((0.97, 0.98)):
+        means, _ = rows.session_means(generator(15 + part), 200, 1200, 20, 0.3, mean)
+        waits = bets.first(bets.log_evidence(means, 0.95), LOG_20)
+        print(
+            f"  power, {mean} in sessions of 20, .3: {np.isfinite(waits).mean():.0%} promoted within 24,000 requests, median "
+            f"{20 * np.median(waits):,.0f} requests"
         )
-    ):
-        print(f"  {_named(scenario)}: {_shown(policy.many(spec, scenario, generator(50 + part), runs))}")
+    found = rows.big_users(generator(17), runs=runs)
+    print(
+        f"  100 Zipf users, .3, mean over users at the bound: {interval(found['before'], runs)} by requests / "
+        f"{interval(found['after'], runs)} with one observation a user"
+    )
+    found = rows.harmless_sessions(generator(18), runs=runs)
+    print(
+        f"  harm at .90, true .95, sessions of 20, .3: {interval(found['before'], runs)} / {interval(found['after'], runs)}"
+    )
 
 
-def _named(scenario: policy.Scenario) -> str:
-    broken = f", breaks at {scenario.breaks_at / 100:g}%" if scenario.breaks_at is not None else ""
-    return f"agreement {scenario.agreement}, errors x{scenario.error_ratio:g}{broken}"
+def days(scale: int) -> None:
+    runs = 500 * scale
+    print("\nDays, at the bound .95 on average: promoted within a week; held because they differ")
+    for part, swing in enumerate((0.0, 0.01, 0.03)):
+        hourly = rows.hourly(generator(20 + part), a_day=2000, swing=swing, runs=runs)
+        for a_day in (2000, 86_400):
+            found = rows.days(generator(23 + part), a_day=a_day, swing=swing, runs=runs)
+            before = f"looked at every hour {interval(hourly, runs)}; " if a_day == 2000 else ""
+            print(
+                f"  rhythm +-{swing:g}, {a_day} a day: {before}by cycles {interval(found['promoted'], runs)}, held "
+                f"{found['held']:.1%}"
+            )
+    for part, apart in enumerate((0.002, 0.005, 0.01)):
+        found = rows.days(generator(30 + part), a_day=20_000, apart=apart, runs=runs)
+        print(
+            f"  days' means apart by {apart:g}, 20,000 a day: {interval(found['promoted'], runs)}, held {found['held']:.1%}"
+        )
+    for part, (mean, a_day) in enumerate(((0.97, 2000), (0.98, 2000), (0.97, 500))):
+        found = rows.days(generator(35 + part), a_day=a_day, mean=mean, swing=0.01, runs=runs)
+        print(
+            f"  power, {mean}, +-.01, {a_day} a day: promoted {found['promoted']:.1%}, median day {found['days']:.0f}, held "
+            f"{found['held']:.1%}"
+        )
 
 
-def _shown(found: policy.Summary) -> str:
-    ends = f"promoted {found.promoted:.1%}, rolled back {found.rolled_back:.1%}, held {found.held:.1%}"
-    return f"{ends}; median {found.median_hours:.2f} h, {found.median_student_answers:.0f} answers by the student"
+def harm(scale: int) -> None:
+    print(
+        "\nA drop of what is served below .90, sessions' first audits at .97 before: median audits until found (alpha .002)"
+    )
+    for part, (then, name) in enumerate(((0.0, "all wrong"), (0.5, ".5"), (0.8, ".8"))):
+        found = [rows.drops(generator(40 + part), healthy=healthy, then=then) for healthy in (0, 100, 1000)]
+        print(
+            f"  {name}: "
+            + ", ".join(f"{value:.0f} after {n} healthy" for value, n in zip(found, (0, 100, 1000), strict=True))
+        )
+    runs = 200 * scale
+    xs = (generator(45).random((runs, 2000)) < 0.9).astype(float)
+    alarms = np.isfinite(bets.first(bets.log_drop(xs, 0.9), math.log(200))).mean()
+    print(f"  at the bound, 2,000 audits, alpha .005: alarms {interval(float(alarms), runs)}")
+    runs = 100 * scale
+    print(
+        "\nFailures in bursts of 5, Zipf users, 20,000 pairs, alpha .005: alarms by every request / by first one-sided failures"
+    )
+    cases = (
+        (0.005, 0.005, 1000),
+        (0.02, 0.02, 1000),
+        (0.02, 0.02, 200),
+        (0.025, 0.005, 1000),
+        (0.025, 0.005, 200),
+        (0.04, 0.02, 1000),
+    )
+    for part, (student, teacher, users) in enumerate(cases):
+        found = rows.failures(generator(50 + part), student=student, teacher=teacher, users=users, runs=runs)
+        print(
+            f"  student {student:g}, teacher {teacher:g}, {users} users: {interval(found['every'], runs)} / "
+            f"{interval(found['first'], runs)}, median {found['pairs']:,.0f} pairs"
+        )
 
 
-def speeds() -> None:
-    print("\nMicroseconds a call")
-    agreement, scores, errors, watch = Agreement(0.95), Scores(0.8), ErrorRatio(), Watch(0.95)
-    million = Agreement(0.95, agreed=980_000, disagreed=20_000)
-    timed = {
-        "bucket and arm": lambda: arm(bucket("9f3c1a77", "support-triage-7", "user-12345"), 1000),
-        "Agreement.update": lambda: agreement.update(True),
-        "Agreement.log_e at 10^6 pairs": lambda: million.log_e,
-        "Agreement.band at 10^6 pairs": lambda: million.band(),
-        "Scores.update": lambda: scores.update(0.9),
-        "ErrorRatio.update": lambda: errors.update(from_student=True, weight=0.1),
-        "Watch.update": lambda: watch.update(True),
+def others(scale: int) -> None:
+    runs = 300 * scale
+    found = rows.retries(generator(60), runs=runs)
+    print(
+        f"\nA student at the bound tried ten times, 300 pairs each: {interval(found['before'], runs)} with an alpha a try / "
+        f"{interval(found['after'], runs)} from one account"
+    )
+    print("Known to be below .95 (futility, alpha .05), median observations:")
+    for part, true in enumerate((0.93, 0.92, 0.91)):
+        waits = bets.waits(true, 0.95, generator(61 + part), runs=300, at_most=10_000, harm=True)
+        print(f"  true {true}: {np.median(waits):,.0f}")
+    print("Judged pairs of a student as good as the teacher, .50 against .45, median pairs:")
+    for part, ties in enumerate((0.1, 0.8)):
+        print(f"  {ties:.0%} ties: {np.median(bets.score_waits(ties, 0.45, generator(65 + part), runs=300)):,.0f}")
+
+
+def policies(scale: int) -> None:
+    runs = 10 * scale
+    print(
+        f"\nThe whole policy: ledger and machine, looked at every minute, one request a second, cycle none ({runs} runs each)"
+    )
+    steps = [
+        {"shadow": {"pairs": 300}},
+        {"canary": {"weight": 1, "dwell": "30m"}},
+        {"canary": {"weight": 5, "dwell": "30m"}},
+    ]
+    steps += [{"canary": {"weight": 50, "dwell": "30m"}}, "full"]
+    spec = read(
+        {
+            "route": "r",
+            "student": "s@3f9c1a",
+            "steps": steps,
+            "cycle": "none",
+            "on_inconclusive": "rollback",
+            "audit": 0.2,
+        }
+    )
+    users = {"users": 1000, "session": 5, "alike": 0.3}
+    worlds = {
+        "every served answer wrong, copies .98": Scenario(0.98, served_agreement=0.0),
+        "the same, 20 users, sessions of 20, canary 50 only": Scenario(
+            0.98, served_agreement=0.0, users=20, session=20
+        ),
+        "right until full, then wrong": Scenario(0.98, breaks_at=10_000, broken_agreement=0.0),
+        "the same, all defaults": Scenario(0.98, breaks_at=10_000, broken_agreement=0.0),
+        "half of what is served wrong": Scenario(0.98, served_agreement=0.5),
+        "at the bound .95": Scenario(0.95, horizon_s=6 * 3600.0),
+        "at the bound, 1,000 users, sessions of 5, .3": Scenario(0.95, horizon_s=6 * 3600.0, **users),
+        ".985": Scenario(0.985, horizon_s=12 * 3600.0),
+        ".985, 1,000 users, sessions of 5, .3": Scenario(0.985, horizon_s=12 * 3600.0, **users),
+        ".90": Scenario(0.90, horizon_s=6 * 3600.0),
     }
-    for name, call in timed.items():
-        count = 100 if "band" in name else 20_000
-        print(f"  {name}: {min(timeit.repeat(call, number=count, repeat=5)) / count * 1e6:.2f}")
+    defaults = read({"route": "r", "student": "s@3f9c1a", "cycle": "none"})
+    few = replace(spec, steps=tuple(step for step in spec.steps if step.name not in ("canary-1", "canary-5")))
+    for part, (name, world) in enumerate(worlds.items()):
+        # One in a hundred of 20 users is nobody.
+        asked = defaults if name.endswith("all defaults") else few if world.users == 20 else spec
+        found = policy.many(asked, world, generator(70 + part), runs)
+        print(
+            f"  {name}: promoted {found.promoted:.0%}, rolled back {found.rolled_back:.0%}, held {found.held:.0%}; median "
+            f"{found.median_hours:.1f} h, {found.median_student_answers:,.0f} answers by the student, {found.median_wrong:,.0f} "
+            "of them wrong",
+            flush=True,
+        )
+
+
+PARTS: tuple[Callable[[int], None], ...] = (pairs, sessions, days, harm, others, policies)
 
 
 def main() -> None:
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
-    promotions(runs)
-    pairs()
-    drops(min(runs, 1000))
-    ramps(runs)
-    cuts(min(runs, 1000))
-    policies(max(20, math.ceil(runs / 10)))
-    speeds()
+    full = sys.argv[1:2] == ["full"]
+    wanted = sys.argv[2:] or [part.__name__ for part in PARTS]
+    print(f"{'about half an hour' if full else 'about five minutes'} on two free cores")
+    for part in (one for one in PARTS if one.__name__ in wanted):
+        began = time.perf_counter()
+        part(4 if full else 1)
+        print(f"  [{part.__name__}: {time.perf_counter() - began:.0f} s]", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ Arm = Literal["treatment", "control", "rest"]
 
 BUCKETS: Final = 10_000
 CONTROL_START: Final = 5_000
+DAY_S: Final = 86400.0
 
 
 def unit_hash(salt: str, rollout: str, unit: str) -> int:
@@ -50,3 +51,28 @@ def arm(position: int, weight_bp: int) -> Arm:
     if CONTROL_START <= position < CONTROL_START + weight_bp:
         return "control"
     return "rest"
+
+
+def unit_key(salt: str, unit: str) -> int:
+    """A unit's keyed hash that stays the same over rollouts, 53 bits: whole in JSON and in JavaScript.
+
+    >>> unit_key("salt", "ann") == unit_key("salt", "ann") != unit_key("other", "ann")
+    True
+    """
+    high, _ = mmh3.hash64(f"{len(salt)}:{salt}{unit}".encode("utf-8", "surrogatepass"), signed=False)
+    return int(high >> 11)
+
+
+def drawn(what: str, salt: str, unit: str, at: float, share_bp: int) -> bool:
+    """Whether all of a unit's requests of the day (UTC) of `at` are drawn for `what`, with probability share_bp / 10,000.
+
+    No state, and nothing of what was asked or answered: the same unit is drawn afresh each day.
+
+    >>> drawn("audit", "salt", "ann", 0.0, 10_000), drawn("audit", "salt", "ann", 0.0, 0)
+    (True, False)
+    >>> drawn("audit", "salt", "ann", 5.0, 500) == drawn("audit", "salt", "ann", 86_399.0, 500)
+    True
+    """
+    if share_bp >= BUCKETS:
+        return True
+    return share_bp > 0 and bucket(what, salt, f"{int(at // DAY_S)}:{unit}") < share_bp

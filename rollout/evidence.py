@@ -11,7 +11,9 @@ class Reading:
     log_e: float
     n: int
     last_at: float | None
-    note: str = ""  # such as "312 of 320 agree (97.5%)", shown in reasons
+    note: str = ""  # such as "97.5% of 320 sessions of 212 users", shown in reasons
+    means: tuple[float, ...] = ()  # of whole cycles
+    apart: str = ""  # why counts by unit and by request cannot both be believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +23,14 @@ class Evidence:
     attempt: int
     entry: int
     precheck: tuple[str, ...] | None = None  # problems found; None while the checks run
-    gates: Mapping[str, Reading] = field(default_factory=dict)
+    gates: Mapping[str, Reading] = field(default_factory=dict)  # of this step's path, at the last whole cycle
     harm: Mapping[str, Reading] = field(default_factory=dict)
     watch: Reading | None = None
     srm: Reading | None = None
+    path: Reading | None = None  # whether copies and served answers agree equally often
+    futile: Mapping[str, Reading] = field(default_factory=dict)  # that a gate's mean is below its bound
+    cycles: int = 0  # whole ones without a hold in this step
+    differ: str = ""  # how this step's cycles differ, if that is no chance
     step_n: int = 0  # in this step: pairs while shadowing, else requests that the student answered
     step_last_at: float | None = None
     trips: tuple[str, ...] = ()  # hard trips: reasons to roll back that need no statistics

@@ -4,12 +4,14 @@ Invariants: harm is looked at first, in every phase in which the student has an 
 a rollout forward: silence, stale telemetry, a lost lease and time running out never do.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from graduand.rollout import wording
 from graduand.rollout.evidence import Evidence, Reading
+from graduand.rollout.gates.cycles import LEAST, SECONDS, above
 from graduand.rollout.spec.spec import GateSpec, Step
 from graduand.rollout.state import PASSING, STEPPING, Event, Hold, Phase, State
 from graduand.rollout.transitions import IllegalEvent, StaleVersion, apply, replay
@@ -70,7 +72,10 @@ def _harms(state: State, evidence: Evidence) -> list[str]:
     found = [f"hard trip: {trip}" for trip in evidence.trips]
     for gate in state.spec.harm:
         reading = evidence.harm.get(gate.name)
-        if reading is not None and not reading.log_e < gate.log_threshold:  # a NaN is no all-clear
+        if reading is None or reading.log_e < gate.log_threshold:
+            continue
+        # A NaN is no all-clear. Where two counts contradict each other a step is held; where none can be, it is harm.
+        if not reading.apart or state.phase is Phase.PROMOTED:
             found.append(f"harm gate {wording.gate(gate, reading)}")
     watch = evidence.watch
     if state.phase is Phase.PROMOTED and watch is not None and watch.log_e >= state.spec.watch.log_threshold:
@@ -101,10 +106,18 @@ def _step(state: State, evidence: Evidence, now: float) -> Decision:
         return _stay(state, "evidence is of an earlier step; waiting for this step's")
     if evidence.srm is not None and evidence.srm.log_e >= state.spec.srm_log_threshold:
         return _hold(state, Hold.SRM, now, wording.srm(evidence.srm, state.spec.srm_log_threshold))
+    if evidence.path is not None and evidence.path.log_e >= state.spec.srm_log_threshold:
+        return _hold(state, Hold.PATHS, now, wording.paths(evidence.path, state.spec.srm_log_threshold))
+    if apart := [f"{name}: {reading.apart}" for name, reading in evidence.harm.items() if reading.apart]:
+        return _hold(state, Hold.UNITS, now, *apart)
     if not evidence.lease_held:
         return _hold(state, Hold.LEASE_LOST, now, "the controller's lease was lost")
     if silent := _silent(state, evidence, now):
         return _hold(state, Hold.NO_DATA, now, *silent)
+    if futile := _futile(state, evidence):
+        return _give_up(state, Hold.FUTILE, now, *futile)
+    if evidence.differ:
+        return _hold(state, Hold.CYCLES, now, evidence.differ)
     if unmet := _unmet(state, evidence, now):
         return _wait(state, now, unmet)
     return _onward(state, evidence, now)
@@ -116,7 +129,8 @@ def _silent(state: State, evidence: Evidence, now: float) -> list[str]:
     if step is None:
         return []
     seen: dict[str, float | None] = {"traffic of this step": evidence.step_last_at}
-    for side, gates, readings in (("", state.spec.gates, evidence.gates), ("harm ", state.spec.harm, evidence.harm)):
+    proved = state.gates if step.proof else ()
+    for side, gates, readings in (("", proved, evidence.gates), ("harm ", state.spec.harm, evidence.harm)):
         for gate in gates:
             if step.kind in gate.needed_in:
                 reading = readings.get(gate.name)
@@ -142,29 +156,67 @@ def _unmet(state: State, evidence: Evidence, now: float) -> list[str]:
         unmet.append(wording.too_short(step, state.dwelt_s(now)))
     unmet += [
         wording.gate(gate, reading)
-        for gate, reading in _required(state.spec.gates, step, evidence.gates)
+        for gate, reading in _required(state, step, evidence.gates)
         if reading is None or reading.n < 1 or not reading.log_e >= gate.log_threshold
     ]
+    if step.proof and SECONDS[state.spec.cycle]:
+        if evidence.cycles < LEAST:
+            unmet.append(wording.too_few_cycles(step, evidence.cycles))
+        else:
+            unmet += _uneven(state, step, evidence)
     upcoming = state.upcoming
     if upcoming is not None and upcoming.kind == "hybrid" and not evidence.threshold_ready:
         unmet.append("no valid confidence threshold for the hybrid step yet")
     return unmet
 
 
-def _required(
-    gates: tuple[GateSpec, ...], step: Step, readings: Mapping[str, Reading]
-) -> list[tuple[GateSpec, Reading | None]]:
+def _required(state: State, step: Step, readings: Mapping[str, Reading]) -> list[tuple[GateSpec, Reading | None]]:
+    """The gates that must certify this step; none where harm gates and the path test pass it."""
+    gates = state.gates if step.proof else ()
     return [(gate, readings.get(gate.name)) for gate in gates if step.kind in gate.needed_in]
+
+
+def _uneven(state: State, step: Step, evidence: Evidence) -> list[str]:
+    """Gates that certify the requests of these cycles, but whose cycles vary too much to say that of their means."""
+    return [
+        wording.uneven(gate, reading)
+        for gate, reading in _required(state, step, evidence.gates)
+        if gate.p0 is not None
+        and reading is not None
+        and reading.log_e >= gate.log_threshold
+        and not above(reading.means, gate.p0, math.exp(-gate.log_threshold))
+    ]
+
+
+def _futile(state: State, evidence: Evidence) -> list[str]:
+    """Gates that are known never to certify; all of the step's share one alpha."""
+    step = state.current
+    if step is None:
+        return []
+    gates = [gate for gate, _ in _required(state, step, evidence.futile)]
+    need = state.spec.futility_log_threshold + math.log(max(1, len(gates)))
+    readings = [(gate, evidence.futile.get(gate.name)) for gate in gates]
+    return [
+        wording.futile(gate, reading, need)
+        for gate, reading in readings
+        if reading is not None and reading.log_e >= need
+    ]
 
 
 def _wait(state: State, now: float, unmet: list[str]) -> Decision:
     step = state.current
     if step is None or state.dwelt_s(now) < step.t_max_s:
         return _stay(state, *unmet)
-    late = f"inconclusive after {wording.span(step.t_max_s)} in {step.name}"
+    return _give_up(
+        state, Hold.INCONCLUSIVE, now, f"inconclusive after {wording.span(step.t_max_s)} in {step.name}", *unmet
+    )
+
+
+def _give_up(state: State, why: Hold, now: float, *reasons: str) -> Decision:
+    """What the policy says of a step that proves nothing: a hold or a rollback, never a promotion."""
     if state.spec.on_inconclusive == "rollback":
-        return _go(state, "trip", now, late, *unmet)
-    return _hold(state, Hold.INCONCLUSIVE, now, late, *unmet)
+        return _go(state, "trip", now, *reasons)
+    return _hold(state, why, now, *reasons)
 
 
 def _onward(state: State, evidence: Evidence, now: float) -> Decision:
@@ -173,7 +225,6 @@ def _onward(state: State, evidence: Evidence, now: float) -> Decision:
         waiting = f"everything is met; {upcoming.name} needs a person's approval"
         return _stay(state, waiting) if state.approval == "asked" else _go(state, "ask_approval", now, waiting)
     proofs = [
-        wording.gate(gate, reading)
-        for gate, reading in _required(state.spec.gates, state.spec.steps[state.step], evidence.gates)
+        wording.gate(gate, reading) for gate, reading in _required(state, state.spec.steps[state.step], evidence.gates)
     ]
     return _go(state, "advance", now, wording.onward(state, evidence.step_n, now), *proofs)

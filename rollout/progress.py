@@ -2,10 +2,9 @@
 
 import math
 
-from graduand.rollout.gates import betabinomial
-from graduand.rollout.gates.agreement import Agreement
-from graduand.rollout.gates.latency import Latency
-from graduand.rollout.gates.state import AnyGate
+from graduand.rollout import planning
+from graduand.rollout.gates.constant_bets import log_mean_exp
+from graduand.rollout.gates.cycles import LEAST, SECONDS, Proof
 from graduand.rollout.ledger import Ledger
 from graduand.rollout.spec.spec import GateSpec
 from graduand.rollout.state import STEPPING, State
@@ -13,27 +12,29 @@ from graduand.rollout.state import STEPPING, State
 FARTHEST = 1 << 20
 
 
-def more_needed(spec: GateSpec, gate: AnyGate) -> int | None:
-    """Further observations until the gate certifies at the rate seen so far; None if it never would, or nobody knows.
+def more_needed(spec: GateSpec, proof: Proof) -> int | None:
+    """Further observations until the gate certifies at the mean seen so far; None if it never would, or nobody knows.
 
-    >>> gate = Agreement(0.9, agreed=50, disagreed=0)
-    >>> more_needed(GateSpec("agreement", "agreement", {}, math.log(20), ()), gate) > 0
+    >>> from graduand.rollout.gates.constant_bets import ConstantBets
+    >>> proof = Proof(ConstantBets(0.9))
+    >>> for _ in range(50):
+    ...     proof.update(1.0, whole=False)
+    >>> more_needed(GateSpec("agreement", "agreement", {}, math.log(20), ()), proof) > 0
     False
     """
-    match gate:
-        case Agreement(agreed=good, n=n, p0=p0) | Latency(met=good, n=n, within=p0):
-            pass
-        case _:
-            return None
+    gate = proof.so_far
     if gate.log_e >= spec.log_threshold:
         return 0
-    share = (good + 0.5) / (n + 1)  # a little less than certain while all is well
-    if n < 1 or share <= p0:
+    mean = (gate.total + 0.5) / (gate.n + 1)  # a little less than certain while all is well
+    if gate.n < 1 or mean <= gate.p0:
         return None
+    # As if the rest were ones and zeros of that mean: what is spread less takes a little less.
+    up, down = planning.gains(gate.p0)
+    each = mean * up + (1 - mean) * down
 
     def proved(more: int) -> bool:
-        future = round(share * more)
-        return betabinomial.log_evidence(good + future, n - good + more - future, p0) >= spec.log_threshold
+        logs = [log + more * gain for log, gain in zip(gate.logs, each.tolist(), strict=True)]
+        return log_mean_exp(logs) >= spec.log_threshold
 
     high = 1
     while not proved(high):
@@ -53,17 +54,28 @@ def seconds_left(state: State, ledger: Ledger, now: float) -> float | None:
     if step is None or state.phase not in STEPPING:
         return None
     spent = state.dwelt_s(now)
-    left = [max(0.0, step.dwell_s - spent)]
-    wanted = [max(0, max(1, step.n_min) - ledger.step_n)]
-    for spec in state.spec.gates:
-        if step.kind in spec.needed_in:
-            more = more_needed(spec, ledger.promote[spec.name].gate)
-            if more is None:
-                return None
-            wanted.append(more)
-    most = max(wanted)
-    if most and (not ledger.step_n or spent <= 0):
+    left = [max(0.0, step.dwell_s - spent), _requests_s(max(1, step.n_min) - ledger.step_n, ledger.step_n, spent)]
+    course, span = ledger.course, SECONDS[state.spec.cycle]
+    for spec in state.gates if course is not None else ():
+        if course is None or step.kind not in spec.needed_in:
+            continue
+        proof = course.proofs[spec.name]
+        more = more_needed(spec, proof)
+        if more is None:
+            return None
+        left.append(_requests_s(more, proof.so_far.n, spent))
+    most = max(left)
+    if not math.isfinite(most):
         return None
-    if most:
-        left.append(most * spent / ledger.step_n)
-    return max(left) if math.isfinite(max(left)) else None
+    if course is not None and span:  # looked at when a cycle ends
+        into = max(0.0, now - ledger.cycle_began)
+        least = max(0, LEAST - course.whole) * span
+        most = max(math.ceil((most + into) / span) * span, least) - into if most or least else 0.0
+    return most
+
+
+def _requests_s(more: int, seen: int, spent_s: float) -> float:
+    """How long so many more take at the pace of those that were seen."""
+    if more <= 0:
+        return 0.0
+    return more * spent_s / seen if seen and spent_s > 0 else math.inf

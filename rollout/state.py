@@ -4,12 +4,14 @@ Invariant: a state is the fold of its events over its draft (`transitions.apply`
 state. What the route should do follows from the state alone (`serving`), never from anything remembered elsewhere.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal
 
-from graduand.rollout.spec.spec import Spec, Step, spec_from_dict
+from graduand.rollout.assignment import BUCKETS
+from graduand.rollout.spec.spec import GateSpec, Spec, Step, spec_from_dict
 
 
 class Phase(StrEnum):
@@ -43,10 +45,17 @@ class Hold(StrEnum):
     NO_DATA = "no_data"
     LEASE_LOST = "lease_lost"
     DRIFT = "drift"
+    PATHS = "paths"  # copies and served answers do not agree equally often
+    UNITS = "units"  # failures by unit and by request tell different things
+    CYCLES = "cycles"  # the days differ by more than chance
+    FUTILE = "futile"  # known to be below the bound: it would wait for nothing
+    METHOD = "method"  # begun under gates of an earlier version
 
 
 # These end by themselves when their cause does; all others wait for a person.
 PASSING = frozenset({Hold.NO_DATA, Hold.LEASE_LOST})
+# After these the step is entered anew when somebody resumes it, or what held it would hold it again at once.
+ANEW = frozenset({Hold.INCONCLUSIVE, Hold.SRM, Hold.PATHS, Hold.UNITS, Hold.CYCLES, Hold.FUTILE})
 
 Approval = Literal["none", "asked", "given"]
 
@@ -87,8 +96,10 @@ class State:
     phase: Phase = Phase.DRAFT
     step: int = -1  # index of the step entered last
     version: int = 0
-    attempt: int = 1  # evidence belongs to an attempt: a retry starts from nothing
-    entry: int = 0  # counts entries into steps: per-step evidence belongs to one entry
+    attempt: int = 1
+    basis: int = 1  # evidence belongs to a basis: what it was about has changed when this rises
+    share: float = 1.0  # of the route's alpha, drawn when the basis began
+    entry: int = 0  # counts entries into steps: what arms and paths show belongs to one entry
     entered_at: float = 0.0
     held_s: float = 0.0  # time held since entering the step; it does not count as dwelling
     held: Phase | None = None  # the phase that HOLD interrupted
@@ -110,6 +121,12 @@ class State:
         at = self.step + 1
         return self.spec.steps[at] if at < len(self.spec.steps) else None
 
+    @property
+    def gates(self) -> tuple[GateSpec, ...]:
+        """The gates of a promotion, at this candidate's share of the route's alpha."""
+        more = -math.log(self.share)
+        return tuple(replace(gate, log_threshold=gate.log_threshold + more) for gate in self.spec.gates)
+
     def dwelt_s(self, now: float) -> float:
         """Seconds in this step that were not held."""
         until = self.held_at if self.phase is Phase.HOLD else now
@@ -120,9 +137,9 @@ class State:
         return asdict(self)
 
 
-def draft(rollout_id: str, spec: Spec, salt: str, at: float) -> State:
-    """A rollout before it starts; `salt` is fresh for each."""
-    return State(rollout_id, spec, salt, updated_at=at)
+def draft(rollout_id: str, spec: Spec, salt: str, at: float, share: float = 1.0) -> State:
+    """A rollout before it starts; `salt` is fresh for each, `share` what it drew from the route's account of alpha."""
+    return State(rollout_id, spec, salt, updated_at=at, share=share)
 
 
 def state_from_dict(data: Mapping[str, Any]) -> State:
@@ -151,5 +168,6 @@ def serving(state: State) -> Serving:
     if step is None or phase not in STEPPING | {Phase.PROMOTED}:
         return TEACHER
     if step.kind == "full":
-        return Serving("student", 10_000)
+        kept = state.spec.holdout_bp if phase is Phase.PROMOTED else 0
+        return Serving("canary", BUCKETS - kept) if kept else Serving("student", BUCKETS)
     return Serving(step.kind, step.weight_bp)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from graduand.gateway.errors import GraduandError
-from graduand.rollout.state import PASSING, STEPPING, Event, Hold, Phase, State, serving
+from graduand.rollout.state import ANEW, PASSING, STEPPING, Event, Hold, Phase, State, serving
 
 
 class IllegalEvent(GraduandError, ValueError):
@@ -129,8 +129,7 @@ def _recover(state: State, event: Event) -> State:
 
 def _resume(state: State, event: Event) -> State:
     phase = state.held or Phase.PRECHECK
-    if state.hold in (Hold.INCONCLUSIVE, Hold.SRM):
-        # The step starts again, or its used-up time or old counts would hold it again at once.
+    if state.hold in ANEW:
         return _enter(state, state.step, event.at)
     held_s = state.held_s + event.at - state.held_at
     return replace(_settled(state, phase), held_s=held_s)
@@ -179,8 +178,25 @@ def _retry(state: State, event: Event) -> State:
         raise IllegalEvent(f"a rollout held in {state.held} is resumed or rolled back, not retried")
     if not isinstance(salt, str) or not salt or salt == state.salt:
         raise IllegalEvent("a retry needs a new salt, or the users who had the last attempt would get this one too")
-    fresh = replace(_settled(state, Phase.PRECHECK), salt=salt, step=-1, approval="none")
-    return replace(fresh, attempt=state.attempt + 1, entered_at=event.at, goal=Phase.ROLLED_BACK)
+    again = replace(_settled(state, Phase.PRECHECK), salt=salt, step=-1, approval="none")
+    again = replace(again, attempt=state.attempt + 1, entered_at=event.at, goal=Phase.ROLLED_BACK)
+    return _renew(again, event) if event.data.get("anew") else again
+
+
+def _renew(state: State, event: Event) -> State:
+    """New evidence, at a share of the route's alpha that the event brings; the step goes on."""
+    share = event.data.get("share", state.share)
+    if not isinstance(share, float | int) or not 0 < share <= 1:
+        raise IllegalEvent(f"new evidence needs a share of the route's alpha above 0 and at most 1; this is {share!r}")
+    return replace(state, basis=state.basis + 1, share=float(share))
+
+
+def _renewed(state: State, event: Event) -> State:
+    """What the evidence is about has changed: what is known belongs to something else."""
+    renewed = _renew(state, event)
+    if renewed.phase in STEPPING:
+        return _enter(renewed, renewed.step, event.at)
+    return renewed
 
 
 STEP: dict[str, Handler] = {
@@ -196,6 +212,7 @@ STEP: dict[str, Handler] = {
     "abort": _abort,
     "rollback": _roll_back,
     "supersede": _supersede,
+    "renew": _renewed,
 }
 TABLE: dict[Phase, dict[str, Handler]] = {
     Phase.DRAFT: {"start": _start, "abort": _abort, "supersede": _supersede},
@@ -223,8 +240,9 @@ TABLE: dict[Phase, dict[str, Handler]] = {
         "retry": _retry,
         "rollback": _roll_back,
         "supersede": _supersede,
+        "renew": _renewed,
     },
-    Phase.PROMOTED: {"trip": _roll_back, "rollback": _roll_back, "supersede": _supersede},
+    Phase.PROMOTED: {"trip": _roll_back, "rollback": _roll_back, "supersede": _supersede, "renew": _renewed},
     Phase.ROLLING_BACK: {"zeroed": _zeroed},
     Phase.ROLLED_BACK: {"retry": _retry, "supersede": _supersede},
     Phase.ABORTED: {"retry": _retry, "supersede": _supersede},

@@ -1,16 +1,22 @@
 """Reasons in plain English, with their numbers. No decision is taken here."""
 
 import math
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from graduand.rollout.evidence import Reading
-from graduand.rollout.gates.agreement import Agreement
-from graduand.rollout.gates.discordant import Discordant
-from graduand.rollout.gates.error_ratio import ErrorRatio
-from graduand.rollout.gates.latency import Latency
-from graduand.rollout.gates.scores import Scores
+from graduand.rollout.gates.constant_bets import ConstantBets
+from graduand.rollout.gates.cycles import LEAST, Cycle, Proof, Seen, differ
+from graduand.rollout.gates.drop import Drop
+from graduand.rollout.gates.one_sided import OneSided
+from graduand.rollout.gates.path_test import PathTest
 from graduand.rollout.gates.state import AnyGate
-from graduand.rollout.spec.spec import GateSpec, Step
+from graduand.rollout.spec.spec import Claim, GateSpec, Step
 from graduand.rollout.state import Phase, State
+
+if TYPE_CHECKING:
+    from graduand.rollout import ledger
 
 AT_REST = {
     Phase.DRAFT: "not started",
@@ -99,19 +105,76 @@ def onward(state: State, n: int, now: float) -> str:
 def seen(gate: AnyGate) -> str:
     """What a gate has seen, in its own words."""
     match gate:
-        case Agreement(agreed=agreed, n=n):
-            return f"{agreed} of {n} agree{_share(agreed, n)}"
-        case Latency(met=met, n=n, slo_s=slo_s):
-            return f"{met} of {n} within {slo_s:g} s{_share(met, n)}"
-        case Discordant(wins=wins, losses=losses, n=n):
-            return f"{wins} won and {losses} lost of {n}"
-        case Scores(total=total, n=n, harm=harm):
-            mean = total / n if n else 0.0
-            return f"mean {1 - mean if harm and n else mean:.3f} of {n} scores"
-        case ErrorRatio(n=n):
-            return f"{n} errors on either side"
+        case ConstantBets(n=n, mean=mean) | Drop(n=n, mean=mean):
+            return f"mean {mean:.1%} of {n} sessions" if n else "nothing yet"
+        case OneSided(students=ours, teachers=theirs, n=n):
+            return f"{ours} of {n} units failed first with the student, {theirs} with the teacher"
+        case PathTest(n=n, gap=gap):
+            return f"copies agree {gap:+.1%} more often than served answers, {n} pairs of users' means"
     return f"{gate.n} observations"
 
 
-def _share(part: int, n: int) -> str:
-    return f", {part / n:.1%}" if n else ""
+def scope(seen: "ledger.Seen", claim: Claim, cycle: Cycle) -> str:
+    """Whom a claim is about: units, sessions, requests, days; and what is not known of them."""
+    if seen.first_at is None or seen.last_at is None:
+        return ""
+    first, last = (time.strftime("%a %Y-%m-%d %H:%M", time.gmtime(at)) for at in (seen.first_at, seen.last_at))
+    known = max(0, seen.units - seen.unknown)
+    who = f"{known} users, " * bool(known) + f"{seen.sittings} sessions, {seen.requests} requests"
+    said = f"of {who}, {first} to {last} UTC"
+    if cycle == "none":
+        said += "; taken to have no rhythm (cycle: none)"
+    if claim == "users":
+        said += "; one observation a user"
+    if seen.unknown:
+        said += f"; units unknown: {seen.unknown} requests name no user, and each counts as a session of its own"
+    if seen.missing:
+        said += f"; {seen.missing / seen.requests:.1%} without an outcome, counted against the student"
+    return said
+
+
+def proof(proof: Proof, told: str) -> str:
+    """What certifies a step, for whom, and each cycle's mean."""
+    if not proof.n:
+        waiting = proof.waiting
+        return f"{waiting.mean:.1%} of {waiting.n} sessions of a cycle that still runs" if waiting.n else ""
+    said = f"{proof.gate.mean:.1%} {told}".strip()
+    if proof.cycles:
+        said += "; by cycle " + ", ".join(f"{one.mean:.1%}" for one in proof.cycles[-7:])
+    return said
+
+
+def differing(cycles: Mapping[str, list[Seen]]) -> str:
+    """How a step's cycles differ, if that is no chance; empty if they do not."""
+    for name, seen in cycles.items():
+        if differ(seen, of=len(cycles)):
+            means = ", ".join(f"{one.mean:.2%}" for one in seen)
+            return (
+                f"{name}: the cycles differ by more than chance ({means}), so their mean says little about the next; "
+                "use cycle: 7d"
+            )
+    return ""
+
+
+def too_few_cycles(step: Step, done: int) -> str:
+    """A step's proof is looked at only after whole cycles."""
+    return f"{done} of at least {LEAST} whole cycles without a hold in {step.name}"
+
+
+def uneven(spec: GateSpec, reading: Reading) -> str:
+    """Cycles that are above the bound together, but not by more than they vary."""
+    means = ", ".join(f"{one:.2%}" for one in reading.means[-7:])
+    return f"{spec.name}: the cycles' means ({means}) are not yet above {spec.p0:g} by more than they vary; another cycle tells"
+
+
+def paths(reading: Reading, log_threshold: float) -> str:
+    """Copies and served answers do not agree equally often."""
+    odds = f"evidence {evidence(reading.log_e)}, alarm at {evidence(log_threshold)}"
+    return f"the paths differ: {reading.note} ({odds}); what was proved of copies does not hold for what is served"
+
+
+def futile(spec: GateSpec, reading: Reading, log_threshold: float) -> str:
+    """A student that is known to be below the bound."""
+    bound = "" if spec.p0 is None else f" {spec.p0:g}"
+    odds = f"evidence {evidence(reading.log_e)} of {evidence(log_threshold)}"
+    return f"{spec.name}: known to be below{bound} ({odds}; {reading.note}); waiting longer would prove nothing"

@@ -56,7 +56,8 @@ class Rollout:
 def write_spec(folder: Path, task: Task, student: str) -> Path:
     """The rollout's file."""
     spec = {
-        "route": task.name, "student": student, "steps": STEPS, "gates": [{"agreement": {"p0": 0.8}}], "audit": 0.2,
+        "route": task.name, "student": student, "steps": STEPS, "gates": [{"agreement": {"p0": 0.8}}], "audit": 1.0,
+        "cycle": "none",
         "task": {"kind": "label", "labels": list(task.labels)},
     }  # fmt: skip
     path = folder / f"rollout-{task.name}.yaml"

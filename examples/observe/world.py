@@ -136,7 +136,7 @@ class World:
     def _begin_rollout(self) -> None:
         step = {"dwell": "20s", "requests": 60}
         spec = {
-            "route": QUEUE.name, "student": STUDENT, "gates": ["agreement 0.9"], "audit": 0.2,
+            "route": QUEUE.name, "student": STUDENT, "gates": ["agreement 0.9"], "audit": 0.2, "cycle": "none",
             "steps": [{"shadow": {"pairs": 300}}, {"canary": {"weight": 10, **step}}, {"canary": {"weight": 50, **step}},
                       {"full": step}],
         }  # fmt: skip

@@ -70,6 +70,9 @@ def startable(data: dict[str, Any], settings: Settings) -> tuple[Spec, dict[str,
     """The resolved specification and its task; raise ConfigError or RequestError if it could never work here."""
     spec = specfile.read(data)
     route = settings.routes.get(spec.route)
+    asked = spec.task or (None if route is None else route.task)
+    if asked is not None and asked.get("kind") == "text" and "gates" not in data:
+        spec = specfile.read({**data, "gates": ["score"]})  # no two free texts agree: a judge says which is better
     if route is None:
         hint = did_you_mean(spec.route, settings.routes) or f" There are: {', '.join(settings.routes)}."
         raise RequestError(404, f"there is no route {spec.route!r}.{hint}", param="route", code="route_not_found")
@@ -98,6 +101,10 @@ def _check_fed(spec: Spec, task: Task) -> None:
             "configuration that speaks OpenAI's chat API"
         )
     for gate in (*spec.gates, *spec.harm):
+        if gate.signal.startswith("agreement") and task.kind == "text":
+            raise ConfigError(
+                f"{gate.signal}: a judge says which of two free texts is better, and a tie is no agreement; use score"
+            )
         if gate.signal == "score" and task.kind != "text":
             raise ConfigError(f"gate score needs a judge, and a task of kind {task.kind} has none; use agreement")
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from graduand.gateway.control import thresholds
-from graduand.gateway.control.course import agreement_gate
+from graduand.gateway.control import judging, thresholds
 from graduand.gateway.control.loop import trips
 from graduand.gateway.control.store.rows import Row
-from graduand.rollout import progress
+from graduand.rollout import progress, summary
 from graduand.rollout.answers import tasks
 from graduand.rollout.evidence import Evidence, Reading
+from graduand.rollout.ledger import PATHS
 from graduand.rollout.machine import decide
 from graduand.rollout.spec.spec import GateSpec
 from graduand.rollout.state import STEPPING, Event, Phase, serving
@@ -47,7 +47,9 @@ def status(
             "dwell_s": step.dwell_s, "t_max_s": step.t_max_s,
         },
         "approval": state.approval,
-        "gates": _gates(state.spec.gates, evidence.gates),
+        "claim": _claim(row, evidence),
+        "alpha_share": state.share,
+        "gates": _gates(state.gates, evidence.gates),
         "harm": _gates(state.spec.harm, evidence.harm),
         "watch": _gate(state.spec.watch, evidence.watch) if state.phase is Phase.PROMOTED else None,
         "srm": _srm(row, evidence),
@@ -86,8 +88,10 @@ def _judge(row: Row, waiting: int) -> Json | None:
     asked = tasks.read(row.task).judge
     if asked is None:
         return None
+    contradictions, judged = judging.contradictions(row)
     return {
         "upstream": asked.upstream, "model": asked.model, "waiting": waiting,
+        "contradictions": contradictions, "judged": judged, "max_contradictions": asked.max_contradictions,
         "unscored": _sum(row, "unscored"), "failed": _sum(row, "judge failed"), "not_judged": _sum(row, "not judged"),
     }  # fmt: skip
 
@@ -102,6 +106,11 @@ def _of_judge(judge: Json) -> list[str]:
         said.append(f"{judge['waiting']} pairs wait for the judge {judge['model']}")
     if judge["failed"]:
         said.append(f"the judge failed to answer {judge['failed']} times; what it was asked is asked again")
+    if judge["contradictions"]:
+        said.append(
+            f"the judge contradicts itself in {judge['contradictions']} of {judge['judged']} pairs when the order is swapped "
+            f"(at most {judge['max_contradictions']:.0%} may be)"
+        )
     if judge["unscored"]:
         said.append(f"{judge['unscored']} pairs are unscored: neither pass nor fail")
     if judge["not_judged"]:
@@ -135,13 +144,30 @@ def history(events: list[tuple[int, str, Event]]) -> list[Json]:
 def _threshold(row: Row, now: float) -> Json | None:
     if not row.wants_threshold:
         return None
-    learnt = {} if row.threshold is None else dict(row.threshold["threshold"])
+    threshold = row.learning.threshold
+    learnt = (
+        {} if threshold is None else {**threshold.to_dict(), "pairs": threshold.pairs, "disagreed": threshold.disagreed}
+    )
     return {
         "ready": thresholds.ready(row, now),
-        "said": row.learning,
+        "said": row.learning.said,
         "why_not": thresholds.why_not(row, now),
         **learnt,
     }
+
+
+def _claim(row: Row, evidence: Evidence) -> Json | None:
+    """What the present step is to prove, of whom, and how far it is; None where harm gates and the path test pass it."""
+    course, spec = row.ledger.course, row.state.spec
+    if course is None:
+        return None
+    seen = course.seen
+    return {
+        "claim": spec.claim, "path": PATHS[row.ledger.phase], "cycle": spec.cycle, "cycles": course.whole,
+        "users": max(0, seen.units - seen.unknown), "sessions": seen.sittings, "requests": seen.requests,
+        "units_unknown": seen.unknown, "missing": seen.missing, "first_at": seen.first_at, "last_at": seen.last_at,
+        "differ": evidence.differ,
+    }  # fmt: skip
 
 
 def _step(row: Row, number: int) -> Json:
@@ -149,7 +175,7 @@ def _step(row: Row, number: int) -> Json:
     done = number < at or row.state.phase is Phase.PROMOTED
     here = "stopped" if row.at_rest or row.state.phase is Phase.ROLLING_BACK else "now"
     return {
-        "name": step.name, "kind": step.kind, "weight": step.weight_bp / 100, "approval": step.approval,
+        "name": step.name, "kind": step.kind, "weight": step.weight_bp / 100, "approval": step.approval, "proof": step.proof,
         "place": "done" if done else here if number == at and row.state.phase is not Phase.PRECHECK else "ahead",
     }  # fmt: skip
 
@@ -165,7 +191,7 @@ def _gate(spec: GateSpec, reading: Reading | None) -> Json:
         "reached": bool(reading is not None and reading.n and log_e >= spec.log_threshold),
         "n": reading.n if reading is not None else 0, "note": reading.note if reading is not None else "",
         "last_at": reading.last_at if reading is not None else None, "needed_in": list(spec.needed_in),
-        "p0": spec.start.get("p0"),
+        "p0": spec.p0, "path": spec.path,
     }  # fmt: skip
 
 
@@ -177,8 +203,11 @@ def _srm(row: Row, evidence: Evidence) -> Json | None:
 
 
 def _agreement(row: Row) -> Json | None:
-    gate = agreement_gate(row)
-    if gate is None:
+    """The agreement of sessions, with the number of independent requests that would tell as much."""
+    seen = summary.of(row.ledger)
+    if seen is None:
         return None
-    low, high = gate.band()
-    return {"share": gate.agreed / gate.n if gate.n else None, "low": low, "high": high, "n": gate.n, "p0": gate.p0}
+    return {
+        "share": seen.share, "low": seen.low, "high": seen.high, "n": seen.sessions, "p0": seen.p0,
+        "requests": seen.requests, "effective": seen.effective,
+    }  # fmt: skip

@@ -40,6 +40,7 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     actions = rollout.add_subparsers(metavar="ACTION", required=True)
     _spec_actions(actions)
     _curve_action(actions)
+    _evaluate_action(actions)
     _looking(actions)
     for verb, text in VERBS.items():
         leaf = _leaf(actions, verb, text, lambda arguments, verb=verb: _verb(arguments, verb))
@@ -85,6 +86,18 @@ def _curve_action(actions: "Subparsers[argparse.ArgumentParser]") -> None:
     curve.add_argument(
         "--spec", type=Path, metavar="FILE", help="a rollout with a task: (default: the route's in --config)"
     )
+
+
+def _evaluate_action(actions: "Subparsers[argparse.ArgumentParser]") -> None:
+    leaf = _leaf(actions, "evaluate-policy", "what another share of users would have earned, from a log", _evaluate)
+    leaf.add_argument(
+        "--from", required=True, dest="logs", metavar="URL", help="the gateway's log: a folder or an address"
+    )
+    leaf.add_argument("--route", required=True, help="whose requests")
+    leaf.add_argument("--weight", type=float, required=True, help="percent of users that would have the student")
+    leaf.add_argument("--reward", required=True, help="what is counted: answered, cost or seconds")
+    leaf.add_argument("--since", metavar="TIME", help="only requests from this ISO time on")
+    leaf.add_argument("--until", metavar="TIME", help="only requests before this ISO time")
 
 
 def _looking(actions: "Subparsers[argparse.ArgumentParser]") -> None:
@@ -184,6 +197,19 @@ def _curve(arguments: argparse.Namespace) -> int:
     except tradeoff.CannotDraw as error:
         data["not_written"] = str(error)
     return _out(arguments, data, screen.curve)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from graduand.gateway.commands import screen
+    from graduand.gateway.control.study import offpolicy
+    from graduand.gateway.logs.reading import Source
+
+    asked = offpolicy.Question(
+        arguments.route, arguments.weight, arguments.reward,
+        offpolicy.moment(arguments.since) if arguments.since else 0.0,
+        offpolicy.moment(arguments.until) if arguments.until else float("inf"),
+    )  # fmt: skip
+    return _out(arguments, offpolicy.evaluate(Source.of(arguments.logs), asked), screen.policy_value)
 
 
 def _written_task(arguments: argparse.Namespace) -> Json:

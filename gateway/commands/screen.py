@@ -132,6 +132,24 @@ def curve(data: Json) -> None:
         console.print(Text(data["not_written"], style="yellow"), soft_wrap=True)
 
 
+def policy_value(data: Json) -> None:
+    """What a policy would have earned, by each method."""
+    better = "higher is better" if data["higher_is_better"] else "lower is better"
+    console.print(Text(
+        f"{data['route']}: {data['weight']:g}% of users with the student. Reward: {data['reward']}, {data['means']} ({better})"
+    ), soft_wrap=True)  # fmt: skip
+    table = Table("method", "value", "95% interval", "as it was")
+    for one in data["estimates"]:
+        interval = f"{one['low']:.6g} to {one['high']:.6g}"
+        table.add_row(one["method"], f"{one['value']:.6g}", interval, f"{one['logged_value']:.6g}")
+    console.print(table)
+    first = data["estimates"][0]
+    left_out = f"; {data['without_reward']} requests have no such reward" * bool(data["without_reward"])
+    console.print(Text(
+        f"{first['requests']} requests of {first['units']} users (as {first['effective_units']:.0f} that weigh alike){left_out}"
+    ), soft_wrap=True)  # fmt: skip
+
+
 def _hybrid(one: Json) -> str:
     proved = f"a confidence threshold was proved in {one['learnt']:.0%} of runs"
     if one["median_deferred"] is None:

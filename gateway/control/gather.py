@@ -2,23 +2,24 @@
 
 A pair is complete when the served record and its copy have both been read, in whatever order; what comes first waits as a
 pointer into its segment. Where another student stays in service, both students and the teacher answer: then three records
-belong together. Records of an earlier attempt teach nothing, those of an earlier step only about agreement.
+belong together. Records of an earlier attempt teach nothing, those of an earlier step only about harm. A request that was
+drawn to be compared and has no outcome (no copy came, nobody answered it) is a missing one, never none.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from graduand.gateway.control import judging, outcomes, thresholds
+from graduand.gateway.control import facts, judging, outcomes, thresholds
 from graduand.gateway.control.judging import Case
-from graduand.gateway.control.outcomes import Answers
+from graduand.gateway.control.outcomes import Answers, Drawn, Lesson
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.logs import tail
 from graduand.gateway.logs.tail import Line
 from graduand.gateway.model import reader
 from graduand.gateway.model.fields import Record
-from graduand.gateway.model.routing import DEFERRED, STUDENT
-from graduand.rollout import assignment
+from graduand.gateway.model.routing import CONFIDENT, DEFERRED, STUDENT
+from graduand.rollout import assignment, units
 from graduand.rollout.answers import tasks
 from graduand.rollout.answers.compare import Comparison, compare
 from graduand.rollout.assignment import Arm
@@ -27,8 +28,6 @@ from graduand.rollout.ledger import Answered
 from graduand.rollout.spec import slices
 from graduand.rollout.state import Phase
 
-# Errors of one unit are not independent: at most one in so many seconds is evidence.
-ERROR_WINDOW_S = 60.0
 COPIES = ("shadow", "audit")  # to a student, to the teacher
 
 
@@ -50,23 +49,42 @@ class Gatherer:
             row.count("seen before")
             return
         if record["role"] == "served":
-            self._served(row, record)
-            set_aside = record["reason"] == DEFERRED or reader.held_back(record)
-            as_meant = record["arm"] == record["assigned_arm"] or (row.incumbent and set_aside)
-            if record["copy_wanted"] and record["completed"] and as_meant:
+            both = record["copy_wanted"] and reader.comparable(record)
+            self._served(row, record, both=both)
+            if both and _as_meant(row, record):
                 self._part(row, record["id"], line, record)
+            elif both and reader.by_student(record) and record["fallback_reason"]:
+                self._fell_back(row, record)
+            if _deferred(row, record):
+                self._deferral(row, record["id"], line, record)
         elif record["role"] in COPIES and record["parent_id"] is not None:
             self._part(row, record["parent_id"], line, record)
+        elif record["role"] == "deferred" and record["parent_id"] is not None and not row.incumbent:
+            self._deferral(row, record["parent_id"], line, record)
 
-    def _served(self, row: Row, record: Record) -> None:
-        if record["route_version"] < row.entry_version or row.ledger.phase is Phase.SHADOW:
+    def overdue(self, line: Line) -> None:
+        """A served request whose copies never came: its outcome is missing."""
+        served = self._read(line)
+        row = None if served is None else self._rows.get(served["rollout"] or "")
+        if served is None or row is None or served["route_version"] < row.attempt_version:
+            return
+        row.count("copies that never came")
+        self._missing(row, served, "no copy came", student_failed=False, teacher_failed=False)
+
+    def _served(self, row: Row, record: Record, *, both: bool) -> None:
+        path: units.Path = "served" if _by_student(row, record) else "copies"
+        in_shadow = row.ledger.phase is Phase.SHADOW
+        if record["route_version"] < row.entry_version:
+            return
+        drawn = path if both else None
+        if in_shadow:
+            row.ledger.answered(Answered(record["time"], by_student=False, drawn=drawn))
             return
         store, unit, cause = self._store, record["unit_hash"], reader.failure(record)
         if store.write_unit(row, unit):
             row.ledger.unit(_arm(row, record))
-        failed = bool(cause) and store.write_failure(row, unit, record["time"], ERROR_WINDOW_S)
         student = _by_student(row, record)
-        row.ledger.answered(Answered(record["time"], student, failed, reader.times_s(record)))
+        row.ledger.answered(Answered(record["time"], student, reader.times_s(record), drawn))
         if student:
             row.count("requests for the student")
         if cause:
@@ -74,6 +92,40 @@ class Gatherer:
             row.count(f"{'student' if student else base} failed: {cause}")
         if student and cause in reader.ABSENT:
             row.count(f"absent: {cause}")
+
+    def _fell_back(self, row: Row, served: Record) -> None:
+        """The student was to answer and failed, so the teacher did: nobody else has to be asked."""
+        cause = served["fallback_reason"]
+        if cause in reader.NOBODYS:
+            row.count(f"copies not comparable: {cause}")
+            return
+        found = Comparison(False, unparsed=f"failed: {cause}")
+        if not served["completed"]:
+            found = Comparison(None, unscored="not answered: by neither")
+        failed = not served["completed"] or reader.flagged(served)
+        answers = self._answers(row, served, reader.answer(served), "", student_failed=True, teacher_failed=failed)
+        outcomes.learn(self._store, row, answers, found)
+
+    def _missing(self, row: Row, served: Record, why: str, *, student_failed: bool, teacher_failed: bool) -> None:
+        answers = self._answers(
+            row, served, "", "", student_failed=student_failed, teacher_failed=teacher_failed
+        )  # fmt: skip
+        outcomes.learn(self._store, row, answers, Comparison(None, unscored=f"not answered: {why}"))
+
+    def _answers(
+        self, row: Row, served: Record, teacher: str, student: str, *, student_failed: bool, teacher_failed: bool,
+        at: float | None = None, label: str = "", incumbent: str | None = None, lesson: Lesson | None = None,
+    ) -> Answers:  # fmt: skip
+        asked = reader.request(served)
+        prompt = reader.prompt(asked)
+        drawn = Drawn(
+            "served" if _by_student(row, served) else "copies", served["unit"], served["sampled_p"] or 1.0,
+            served["route_version"], student_failed, teacher_failed,
+        )  # fmt: skip
+        return Answers(
+            served["id"], served["time"] if at is None else at, prompt, teacher, student, drawn, incumbent,
+            slices.named(row.state.spec.slices, prompt, label, reader.metadata(asked)), lesson,
+        )  # fmt: skip
 
     def _part(self, row: Row, pair_id: str, line: Line, record: Record) -> None:
         """One record of a pair: compare all of them if it is the last, else let it wait for the others."""
@@ -96,6 +148,24 @@ class Gatherer:
             copies = {one: records.get(one) or self._read(lines[one]) for one in _copies_of(row, served)}
             self._compared(row, served, {one: copy for one, copy in copies.items() if copy is not None})
 
+    def _deferral(self, row: Row, pair_id: str, line: Line, record: Record) -> None:
+        """What the student said and was not sure enough of, and the teacher's answer in its place: a pair that teaches the
+        threshold and no gate, since it was never to be served."""
+        ours, other = ("deferred", "answered") if record["role"] == "deferred" else ("answered", "deferred")
+        waiting = self._store.take_waiting(pair_id, other)
+        if waiting is None:
+            self._store.write_waiting(pair_id, ours, line, record["time"])
+            return
+        found = self._read(waiting)
+        if found is None:
+            row.count("copies whose request is gone from the log")
+            return
+        student, served = (record, found) if ours == "deferred" else (found, record)
+        lesson = self._lesson(row, served, student)
+        compared = self._compare(self._tasks[row.id], reader.answer(served), student)
+        if lesson is not None:
+            outcomes.teach(self._store, row, max(served["time"], student["time"]), lesson, compared)
+
     def _read(self, line: Line) -> Record | None:
         """A record that waited: whole, or to be read again where it stands."""
         data = line.data or tail.fetch(self._folder, line.place)
@@ -113,48 +183,81 @@ class Gatherer:
             row.count("copies whose request is gone from the log")
         elif student is None:
             row.count("pairs of another adapter")
-        elif teacher["error"] or student["error"] in reader.NOT_ASKED:
-            row.count(f"copies not answered: {teacher['error'] or student['error']}")
-        elif student["error"] in reader.NOBODYS:
-            row.count(f"copies not comparable: {student['error']}")
+        elif reader.nobodys(student) or reader.nobodys(teacher):
+            row.count(f"copies not comparable: {student['error'] or teacher['error']}")
         else:
             self._judge(row, served, teacher, student, incumbent)
 
     def _judge(self, row: Row, served: Record, teacher: Record, student: Record, incumbent: Record | None) -> None:
         """Compare the answers, or leave them to a judge."""
-        task, asked, said = self._tasks[row.id], reader.request(served), reader.answer(teacher)
+        told = (
+            facts.served(row, teacher["served_model"]), facts.asked(row, reader.system(reader.request(served))),
+        )  # fmt: skip
+        row.renewal = "; ".join(one for one in (row.renewal, *told) if one)
+        other = teacher if incumbent is None else incumbent
+        failed = {"student_failed": reader.failed_first(student), "teacher_failed": reader.failed_first(other)}
+        if teacher["error"] or student["error"] in reader.NOT_ASKED:
+            row.count(f"copies not answered: {teacher['error'] or student['error']}")
+            self._missing(row, served, str(teacher["error"] or student["error"]), **failed)
+            return
+        task, said = self._tasks[row.id], reader.answer(teacher)
         found, known = self._compare(task, said, student), None
         if incumbent is not None and incumbent["error"] not in reader.NOT_ASKED | reader.NOBODYS:
             known = self._compare(task, said, incumbent)
         elif row.incumbent and reader.held_back(served):
             known = Comparison(False, unparsed=served["reason"])
-        prompt = reader.prompt(asked)
-        answers = Answers(
-            served["id"], max(teacher["time"], student["time"]), prompt, said, reader.answer(student),
-            None if known is None or incumbent is None else reader.answer(incumbent),
-            slices.named(row.state.spec.slices, prompt, found.teacher, reader.metadata(asked)),
-            self._vector(row, student),
+        answers = self._answers(
+            row, served, said, reader.answer(student), at=max(teacher["time"], student["time"]), label=found.teacher,
+            incumbent=None if known is None or incumbent is None else reader.answer(incumbent),
+            lesson=self._lesson(row, served, student), **failed,
         )  # fmt: skip
         agreed = None if known is None else known.agreed
         if task.kind == "text" and not found.unscored.startswith("teacher"):
-            case = Case(reader.conversation(asked), answers, found.unparsed, agreed)
+            case = Case(reader.conversation(reader.request(served)), answers, found.unparsed, agreed)
             judging.take_in(self._store, row, task, case)
         else:
-            outcomes.learn(self._store, row, answers, found, incumbent_agreed=agreed)
+            outcomes.learn(self._store, row, answers, found, duel=outcomes.duel(found.agreed, agreed))
 
     def _compare(self, task: tasks.Task, teacher: str, student: Record) -> Comparison:
         if student["error"]:
             return Comparison(False, unparsed=f"failed: {student['error']}")
         return compare(task, teacher, reader.answer(student))
 
+    def _lesson(self, row: Row, served: Record, student: Record) -> Lesson | None:
+        """What this pair may teach the confidence threshold. Shadow copies are drawn whatever the student's confidence, so
+        they weigh alike; on a hybrid route what was released is there as often as it is audited, and what was deferred
+        always. A canary's audits teach nothing: there the student answers whether it is sure or not, and for others."""
+        released = student["role"] == "served" and student["reason"] == CONFIDENT
+        if not row.wants_threshold or not (released or student["role"] in ("shadow", "deferred")):
+            return None
+        # A deferred request's own record says with which probability it would have been audited, had it gone out.
+        drawn_p = served["sampled_p"] or 0.0
+        p, floor = (1.0, drawn_p) if student["role"] == "deferred" else (drawn_p or 1.0, drawn_p or 1.0)
+        unit = served["unit_hash"] if served["unit"] is None else served["unit"]
+        # A judge is not asked about what was deferred, so audits alone would speak for looser cuts as well.
+        alone = released and self._tasks[row.id].kind == "text"
+        vector = None if alone or not floor else self._vector(row, student)
+        return Lesson(unit, vector, p, floor or 1.0, released)
+
     def _vector(self, row: Row, student: Record) -> tuple[float, ...] | None:
-        """Only pairs whose sampling does not depend on confidence may teach a threshold: the shadow's."""
-        if not thresholds.sampling(row) or student["role"] != "shadow":
+        if not thresholds.sampling(self._store, row):
             return None
         vector = vector_of(reader.response(student))
         if vector is None:
             row.count("pairs without log probabilities")
         return None if vector is None else tuple(vector)
+
+
+def _deferred(row: Row, served: Record) -> bool:
+    """Whether the student was asked, was not sure enough, and the teacher's answer was completed."""
+    asked = served["reason"] == DEFERRED and served["assigned_arm"] == STUDENT and served["arm"] != STUDENT
+    return bool(asked and served["completed"] and row.wants_threshold and not row.incumbent)
+
+
+def _as_meant(row: Row, record: Record) -> bool:
+    """Whether who was to answer has; what an incumbent deferred or had held back counts as the teacher's."""
+    set_aside = record["reason"] == DEFERRED or reader.held_back(record)
+    return bool(record["arm"] == record["assigned_arm"] or (row.incumbent and set_aside))
 
 
 def _copies_of(row: Row, served: Record) -> tuple[str, ...]:

@@ -3,18 +3,19 @@
 Invariants: a pair that was taken in is in the store until all its verdicts are, and leaves it in the transaction in which
 the gates learn from it, so a crash anywhere loses none and counts none twice. Pairs are learnt from in the order in which
 they came, however long the judge took for each, or answers that a judge is slow about (and a judge that is away) would
-choose what the gates see next. Whether a pair is taken in depends on its id, the day's budget and the queue only, never on
-what was said.
+choose what the gates see next. Whether a pair is taken in depends on its unit and day only, never on what was said; what the
+budget or the queue then has no room for is a missing outcome.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from graduand.gateway.control import outcomes
 from graduand.gateway.control.asking import JudgeClient, JudgeQuestion, JudgeReply
-from graduand.gateway.control.outcomes import Answers
+from graduand.gateway.control.outcomes import Answers, answers_from_dict
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.model.routes import Upstream
@@ -22,7 +23,8 @@ from graduand.rollout.answers import judge, tasks
 from graduand.rollout.answers.compare import Comparison
 from graduand.rollout.answers.judge import Judged, Messages
 from graduand.rollout.answers.tasks import Task
-from graduand.rollout.assignment import BUCKETS, bucket
+from graduand.rollout.assignment import BUCKETS, DAY_S, drawn
+from graduand.rollout.gates import betabinomial
 
 # So many pairs of a rollout are under way, or wait for an older one's verdicts.
 WINDOW = 64
@@ -33,7 +35,8 @@ OVERTAKEN = 20
 MOST_WAITING = 10_000
 # Longer than any judge would read; the limit keeps a hostile answer from costing much.
 LONGEST = 200_000
-DAY_S = 86400.0
+# Evidence against a judge that contradicts itself at most as often as it may: a false alarm in a thousand rollouts.
+CONTRADICTORY = math.log(1000)
 OUTCOMES = {1.0: "better", 0.5: "tie", 0.0: "worse", None: "unscored"}
 
 Key = tuple[int, int]
@@ -68,10 +71,7 @@ class Case:
 
 def case_from_dict(data: Mapping[str, Any]) -> Case:
     """The case that `Case.to_dict` described."""
-    said = data["answers"]
-    vector = None if said["vector"] is None else tuple(said["vector"])
-    answers = Answers(**{**said, "parts": tuple(said["parts"]), "vector": vector})
-    return Case(**{**data, "answers": answers})
+    return Case(**{**data, "answers": answers_from_dict(data["answers"])})
 
 
 def take_in(store: Rollouts, row: Row, task: Task, case: Case) -> None:
@@ -80,15 +80,18 @@ def take_in(store: Rollouts, row: Row, task: Task, case: Case) -> None:
     if to is None:
         row.count("not judged: the task names no judge")
         return
-    if bucket("judge", row.id, said.record) >= round(to.sample * BUCKETS):
+    share_bp, whose = round(to.sample * BUCKETS), str(said.drawn.unit or said.record)
+    if not drawn("judge", row.id, whose, said.at, share_bp):
         row.count("not judged: outside the sample")
         return
-    day = int(said.at // DAY_S)
-    if store.judged_on(row.id, day) >= to.max_per_day:
-        row.count("not judged: the day's budget is used up")
-        return
+    case = replace(case, answers=replace(said, drawn=replace(said.drawn, p=said.drawn.p * share_bp / BUCKETS)))
+    said, day = case.answers, int(said.at // DAY_S)
+    full = "the day's budget is used up" if store.judged_on(row.id, day) >= to.max_per_day else ""
     if store.judging_count(row.id) >= MOST_WAITING:
-        row.count("not judged: too many pairs wait already")
+        full = "too many pairs wait already"
+    if full:  # drawn and not judged: a missing outcome
+        row.count(f"not judged: {full}")
+        outcomes.learn(store, row, said, Comparison(None, unscored="not judged"))
         return
     if len(case.conversation) + len(said.teacher) + len(said.student) + len(said.incumbent or "") > LONGEST:
         outcomes.learn(store, row, said, Comparison(None, unscored="too long for a judge"))
@@ -175,19 +178,41 @@ class Desk:
         return all(self._failures[key] >= TRIES and key not in self._out for key in missing)
 
     def _close(self, store: Rollouts, row: Row, case: Case, verdicts: Mapping[str, str | None]) -> None:
-        judged, incumbent = _judged(verdicts, 0), _judged(verdicts, 2)
+        said = case.answers
+        judged = _judged(verdicts, 0, same=said.student == said.teacher)
+        incumbent = _judged(verdicts, 2, same=said.incumbent == said.teacher)
         if case.unparsed:
             judged = Judged(0.0)
         else:
-            self._count(row.state.spec.route, OUTCOMES[judged.score])
+            self._count(row.state.spec.route, "contradiction" if judged.contradicted else OUTCOMES[judged.score])
+            if judged.score is not None or judged.contradicted:
+                row.count("judged in both orders")
         found = Comparison(judged.agreed, unparsed=case.unparsed, unscored=judged.unscored)
-        known = case.incumbent_agreed if case.incumbent_agreed is not None else incumbent.agreed
-        said = () if case.unparsed else tuple(verdicts.get(str(at)) or "" for at in (0, 1))
-        outcomes.learn(store, row, case.answers, found, incumbent_agreed=known, score=judged.score, verdicts=said)
+        known = incumbent.score if case.incumbent_agreed is None else float(case.incumbent_agreed)
+        words = () if case.unparsed else tuple(verdicts.get(str(at)) or "" for at in (0, 1))
+        duel = outcomes.duel(judged.score, known)
+        outcomes.learn(store, row, said, found, duel=duel, score=judged.score, verdicts=words)
 
 
-def _judged(verdicts: Mapping[str, str | None], first: int) -> Judged:
+def contradictions(row: Row) -> tuple[int, int]:
+    """Of the pairs that the judge answered in both orders, how many contradict themselves; and how many there are."""
+    return row.counts.get(f"unscored: {judge.CONTRADICTS}", 0), row.counts.get("judged in both orders", 0)
+
+
+def unreliable(row: Row) -> str:
+    """Why the judge cannot be relied on any longer; empty while it can."""
+    to = tasks.read(row.task).judge
+    wrong, pairs = contradictions(row)
+    if to is None or betabinomial.log_evidence(wrong, pairs - wrong, to.max_contradictions) < CONTRADICTORY:
+        return ""
+    return (
+        f"judge {to.model} contradicts itself in {wrong} of {pairs} pairs when the order is swapped; max_contradictions is "
+        f"{to.max_contradictions:.0%}"
+    )
+
+
+def _judged(verdicts: Mapping[str, str | None], first: int, *, same: bool) -> Judged:
     one, other = verdicts.get(str(first)), verdicts.get(str(first + 1))
     if one is None or other is None:
         return Judged(None, "judge could not be asked")
-    return judge.combine(one, other)
+    return judge.combine(one, other, same=same)

@@ -8,15 +8,16 @@ or did not. It leads by a lease; a look whose lease was lost changes nothing.
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
-from graduand.gateway.control import incumbents, moves, precheck, thresholds, verdicts
+from graduand.gateway.control import facts, incumbents, judging, moves, precheck, thresholds, verdicts
 from graduand.gateway.control.asking import JudgeClient, JudgeQuestion
 from graduand.gateway.control.course import point
 from graduand.gateway.control.gather import Gatherer
 from graduand.gateway.control.judging import Desk
 from graduand.gateway.control.store.open import open_rollouts
 from graduand.gateway.control.store.rollouts import LEASE, LEASE_S
-from graduand.gateway.control.store.rows import Row
+from graduand.gateway.control.store.rows import AT_REST, Row
 from graduand.gateway.logs import places
 from graduand.gateway.logs.tail import PAIR_WITHIN_S, Batch, Line
 from graduand.gateway.model import reader
@@ -116,8 +117,12 @@ class Controller:
     def _step(self, batch: Batch, now: float) -> bool:
         store = self._store
         rows = {row.id: row for row in store.live()}
+        for row in rows.values():
+            if row.upgraded:
+                moves.upgrade(store, row, now, self.settings.routes)
         self._gather(batch, rows, now)
         judged = self._desk.settle(store, rows)
+        changed_facts = [row for row in rows.values() if self._renew(row, now)]
         moved = False
         for row in rows.values():
             if row.wants_threshold and (batch.lines or row.id in judged) and thresholds.learn(store, row, now):
@@ -125,12 +130,22 @@ class Controller:
         for row in rows.values():
             fresh = row.token != self.token
             row.token = self.token
-            changed = fresh or bool(batch.lines) or row.id in judged
+            # A cycle ends when all that was written in it has been read.
+            ticked = not batch.more and row.ledger.tick(now, partial(store.write_once, row))
+            thinned = moves.thin(store, row, now, self.settings.routes)
+            changed = fresh or bool(batch.lines) or row.id in judged or ticked or thinned
             if incumbents.sleeping(row, rows) is None:
                 moved |= self._decide(row, now, changed=changed)
             elif changed:
                 store.write_row(row)
-        return moved or bool(judged)  # the judge is waiting for more questions
+        return moved or bool(judged) or bool(changed_facts)  # the judge is waiting for more questions
+
+    def _renew(self, row: Row, now: float) -> bool:
+        """Start new evidence if what it is about has changed; whether it has."""
+        changed = facts.changed(row, self.settings)
+        if changed and row.state.phase not in AT_REST:
+            moves.renew(self._store, row, changed, now, self.settings.routes)
+        return bool(changed)
 
     def _count(self, route: str, outcome: str) -> None:
         if self._metrics is not None:
@@ -154,6 +169,8 @@ class Controller:
             self._take(gatherer, line, record)
         store.write_offsets({name: end for name, end in batch.offsets.items() if end > stored.get(name, 0)})
         if batch.lines:
+            for line in store.overdue(now - PAIR_WITHIN_S):
+                gatherer.overdue(line)
             store.write_forgotten(now - PAIR_WITHIN_S, now - IDS_KEPT_S)
 
     def _take(self, gatherer: Gatherer, line: Line, record: Record) -> None:
@@ -202,12 +219,14 @@ class Controller:
 
 
 def trips(row: Row) -> tuple[str, ...]:
-    """Reasons to roll back that need no statistics."""
-    return tuple(
+    """Reasons to roll back that no gate sees: the student is not there, or its judge cannot be relied on."""
+    absent = tuple(
         f"{count} requests: {what.removeprefix('absent: ')}, the student's upstream says that it is not there"
         for what, count in row.counts.items()
         if what.startswith("absent: ") and count >= TRIP_AT
     )
+    judge = judging.unreliable(row)
+    return (*absent, judge) if judge else absent
 
 
 def _at(line: Line) -> tuple[str, int]:

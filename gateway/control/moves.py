@@ -9,21 +9,31 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from graduand.gateway.control import incumbents
+from graduand.gateway.control import incumbents, thinning, thresholds
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.errors import RequestError
 from graduand.gateway.model.routes import Route
 from graduand.gateway.state.store import Override
 from graduand.rollout import ledger as ledgers
-from graduand.rollout.spec.spec import Spec
-from graduand.rollout.state import TEACHER, Event, Phase, draft, serving
+from graduand.rollout.assignment import BUCKETS
+from graduand.rollout.gates.account import draw
+from graduand.rollout.hybrid.learning import Learning
+from graduand.rollout.spec.spec import Spec, audit_share
+from graduand.rollout.state import STEPPING, TEACHER, Event, Hold, Phase, draft, serving
 from graduand.rollout.transitions import apply
+
+# Of a route, every rollout that there has ever been.
+EVERY = 1_000_000
 
 
 def carry_out(store: Rollouts, row: Row, event: Event, routes: Mapping[str, Route]) -> Row:
     """The rollout after `event`, stored; the same row if the event had happened already."""
     before = row.state
+    if event.kind == "retry" and before.phase is Phase.ROLLED_BACK:
+        # What rolled it back would do so again at once: somebody has repaired something, so the evidence starts anew.
+        share = drawn_share(store, before.spec)
+        event = replace(event, data={**event.data, "anew": True, "share": share})
     after = apply(before, event)
     if after is before:
         return row
@@ -31,7 +41,7 @@ def carry_out(store: Rollouts, row: Row, event: Event, routes: Mapping[str, Rout
         _check_awake(store, row)
     row.state = after
     if after.attempt != before.attempt:
-        row.counts, row.threshold, row.tries, row.learning = {}, None, 0, ""
+        row.counts, row.learning = {}, Learning()
     entered = after.entry != before.entry
     if entered and before.step < 0:
         row.incumbent = incumbents.found(store, after.spec, routes)
@@ -51,13 +61,70 @@ def carry_out(store: Rollouts, row: Row, event: Event, routes: Mapping[str, Rout
     store.write_row(row)
     store.write_event(row, event)
     store.write_forget_units(row)
+    store.write_forget_once(row)
     return row
 
 
+def drawn_share(store: Rollouts, spec: Spec) -> float:
+    """What the next candidate of a route gets of its alpha: every basis of every rollout has drawn once."""
+    promoted: list[bool] = []
+    for row in reversed(store.rows(route=spec.route, limit=EVERY)):
+        certified = any(phase == Phase.PROMOTED.value for _, phase, _ in store.events(row.id))
+        promoted += [False] * (row.state.basis - 1) + [certified]
+    return draw(promoted, spec.error_rate).share
+
+
+def renew(store: Rollouts, row: Row, why: str, at: float, routes: Mapping[str, Route]) -> None:
+    """What the evidence is about has changed: it starts anew, with the reason shown."""
+    data = {"share": drawn_share(store, row.state.spec)}
+    carry_out(store, row, Event("renew", at, row.state.version, reason=why, data=data), routes)
+
+
+def thin(store: Rollouts, row: Row, now: float, routes: Mapping[str, Route]) -> bool:
+    """Draw no more units' days than the route's budgets can pay; whether that has changed."""
+    route = routes.get(row.state.spec.route)
+    if route is None or not (route.shadow_budget.limited or route.audit_budget.limited):
+        return False
+    old = store.state.override(route)
+    if old.rollout != row.id or row.state.phase not in STEPPING:
+        return False
+    wanted = round(audit_share(row.state.spec, serving(row.state).weight_bp) * BUCKETS)
+    audit_bp, shadow_bp = (wanted if old.audit_bp is None else old.audit_bp), old.shadow_bp
+    new = replace(
+        old,
+        audit_bp=thinning.share_bp(audit_bp, wanted, route.audit_budget, row.ledger, "served", now),
+        shadow_bp=thinning.share_bp(
+            route.shadow_bp if shadow_bp is None else shadow_bp, route.shadow_bp, route.shadow_budget, row.ledger, "copies", now
+        ),
+    )  # fmt: skip
+    if (new.audit_bp, new.shadow_bp) == (audit_bp, route.shadow_bp if shadow_bp is None else shadow_bp):
+        return False
+    store.state.put(route.name, replace(new, version=old.version + 1))
+    what = {
+        "rollout": row.id,
+        "audit_bp": new.audit_bp,
+        "shadow_bp": new.shadow_bp,
+        "why": "what the day's budgets can pay",
+    }
+    store.state.changed(f"route/{route.name}", "controller", what)
+    row.table_version = store.state.version()
+    return True
+
+
+def upgrade(store: Rollouts, row: Row, at: float, routes: Mapping[str, Route]) -> None:
+    """Hold a rollout that was begun under other gates; what it was doing stays as it is."""
+    why, row.upgraded = row.upgraded, ""
+    if row.state.phase in STEPPING:
+        held = Event("hold", at, row.state.version, reason=why, data={"hold": Hold.METHOD.value})
+        carry_out(store, row, held, routes)
+    else:
+        store.write_row(row)
+
+
 def carry_threshold(store: Rollouts, row: Row, at: float, routes: Mapping[str, Route]) -> None:
-    """A threshold was learnt: keep it, and give it to the workers if the route is hybrid already."""
+    """A threshold was learnt, bettered or taken back: keep that, and tell the workers if the route is hybrid already."""
     if serving(row.state).mode == "hybrid":
-        _change_route(store, row, Event("threshold", at, row.state.version, reason=row.learning), routes)
+        _change_route(store, row, Event("threshold", at, row.state.version, reason=row.learning.said), routes)
     store.write_row(row)
 
 
@@ -77,7 +144,7 @@ def begin(
             )  # fmt: skip
     check()
     name = _free_name(store, spec.route)
-    state = draft(name, spec, salt, at)
+    state = draft(name, spec, salt, at, drawn_share(store, spec))
     row = Row(state, ledgers.start(state), task, created_at=at, started_at=at)
     return carry_out(store, row, Event("start", at, 0, actor=who, reason=why, key=key), {})
 
@@ -103,15 +170,15 @@ def _change_route(store: Rollouts, row: Row, event: Event, routes: Mapping[str, 
     if doing == TEACHER and row.incumbent is not None:
         new, row.incumbent = incumbents.restored(row, old.version + 1), None
     else:
-        new = _override(row, old.version + 1)
+        new = _override(row, old.version + 1, old.unit_salt or row.state.salt)
     store.state.put(route.name, replace(new, limit_bp=old.limit_bp))
     what = {"rollout": row.id, "mode": new.mode, "weight_bp": new.weight_bp, "why": f"{event.kind}: {event.reason}"}
     store.state.changed(f"route/{route.name}", event.actor, what)
     row.table_version = store.state.version()
 
 
-def _override(row: Row, version: int) -> Override:
-    doing, spec = serving(row.state), row.state.spec
+def _override(row: Row, version: int, unit_salt: str) -> Override:
+    doing, spec, released = serving(row.state), row.state.spec, thresholds.released_by(row)
     return Override(
         version,
         doing.mode,
@@ -119,10 +186,11 @@ def _override(row: Row, version: int) -> Override:
         adapter=spec.student if doing != TEACHER else None,
         rollout=row.id,
         salt=row.state.salt,
-        audit_bp=round(spec.audit * 10_000),
+        audit_bp=round(audit_share(spec, doing.weight_bp) * BUCKETS),
         logprobs=row.wants_threshold,
-        threshold=json.dumps(row.threshold) if row.threshold is not None else None,
+        threshold=None if released is None else json.dumps(released),
         incumbent=incumbents.carried(row),
+        unit_salt=unit_salt,
     )
 
 

@@ -1,14 +1,16 @@
-"""What must be true before a rollout touches its route: the student can be reached and is there. Asks over the network."""
+"""What must be true before a rollout touches its route: the student can be reached and is there, and a judge that is to
+compare its answers sees through planted pairs. Asks over the network."""
 
 import httpx
 
 from graduand.gateway.adapters import residency
-from graduand.gateway.control import incumbents
+from graduand.gateway.control import incumbents, trial
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.model.routes import Replica, Route, Settings, Upstream
 from graduand.gateway.state import places
 from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.open import open_state
+from graduand.rollout.answers import tasks
 from graduand.rollout.spec.spec import Spec
 
 TIMEOUT_S = 5.0
@@ -27,6 +29,10 @@ def problems(spec: Spec, settings: Settings, served: Route | None) -> tuple[str,
         found = [_replica(upstream, replica, spec.student) for replica in upstream.replicas]
     if served is not None:
         found.append(incumbents.problem(spec, served))
+    written = spec.task or route.task
+    judge = None if written is None else tasks.read(written).judge
+    if judge is not None and not any(found):  # its questions cost money, so it is tried last
+        found += trial.problems(judge, settings.upstreams)
     return tuple(problem for problem in found if problem)
 
 

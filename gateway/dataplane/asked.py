@@ -38,12 +38,17 @@ class Asked:
         return self.targets.route.name if self.targets is not None else "unknown"
 
     def dispatch(
-        self, targets: RouteTargets, target: Target, *, headers: bytes, stop_at: float, retries: int, scored: bool,
-        span: Trace | None,
+        self, target: Target, *, headers: bytes, began: float, retries: int, scored: bool, held: bool, span: Trace | None
     ) -> Dispatch:  # fmt: skip
-        """What puts the request to one of the route's models; `scored` asks for log probabilities as well."""
-        sending = self.dialect.sending(self.body, self.data, target.addressee, scored=scored)
+        """What puts the request to one of the route's models; `scored` asks for log probabilities as well. Its time runs since
+        `began`; `held`: a stream is not released as it comes."""
+        to = target.addressee if target.upstream.adds_usage else target.plain_addressee
+        sending = self.dialect.sending(self.body, self.data, to, scored=scored)
         return Dispatch(
-            target, sending.path, headers + sending.headers if sending.headers else headers, sending.body,
-            stream=self.stream, times=targets.route.timeouts, stop_at=stop_at, retries=retries, trace=span,
+            self, target, sending.path, headers + sending.headers if sending.headers else headers, sending.body,
+            stream=self.stream, began=began, retries=retries, scored=scored, held=held, trace=span,
         )  # fmt: skip
+
+    def plain(self, target: Target, *, scored: bool) -> bytes:
+        """The body for one of the route's models without anything that the client did not ask for and can do without."""
+        return self.dialect.sending(self.body, self.data, target.plain_addressee, scored=scored).body

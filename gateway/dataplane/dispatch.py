@@ -6,24 +6,27 @@ what a client has already seen.
 
 import random
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 from graduand.gateway.dataplane.fleet import Fleet, ReplicaState
 from graduand.gateway.dataplane.http import failures
 from graduand.gateway.dataplane.http.client import Call, Connection
-from graduand.gateway.dataplane.http.failures import Failure, UpstreamFailed
+from graduand.gateway.dataplane.http.failures import Failure, UpstreamFailed, is_about
 from graduand.gateway.dataplane.http.fiber import sleep
 from graduand.gateway.dataplane.targets import Target
 from graduand.gateway.model.fields import Attempt
-from graduand.gateway.model.routes import Timeouts
 from graduand.gateway.model.trace import Trace, new_span_id
 from graduand.monitoring.metrics import ATTEMPTS, Metrics
 
 BACKOFF_S: Final = 0.05
 LONGEST_BACKOFF_S: Final = 2.0
+# Where the upstream said that it is asked too much, and not when to come back: what comes at once only makes it worse.
+RATE_LIMITED_BACKOFF_S: Final = 1.0
+LONGEST_RATE_LIMITED_BACKOFF_S: Final = 8.0
 LONGEST_RETRY_AFTER_S: Final = 10.0
-# Failures after which a model that has a fallback is not asked again: the fallback is quicker than more of the same.
-SLOW: Final = ("first_token_timeout", "idle_timeout", "rate_limited")
+# After these only another replica may be asked, and once: whoever was silent for so long may still be at it, and be paid for it.
+SILENT: Final = ("first_token_timeout", "idle_timeout")
+UNREACHED: Final = "connect_timeout"
 
 
 class ClientGone(Exception):
@@ -33,25 +36,43 @@ class ClientGone(Exception):
 CLIENT_GONE: Final = Failure("client_gone", "the client went away", sick=False, retry=False, fall_back=False)
 
 
+class Plain(Protocol):
+    """What is asked, as far as a dispatch needs it again."""
+
+    def plain(self, target: Target, *, scored: bool) -> bytes:
+        """The body without anything that the client did not ask for and can do without."""
+
+
 class Dispatch:
-    """One request to one model; `committed` once a client has seen some of the answer. Times are the event loop's."""
+    """One request to one model; `committed` once a client has seen some of the answer. Times are the event loop's.
+
+    It must be over at `last_at`; where another model may answer instead, at `stop_at`, unless it is committed by then. `held`:
+    its stream is not released as it comes.
+    """
 
     __slots__ = (
-        "attempts", "body", "committed", "first_sent_at", "gpu_dollars", "headers", "path", "retries", "span_id", "stop_at",
-        "stream", "target", "times", "trace",
+        "asked", "attempts", "body", "committed", "first_sent_at", "gpu_dollars", "headers", "last_at", "path", "retries",
+        "scored", "span_id", "stop_at", "stream", "target", "trace",
     )  # fmt: skip
 
     def __init__(
-        self, target: Target, path: str, headers: bytes, body: bytes, *, stream: bool, times: Timeouts, stop_at: float,
-        retries: int, trace: Trace | None = None,
+        self, asked: Plain, target: Target, path: str, headers: bytes, body: bytes, *, stream: bool, began: float,
+        retries: int, scored: bool, held: bool, trace: Trace | None = None,
     ) -> None:  # fmt: skip
+        self.asked = asked
+        self.scored = scored
         self.target = target
         self.path = path
         self.headers = headers
         self.body = body
         self.stream = stream
-        self.times = times
-        self.stop_at = stop_at
+        total_s = target.times.total_s
+        self.stop_at = self.last_at = began + total_s
+        if target.fallback_behind:
+            # The other half is the fallback's. Whoever is to be waited for longer than that, may be, as long as he is silent.
+            half_s = total_s / 2
+            waits_s = half_s if held or not stream else max(half_s, min(target.first_token_s, total_s))
+            self.stop_at = began + waits_s
         self.retries = retries
         self.committed = False
         self.first_sent_at: float | None = None
@@ -77,6 +98,7 @@ class Dispatcher:
         upstream.budget.request()
         tried: set[ReplicaState] = set()
         retries = 0
+        silent = plainly = False
         while True:
             now = self._clock()
             replica = upstream.choose(target.model, now, tried, target.replicas)
@@ -86,14 +108,27 @@ class Dispatcher:
                 raise UpstreamFailed(failures.BREAKER_OPEN)
             try:
                 await self._attempt(dispatch, replica, now, take)
+                if plainly:
+                    upstream.refuses_usage()
                 return
             except UpstreamFailed as error:
                 failure = error.failure
-                if dispatch.committed or not failure.retry or retries == dispatch.retries:
+                if dispatch.committed:
+                    raise
+                if not plainly and _made_plain(dispatch, failure):
+                    plainly = True
+                    continue
+                if not failure.retry or retries == dispatch.retries:
                     raise
                 now = self._clock()
                 tried.add(replica)
                 other = any(one.breaker.allows(now) for one in target.replicas if one not in tried)
+                if failure.cause in SILENT:
+                    if silent or not other:
+                        raise
+                    silent = True
+                elif failure.cause == UNREACHED and not other:
+                    raise
                 delay_s = _delay_s(failure, retries, other=other, fallback_behind=target.fallback_behind)
                 if delay_s is None or now + delay_s >= dispatch.stop_at or not upstream.budget.take(now):
                     raise
@@ -142,7 +177,7 @@ class Dispatcher:
                 return call
             # The upstream closed a kept connection while this request was on its way: no answer began, so a new
             # connection gets it, and neither health nor budget is charged.
-        call = self._sent(dispatch, replica, await replica.pool.connect(dispatch.times.connect_s))
+        call = self._sent(dispatch, replica, await replica.pool.connect(dispatch.target.times.connect_s))
         if not await self._headed(call):
             raise UpstreamFailed(failures.RESET)
         return call
@@ -164,18 +199,18 @@ class Dispatcher:
         now = self._clock()
         if dispatch.first_sent_at is None:
             dispatch.first_sent_at = now
-        times, stop_at = dispatch.times, dispatch.stop_at
+        target, stop_at = dispatch.target, dispatch.stop_at
+        first_s, idle_s = target.first_token_s, target.times.idle_s
         if dispatch.stream:
-            first_at = min(now + times.first_token_s, stop_at)
-        elif dispatch.target.fallback_behind:
-            # A whole answer shows nothing before its end, so its first token cannot be waited for. With a fallback
-            # behind, an attempt must end early enough to leave the fallback its time.
-            first_at = min(now + times.first_token_s + times.idle_s, now + (stop_at - now) / 2)
+            first_at = min(now + first_s, stop_at)
+        elif target.fallback_behind:
+            # A whole answer shows nothing before its end, so its first token cannot be waited for.
+            first_at = min(now + first_s + idle_s, stop_at)
         else:
             first_at = stop_at
         call = Call(
-            connection, stream=dispatch.stream, first_at=first_at, idle_s=times.idle_s, stop_at=stop_at,
-            active=self.fleet.calls, loop=self.fleet.loop,
+            connection, stream=dispatch.stream, first_at=first_at, first_s=first_s, idle_s=idle_s, stop_at=stop_at,
+            last_at=dispatch.last_at, active=self.fleet.calls, loop=self.fleet.loop,
         )  # fmt: skip
         headers, trace = dispatch.headers, dispatch.trace
         if trace is not None:
@@ -209,14 +244,29 @@ def milliseconds(began: float, ended: float) -> float:
     return int((ended - began) * 1e6 + 0.5) / 1000
 
 
+def _made_plain(dispatch: Dispatch, failure: Failure) -> bool:
+    """Take out what the client did not ask for, if there is such a thing and the upstream seems to have refused it."""
+    if not dispatch.stream or not (is_about(failure, "stream_options") or is_about(failure, "include_usage")):
+        return False
+    body = dispatch.asked.plain(dispatch.target, scored=dispatch.scored)
+    if body == dispatch.body:
+        return False
+    dispatch.body = body
+    return True
+
+
 def _delay_s(failure: Failure, retries: int, *, other: bool, fallback_behind: bool) -> float | None:
     """How long to wait before the next attempt; None if the next attempt is not worth it."""
     if other:
         return 0.0
-    if fallback_behind and failure.cause in SLOW:
-        return None
+    limited = failure.cause == "rate_limited"
+    if limited and fallback_behind:
+        return None  # the fallback is quicker
     if failure.retry_after_s is not None:
         return failure.retry_after_s if failure.retry_after_s <= LONGEST_RETRY_AFTER_S else None
     # Full jitter (Brooker, AWS Architecture Blog, 2015) over an exponential ceiling, never quite zero.
+    if limited:
+        ceiling = min(RATE_LIMITED_BACKOFF_S * 2**retries, LONGEST_RATE_LIMITED_BACKOFF_S)
+        return random.uniform(ceiling / 2, ceiling)
     ceiling = min(BACKOFF_S * 2**retries, LONGEST_BACKOFF_S)
     return random.uniform(ceiling / 10, ceiling)

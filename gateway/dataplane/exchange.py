@@ -26,6 +26,7 @@ from graduand.gateway.errors import RequestError, did_you_mean
 from graduand.gateway.model import record, retry_after, trace
 from graduand.gateway.model.fields import Usage
 from graduand.gateway.model.openai import error_body
+from graduand.gateway.model.record import NOBODYS
 from graduand.gateway.model.routes import Route
 from graduand.gateway.model.routing import CONFIDENT, DEFERRED, STUDENT, TEACHER, Decision, decide, deferred
 from graduand.monitoring import metrics as m
@@ -66,7 +67,7 @@ class Exchange:
         """Run until the first wait; the rest runs as the upstream answers."""
         self._connection.ongoing = self
         self._shared.in_flight += 1
-        self._fiber = Fiber(self._run(), self._shared.crashed)
+        self._fiber = Fiber(self._run(), self._crashed)
         self._fiber.resume()
 
     def client_gone(self) -> None:
@@ -74,6 +75,16 @@ class Exchange:
         self._reply.gone = True
         if self._fiber is not None:
             self._fiber.throw(ClientGone())
+
+    def client_waits(self) -> None:
+        """Let the client of a stream see that it is still being worked for."""
+        if self._asked.stream:
+            self._reply.keep_alive()
+
+    def _crashed(self, error: BaseException) -> None:
+        """Even the end of the request has failed: the client must not wait for what nobody will send."""
+        self._shared.crashed(error)
+        self._connection.give_up(self)
 
     async def _run(self) -> None:
         try:
@@ -89,10 +100,8 @@ class Exchange:
             self._fail(Failure("internal", "the gateway failed to handle this request; its log says why", 500))
         finally:
             self._shared.in_flight -= 1
-            try:
-                self._finish()
-            finally:
-                self._reply.leave()
+            self._finish()
+            self._connection.give_up(self)  # unless the answer's end has left
 
     async def _serve(self) -> None:
         shared, asked, reply, request = self._shared, self._asked, self._reply, self._request
@@ -110,9 +119,10 @@ class Exchange:
         route = targets.route
         reply.route = route.name
         asked.stream = dialect.streams(data)
-        decision = decide(route, _unit(route, data, request), asked.id)
+        unit, now = _unit(route, data, request), shared.wall()
+        decision = decide(route, unit, asked.id, now)
         if decision.reason == CONFIDENT and not self._can_be_scored(targets, decision):
-            decision = deferred(route, decision, asked.id)
+            decision = deferred(route, decision, unit, asked.id, now)
         asked.decision = decision
         reply.reason, reply.arm = decision.reason, decision.arm
         if decision.unit_missing and route.unit.kind != "request":
@@ -169,8 +179,9 @@ class Exchange:
         """The way of the answer of a model that is about to be asked."""
         asked, route = self._asked, targets.route
         dispatch = asked.dispatch(
-            targets, target, headers=self._forwarded(), stop_at=self._began + route.timeouts.total_s,
-            retries=route.retries, scored=scorer is not None, span=asked.span,
+            target, headers=self._forwarded(), began=self._began + self._shared.pauses.since(self._began),
+            retries=route.retries, scored=scorer is not None, held=scorer is not None or route.release != "observe",
+            span=asked.span,
         )  # fmt: skip
         self._sent.append(dispatch)
         relay = Relay(self._shared, asked, targets, dispatch, self._reply, scorer)
@@ -202,7 +213,7 @@ class Exchange:
     def _fail(self, failure: Failure) -> None:
         """Tell the client of a failure, within its stream if that has begun."""
         answer, reply, dialect = self._answer, self._reply, self._asked.dialect
-        broken = reply.released > 0
+        broken = reply.begun
         told = not (reply.gone or answer.whole)
         if broken or told:
             self._error = failure.cause
@@ -278,7 +289,7 @@ class Exchange:
             return "ok"
         if reply.gone:
             return "cancelled"
-        return "broken" if reply.released else "error" if reply.status >= 500 else "refused"
+        return "broken" if reply.begun else "error" if reply.status >= 500 else "refused"
 
     def _charge(self, usage: Usage) -> float | None:
         """Put the answer on the client's account and the route's; its cost in dollars, None if that is unknown."""
@@ -291,13 +302,22 @@ class Exchange:
             asked.route, self._sent[self._charged :], usage, answer.usage, SERVED, answered=answer.came
         )
 
+    @property
+    def _failed(self) -> bool:
+        """Whether whoever was meant to answer was asked and failed: the other one is asked then too, or each failure that
+        only one of the two has would look like the copy's."""
+        reply, error = self._reply, self._error
+        broken = reply.released > 0 or reply.status >= 500
+        return bool(self._sent) and broken and not reply.gone and error is not None and error not in NOBODYS
+
     def _offer_copies(self, now: float) -> None:
         asked, reply, decision = self._asked, self._reply, self._asked.decision
         # After a fallback the other arm has been asked already, and failed. What an incumbent deferred or had held back is
         # the teacher's, and the new student is to be compared there too.
         set_aside = self._deferred or reply.reason.startswith("fallback:check:")
         as_meant = reply.arm == decision.arm or (decision.incumbent and set_aside)
-        if asked.targets is not None and self._answer.whole and decision.shadow and as_meant:
+        answered = self._answer.whole or self._failed
+        if asked.targets is not None and answered and decision.shadow and as_meant:
             for target in asked.targets.copied_to(decision, reply.arm):
                 self._shadower.offer(RequestCopy(asked, asked.targets, target, now))
 

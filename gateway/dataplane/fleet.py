@@ -8,6 +8,7 @@ than its own.
 """
 
 import asyncio
+import logging
 import ssl
 
 from graduand.gateway.dataplane.health import Breaker, RetryBudget
@@ -19,7 +20,9 @@ from graduand.gateway.model.routing import preference
 
 MISSING_FOR_S = 5.0
 # Ends of a request that say nothing about the replica's health.
-NO_VERDICT = ("client_gone", "total_timeout")
+NO_VERDICT = ("client_gone", "total_timeout", "overdue")
+
+logger = logging.getLogger("graduand")
 
 
 class ReplicaState:
@@ -110,12 +113,21 @@ class UpstreamState:
         self.upstream = upstream
         self.by_hour = upstream.gpu_hour is not None
         self.budget = RetryBudget()
+        # Whether its streams are asked for their usage where a client does not; not once it has refused that.
+        self.adds_usage = upstream.stream_usage == "ask"
         secure = any(replica.scheme == "https" for replica in upstream.replicas)
         tls = ssl.create_default_context(cafile=upstream.ca_file) if secure else None
         self.replicas = [
             ReplicaState(upstream, replica, tls if replica.scheme == "https" else None, outbox, workers)
             for replica in upstream.replicas
         ]
+
+    def refuses_usage(self) -> None:
+        """From now on its streams are asked for their usage only where the client asks."""
+        if self.adds_usage:
+            text = "upstream %s refuses stream_options: usage of streams is estimated; stream_usage: never spares the question"
+            logger.warning(text, self.upstream.name)
+        self.adds_usage = False
 
     def with_ready(self, ready: frozenset[str] | None) -> list[ReplicaState]:
         """The replicas that may be asked, by their addresses; None: all."""
@@ -177,10 +189,15 @@ class Fleet:
     def _state(self, upstream: Upstream) -> UpstreamState:
         return UpstreamState(upstream, self.outbox, self._workers)
 
-    def sweep(self, now: float) -> None:
+    def expire(self, now: float) -> None:
         """Fail calls whose deadline has passed; called many times a second."""
         for call in [call for call in self.calls if now >= call.deadline]:
             call.expire(now)
+
+    def postpone(self, by_s: float) -> None:
+        """Let all deadlines be so much later."""
+        for call in self.calls:
+            call.postpone(by_s)
 
     def forget_old(self, now: float) -> None:
         """Close connections that nobody has used for long; called now and then."""

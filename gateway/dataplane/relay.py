@@ -94,7 +94,7 @@ class Relay:
             return
         if scorer is not None:
             answer.first_at = self._shared.clock()
-        if self._released(window.rest()):
+        if self._released(window.rest(), call):
             await self._reply.drained(call)
         dispatch.committed = answer.whole = True
         self._reply.end_stream(last)
@@ -124,7 +124,7 @@ class Relay:
             if failed and not self._reply.released:
                 return  # what came with the failure is held back, so that another attempt can still answer whole
             # Awaited only when the client reads too slowly: an await costs as much as all else that a piece takes here.
-            if visible and self._released(window.ready()):
+            if visible and self._released(window.ready(), call):
                 await self._reply.drained(call)
             if failed:
                 return
@@ -135,11 +135,13 @@ class Relay:
         if strange and looked_at and self.dispatch.target.arm == STUDENT:
             raise UpstreamFailed(failures.UNREADABLE)
 
-    def _released(self, data: bytes) -> bool:
+    def _released(self, data: bytes, call: Call) -> bool:
         """Send a piece on, if it holds anything; whether the client is to be waited for."""
         if not data:
             return False
-        self.dispatch.committed = True
+        if not self.dispatch.committed:
+            self.dispatch.committed = True
+            call.take_all_time()
         return self._reply.release(data)
 
     def _watch(self, watcher: Watcher, window: Window, text: str, *, calls: bool) -> None:

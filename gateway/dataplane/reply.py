@@ -2,7 +2,7 @@
 
 Invariants: an answer's end leaves only by `leave`, so that its record can be in the journal before; nothing leaves twice;
 what was released and then broke off ends in an error event and a broken connection, never in silence that looks like
-success.
+success. A comment that tells a waiting client of life is no released byte: until the first event, who answers is open.
 """
 
 from functools import lru_cache
@@ -16,17 +16,19 @@ _NOT_YET: Final = 0
 _WHOLE: Final = 1
 _STREAM: Final = 2
 _BROKEN: Final = 3
+KEEP_ALIVE: Final = b": still waiting for the model\n\n"
 
 
 class Reply:
     """The answer to one request on its connection.
 
-    `route`, `arm` and `reason` are said in the headers. `status` is 0 until something is to be told; `released` counts the
+    `route`, `arm` and `reason` are said in the headers, arm and reason in a comment before the first event of a stream whose
+    headers had to leave before anybody could know them. `status` is 0 until something is to be told; `released` counts the
     bytes of the answer, `gone` says that the client has left.
     """
 
     __slots__ = (
-        "_connection", "_end", "_last", "_last_headers", "_request_id", "arm", "gone", "reason", "released", "route",
+        "_connection", "_early", "_end", "_last", "_last_headers", "_request_id", "arm", "gone", "reason", "released", "route",
         "status",
     )  # fmt: skip
 
@@ -34,6 +36,7 @@ class Reply:
         self._connection = connection
         self._request_id = request_id.encode()
         self._end = _NOT_YET
+        self._early = False  # whether a stream's headers had to leave before anybody answered
         self._last = b""  # what ends the answer; with its headers if nothing has left yet
         self._last_headers = b""
         self.route = "unknown"
@@ -43,11 +46,30 @@ class Reply:
         self.released = 0
         self.gone = False
 
+    @property
+    def begun(self) -> bool:
+        """Whether a status has left; an error can then only be told in the stream."""
+        return self.released > 0 or self._early
+
     def begin(self) -> None:
-        """Begin the stream, if it has not begun."""
-        if not self.released:
+        """Say who answers, if nothing has been released yet."""
+        if self.released:
+            return
+        if self._early:
+            self._connection.write(self._who())
+            return
+        self.status = 200
+        self._connection.start_stream(self._headers())
+
+    def keep_alive(self) -> None:
+        """Let the client of a stream see that it is still being worked for."""
+        if self.gone or self._end != _NOT_YET:
+            return
+        if not self.begun:
+            self._early = True
             self.status = 200
-            self._connection.start_stream(self._headers())
+            self._connection.start_stream(self._ids() + _route_header(self.route))
+        self._connection.write(KEEP_ALIVE)
 
     def release(self, data: bytes) -> bool:
         """Send a piece of the stream on; whether the client can take no more for now (`drained`)."""
@@ -85,7 +107,7 @@ class Reply:
 
     def break_off(self, last: bytes) -> None:
         """End what has begun with an error event, and break the connection."""
-        self._end, self._last = _BROKEN, last
+        self._end, self._last = _BROKEN, last if self.released else self._who() + last
 
     def abandon(self) -> None:
         """The client has gone; an end that has not left never will."""
@@ -111,12 +133,19 @@ class Reply:
         self._last_headers, self._last = headers, body
 
     def _headers(self) -> bytes:
-        request_id = self._request_id
-        return b"x-graduand-id: %b\r\nx-request-id: %b\r\n%b" % (
-            request_id, request_id, _arm_headers(self.route, self.arm, self.reason)
-        )  # fmt: skip
+        return self._ids() + _arm_headers(self.route, self.arm, self.reason)
+
+    def _ids(self) -> bytes:
+        return b"x-graduand-id: %b\r\nx-request-id: %b\r\n" % (self._request_id, self._request_id)
+
+    def _who(self) -> bytes:
+        return f": x-graduand-arm: {self.arm}\n: x-graduand-reason: {self.reason}\n\n".encode()
+
+
+def _route_header(route: str) -> bytes:
+    return f"x-graduand-route: {route}\r\n".encode()
 
 
 @lru_cache(1024)
 def _arm_headers(route: str, arm: str, reason: str) -> bytes:
-    return f"x-graduand-route: {route}\r\nx-graduand-arm: {arm}\r\nx-graduand-reason: {reason}\r\n".encode()
+    return _route_header(route) + f"x-graduand-arm: {arm}\r\nx-graduand-reason: {reason}\r\n".encode()

@@ -106,7 +106,7 @@ class _Shadow:
         span = None if asked.span is None else asked.span.child()
         learning = arm == STUDENT and (route.logprobs or route.mode == "hybrid")
         dispatch = asked.dispatch(
-            copy.targets, target, headers=b"", stop_at=began + route.timeouts.total_s, retries=0, span=span,
+            target, headers=b"", began=began, retries=route.retries, held=False, span=span,
             scored=learning and asked.dialect.scorable(asked.data, target.addressee),
         )  # fmt: skip
         error = None
@@ -131,13 +131,14 @@ class _Shadow:
 
     async def _take(self, call: Call) -> None:
         answer, asked, by = self._answer, self._copy.asked, self._copy.target.addressee
-        if b"event-stream" not in call.headers.get(b"content-type", b""):
+        if b"event-stream" not in call.headers.get(b"content-type", b"").lower():
             whole = asked.dialect.whole(await call.body(), call.headers, by)
             answer.take_whole(whole)
             await self._judge(whole.form)
             return
         reader = asked.dialect.reader(asked.data, by, scored=False)
         progress = reader.progress
+        call.take_all_time()  # no other model waits for its turn
         try:
             while not progress.done and progress.failure is None:
                 piece = await call.read()

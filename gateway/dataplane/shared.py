@@ -5,10 +5,12 @@ import logging
 import time
 from collections.abc import Mapping
 
+from graduand.gateway.dataplane import sweep
 from graduand.gateway.dataplane.budget import Budgets
 from graduand.gateway.dataplane.costs import Costs
 from graduand.gateway.dataplane.dispatch import Dispatcher
 from graduand.gateway.dataplane.fleet import Fleet
+from graduand.gateway.dataplane.http.pauses import Pauses
 from graduand.gateway.dataplane.http.server import ClientConnection
 from graduand.gateway.dataplane.keys import ClientKeys, KeyLimits
 from graduand.gateway.dataplane.meters import Meters
@@ -52,6 +54,7 @@ class Shared:
         self.meters = Meters(metrics)
         self.costs = Costs(metrics)
         self.log = log
+        self.pauses = Pauses(sweep.EVERY_S)
         self.dispatcher = Dispatcher(fleet, metrics, self.clock, time.time)
         self.in_flight = 0
         self._prepare()

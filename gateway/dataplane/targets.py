@@ -1,5 +1,6 @@
 """A route as the hot path wants it: everything that does not depend on the request, worked out once for each table."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import orjson
 
 from graduand.gateway.dataplane.dialects.dialect import Addressee
 from graduand.gateway.dataplane.fleet import Fleet, ReplicaState, UpstreamState
-from graduand.gateway.model.routes import Route, RouteTable
+from graduand.gateway.model.routes import FIRST_TOKEN_S, Route, RouteTable, Student, Teacher, Timeouts
 from graduand.gateway.model.routing import STUDENT, TEACHER, Decision
 from graduand.monitoring.checks import written
 from graduand.monitoring.checks.judging import Checks
@@ -19,9 +20,10 @@ from graduand.rollout.hybrid.scorer import Scorer, scorer_from_dict
 class Target:
     """One arm of one route: whom to ask, for which model, and how to read what comes back.
 
-    `addressee` is what a dialect is told of it. `fallback_behind`: another arm answers if this one does not. `price` is the
-    one by tokens, if there is one. `replicas` are those of the upstream that have the model ready; `base` is the model below
-    an adapter, where that is known.
+    `addressee` is what a dialect is told of it, `plain_addressee` the same for requests to which nothing is to be added.
+    `first_token_s` is how long a stream may be silent before its first token (infinity: until `times.total_s`).
+    `fallback_behind`: another arm answers if this one does not. `price` is the one by tokens, if there is one. `replicas` are
+    those of the upstream that have the model ready; `base` is the model below an adapter, where that is known.
     """
 
     arm: str
@@ -29,6 +31,9 @@ class Target:
     upstream_name: str
     model: str
     addressee: Addressee
+    plain_addressee: Addressee
+    times: Timeouts
+    first_token_s: float
     fallback_behind: bool
     replicas: list[ReplicaState]
     price: Price | None = None
@@ -79,15 +84,15 @@ def resolve(table: RouteTable, fleet: Fleet, prices: Mapping[str, Price]) -> dic
         incumbent = route.incumbent if student is not None else None
         resolved[name] = RouteTargets(
             route,
-            _target(TEACHER, table, fleet, route.teacher.upstream, route.teacher.model, prices, fallback_behind=False),
+            _target(TEACHER, table, fleet, route, route.teacher, route.teacher.model, prices, fallback_behind=False),
             None
             if student is None
-            else _target(STUDENT, table, fleet, student.upstream, student.adapter, prices, fallback_behind=fallback),
+            else _target(STUDENT, table, fleet, route, student, student.adapter, prices, fallback_behind=fallback),
             scorer_from_dict(route.threshold) if route.mode == "hybrid" and route.threshold is not None else None,
             Checks(written.of_route(route.checks, route.task)),
             None
             if incumbent is None or student is None
-            else _target(STUDENT, table, fleet, student.upstream, incumbent.adapter, prices, fallback_behind=fallback),
+            else _target(STUDENT, table, fleet, route, student, incumbent.adapter, prices, fallback_behind=fallback),
             scorer_from_dict(incumbent.threshold)
             if incumbent is not None and incumbent.mode == "hybrid" and incumbent.threshold is not None
             else None,
@@ -96,12 +101,25 @@ def resolve(table: RouteTable, fleet: Fleet, prices: Mapping[str, Price]) -> dic
 
 
 def _target(
-    arm: str, table: RouteTable, fleet: Fleet, upstream: str, model: str, prices: Mapping[str, Price], *,
-    fallback_behind: bool,
+    arm: str, table: RouteTable, fleet: Fleet, route: Route, of: Teacher | Student, model: str,
+    prices: Mapping[str, Price], *, fallback_behind: bool,
 ) -> Target:  # fmt: skip
-    state = fleet[upstream]
+    state, times = fleet[of.upstream], route.timeouts
+    replicas = state.with_ready(table.ready.get((of.upstream, model)))
+    kind, encoded = state.upstream.kind, orjson.dumps(model)
+    first_token_s = of.first_token_s
+    if first_token_s is None:
+        first_token_s = _patience_s(times, fallback_behind=fallback_behind, replicas=len(replicas))
     return Target(
-        arm, state, upstream, model, Addressee(state.upstream.kind, model, orjson.dumps(model)), fallback_behind,
-        state.with_ready(table.ready.get((upstream, model))), price_of(prices, model),
-        table.bases.get(model) if arm == STUDENT else None,
+        arm, state, of.upstream, model, Addressee(kind, model, encoded),
+        Addressee(kind, model, encoded, adds_usage=False), times, first_token_s, fallback_behind, replicas,
+        price_of(prices, model), table.bases.get(model) if arm == STUDENT else None,
     )  # fmt: skip
+
+
+def _patience_s(times: Timeouts, *, fallback_behind: bool, replicas: int) -> float:
+    """How long a model that says nothing of it may be silent. The default is meant for where somebody else can answer: to cut
+    a model that has nobody behind it helps nobody, and is paid for."""
+    if fallback_behind or times.first_token_s != FIRST_TOKEN_S:
+        return times.first_token_s
+    return times.total_s / 2 if replicas > 1 else math.inf

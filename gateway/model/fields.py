@@ -153,6 +153,15 @@ class Record(TypedDict):
     span_id: Annotated[str | None, own("the gateway's span")]
     parent_span_id: Annotated[str | None, own("the client's span")]
     trace_sampled: Annotated[bool, own("whether spans are exported")]
+    unit: Annotated[
+        int | None, own("a hash of the user that stays the same over rollouts; null if the request names none")
+    ]
+    unit_missing: Annotated[bool, own("whether the request names no unit: then each is drawn by itself")]
+    session: Annotated[str | None, own("the unit's day, which is copied as a whole or not at all")]
+    sampled_p: Annotated[float, own("the probability with which it was drawn to be copied")]
+    path: Annotated[
+        str, own("`served`: the student was to answer; `copies`: it gets a copy of what the teacher answers")
+    ]
 
 
 class FeedbackRow(TypedDict):

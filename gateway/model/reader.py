@@ -16,13 +16,13 @@ import orjson
 
 from graduand.gateway.model import fields
 from graduand.gateway.model.fields import Record
+from graduand.gateway.model.record import NOBODYS as NOBODYS
 from graduand.gateway.model.routing import DEFERRED, STUDENT
 from graduand.monitoring.checks.answer import choices_of
 
 Json = dict[str, Any]
 
 NOT_ASKED = frozenset({"unavailable", "rate_limited", "connect", "connect_timeout", "client_gone"})
-NOBODYS = frozenset({"client_gone", "context_length", "content_filter"})
 # The student is not there at all: no statistics are needed.
 ABSENT = frozenset({"model_missing", "upstream_auth"})
 _DECLARED = fields.of(Record)
@@ -98,6 +98,32 @@ def failure(record: Record) -> str:
         broken = record["bytes_released_before_verdict"] > 0 or record["status"] >= 500 or held_back
         cause = (record["error"] or "unknown") if broken and not record["client_disconnected"] else ""
     return "" if cause in NOBODYS else cause
+
+
+def comparable(record: Record) -> bool:
+    """Whether a served request has an answer, or a failure that whoever was meant to answer is to blame for: then the
+    gateway asks the other one as well."""
+    broken = record["bytes_released_before_verdict"] > 0 or record["status"] >= 500
+    return bool(record["completed"] or (broken and not record["client_disconnected"] and not nobodys(record)))
+
+
+def nobodys(record: Record) -> bool:
+    """Whether no model could have answered it."""
+    return record["error"] in NOBODYS
+
+
+def failed_first(record: Record) -> bool:
+    """Whether an arm failed at its first attempt: one definition for both arms, for copies and served answers. A retry that
+    went well does not undo it, and an answer that a check set aside, or flagged, is a failure whoever gave it."""
+    attempts = [one for one in record["attempts"] if one["arm"] == record["arm"]]
+    if attempts and attempts[0]["outcome"] != "ok":
+        return attempts[0]["outcome"] not in NOBODYS
+    return bool(failure(record)) or (bool(record["error"]) and not nobodys(record)) or flagged(record)
+
+
+def flagged(record: Record) -> bool:
+    """Whether a check found something in the answer, whatever followed from that."""
+    return any(verdict["action"] != "none" for verdict in record["verdicts"])
 
 
 def held_back(record: Record) -> bool:
@@ -213,6 +239,17 @@ def prompt(asked: Mapping[str, Any]) -> str:
             content = message.get("content")
             return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
     return ""
+
+
+def system(asked: Mapping[str, Any]) -> str:
+    """What the application said before anybody else: the system's messages, or the developer's."""
+    messages = asked.get("messages")
+    if not isinstance(messages, list):
+        return ""
+    said = [
+        one.get("content") for one in messages if isinstance(one, dict) and one.get("role") in ("system", "developer")
+    ]
+    return "\n".join(one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in said)
 
 
 def conversation(asked: Mapping[str, Any]) -> str:

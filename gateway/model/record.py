@@ -12,11 +12,13 @@ from typing import Any, Final, cast
 import orjson
 
 from graduand.gateway.model.fields import Attempt, LoggedVerdict, Record, Timings, Usage
-from graduand.gateway.model.routing import Decision
+from graduand.gateway.model.routing import STUDENT, Decision
 from graduand.gateway.model.trace import Trace
-from graduand.rollout.assignment import BUCKETS, bucket
+from graduand.rollout.assignment import BUCKETS, DAY_S, bucket
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
+# Why there is no answer though no model is to blame: the client left, the prompt was too long, a filter struck.
+NOBODYS: Final = frozenset({"client_gone", "context_length", "content_filter"})
 
 _random = random.SystemRandom()
 _bits = random.Random(_random.getrandbits(128)).getrandbits
@@ -73,6 +75,7 @@ def record(
     Of `record_bp` of the requests the payloads are kept. A copy's payloads are kept if its request's are, and all of them
     while a rollout runs: they are its evidence.
     """
+    at = time.time()
     if decision.rollout:
         record_bp = BUCKETS
     kept = record_bp >= BUCKETS or bucket("record", route, parent_id or id) < record_bp
@@ -81,7 +84,7 @@ def record(
         "id": id,
         "parent_id": parent_id,
         "role": role,
-        "time": time.time(),
+        "time": at,
         "route": route,
         "endpoint": endpoint,
         "arm": arm,
@@ -89,6 +92,11 @@ def record(
         "arm_probability": decision.probability,
         "unit_bucket": decision.bucket,
         "unit_hash": decision.unit_hash,
+        "unit": decision.unit or None,
+        "unit_missing": decision.unit_missing,
+        "session": f"{decision.unit:x}.{int(at // DAY_S)}" if decision.unit else None,
+        "sampled_p": decision.drawn_bp / BUCKETS,
+        "path": "served" if decision.arm == STUDENT else "copies",
         "rollout": decision.rollout or None,
         "route_version": decision.route_version,
         "copy_wanted": decision.shadow,

@@ -34,6 +34,7 @@ UpstreamKind = Literal["openai", "vllm", "lorax"]
 UnitKind = Literal["user", "request", "header"]
 OnStudentFailure = Literal["teacher", "error"]
 Release = Literal["observe", "window", "block"]
+StreamUsage = Literal["ask", "never"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 # Named, with a type: mypy looks for wrong words after `==` and in these, but not in a bare tuple after `in`.
 IN_SERVICE: tuple[Mode, ...] = ("student", "hybrid")
@@ -48,6 +49,11 @@ def known_mode(text: str | None) -> Mode | None:
 BASE_URL = re.compile(r"[!\"$->A-~]+")  # no blanks, query or fragment: it becomes part of a request line
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+FIRST_TOKEN_S = 10.0
+# On a model, which knows best how long it thinks.
+OwnPatience = Annotated[
+    Seconds | None, Field(description="seconds of silence before its first token, in place of the route's `timeouts`")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,13 @@ class Upstream:
             "registered",
         ),
     ] = None
+    stream_usage: Annotated[
+        StreamUsage,
+        Field(
+            description="whether it is asked for the usage of streams whose clients do not ask (`stream_options`): `ask`, which "
+            "ends by itself once it refuses that, or `never`; the tokens of such streams are estimated then"
+        ),
+    ] = "ask"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +141,7 @@ class Teacher:
 
     upstream: Annotated[str, Field(description="the name of an upstream")]
     model: Annotated[str, Field(min_length=1, description="the model's name there")]
+    first_token_s: OwnPatience = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +150,7 @@ class Student:
 
     upstream: Annotated[str, Field(description="the name of an upstream")]
     adapter: Annotated[str, Field(min_length=1, description="the adapter's name there, `NAME@DIGEST`, or a model's")]
+    first_token_s: OwnPatience = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +169,13 @@ class Timeouts:
 
     connect_s: Annotated[Seconds, Field(description="seconds to connect to the upstream")] = 2
     first_token_s: Annotated[
-        Seconds, Field(description="seconds from the request to the first token of a streamed answer")
-    ] = 10
+        Seconds,
+        Field(
+            description="seconds of silence before the first token of a streamed answer; a comment ends a silence. The default "
+            "is for students whose teacher answers instead: a model with nobody behind it is waited for until `total_s`, or half "
+            "of it where there are several `base_urls`"
+        ),
+    ] = FIRST_TOKEN_S
     idle_s: Annotated[Seconds, Field(description="seconds between two pieces of a streamed answer")] = 10
     total_s: Annotated[
         float, Field(gt=0, le=86400, description="seconds for the whole answer, retries and fallback included")
@@ -232,10 +252,11 @@ class Route:
     """A model name that clients ask for, and who answers it.
 
     What has no description is no key of the file, but set at run time: `salt` and `rollout` enter the hash that assigns
-    units to arms; `version` counts the changes. `threshold` is from what confidence on a hybrid route's student answers
-    alone (rollout.hybrid.learning); `logprobs` asks for log probabilities of the student's copies, to learn one. With an
-    `incumbent`, that student takes the teacher's place in a rollout, and the audit's copies go to the teacher and to the
-    other student. While an alarm stands, the student has at most `limit_bp` of the units.
+    units to arms, `unit_salt` the one that knows a unit again in the next rollout; `version` counts the changes.
+    `threshold` is from what confidence on a hybrid route's student answers alone (rollout.hybrid.learning); `logprobs`
+    asks for log probabilities of the student's copies, to learn one. With an `incumbent`, that student takes the
+    teacher's place in a rollout, and the audit's copies go to the teacher and to the other student. While an alarm
+    stands, the student has at most `limit_bp` of the units.
     Shares are in basis points (hundredths of a percent).
     """
 
@@ -309,6 +330,7 @@ class Route:
     logprobs: bool = False
     limit_bp: int | None = None
     salt: str = ""
+    unit_salt: str = ""
     rollout: str = ""
     version: int = 1
 
@@ -372,6 +394,9 @@ class Settings:
         Address, Field(description="HOST:PORT of the admin plane, which asks for no key: keep it private")
     ] = ("127.0.0.1", 8081)
     workers: Annotated[int, Field(ge=1, le=256, description="processes that serve requests; one a core")] = 1
+    max_body_mb: Annotated[
+        int, Field(ge=1, le=200, description="MiB of a request's body, decoded, beyond which it is refused")
+    ] = 32
     state: Annotated[
         StateUrl,
         Field(

@@ -19,6 +19,7 @@ from typing import Any
 import uvloop
 
 from graduand.gateway.config.read import budgets_folder
+from graduand.gateway.dataplane import sweep
 from graduand.gateway.dataplane.budget import Budgets
 from graduand.gateway.dataplane.fleet import Fleet
 from graduand.gateway.dataplane.http.bodies import Held
@@ -37,8 +38,6 @@ from graduand.monitoring import metrics as m
 from graduand.monitoring.metrics import Metrics
 from graduand.monitoring.series import SeriesFile
 
-SWEEP_EVERY_S = 0.05
-TIDY_EVERY_S = 1.0
 DRAIN_LOOK_EVERY_S = 0.01
 # What a client had sent, or was about to, when the drain began has arrived after so many looks: 0.3 s of a running process.
 ARRIVAL_LOOKS = 30
@@ -73,7 +72,8 @@ class Worker:
             settings.tracing,
         )
         self._plane = Plane(self._shared)
-        self._held = Held()
+        self._sweep = sweep.Sweep(self._shared.fleet, self._connections, self._shared.pauses)
+        self._held = Held(settings.max_body_mb << 20)
         self._stopping = asyncio.Event()
         self._longest_s = _longest(settings)
 
@@ -104,21 +104,15 @@ class Worker:
         plane.tick()
 
     async def _tick(self) -> None:
-        tidy_at = 0.0
         while True:
             now = self._loop.time()
             try:
-                self._shared.fleet.sweep(now)
+                self._sweep.look(now, self._longest_s)
                 self._plane.tick()
                 self._report_state()
-                if now >= tidy_at:
-                    tidy_at = now + TIDY_EVERY_S
-                    self._shared.fleet.forget_old(now)
-                    for connection in list(self._connections):
-                        connection.expire(now, self._longest_s)
             except Exception as error:  # without its sweep a worker would never time anything out again
                 self._shared.crashed(error)
-            await asyncio.sleep(SWEEP_EVERY_S)
+            await asyncio.sleep(sweep.EVERY_S)
 
     def _report_state(self) -> None:
         self._plane.warning = self._watcher.warning
@@ -177,7 +171,7 @@ class Worker:
             now = self._loop.time()
             # This process stood still: what arrived meanwhile is read first. Not twice in a row, or a machine that is
             # always late would never end.
-            late = not late and now - looked_at > SWEEP_EVERY_S
+            late = not late and now - looked_at > sweep.EVERY_S
             looked_at = now
             for connection in [] if late else list(self._connections):
                 connection.close_if_quiet(ARRIVAL_LOOKS)
@@ -206,6 +200,7 @@ class Worker:
         for connection in self._connections:
             connection.authorized = None
         self._longest_s = _longest(settings)
+        self._held.accept(settings.max_body_mb << 20)
         self._watcher.configure(settings)
 
 

@@ -53,6 +53,8 @@ class Override:
     threshold: str | None = None  # as JSON: it is only carried here
     incumbent: str | None = None  # as JSON: the fields of an Incumbent
     limit_bp: int | None = None  # the most that the student gets while an alarm stands
+    shadow_bp: int | None = None  # what the day's budget can pay of the route's own share
+    unit_salt: str | None = None  # of the route's first rollout, and kept for ever
 
     def applied(self, route: Route) -> Route:
         """The route as it is served."""
@@ -69,6 +71,8 @@ class Override:
             student=student,
             rollout=self.rollout or route.rollout,
             salt=self.salt or route.salt,
+            unit_salt=self.unit_salt or route.unit_salt,
+            shadow_bp=route.shadow_bp if self.shadow_bp is None else min(self.shadow_bp, route.shadow_bp),
             audit_bp=route.audit_bp if self.audit_bp is None else self.audit_bp,
             logprobs=route.logprobs if self.logprobs is None else bool(self.logprobs),
             threshold=self._threshold(student),
@@ -286,7 +290,7 @@ class StateStore(ABC):
                 kept.mode if mode is None else mode,
                 kept.weight_bp if weight_bp is None else weight_bp,
                 kept.adapter if adapter is None else adapter,
-                audit_bp=kept.audit_bp, logprobs=kept.logprobs, threshold=kept.threshold,
+                audit_bp=kept.audit_bp, logprobs=kept.logprobs, threshold=kept.threshold, unit_salt=old.unit_salt,
             )  # fmt: skip
             self.put(route.name, new)
             what = {

@@ -6,12 +6,12 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
-from graduand.gateway.control.course import agreement_gate
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.model.routes import TEACHER_ALONE, Route
 from graduand.gateway.model.routing import STUDENT, TEACHER
 from graduand.monitoring import metrics as m
 from graduand.monitoring.metrics import Family, Metrics
+from graduand.rollout import summary
 from graduand.rollout.evidence import Reading
 from graduand.rollout.spec.spec import GateSpec
 from graduand.rollout.state import STEPPING, Phase
@@ -63,7 +63,7 @@ def _of_rollout(row: Row, now: float) -> Iterator[Sample]:
     yield from _agreement(row)
     evidence = row.ledger.snapshot()
     for prefix, specs, readings in (
-        ("", state.spec.gates, evidence.gates), ("harm:", state.spec.harm, evidence.harm),
+        ("", state.gates, evidence.gates), ("harm:", state.spec.harm, evidence.harm),
     ):  # fmt: skip
         for spec in specs:
             yield from _gate(route, prefix + spec.name, spec, readings.get(spec.name))
@@ -82,14 +82,13 @@ def _since(row: Row) -> float:
 
 
 def _agreement(row: Row) -> Iterator[Sample]:
-    gate = agreement_gate(row)
-    if gate is None or not gate.n:
+    seen = summary.of(row.ledger)
+    if seen is None or seen.share is None:
         return
     labels = (row.state.spec.route, row.state.spec.student)
-    low, high = gate.band()
-    yield m.AGREEMENT, labels, gate.agreed / gate.n
-    yield m.AGREEMENT_LOWER, labels, low
-    yield m.AGREEMENT_UPPER, labels, high
+    yield m.AGREEMENT, labels, seen.share
+    yield m.AGREEMENT_LOWER, labels, seen.low
+    yield m.AGREEMENT_UPPER, labels, seen.high
 
 
 def _gate(route: str, name: str, spec: GateSpec, reading: Reading | None) -> Iterator[Sample]:

@@ -29,6 +29,7 @@ class Judge:
     model: str
     sample: float  # share of the pairs that it is asked about, drawn by their ids
     max_per_day: int  # pairs of one rollout in a day (UTC); each costs two questions
+    max_contradictions: float = 0.2  # share of pairs in which it may change its mind when the order is swapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ class JudgeIn(Strict):
     model: str = Field(min_length=1)
     sample: float = Field(1.0, gt=0, le=1)
     max_per_day: int = Field(2000, ge=1)
+    max_contradictions: float = Field(0.2, gt=0, lt=1)
 
 
 class TaskIn(Strict):

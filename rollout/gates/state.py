@@ -6,23 +6,23 @@ from typing import Any
 
 from graduand.gateway.errors import did_you_mean
 from graduand.rollout.gates import GateError
-from graduand.rollout.gates.agreement import Agreement
-from graduand.rollout.gates.discordant import Discordant
-from graduand.rollout.gates.error_ratio import ErrorRatio
-from graduand.rollout.gates.latency import Latency
-from graduand.rollout.gates.scores import Scores
+from graduand.rollout.gates.constant_bets import ConstantBets
+from graduand.rollout.gates.correctness import Correctness
+from graduand.rollout.gates.drop import Drop
+from graduand.rollout.gates.one_sided import OneSided
+from graduand.rollout.gates.path_test import PathTest
 from graduand.rollout.gates.srm import SampleRatio
 from graduand.rollout.gates.watch import Watch
 
-AnyGate = Agreement | Discordant | ErrorRatio | Latency | SampleRatio | Scores | Watch
+AnyGate = ConstantBets | Correctness | Drop | OneSided | PathTest | SampleRatio | Watch
 
 KINDS: dict[str, type[AnyGate]] = {
-    "agreement": Agreement,
-    "discordant": Discordant,
-    "error_ratio": ErrorRatio,
-    "latency": Latency,
+    "constant_bets": ConstantBets,
+    "correctness": Correctness,
+    "drop": Drop,
+    "one_sided": OneSided,
+    "path_test": PathTest,
     "sample_ratio": SampleRatio,
-    "scores": Scores,
     "watch": Watch,
 }
 NAMES = {gate: name for name, gate in KINDS.items()}
@@ -31,8 +31,8 @@ NAMES = {gate: name for name, gate in KINDS.items()}
 def dump(gate: AnyGate) -> dict[str, Any]:
     """Everything about a gate as a plain dict.
 
-    >>> dump(Agreement(0.9, agreed=3))
-    {'kind': 'agreement', 'p0': 0.9, 'harm': False, 'agreed': 3, 'disagreed': 0}
+    >>> dump(SampleRatio([0.5, 0.5]))
+    {'kind': 'sample_ratio', 'shares': [0.5, 0.5], 'strength': 100.0, 'counts': [0, 0]}
     """
     return {"kind": NAMES[type(gate)], **asdict(gate)}
 

@@ -1,60 +1,291 @@
-"""A threshold from shadow pairs: fitted on one half, proved on the other.
+"""A threshold from pairs: fitted on one half of the units, proved on the other, and watched while it is served.
 
-Looking again with more pairs spends from the same delta: try number k has delta / 2^(k+1), so all tries together break
-their promise with probability at most delta.
+One start is a scorer and an order of policies, frozen when there are pairs enough, and the proof of them on pairs that
+came afterwards; the proof goes on for as long as the start does, so that coverage grows with the evidence. A start that
+has proved nothing from four times the pairs of its fit gives way to another, whose fit has more to learn from and whose
+proof begins anew. Start number k has 6/(pi k)^2 of delta, so all of them together break their promise with probability at
+most delta.
 """
 
-import random
-from collections.abc import Sequence
-from typing import Any, TypeVar
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
-from graduand.rollout.hybrid.calibration import fit_logistic, to_dict
-from graduand.rollout.hybrid.scorer import Scorer
-from graduand.rollout.hybrid.threshold import NoThreshold, candidates, learn
+import numpy as np
 
-# Pairs at which the first try is made; each further try waits for twice as many.
-FIRST_TRY = 200
-MOST_TRIES = 7
+from graduand.rollout.hybrid.calibration import fit_logistic
+from graduand.rollout.hybrid.cuts import Fitted, path
+from graduand.rollout.hybrid.pairs import Pair, half
+from graduand.rollout.hybrid.promise import Promise, promise_from_dict
+from graduand.rollout.hybrid.proof import ClassRisk, Proof, Side, prove
+from graduand.rollout.hybrid.scorer import Reads, Scorer, fit_from_dict, fit_to_dict
+from graduand.rollout.hybrid.threshold import Threshold, threshold_from_dict
+
+# Pairs at which the first fit is made, and how many times as many the next one waits for.
+FIRST_FIT, PATIENCE = 200, 4
+MOST_STARTS = 6
+FEWEST = 20
+# Looks lie this much apart, as a share of what there is.
+STRIDE = 1.25
+# Nothing more is learnt from a start's later pairs: on a busy route they would fill the disk.
+MOST_PAIRS = 20_000
 # Traffic drifts: after this a threshold is learnt again from fresh pairs, and until then the teacher answers.
 LIFETIME_S = 7 * 86400.0
 
-T = TypeVar("T")
+Classes = Literal["none", "student", "teacher"]
+SIDES: dict[Classes, frozenset[Side]] = {
+    "none": frozenset(),
+    "student": frozenset({"student"}),
+    "teacher": frozenset({"student", "teacher"}),
+}
 
 
-def pairs_for(tries: int) -> int:
-    """Pairs that the next try needs, after so many.
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is promised. `classes`: of whose labels each class must keep the risk; `teacher` asks for both sides' own."""
 
-    >>> pairs_for(0), pairs_for(2)
-    (200, 800)
+    risk: float
+    delta: float
+    adapter: str
+    classes: Classes = "teacher"
+    lifetime_s: float = LIFETIME_S
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Policies that are proved in one order: a cut for each of `labels`."""
+
+    labels: tuple[str, ...]
+    policies: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """One start: nothing in it changes but the looks. Each family has its share of the start's delta."""
+
+    scorer: Scorer
+    families: tuple[Family, ...]
+    fitted_on: int  # pairs there when it was frozen; the proof counts those after them
+    frozen_at: float
+    looks: tuple[int, ...] = ()  # pairs there at each look of the proof
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for `frozen_from_dict`."""
+        return {**asdict(self), "scorer": fit_to_dict(self.scorer)}
+
+
+def frozen_from_dict(data: Mapping[str, Any]) -> Frozen:
+    """The start that `Frozen.to_dict` described."""
+    families = tuple(
+        Family(tuple(one["labels"]), tuple(tuple(policy) for policy in one["policies"])) for one in data["families"]
+    )
+    looks = tuple(data["looks"])
+    return Frozen(fit_from_dict(data["scorer"]), families, data["fitted_on"], data["frozen_at"], looks)
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """Where the learning of one attempt stands. `said` is for people."""
+
+    starts: int = 0
+    frozen: Frozen | None = None
+    threshold: Threshold | None = None
+    promise: Promise | None = None
+    said: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for `learning_from_dict`."""
+        parts = (self.frozen, self.threshold, self.promise)
+        frozen, threshold, promise = (None if one is None else one.to_dict() for one in parts)
+        return {"starts": self.starts, "frozen": frozen, "threshold": threshold, "promise": promise, "said": self.said}
+
+
+def learning_from_dict(data: Mapping[str, Any] | None) -> Learning:
+    """The learning that `Learning.to_dict` described; a fresh one for what an earlier version wrote."""
+    if data is None or "starts" not in data:
+        return Learning()
+    return Learning(
+        data["starts"],
+        None if data["frozen"] is None else frozen_from_dict(data["frozen"]),
+        None if data["threshold"] is None else threshold_from_dict(data["threshold"]),
+        None if data["promise"] is None else promise_from_dict(data["promise"]),
+        data["said"],
+    )
+
+
+def due(learning: Learning, pairs: int) -> bool:
+    """Whether `advance` would do anything with so many pairs.
+
+    >>> due(Learning(), 199), due(Learning(), 200)
+    (False, True)
     """
-    return FIRST_TRY << tries
+    return pairs >= next_at(learning)
 
 
-def halves(samples: Sequence[T]) -> tuple[list[T], list[T]]:
-    """Two halves by lot, always the same for as many samples: one to fit on, one to judge with.
+def next_at(learning: Learning) -> int:
+    """At how many pairs somebody looks next; the schedule knows counts only, never outcomes."""
+    frozen = learning.frozen
+    if frozen is None:
+        return FIRST_FIT
+    last = frozen.looks[-1] if frozen.looks else frozen.fitted_on
+    return max(last + 20, math.ceil(STRIDE * last))
 
-    Every other one would not do: traffic has rhythms (a job that sends pairs of prompts), and then the halves differ.
+
+def share(start: int) -> float:
+    """The part of delta that start number `start` (from 1) has.
+
+    >>> round(sum(share(k) for k in range(1, 10_000)), 3)
+    1.0
     """
-    order = random.Random(len(samples)).sample(range(len(samples)), len(samples))
-    middle = (len(samples) + 1) // 2
-    return [samples[one] for one in order[:middle]], [samples[one] for one in order[middle:]]
+    return 6 / (math.pi * start) ** 2
 
 
-def learn_threshold(
-    samples: Sequence[tuple[list[float], bool]], *, tries: int, risk: float, delta: float, adapter: str, now: float,
-    lifetime_s: float,
-) -> dict[str, Any] | NoThreshold:  # fmt: skip
-    """The stored form of a proved threshold, or why there is none. `samples`: features, and whether they disagreed."""
-    fitting, proving = halves(samples)
-    if len(fitting) < 2 or not proving:
-        return NoThreshold("no pairs with log probabilities yet")
-    fit = fit_logistic([vector for vector, _ in fitting], [not wrong for _, wrong in fitting])
-    scorer = Scorer(fit.bias, fit.weights, fit.means, fit.scales, cut=1.0, expires_at=0.0)
-    cuts = candidates([scorer.score(vector) for vector, _ in fitting])
-    found = learn(
-        [scorer.score(vector) for vector, _ in proving], [wrong for _, wrong in proving], cuts,
-        risk=risk, delta=delta / 2 ** (tries + 1), adapter=adapter, now=now, lifetime_s=lifetime_s,
+def advance(learning: Learning, pairs: Sequence[Pair], terms: Terms, now: float) -> Learning:
+    """The learning after a look at all `pairs` of this attempt, in the order in which they came.
+
+    Nothing is done before `next_at`, so how often it is called does not matter.
+    """
+    if not due(learning, len(pairs)):
+        return learning
+    frozen = learning.frozen
+    tired = frozen is not None and learning.threshold is None and len(pairs) >= PATIENCE * frozen.fitted_on
+    if frozen is None or (tired and learning.starts < MOST_STARTS):
+        return _start(learning, pairs, terms, now)
+    looked = replace(frozen, looks=(*frozen.looks, len(pairs)))
+    proofs = _proved(looked, pairs, terms, learning.starts)
+    threshold = _threshold(looked, proofs, terms, learning.starts, now)
+    if threshold is None:
+        return replace(learning, frozen=looked, said=_not_yet(proofs))
+    if learning.threshold is not None and threshold.policies == learning.threshold.policies:
+        return replace(learning, frozen=looked)
+    promise = Promise(terms.risk, terms.delta, [_named(one.side, one.label) for one in threshold.classes[1:]])
+    return replace(learning, frozen=looked, threshold=threshold, promise=promise, said=told(threshold))
+
+
+def _start(learning: Learning, pairs: Sequence[Pair], terms: Terms, now: float) -> Learning:
+    """Freeze a scorer and an order of policies, fitted on the pairs of one half of the units."""
+    number = learning.starts + 1
+    fitting = [one for one in pairs if half(one.unit) == "fit"]
+    if len(fitting) < FEWEST:
+        return replace(learning, said=f"{len(fitting)} pairs of the half that is fitted on; {FEWEST} are needed")
+    fit = fit_logistic([list(one.vector) for one in fitting], [one.agreed for one in fitting])
+    scorer = Scorer(fit.bias, fit.weights, fit.means, fit.scales)
+    frozen = Frozen(scorer, _families(fitting, scorer, terms), len(pairs), now)
+    said = f"start {number}: fitted on {len(fitting)} pairs; the proof counts those from now on"
+    return Learning(number, frozen, None, None, said)
+
+
+def _families(fitting: Sequence[Pair], scorer: Scorer, terms: Terms) -> tuple[Family, ...]:
+    """One family of all labels where the teacher's classes are promised too, for one cut moves what another class has
+    among it; else each label has its own, so that none waits for a rarer one."""
+    # An answer without a readable label is never released where others have one.
+    labels = sorted({one.student for one in fitting} - {""}) or [""]
+    if terms.classes == "none":
+        return (_family([""], fitting, scorer, terms),)
+    if terms.classes == "teacher":
+        return (_family(labels, fitting, scorer, terms),)
+    return tuple(_family([label], [one for one in fitting if one.student == label], scorer, terms) for label in labels)
+
+
+def _family(labels: list[str], fitting: Sequence[Pair], scorer: Scorer, terms: Terms) -> Family:
+    teachers = terms.classes == "teacher"
+    others = sorted({one.teacher for one in fitting} - set(labels)) if teachers else []
+    places = {label: at for at, label in enumerate([*labels, *others])}
+    fitted = Fitted(
+        np.array([scorer.score(one.vector) for one in fitting]),
+        np.array([places.get(one.student, 0) for one in fitting]),
+        np.array([places.get(one.teacher, 0) for one in fitting]),
+        np.array([one.agreed for one in fitting]),
+        tuple(places),
+    )
+    policies = path(fitted, terms.risk, students=teachers, teachers=teachers)
+    return Family(tuple(labels), tuple(policy[: len(labels)] for policy in policies))
+
+
+def _proved(frozen: Frozen, pairs: Sequence[Pair], terms: Terms, start: int) -> list[Proof]:
+    """The proof of each family, on the pairs of the other half that came after the fit."""
+    places = [at for at in range(frozen.fitted_on, len(pairs)) if half(pairs[at].unit) == "prove"]
+    looks = np.searchsorted(np.array(places, dtype=np.int64), np.array(frozen.looks), side="left").tolist()
+    proving = [pairs[at] for at in places]
+    scores = np.array([frozen.scorer.score(one.vector) for one in proving])
+    delta = terms.delta * share(start) / max(1, len(frozen.families))
+    return [
+        prove(proving, scores, family.policies, family.labels, looks, risk=terms.risk, delta=delta,
+              sides=SIDES[terms.classes])
+        for family in frozen.families
+    ]  # fmt: skip
+
+
+def _threshold(frozen: Frozen, proofs: list[Proof], terms: Terms, start: int, now: float) -> Threshold | None:
+    """What is proved of all families together; None if nothing is."""
+    cuts: dict[str, float] = {}
+    for family, proof in zip(frozen.families, proofs, strict=True):
+        if proof.policy is not None:
+            cuts.update(zip(family.labels, family.policies[proof.policy], strict=True))
+    if not cuts:
+        return None
+    held = [proof for proof in proofs if proof.policy is not None]
+    wholes = [proof.classes[0] for proof in held]
+    whole = ClassRisk(
+        "all", "", sum(one.pairs for one in wholes), sum(one.disagreed for one in wholes),
+        sum(one.observations for one in wholes), min(one.log_e for one in wholes),
     )  # fmt: skip
-    if isinstance(found, NoThreshold):
-        return found
-    return {"threshold": found.to_dict(), "calibration": to_dict(fit)}
+    classes = (whole, *(one for proof in held for one in proof.classes[1:] if one.pairs))
+    return Threshold(
+        cuts, terms.risk, terms.delta * share(start), tuple(proof.policy for proof in proofs),
+        sum(proof.coverage for proof in held), classes, terms.adapter, now, frozen.frozen_at + terms.lifetime_s,
+    )  # fmt: skip
+
+
+def released_by(learning: Learning, reads: Reads | None) -> dict[str, Any] | None:
+    """The proved threshold as the data plane applies it (`scorer_from_dict`); None while there is none. `reads` says how
+    an answer's label is read, where the cuts are the labels' own."""
+    frozen, threshold = learning.frozen, learning.threshold
+    if frozen is None or threshold is None:
+        return None
+    by_label = None if reads is None or set(threshold.cuts) == {""} else asdict(reads)
+    return {"threshold": threshold.to_dict(), "fit": fit_to_dict(frozen.scorer), "reads": by_label}
+
+
+def withdrawn(learning: Learning, broken: str) -> Learning:
+    """The learning after its cut was taken back: another start, from fresh pairs; the caller forgets the old ones."""
+    what = f"of {broken}" if broken else "of what it answered"
+    said = f"withdrawn: audits show that the promise does not hold {what}; the teacher answers, and a new start begins"
+    return Learning(learning.starts, said=said)
+
+
+def classes_of(student: str, teacher: str) -> list[str]:
+    """The names under which a promise knows the classes of one answer.
+
+    >>> classes_of("spam", "ham")
+    ['student: spam', 'teacher: ham']
+    """
+    return [_named("student", student), _named("teacher", teacher)]
+
+
+def _named(side: Side, label: str) -> str:
+    return f"{side}: {label}"
+
+
+def told(threshold: Threshold) -> str:
+    """A threshold in words."""
+    asked = ", and of each class too" if len(threshold.classes) > 1 else ""
+    units = threshold.classes[0].observations
+    return (
+        f"lets {threshold.coverage:.0%} through; of {threshold.pairs} such pairs ({units} users' days) "
+        f"{threshold.disagreed} disagreed, so at most {threshold.risk:.3g} did{asked}, with probability "
+        f"{1 - threshold.delta:.3g}"
+    )
+
+
+def _not_yet(proofs: list[Proof]) -> str:
+    lacking = [min(proof.lacking, key=lambda one: one.log_e) for proof in proofs if proof.lacking]
+    if not lacking:
+        return "no policy is worth proving"
+    return f"nothing proved yet: {'; '.join(_evidence(one) for one in lacking)}"
+
+
+def _evidence(one: ClassRisk) -> str:
+    of = f"those that the {one.side} calls {one.label!r}" if one.side != "all" else "all"
+    return f"of {of}, {one.disagreed} of {one.pairs} released pairs disagreed (log evidence {one.log_e:.2f})"

@@ -10,8 +10,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from graduand.rollout.gates.scores import CAUTION
-from graduand.rollout.planning import boundary
+from graduand.rollout.simulate.earlier import CAUTION, boundary
 
 Bools = NDArray[np.bool_]
 Rule = Callable[[Bools, float, float], Bools]

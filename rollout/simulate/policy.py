@@ -1,20 +1,33 @@
 """A whole policy against a described or logged student: the real machine and the real gates, a simulated world.
 
-A decision is taken at every look; nothing is known to it that a gateway would not know. With a hybrid step the threshold
+A decision is taken at every look; nothing is known to it that a gateway would not know. Requests come in sessions of users
+who are alike within one: `session` requests each, from `users` whose shares follow Zipf's law. With a hybrid step the threshold
 is learnt from the shadow's pairs as the gateway learns it, and what is not confident enough goes to the teacher.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graduand.rollout import ledger as ledgers
+from graduand.rollout.assignment import BUCKETS, bucket
+from graduand.rollout.gates.account import draw
 from graduand.rollout.ledger import Answered, Ledger, Pair
 from graduand.rollout.machine import apply, decide
 from graduand.rollout.simulate.confidence import Confidence, Vector
-from graduand.rollout.spec.spec import Spec
+from graduand.rollout.spec.spec import Spec, audit_share
 from graduand.rollout.state import PASSING, STEPPING, Event, Phase, State, draft, serving
+from graduand.rollout.units import Path
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+DAY_S = 86400.0
+# Nobody is moved while a rollout is held, and harm is looked for: what so much longer shows.
+HELD_S = 2 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +49,11 @@ class Scenario:
     horizon_s: float = 14 * 86400.0
     breaks_at: int | None = None  # weight in basis points from which on ...
     broken_agreement: float = 0.5  # ... the student agrees only this often
+    served_agreement: float | None = None  # of what the student serves, where that is not what its copies do
+    users: int = 0  # 0: each request is a user of its own
+    session: int = 1  # requests of one session, all within one look
+    alike: float = 0.0  # intra-class correlation of the agreement within a session
+    swing: float = 0.0  # the day's rhythm: agreement is so much higher at its best hour, and lower at its worst
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +66,7 @@ class Outcome:
     pairs: int
     student_answers: int
     reason: str
+    wrong: int = 0  # served answers that disagree
     learnt: bool = False  # whether a confidence threshold was proved
     deferred: float | None = None  # share of the hybrid step's requests that went on to the teacher
     released_disagreement: float | None = None  # among what the student answered there
@@ -64,70 +83,116 @@ class Summary:
     median_hours: float
     median_pairs: float
     median_student_answers: float
+    median_wrong: float = 0.0  # served answers that disagree
     learnt: float | None = None  # share of runs that proved a confidence threshold; None without a hybrid step
     median_deferred: float | None = None  # over the runs that reached the hybrid step
     median_released_disagreement: float | None = None
 
 
+@dataclass(slots=True)
+class World:
+    """One run: its generator, the users and what was seen of each."""
+
+    scenario: Scenario
+    rng: np.random.Generator
+    answers: int = 0
+    wrong: int = 0
+    seen: set[tuple[str, int]] = field(default_factory=set)
+    shares: Floats = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        if self.scenario.users:
+            weights = 1 / np.arange(1, self.scenario.users + 1)
+            self.shares = weights / weights.sum()
+
+    def once(self, what: str, unit: int) -> bool:
+        """Whether something happens to a unit for the first time."""
+        new = (what, unit) not in self.seen
+        self.seen.add((what, unit))
+        return new
+
+
 def run(spec: Spec, scenario: Scenario, rng: np.random.Generator) -> Outcome:
     """One rollout, from its start to promotion, rollback, hold or the horizon; approvals are given at once."""
-    state = apply(draft("simulated", spec, "salt", 0.0), Event("start", 0.0, 0, actor="simulation"))
-    ledger, now, answers = ledgers.start(state), 0.0, 0
+    state = draft("simulated", spec, "salt", 0.0, draw(()).share)
+    state = apply(state, Event("start", 0.0, 0, actor="simulation"))
+    ledger, now, world = ledgers.start(state), 0.0, World(scenario, rng)
     hybrid = Confidence(next((step for step in spec.steps if step.kind == "hybrid"), None), spec.student)
     while now < scenario.horizon_s:
         now += scenario.look_s
-        answers += _live(state, ledger, hybrid, scenario, now, rng)
+        _live(state, ledger, hybrid, world, now)
         hybrid.learn(now)
+        ledger.tick(now, world.once)
         facts = {"precheck": (), "weights_applied": True, "threshold_ready": hybrid.ready(now)}
         decision = decide(state, ledger.snapshot(**facts), now)
         state = decision.state
         if state.approval == "asked":
             state = apply(state, Event("approve", now, state.version, actor="simulation"))
         ledger = ledger.follow(state)
-        if state.phase not in STEPPING | {Phase.PRECHECK} and state.hold not in PASSING:
+        held = state.phase is Phase.HOLD and now - state.held_at < HELD_S
+        if state.phase not in STEPPING | {Phase.PRECHECK} and state.hold not in PASSING and not held:
             break
     hold = state.hold.value if state.hold is not None else ""
     return Outcome(
-        state.phase, hold, now, ledger.pairs, answers, state.note, hybrid.learnt,
+        state.phase, hold, now, ledger.pairs, world.answers, state.note, world.wrong, hybrid.learnt,
         1 - hybrid.released / hybrid.asked if hybrid.asked else None,
         hybrid.disagreed / hybrid.released if hybrid.released else None,
     )  # fmt: skip
 
 
-def _live(
-    state: State, ledger: Ledger, hybrid: Confidence, scenario: Scenario, now: float, rng: np.random.Generator
-) -> int:
-    """Traffic between two looks; returns how many requests the student answered."""
+def _live(state: State, ledger: Ledger, hybrid: Confidence, world: World, now: float) -> None:
+    """Traffic between two looks, session by session."""
     if (state.held or state.phase) not in STEPPING:
-        return 0
-    total = int(rng.poisson(scenario.requests_per_s * scenario.look_s))
-    weight = serving(state).weight_bp
-    judged = serving(state).mode == "hybrid"
-    vectors, agreed = _answers(scenario, weight, total, rng)
-    by_student = rng.random(total) < weight / 10_000
+        return
+    scenario, rng = world.scenario, world.rng
+    sessions = int(rng.poisson(scenario.requests_per_s * scenario.look_s / scenario.session))
+    total = sessions * scenario.session
+    weight, judged = serving(state).weight_bp, serving(state).mode == "hybrid"
+    units = rng.choice(scenario.users, size=sessions, p=world.shares) if scenario.users else np.full(sessions, -1)
+    arms = _arms(units, weight, rng)
+    meant = np.repeat(arms, scenario.session)
+    vectors, agreed = _answers(scenario, weight, meant & (not judged), total, now, rng)
+    by_student, released = meant.copy(), np.ones(total, dtype=bool)
     if judged and hybrid.ready(now):
-        released = [hybrid.releases(vector, agreed=same) for vector, same in zip(vectors, agreed, strict=True)]
-        deferred, by_student = ~np.array(released, dtype=bool), np.array(released, dtype=bool)
-    else:  # without a threshold a hybrid route's teacher answers everything, and copies teach one
-        deferred = np.zeros(total, dtype=bool)
-        by_student &= not judged
-    failed = rng.random(total) < scenario.error_rate * np.where(by_student, scenario.error_ratio, 1.0)
-    copied = rng.random(total) < np.where(by_student, state.spec.audit, scenario.shadow_share)
-    compared = copied & ~deferred  # what was deferred is asked once more, not copied
-    for student, bad, both, same, vector in zip(
-        by_student.tolist(), failed.tolist(), compared.tolist(), agreed, vectors, strict=True
-    ):
-        ledger.answered(Answered(now, student, bad))
-        if both and not bad:
-            # A judge's score at its least: as good as the teacher where it agrees, never better.
-            ledger.pair(Pair(now, same, score=0.5 if same else 0.0))
-            if not student:
-                hybrid.sample(vector, disagreed=not same)
-    return int(by_student.sum())
+        released = np.array(
+            [hybrid.releases(vector, agreed=same) for vector, same in zip(vectors, agreed, strict=True)], dtype=bool
+        )
+        by_student = released.copy()
+    elif judged:  # without a threshold a hybrid route's teacher answers everything, and copies teach one
+        by_student[:] = False
+    p = np.where(by_student, audit_share(state.spec, weight), scenario.shadow_share)
+    drawn = np.repeat(rng.random(sessions), scenario.session) < p
+    compared = drawn & (released | ~meant if judged else True)  # what was deferred is asked once more, not copied
+    failures = rng.random((2, total)) < [[scenario.error_rate * scenario.error_ratio], [scenario.error_rate]]
+    world.answers += int(by_student.sum())
+    world.wrong += int((by_student & ~np.array(agreed, dtype=bool)).sum())
+    for at in range(total):
+        student, same = bool(by_student[at]), agreed[at]
+        path: Path = "served" if student else "copies"
+        ledger.answered(Answered(now, student, drawn=path if compared[at] else None))
+        if not compared[at]:
+            continue
+        ours, theirs = bool(failures[0, at]), bool(failures[1, at])
+        unit = int(units[at // scenario.session])
+        # A judge's score at its least: as good as the teacher where it agrees, never better. Failures are of first attempts.
+        pair = Pair(
+            now, same, score=0.5 * same, path=path, unit=None if unit < 0 else unit,
+            p=float(p[at]), student_failed=ours, teacher_failed=theirs,
+        )  # fmt: skip
+        ledger.pair(pair, world.once)
+        if not student:
+            hybrid.sample(vectors[at], now, disagreed=not same)
+
+
+def _arms(units: Ints, weight: int, rng: np.random.Generator) -> Bools:
+    """Which sessions are the student's: a user's are all, or none, and stay so while the weight rises."""
+    known = np.array([bucket("salt", "simulated", str(unit)) for unit in units.tolist()], dtype=np.int64)
+    unknown = rng.integers(BUCKETS, size=len(units))
+    return np.asarray(np.where(units < 0, unknown, known) < weight)
 
 
 def _answers(
-    scenario: Scenario, weight: int, total: int, rng: np.random.Generator
+    scenario: Scenario, weight: int, served: Bools, total: int, now: float, rng: np.random.Generator
 ) -> tuple[list[Vector | None], list[bool]]:
     """How sure the student is of each answer, and whether it agrees."""
     broken = scenario.breaks_at is not None and weight >= scenario.breaks_at
@@ -136,10 +201,24 @@ def _answers(
         drawn = rng.integers(len(agreement), size=total).tolist()
         vectors = [scenario.vectors[at] for at in drawn] if scenario.vectors else [None] * total
         return vectors, [bool(agreement[at]) for at in drawn]
-    sure, misses = rng.random(total), 1 - agreement
-    power = min(scenario.separation, 1 / misses - 1) if misses > 0 else 0.0
+    means = np.full(total, float(agreement) + scenario.swing * math.sin(2 * math.pi * now / DAY_S))
+    if scenario.served_agreement is not None:
+        means[served] = scenario.served_agreement
+    means = _alike(np.clip(means, 0.0, 1.0), scenario, rng)
+    sure, misses = rng.random(total), 1 - means
+    power = np.minimum(scenario.separation, 1 / np.maximum(misses, 1e-12) - 1)
     agreed = rng.random(total) >= misses * (power + 1) * (1 - sure) ** power
     return [[one] for one in sure.tolist()], agreed.tolist()
+
+
+def _alike(means: Floats, scenario: Scenario, rng: np.random.Generator) -> Floats:
+    """Each session's own mean, Beta distributed around the traffic's, so that requests within one correlate."""
+    if not scenario.alike:
+        return means
+    spread = 1 / scenario.alike - 1
+    of_session = means[:: scenario.session]
+    drawn = rng.beta(np.maximum(of_session * spread, 1e-9), np.maximum((1 - of_session) * spread, 1e-9))
+    return np.repeat(drawn, scenario.session)
 
 
 def summarise(outcomes: Sequence[Outcome]) -> Summary:
@@ -154,6 +233,7 @@ def summarise(outcomes: Sequence[Outcome]) -> Summary:
         median_hours=float(np.median([outcome.seconds for outcome in outcomes])) / 3600,
         median_pairs=float(np.median([outcome.pairs for outcome in outcomes])),
         median_student_answers=float(np.median([outcome.student_answers for outcome in outcomes])),
+        median_wrong=float(np.median([outcome.wrong for outcome in outcomes])),
         median_deferred=_median([outcome.deferred for outcome in outcomes]),
         median_released_disagreement=_median([outcome.released_disagreement for outcome in outcomes]),
     )

@@ -5,10 +5,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from graduand.rollout.gates.error_ratio import RATIOS
-
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+RATIOS = (1.25, 1.5, 2.0, 3.0, 5.0)
 WEIGHTS = (0.01, 0.05, 0.10, 0.25)
 
 
@@ -24,7 +23,7 @@ def requests(
 
 
 def gate_alarm(weights: Floats, by_student: Bools, failed: Bools, alpha: float = 0.01) -> float:
-    """Requests until gate 4 alarms, infinite if never; the formula of `gates.error_ratio.ErrorRatio`."""
+    """Requests until gate 4 alarms, infinite if never: a mixture of likelihood ratios of the two arms (arXiv:2011.03567)."""
     at = np.flatnonzero(failed)
     weight, ratios = weights[at], np.array(RATIOS)[:, None]
     rest = 1 / (weight * ratios + 1 - weight)

@@ -7,7 +7,8 @@ best cut that keeps the risk lets `COVERAGE` through.
 import numpy as np
 from numpy.typing import NDArray
 
-from graduand.rollout.hybrid.threshold import Threshold, learn
+from graduand.rollout.hybrid.pairs import Pair
+from graduand.rollout.hybrid.proof import prove
 
 Floats = NDArray[np.float64]
 COVERAGE = 0.65
@@ -19,12 +20,16 @@ def disagreement(coverage: Floats, risk: float) -> Floats:
 
 
 def trial(rng: np.random.Generator, pairs: int, risk: float, delta: float, cuts: int) -> tuple[float, float]:
-    """True coverage of the threshold learnt from fresh pairs, and of the tuned one."""
+    """True coverage of the threshold learnt from fresh pairs, looked at ten times, and of one tuned on them."""
     scores = rng.random(pairs)
     wrong = rng.random(pairs) < 3 * risk / COVERAGE**2 * (1 - scores) ** 2
     grid = [1 - (j + 1) / cuts for j in range(cuts)]
-    found = learn(scores, wrong, grid, risk=risk, delta=delta, adapter="a@000000", now=0.0, lifetime_s=1.0)
-    learnt = 1 - found.value if isinstance(found, Threshold) else 0.0
+    given = [Pair(unit, 0.0, (), not bad) for unit, bad in enumerate(wrong.tolist())]
+    looks = [pairs * part // 10 for part in range(1, 11)]
+    # The proof begins at a cut that releases a fifth: behind one that fails, nothing is looked at.
+    order = [(cut,) for cut in grid if cut <= 0.8]
+    found = prove(given, scores, order, ("",), looks, risk=risk, delta=delta, sides=frozenset())
+    learnt = 1 - order[found.policy][0] if found.policy is not None else 0.0
     kept = [1 - cut for cut in grid if (through := scores >= cut).any() and wrong[through].mean() <= risk]
     return learnt, max(kept, default=0.0)
 

@@ -18,15 +18,27 @@ from pydantic import Field, model_validator
 from graduand.gateway.errors import AdapterError, ConfigError, did_you_mean
 from graduand.rollout.answers import tasks
 from graduand.rollout.answers.strict import Probability, Seconds, Strict, checked, entry
-from graduand.rollout.spec.gates import AgreementIn, WatchIn, harm_gates, promote_gates, watch_gate
+from graduand.rollout.gates.account import Promise
+from graduand.rollout.gates.cycles import Cycle, room_s
+from graduand.rollout.spec.gates import (
+    PROMOTE,
+    AgreementIn,
+    WatchIn,
+    check_sides,
+    harm_gates,
+    promote_gates,
+    watch_gate,
+)
 from graduand.rollout.spec.names import check_name
 from graduand.rollout.spec.slices import Slice, SliceIn
-from graduand.rollout.spec.spec import GateSpec, Spec, Step, StepKind, Webhook
+from graduand.rollout.spec.spec import Claim, GateSpec, Spec, Step, StepKind, Webhook
 
 DEFAULT_STEPS: list[object] = ["shadow", "canary 1", "canary 5", "canary 10", "canary 25", "canary 50", "full"]
 DEFAULT_GATES: list[object] = ["agreement"]
-# How far below the certified agreement the default harm gate lets the student fall.
+# How far below what a gate certifies the default harm gate beside it lets the student fall.
 HARM_MARGIN = 0.05
+# A step's time unless it says another; where three cycles are longer, those.
+T_MAX_S = 7 * 86400.0
 
 
 class ShadowIn(Strict):
@@ -34,7 +46,7 @@ class ShadowIn(Strict):
 
     pairs: int = Field(1000, ge=1)
     dwell: Seconds = 0.0
-    t_max: Seconds = 7 * 86400.0
+    t_max: Seconds | None = None
 
 
 class CanaryIn(Strict):
@@ -43,7 +55,7 @@ class CanaryIn(Strict):
     weight: float = Field(ge=0.01, le=100)
     requests: int = Field(100, ge=1)
     dwell: Seconds = 1800.0
-    t_max: Seconds = 7 * 86400.0
+    t_max: Seconds | None = None
 
 
 class HybridIn(Strict):
@@ -51,9 +63,10 @@ class HybridIn(Strict):
 
     risk: Probability = 0.05
     delta: Probability = 0.1
+    classes: Literal["none", "student", "teacher"] = "teacher"
     requests: int = Field(100, ge=1)
     dwell: Seconds = 1800.0
-    t_max: Seconds = 7 * 86400.0
+    t_max: Seconds | None = None
 
 
 class FullIn(Strict):
@@ -61,7 +74,7 @@ class FullIn(Strict):
 
     requests: int = Field(100, ge=1)
     dwell: Seconds = 1800.0
-    t_max: Seconds = 7 * 86400.0
+    t_max: Seconds | None = None
 
 
 STEPS: dict[str, type[Strict]] = {"shadow": ShadowIn, "canary": CanaryIn, "hybrid": HybridIn, "full": FullIn}
@@ -99,6 +112,11 @@ class SpecIn(Strict):
     notify: list[str | WebhookIn] = Field(default_factory=list)
     task: dict[str, Any] | None = None
     slices: dict[Annotated[str, Field(pattern="^[^@]+$")], SliceIn] = Field(default_factory=dict)
+    cycle: Cycle = "24h"
+    claim: Claim = "sessions"
+    futility_alpha: Probability = 0.05
+    error_rate: Promise = "any"
+    holdout: float = Field(0.0, ge=0, le=50)
 
 
 def read(data: object) -> Spec:
@@ -110,12 +128,17 @@ def read(data: object) -> Spec:
     gates = promote_gates(written.gates)
     _check_watch(written, gates)
     measure, p0 = _measure(gates)
+    harm = harm_gates(_default_harm(written.gates) if written.harm is None else written.harm, written.harm_alpha)
+    check_sides(gates, harm)
+    steps = _steps(written.steps, written.approvals, written.cycle)
+    if written.holdout and steps[-1].kind != "full":
+        raise ConfigError("holdout: only after a 'full' step are there units that it would keep with the teacher")
     return Spec(
         route=written.route,
         student=written.student,
-        steps=_steps(written.steps, written.approvals),
+        steps=steps,
         gates=gates,
-        harm=harm_gates(_default_harm(gates) if written.harm is None else written.harm, written.harm_alpha),
+        harm=harm,
         watch=watch_gate(written.watch or checked(WatchIn, {"p0": p0}, "watch"), measure),
         srm_log_threshold=-math.log(written.srm_alpha),
         stale_s=written.stale_after,
@@ -124,27 +147,38 @@ def read(data: object) -> Spec:
         notify=tuple(_webhook(hook) for hook in written.notify),
         task=_task(written.task),
         slices=tuple(_slice(name, part) for name, part in written.slices.items()),
+        cycle=written.cycle,
+        claim=written.claim,
+        futility_log_threshold=-math.log(written.futility_alpha),
+        error_rate=written.error_rate,
+        holdout_bp=round(written.holdout * 100),
     )
 
 
 def _measure(gates: tuple[GateSpec, ...]) -> tuple[str, float]:
-    """What is watched after promotion, and its least healthy value: the agreement's gate, or else the score's."""
-    asked = {gate.signal: float(gate.start["p0"]) for gate in gates if gate.signal in ("agreement", "score")}
-    measure = "score" if list(asked) == ["score"] else "agreement"
+    """What is watched after promotion, and its least healthy value: the agreement's gate, the score's, or the first other."""
+    asked = {gate.signal: float(gate.start["p0"]) for gate in gates if gate.signal.startswith(("agreement", "score"))}
+    measure = next((signal for signal in ("agreement", "score", *asked) if signal in asked), "agreement")
     return measure, asked.get(measure, AgreementIn().p0)
 
 
-def _default_harm(gates: tuple[GateSpec, ...]) -> list[object]:
-    measure, p0 = _measure(gates)
-    incumbent = [gate.signal for gate in gates if gate.signal == "incumbent"]
-    if incumbent and not any(gate.signal == measure for gate in gates):
-        return [*incumbent, "errors"]  # nobody has said how often either of the two students agrees
-    return [{measure: {"p0": max(round(p0 - HARM_MARGIN, 6), p0 / 2)}}, *incumbent, "errors"]
+def _default_harm(items: list[object]) -> list[object]:
+    """Beside each gate one that asks the same of the same answers, a little lower, and errors."""
+    found: list[object] = []
+    for at, item in enumerate(items):
+        kind, gate = entry(item, PROMOTE, "p0", f"gates[{at}]")
+        p0 = getattr(gate, "p0", None)
+        if p0 is not None:
+            same = {name: value for name in ("field", "slice") if (value := getattr(gate, name, None)) is not None}
+            found.append({kind: {"p0": max(round(p0 - HARM_MARGIN, 6), p0 / 2), **same}})
+    if not found:  # nobody has said how good an answer must be
+        found.append({"agreement": {"p0": round(AgreementIn().p0 - HARM_MARGIN, 6)}})
+    return [*found, "errors"]
 
 
 def _check_watch(written: SpecIn, gates: tuple[GateSpec, ...]) -> None:
-    signals = {gate.signal for gate in gates}
-    if written.watch is None and "incumbent" in signals and not signals & {"agreement", "score"}:
+    asked = [gate for gate in gates if gate.signal.startswith(("agreement", "score"))]
+    if written.watch is None and not asked and any(gate.signal == "incumbent" for gate in gates):
         raise ConfigError(
             "watch: say which agreement with the teacher is still healthy after promotion, such as watch: {p0: 0.9}; the "
             "gates do not say it"
@@ -158,7 +192,7 @@ def _check_student(name: str) -> None:
         raise ConfigError(f"student: {error}") from error
 
 
-def _steps(items: list[object], approvals: list[str]) -> tuple[Step, ...]:
+def _steps(items: list[object], approvals: list[str], cycle: Cycle) -> tuple[Step, ...]:
     read_steps = [entry(item, STEPS, "weight", f"steps[{at}]") for at, item in enumerate(items)]
     steps = [_step(cast(StepKind, kind), step) for kind, step in read_steps]
     _check_order(steps)
@@ -166,18 +200,29 @@ def _steps(items: list[object], approvals: list[str]) -> tuple[Step, ...]:
     for name in approvals:
         if name not in names:
             raise ConfigError(f"approvals: no step {name!r}.{did_you_mean(name, names)} Steps: {', '.join(names)}")
-    return tuple(replace(step, approval=step.name in approvals) for step in steps)
+    canaries = [at for at, step in enumerate(steps) if step.kind == "canary"]
+    # Served answers prove themselves where most are served beside the teacher's, and once more in the last step.
+    proving = [at not in canaries or at == canaries[-1] for at in range(len(steps))]
+    return tuple(
+        replace(
+            step,
+            approval=step.name in approvals,
+            proof=proof,
+            t_max_s=max(step.t_max_s, room_s(cycle)) if proof else step.t_max_s,
+        )
+        for step, proof in zip(steps, proving, strict=True)
+    )
 
 
 def _step(kind: StepKind, step: Any) -> Step:
-    common = {"dwell_s": step.dwell, "t_max_s": step.t_max}
+    common = {"dwell_s": step.dwell, "t_max_s": T_MAX_S if step.t_max is None else step.t_max}
     match step:
         case ShadowIn(pairs=pairs):
             return Step(kind, 0, n_min=pairs, **common)
         case CanaryIn(weight=weight, requests=requests):
             return Step(kind, round(weight * 100), n_min=requests, **common)
-        case HybridIn(risk=risk, delta=delta, requests=requests):
-            return Step(kind, 10_000, n_min=requests, risk=risk, delta=delta, **common)
+        case HybridIn(risk=risk, delta=delta, classes=classes, requests=requests):
+            return Step(kind, 10_000, n_min=requests, risk=risk, delta=delta, classes=classes, **common)
     return Step(kind, 10_000, n_min=step.requests, **common)
 
 

@@ -1,7 +1,8 @@
-"""The gates that people may write in a rollout, and the `GateSpec` that each stands for.
+"""The gates that people may write in a rollout, and the `GateSpec`s that each stands for.
 
 `agreement`, `score`, `incumbent` and `latency` can be asked for before promotion; as harm gates they are mirrored, and
-`errors` is a harm gate only.
+`errors` is a harm gate only. A harm gate stands for one E on each path, copies and served answers, which share
+`harm_alpha`; where answers are compared with the teacher's, what is served is also watched for a drop.
 """
 
 import math
@@ -11,19 +12,17 @@ from pydantic import Field
 
 from graduand.gateway.errors import ConfigError
 from graduand.rollout.answers.strict import Probability, Seconds, Strict, entry
-from graduand.rollout.gates.agreement import Agreement
-from graduand.rollout.gates.discordant import Discordant
-from graduand.rollout.gates.error_ratio import ErrorRatio
-from graduand.rollout.gates.latency import Latency
-from graduand.rollout.gates.scores import Scores
+from graduand.rollout.gates.constant_bets import ConstantBets
+from graduand.rollout.gates.drop import Drop
+from graduand.rollout.gates.one_sided import OneSided
 from graduand.rollout.gates.state import AnyGate, dump
 from graduand.rollout.gates.watch import Watch
 from graduand.rollout.spec.spec import GateSpec, StepKind
+from graduand.rollout.units import Path
 
 EVERYWHERE: tuple[StepKind, ...] = ("shadow", "canary", "hybrid", "full")
+SHADOWED: tuple[StepKind, ...] = ("shadow",)
 SERVING: tuple[StepKind, ...] = ("canary", "hybrid", "full")
-# Error ratios need a randomised control beside the student; only canary steps have one.
-RANDOMISED: tuple[StepKind, ...] = ("canary",)
 
 
 class AgreementIn(Strict):
@@ -59,14 +58,14 @@ class LatencyIn(Strict):
 
 
 class ErrorsIn(Strict):
-    """Ratio of the student's error rate to the teacher's, allowed up to 1 + tolerance."""
+    """Units that first see the student fail alone, for each that first sees the teacher fail alone: up to 1 + tolerance."""
 
     tolerance: float = Field(0.25, ge=0, allow_inf_nan=False)
     alpha: Probability = 0.01
 
 
 class WatchIn(Strict):
-    """After promotion: least healthy agreement or score, and audited answers between false alarms, on average at least."""
+    """After promotion: least healthy agreement or score, and audited sessions between false alarms, on average at least."""
 
     p0: Probability = 0.95
     mean_run: float = Field(10_000, gt=1, allow_inf_nan=False)
@@ -82,51 +81,94 @@ HARM: dict[str, type[Strict]] = {**PROMOTE, "errors": ErrorsIn}
 
 
 def promote_gates(items: list[object]) -> tuple[GateSpec, ...]:
-    """The gates that must all certify before each step is left."""
+    """The gates that must all certify."""
     if not items:
         raise ConfigError("gates: at least one is needed, or nothing would have to be proved; such as 'agreement'")
     read = [entry(item, PROMOTE, "p0", f"gates[{at}]")[1] for at, item in enumerate(items)]
-    return _distinct("gates", [_resolve(gate, False, -math.log(_alpha(gate))) for gate in read])
+    return _distinct("gates", [_promote(gate) for gate in read])
 
 
 def harm_gates(items: list[object], alpha: float) -> tuple[GateSpec, ...]:
-    """The gates that roll back; m of them share `alpha`, so each asks for E >= m / alpha."""
+    """The gates that roll back; what they stand for on both paths shares `alpha`: m of them ask for E >= m / alpha each."""
     read = [entry(item, HARM, "p0", f"harm[{at}]")[1] for at, item in enumerate(items)]
     for at, gate in enumerate(read):
         if "alpha" in gate.model_fields_set:
             raise ConfigError(f"harm[{at}]: harm gates share one alpha; set harm_alpha instead of alpha")
-    return _distinct("harm", [_resolve(gate, True, math.log(len(read) / alpha)) for gate in read])
+    parts = [part for gate in read for part in _harm(gate)]
+    need = math.log(max(1, len(parts)) / alpha)
+    return _distinct("harm", [_spec(name, signal, built, need, *where) for name, signal, built, where in parts])
 
 
 def watch_gate(watch: WatchIn, signal: str) -> GateSpec:
     """The detector that looks for a drop after promotion, of `agreement` or of the judge's `score`."""
-    start = dump(Watch(watch.p0))
-    return GateSpec("watch", signal, start, math.log(watch.mean_run), ())
+    return _spec("watch", signal, Watch(watch.p0), math.log(watch.mean_run), (), "served")
 
 
-def _alpha(gate: Strict) -> float:
-    return float(getattr(gate, "alpha", 0.05))
+def check_sides(promote: tuple[GateSpec, ...], harm: tuple[GateSpec, ...]) -> None:
+    """Refuse harm gates that would roll back what a promotion's gate certifies."""
+    asked = {gate.signal: gate for gate in promote}
+    for gate in harm:
+        other = asked.get(gate.signal)
+        if other is not None and gate.p0 is not None and other.p0 is not None and gate.p0 >= other.p0:
+            raise ConfigError(
+                f"harm: {gate.signal} rolls back below {gate.p0:g}, but the gate {other.name} promotes above {other.p0:g}: a "
+                f"student between the two would be promoted and rolled back; give the harm gate a p0 below {other.p0:g}"
+            )
 
 
-def _resolve(gate: Strict, harm: bool, log_threshold: float) -> GateSpec:
-    signal, built, needed = _built(gate, harm, math.exp(-log_threshold))
-    return GateSpec(signal, signal, dump(built), log_threshold, needed)
+def _promote(gate: Strict) -> GateSpec:
+    signal, p0, needed = _measured(gate)
+    return _spec(_named(signal), signal, ConstantBets(p0), -math.log(float(getattr(gate, "alpha", 0.05))), needed, None)
 
 
-def _built(gate: Strict, harm: bool, alpha: float) -> tuple[str, AnyGate, tuple[StepKind, ...]]:
+Part = tuple[str, str, AnyGate, tuple[tuple[StepKind, ...], Path]]
+
+
+def _harm(gate: Strict) -> list[Part]:
+    copies: tuple[tuple[StepKind, ...], Path] = (SHADOWED, "copies")
+    served: tuple[tuple[StepKind, ...], Path] = (SERVING, "served")
+    if isinstance(gate, ErrorsIn):
+        ratio = 1 + gate.tolerance
+        return [
+            ("errors of copies", "errors", OneSided(ratio), copies),
+            ("errors as served", "errors", OneSided(ratio), served),
+        ]
+    signal, p0, needed = _measured(gate)
+    name = _named(signal)
+    if needed == SERVING:
+        return [(name, signal, ConstantBets(p0, harm=True), served)]
+    parts: list[Part] = [
+        (f"{name} of copies", signal, ConstantBets(p0, harm=True), copies),
+        (f"{name} as served", signal, ConstantBets(p0, harm=True), served),
+    ]
+    if signal != "incumbent":
+        parts.append((f"{name} as served, dropped", signal, Drop(p0), served))
+    return parts
+
+
+def _measured(gate: Strict) -> tuple[str, float, tuple[StepKind, ...]]:
+    """The signal that feeds a gate, its bound, and where it must be fresh."""
     match gate:
         case AgreementIn(p0=p0, field=name, slice=part):
-            signal = "agreement" + f":{name}" * bool(name) + f"@{part}" * bool(part)
-            return signal, Agreement(p0, harm), EVERYWHERE
+            return "agreement" + f":{name}" * bool(name) + f"@{part}" * bool(part), p0, EVERYWHERE
         case ScoreIn(p0=p0):
-            return "score", Scores(p0, harm, alpha), EVERYWHERE
+            return "score", p0, EVERYWHERE
         case IncumbentIn(p0=p0):
-            return "incumbent", Discordant(p0, harm), EVERYWHERE
+            return "incumbent", p0, EVERYWHERE
         case LatencyIn(slo=slo, within=within, measure=measure):
-            return f"latency:{measure}", Latency(slo, within, harm), SERVING
-        case ErrorsIn(tolerance=tolerance):
-            return "errors", ErrorRatio(tolerance), RANDOMISED
+            return f"latency:{measure}:{slo!r}", within, SERVING
     raise ConfigError(f"no gate is known for {gate!r}")
+
+
+def _named(signal: str) -> str:
+    """A latency's objective is in its signal and not in its name."""
+    return signal.rpartition(":")[0] if signal.startswith("latency:") else signal
+
+
+def _spec(
+    name: str, signal: str, built: AnyGate, log_threshold: float, needed: tuple[StepKind, ...], path: Path | None
+) -> GateSpec:
+    return GateSpec(name, signal, dump(built), log_threshold, needed, path)
 
 
 def _distinct(where: str, gates: list[GateSpec]) -> tuple[GateSpec, ...]:

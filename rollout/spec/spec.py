@@ -6,14 +6,24 @@ Invariant: a specification is immutable, its dict form is complete, and `digest`
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from graduand.rollout.assignment import BUCKETS
+from graduand.rollout.gates.account import Promise
+from graduand.rollout.gates.cycles import Cycle
 from graduand.rollout.gates.state import AnyGate, load
 from graduand.rollout.spec.slices import Slice
+from graduand.rollout.units import Path
+
+# A specification that says another one was written for other gates.
+METHOD = 2
 
 StepKind = Literal["shadow", "canary", "hybrid", "full"]
+# What is proved: the mean over sessions of these users in these days, or over users like these (one observation a user).
+Claim = Literal["sessions", "users"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +36,10 @@ class Step:
     dwell_s: float
     t_max_s: float
     approval: bool = False  # a person must approve before this step is entered
+    proof: bool = True  # the gates must certify on what this step brings; without, harm gates and the path test pass it
     risk: float = 0.05  # hybrid only: most disagreement among what the student answers ...
     delta: float = 0.1  # ... which may be exceeded with at most this probability
+    classes: Literal["none", "student", "teacher"] = "teacher"  # of whose labels each class keeps the risk
 
     @property
     def name(self) -> str:
@@ -37,17 +49,28 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class GateSpec:
-    """One gate: what feeds it, how it starts, the evidence asked of it, and in which kinds of step it must be fresh."""
+    """One gate: what feeds it, how it starts, the evidence asked of it, and in which kinds of step it must be fresh.
+
+    A promotion's gate has no `path`: in the shadow it looks at copies, and afterwards at what was served, afresh in each
+    step. A harm gate looks at one path for as long as the evidence lasts.
+    """
 
     name: str
     signal: str
     start: Mapping[str, Any]  # a gate's state before any data, as gates.state.dump gives it
     log_threshold: float
     needed_in: tuple[StepKind, ...]
+    path: Path | None = None
 
     def build(self) -> AnyGate:
         """A fresh gate."""
         return load(self.start)
+
+    @property
+    def p0(self) -> float | None:
+        """The bound that the gate asks about; None for one that has another."""
+        found = self.start.get("p0", self.start.get("bound"))
+        return None if found is None else float(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +99,12 @@ class Spec:
     notify: tuple[Webhook, ...]
     task: Mapping[str, Any] | None = None  # as written; None: the route's
     slices: tuple[Slice, ...] = ()
+    cycle: Cycle = "24h"  # promotion is looked at at the ends of whole ones
+    claim: Claim = "sessions"
+    futility_log_threshold: float = math.log(20)
+    error_rate: Promise = "any"
+    holdout_bp: int = 0  # share of units that stay with the teacher after promotion, in basis points
+    method: int = METHOD
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, complete."""
@@ -91,6 +120,14 @@ class Spec:
         """First 12 hex digits of the SHA-256 of the canonical JSON form."""
         canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def audit_share(spec: Spec, weight_bp: int) -> float:
+    """The share of units' days whose served answers also go to the teacher while the student serves `weight_bp`.
+
+    `audit` of all traffic: at small weights that is a larger share of what the student serves, and at 1% it is all.
+    """
+    return min(1.0, spec.audit * BUCKETS / weight_bp) if weight_bp else 1.0
 
 
 def spec_from_dict(data: Mapping[str, Any]) -> Spec:

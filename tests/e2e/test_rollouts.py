@@ -111,15 +111,15 @@ def canary(weight: int, requests: int, dwell: str = "3s") -> Json:
 
 def test_a_good_student_is_promoted_by_itself(place: Place, tell: Tell) -> None:
     steps = [{"shadow": {"pairs": 200, "t_max": "8m"}}, canary(10, 5), canary(50, 15),
-             {"hybrid": {"risk": 0.1, "requests": 30, "dwell": "3s", "t_max": "8m"}}]  # fmt: skip
-    name = place.rollouts.start("good", place.good, steps=steps, gates=["agreement 0.85"], stale_after="2m")
+             {"hybrid": {"risk": 0.1, "classes": "none", "requests": 30, "dwell": "3s", "t_max": "8m"}}]  # fmt: skip
+    name = place.rollouts.start("good", place.good, steps=steps, gates=["agreement 0.8"], audit=1.0, stale_after="2m")
     with place.traffic("good") as users:
         place.rollouts.until(name, "promoted", 600)
     tell("a good student", name)
     status, events = place.rollouts.get(name), place.rollouts.get(name, "/history")["events"]
     assert [event["phase"] for event in events] == ["precheck", "shadow", "canary", "canary", "hybrid", "promoted"]
     assert {event["who"] for event in events[1:]} == {"controller"}
-    assert status["agreement"]["low"] > 0.85
+    assert status["agreement"]["share"] > 0.8
     assert status["threshold"]["ready"]
     reasons = {reply.reason for reply in users.replies}
     assert {"teacher", "canary", "control", "hybrid:confident"} <= reasons
@@ -135,9 +135,8 @@ def test_a_student_that_is_worse_on_one_slice_is_held(place: Place, tell: Tell) 
     with place.traffic("sliced") as users:
         held = place.rollouts.until(name, "hold", 300)
     tell("a student that was taught that returns are deliveries", name)
-    assert (held["hold"], held["mode"], held["weight"]) == ("inconclusive", "shadow", 0)
-    gates = {gate["name"]: gate["reached"] for gate in held["gates"]}
-    assert gates == {"agreement": True, f"agreement@{SLICE}": False}  # over all traffic it is good enough
+    assert (held["hold"], held["mode"], held["weight"]) == ("futile", "shadow", 0)
+    assert held["agreement"]["share"] > 0.7  # over all traffic it is good enough
     assert any(f"agreement@{SLICE}" in reason for reason in place.rollouts.get(name, "/explain")["reasons"])
     assert {reply.arm for reply in users.replies} == {"teacher"}
 
@@ -190,7 +189,7 @@ def test_one_that_breaks_at_ten_percent_is_rolled_back(
     tell("an engine that is killed at ten percent", name)
     trip = place.rollouts.get(name, "/history")["events"][-2]
     assert trip["event"] == "trip"
-    assert "errors" in trip["reason"]
+    assert "as served" in trip["reason"]
     # That it takes less than a second is proven where more than one try can be made (tests/gateway/control/test_live.py).
     # What the workers themselves wrote down: who was to answer, request by request.
     mine = [one for one in place.gateway.records() if one["route"] == "breaking" and one["role"] == "served"]

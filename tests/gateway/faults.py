@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from graduand.gateway.dataplane.http.server import KEEP_ALIVE_S
 from tests.gateway import checkcases
 from tests.gateway.upstream import (
     Action,
@@ -32,6 +33,8 @@ TIMEOUTS = {"connect_s": PATIENT_S, "first_token_s": PATIENT_S, "idle_s": PATIEN
 # Where it is about one: still longer than such a pause, since the teacher behind a student is held to it, too.
 SHORT_S = 2.5
 TOTAL_S = 5.0
+# Half of it is the student's, and as much the teacher's behind it.
+LEAVING_HALF_S = 8.0
 RETRIES = 2
 UPSTREAM_KEY = "sk-upstream-secret-7f3a"
 
@@ -80,6 +83,47 @@ def only_comments(one: Conversation) -> None:
     while not one.place.ended.is_set():
         one.piece(b": processing\n\n")
         time.sleep(SHORT_S / 5)
+
+
+def after_comments(one: Conversation) -> None:
+    """Comments for so long that silence would have been given up, then the answer."""
+    one.start_stream()
+    for _ in range(10):
+        one.piece(b": processing\n\n")
+        time.sleep(SHORT_S / 5)
+    one.events(good_events(one.seen.data["model"], usage=asked_usage(one)))
+    one.end_stream()
+
+
+def after_silence(one: Conversation) -> None:
+    """Silence for so long that a client is told that somebody works for it, then the answer."""
+    one.wait_for_close(KEEP_ALIVE_S + 3)
+    answer(one)
+
+
+def endless(one: Conversation) -> None:
+    """A token now and then, and never the last."""
+    one.start_stream()
+    one.events(tokens(one.seen.data["model"])[:1])
+    while not one.place.ended.is_set():
+        one.events([chunk(one.seen.data["model"], content="more ")])
+        time.sleep(SHORT_S / 5)
+
+
+def done_without_blank_line(one: Conversation) -> None:
+    one.start_stream()
+    one.events(good_events(one.seen.data["model"], usage=asked_usage(one))[:-1])
+    one.piece(b"data: [DONE]\n")
+    one.end_stream()
+
+
+def without_stream_options(one: Conversation) -> None:
+    """Refuse what the gateway adds to streams, as validators that know no such field do."""
+    if "stream_options" in one.seen.data:
+        loc, text = ["body", "stream_options"], "Extra inputs are not permitted"
+        one.whole(422, {"detail": [{"type": "extra_forbidden", "loc": loc, "msg": text}]})
+    else:
+        answer(one)
 
 
 def beginning(one: Conversation) -> None:
@@ -254,7 +298,9 @@ class Fault:
     refused: bool = False
     first_token_s: float = PATIENT_S
     idle_s: float = PATIENT_S
+    total_s: float = TIMEOUTS["total_s"]
     passes: str | None = None  # words of the upstream that must reach the client
+    counts: bool = True  # whether it tells how many tokens it has used
 
     def expected(self, arm: str, form: str) -> Expect:
         at = 0 if arm == "teacher" else 1
@@ -271,7 +317,8 @@ MIDDLE_ERROR = (broken("error_event"), broken("error_event"))
 
 FAULTS = (
     Fault(
-        "429 without Retry-After, for ever", error(429, "rate_limit_exceeded"), fallback("rate_limited", 1),
+        "429 without Retry-After, for ever", error(429, "rate_limit_exceeded", at_least_s=0.5 + 1.0),
+        fallback("rate_limited", 1),
         then=overloaded(),
     ),
     Fault(
@@ -293,18 +340,30 @@ FAULTS = (
     Fault(
         "silence", error(504, "total_timeout", 1, at_least_s=TOTAL_S),
         fallback("first_token_timeout", 1, at_least_s=SHORT_S),
-        streamed=(error(504, "first_token_timeout"), fallback("first_token_timeout", 1)),
-        blocked=(error(504, "first_token_timeout"), fallback("first_token_timeout", 1)),
+        streamed=(error(504, "first_token_timeout", 1), fallback("first_token_timeout", 1)),
+        blocked=(error(504, "first_token_timeout", 1), fallback("first_token_timeout", 1)),
         then=silent, first_token_s=SHORT_S, idle_s=SHORT_S,
     ),
     Fault(
         "first token after its timeout", whole(1), whole(1), then=late, first_token_s=SHORT_S,
-        streamed=(error(504, "first_token_timeout"), fallback("first_token_timeout", 1)),
-        blocked=(error(504, "first_token_timeout"), fallback("first_token_timeout", 1)),
+        streamed=(error(504, "first_token_timeout", 1), fallback("first_token_timeout", 1)),
+        blocked=(error(504, "first_token_timeout", 1), fallback("first_token_timeout", 1)),
     ),
     Fault(
-        "comments, but never a token", error(504, "first_token_timeout"),
-        fallback("first_token_timeout", 1), forms=STREAMS, then=only_comments, first_token_s=SHORT_S,
+        "comments, but never a token", error(504, "total_timeout", 1), fallback("first_token_timeout", 1), forms=STREAMS,
+        then=only_comments, first_token_s=SHORT_S, total_s=LEAVING_HALF_S,
+    ),
+    Fault(
+        "comments for longer than the first token's timeout, then the answer", whole(), whole(), forms=STREAMS,
+        then=after_comments, first_token_s=SHORT_S,
+    ),
+    Fault(
+        "silence for longer than clients are left without a byte, then the answer", whole(), whole(), forms=STREAMS,
+        then=after_silence, first_token_s=PATIENT_S - 1,
+    ),
+    Fault(
+        "an answer that goes on for ever", error(504, "total_timeout", 1), fallback("overdue", 1), forms=STREAMS,
+        streamed=(broken("total_timeout"), broken("total_timeout")), then=endless, total_s=LEAVING_HALF_S,
     ),
     Fault(
         "cut in the middle", error(502, "truncated"), fallback("truncated"), streamed=MIDDLE_TRUNCATED, then=cut,
@@ -317,7 +376,7 @@ FAULTS = (
         "cut in the middle, once", whole(2), whole(2), streamed=MIDDLE_TRUNCATED, script=(cut,),
     ),
     Fault(
-        "stalled in the middle", error(504, "idle_timeout"), fallback("idle_timeout", 1),
+        "stalled in the middle", error(504, "idle_timeout", 1), fallback("idle_timeout", 1),
         streamed=(broken("idle_timeout"), broken("idle_timeout")), then=stalled, idle_s=SHORT_S,
     ),
     Fault(
@@ -326,6 +385,11 @@ FAULTS = (
     ),
     Fault(
         "no [DONE], but finish_reason", whole(1), whole(1), forms=STREAMS, then=without_done,
+    ),
+    Fault("[DONE] without a blank line", whole(), whole(), forms=STREAMS, then=done_without_blank_line),
+    Fault(
+        "422 for `stream_options`, which the client did not send", whole(2), whole(2), forms=STREAMS, counts=False,
+        then=without_stream_options,
     ),
     Fault(
         "no [DONE] and no finish_reason", error(502, "truncated"), fallback("truncated"), forms=STREAMS,
@@ -429,12 +493,13 @@ class Case:
     @property
     def waits(self) -> bool:
         """Whether a timeout has to pass before it ends."""
-        return min(self.fault.first_token_s, self.fault.idle_s) < PATIENT_S
+        return min(self.fault.first_token_s, self.fault.idle_s, self.fault.total_s) < PATIENT_S
 
     @property
     def timeouts(self) -> dict[str, float]:
-        own = {**TIMEOUTS, "first_token_s": self.fault.first_token_s, "idle_s": self.fault.idle_s}
-        return {**own, "total_s": TOTAL_S} if self.expect.code == "total_timeout" else own
+        total_s = TOTAL_S if self.expect.code == "total_timeout" else self.fault.total_s
+        own = {"first_token_s": self.fault.first_token_s, "idle_s": self.fault.idle_s, "total_s": total_s}
+        return {**TIMEOUTS, **own}
 
 
 def cases() -> Iterator[Case]:

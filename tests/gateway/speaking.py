@@ -33,9 +33,21 @@ class Answer:
     @property
     def events(self) -> list[Any]:
         """The payloads of a stream: JSON parsed, [DONE] as text."""
-        blocks = [block for block in self.body.decode().split("\n\n") if block]
+        blocks = [block for block in self.body.decode().split("\n\n") if block and not block.startswith(":")]
         assert all(block.startswith("data: ") for block in blocks), blocks
         return [block[6:] if block == "data: [DONE]" else json.loads(block[6:]) for block in blocks]
+
+    @property
+    def comments(self) -> list[str]:
+        """The lines of a stream that every reader skips, without their colons."""
+        return [line[1:].strip() for line in self.body.decode().split("\n") if line.startswith(":")]
+
+    @property
+    def said(self) -> tuple[str, str]:
+        """Who answered and why, by the headers or by a comment of a stream whose headers had to leave before."""
+        lines = dict(line.split(": ", 1) for line in self.comments if ": " in line)
+        everywhere = {**self.headers, **lines}
+        return everywhere["x-graduand-arm"], everywhere["x-graduand-reason"]
 
     @property
     def text(self) -> str:

@@ -7,6 +7,7 @@ the next requests, then for ever) and keeps what it saw. A thread a connection; 
 import contextlib
 import gzip
 import json
+import queue
 import select
 import socket
 import ssl
@@ -122,6 +123,28 @@ class Conversation:
 
 
 Action = Callable[[Conversation], None]
+
+
+class Told:
+    """An action that a test does step by step: `next()` is the next request, which nobody answers but the test."""
+
+    def __init__(self) -> None:
+        self._asked: queue.Queue[Conversation] = queue.Queue()
+        self._over: list[threading.Event] = []
+
+    def __call__(self, conversation: Conversation) -> None:
+        over = threading.Event()
+        self._over.append(over)
+        self._asked.put(conversation)
+        over.wait(PATIENCE_S)
+
+    def next(self) -> Conversation:
+        return self._asked.get(timeout=PATIENCE_S)
+
+    def end(self) -> None:
+        """All that was answered by the test is over."""
+        for over in self._over:
+            over.set()
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Evidence and states for the machine's tests."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graduand.rollout.evidence import Evidence, Reading
@@ -16,9 +16,12 @@ SPEC = read(
         "steps": ["shadow", "canary 5", "canary 25", "full"],
         "approvals": ["canary-25"],
         "gates": ["agreement"],
+        "cycle": "none",
     }
 )
-HYBRID = read({"route": "triage", "student": "triage@3f9c1a0b22de", "steps": ["shadow", "canary 10", "hybrid"]})
+HYBRID = read(
+    {"route": "triage", "student": "triage@3f9c1a0b22de", "steps": ["shadow", "canary 10", "hybrid"], "cycle": "none"}
+)
 
 
 def good(state: State, now: float, **changes: Any) -> Evidence:
@@ -30,6 +33,7 @@ def good(state: State, now: float, **changes: Any) -> Evidence:
         entry=state.entry,
         precheck=(),
         gates={gate.name: reading for gate in state.spec.gates},
+        cycles=2,
         harm={gate.name: quiet for gate in state.spec.harm},
         watch=quiet,
         srm=quiet,
@@ -43,8 +47,20 @@ def good(state: State, now: float, **changes: Any) -> Evidence:
 
 def harmful(state: State, now: float, **changes: Any) -> Evidence:
     """A harm gate has its evidence."""
-    bad = Reading(log_e=9.0, n=300, last_at=now, note="240 of 300 agree (80%)")
-    return good(state, now, harm={**good(state, now).harm, "agreement": bad}, **changes)
+    bad = Reading(log_e=9.0, n=300, last_at=now, note="mean 80% of 300 sessions")
+    return good(state, now, harm={**good(state, now).harm, "agreement as served": bad}, **changes)
+
+
+@dataclass
+class Once:
+    """What happened to units already, as a store keeps it."""
+
+    seen: set[tuple[str, int]] = field(default_factory=set)
+
+    def __call__(self, what: str, unit: int) -> bool:
+        new = (what, unit) not in self.seen
+        self.seen.add((what, unit))
+        return new
 
 
 def verb(state: State, kind: str, at: float, reason: str = "because", **data: Any) -> State:

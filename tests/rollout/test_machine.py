@@ -1,5 +1,6 @@
 """Decisions: what moves a rollout, what holds it, what rolls it back, and what must never promote it."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -8,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graduand.rollout.evidence import Evidence, Reading
-from graduand.rollout.machine import decide
-from graduand.rollout.state import STEPPING, Hold, Phase, State, serving
+from graduand.rollout.machine import IllegalEvent, apply, decide
+from graduand.rollout.state import STEPPING, Event, Hold, Phase, State, serving
 from tests.rollout.plays import HYBRID, SPEC, begin, good, harmful, reach, verb
 
 DAY = 86400.0
@@ -51,7 +52,7 @@ UNMET = [
 
 @pytest.mark.parametrize(("field", "value", "says"), UNMET)
 def test_each_unmet_condition_stays_and_says_so(field: str, value: Any, says: str) -> None:
-    state, entered = reach("canary-5")
+    state, entered = reach("canary-25")
     now = entered + 2000
     if field == "gates":
         value = {name: replace(reading, last_at=now) for name, reading in value.items()}
@@ -85,7 +86,7 @@ HOLDS: list[tuple[dict[str, Any], Hold]] = [
 
 @pytest.mark.parametrize(("changes", "why"), HOLDS)
 def test_holds_keep_the_weight(changes: dict[str, Any], why: Hold) -> None:
-    state, entered = reach("canary-5")
+    state, entered = reach("canary-25")
     now = entered + 2000
     after = decide(state, good(state, now, **changes), now).state
     assert (after.phase, after.hold, after.held) == (Phase.HOLD, why, Phase.CANARY)
@@ -118,7 +119,7 @@ def test_other_holds_wait_for_a_person(kind: str) -> None:
 
 @pytest.mark.parametrize(("policy", "phase"), [("hold", Phase.HOLD), ("rollback", Phase.ROLLING_BACK)])
 def test_inconclusive_never_promotes(policy: Any, phase: Phase) -> None:
-    state, entered = reach("canary-5", replace(SPEC, on_inconclusive=policy))
+    state, entered = reach("canary-25", replace(SPEC, on_inconclusive=policy))
     now = entered + 7 * DAY
     short = good(state, now, gates={"agreement": Reading(1.0, 500, now)})
     assert decide(state, short, now - 1).state.phase is Phase.CANARY
@@ -128,7 +129,7 @@ def test_inconclusive_never_promotes(policy: Any, phase: Phase) -> None:
 
 
 def test_resuming_an_inconclusive_step_gives_it_its_time_again() -> None:
-    state, entered = reach("canary-5")
+    state, entered = reach("canary-25")
     now = entered + 7 * DAY
     short = {"agreement": Reading(1.0, 500, now)}
     held = decide(state, good(state, now, gates=short), now).state
@@ -153,7 +154,7 @@ def test_harm_rolls_back_from_everywhere(name: str, state: State, now: float) ->
         harmful(state, now + 5),
         harmful(state, now + 5, entry=-1, lease_held=False, step_last_at=None),
         good(state, now + 5, trips=("the adapter vanished",)),
-        good(state, now + 5, harm={"agreement": Reading(float("nan"), 1, now)}),
+        good(state, now + 5, harm={"agreement as served": Reading(float("nan"), 1, now)}),
     ):
         decision = decide(state, evidence, now + 5)
         assert decision.state.phase is Phase.ROLLING_BACK
@@ -164,11 +165,11 @@ def test_harm_rolls_back_from_everywhere(name: str, state: State, now: float) ->
 
 
 def test_harm_threshold_is_shared_between_gates() -> None:
-    """Two harm gates at alpha .01 ask for E >= 200 each."""
+    """What harm gates stand for on both paths, five at alpha .01, asks for E >= 500 each."""
     state, entered = reach("canary-5")
     now = entered + 5
-    for log_e, trips in ((5.2, False), (5.3, True)):
-        evidence = good(state, now, harm={**good(state, now).harm, "agreement": Reading(log_e, 300, now)})
+    for log_e, trips in ((6.2, False), (6.3, True)):
+        evidence = good(state, now, harm={**good(state, now).harm, "agreement as served": Reading(log_e, 300, now)})
         assert (decide(state, evidence, now).state.phase is Phase.ROLLING_BACK) == trips
 
 
@@ -256,3 +257,64 @@ def test_resting_phases_stay() -> None:
     assert aborted.phase is Phase.ABORTED
     assert decide(aborted, harmful(aborted, now), now).event is None
     assert Phase.ABORTED not in STEPPING
+
+
+def test_a_holdout_stays_with_the_teacher_after_promotion_only() -> None:
+    spec = replace(SPEC, holdout_bp=100)
+    full, _ = reach("full", spec)
+    promoted, _ = reach("promoted", spec)
+    assert (serving(full).mode, serving(full).weight_bp) == ("student", 10_000)
+    assert (serving(promoted).mode, serving(promoted).weight_bp) == ("canary", 9_900)
+
+
+def test_new_evidence_enters_the_step_again_and_draws_from_the_account() -> None:
+    state, now = reach("canary-25")
+    renewed = apply(state, Event("renew", now + 5, state.version, reason="another teacher", data={"share": 0.15}))
+    assert (renewed.basis, renewed.entry, renewed.current) == (state.basis + 1, state.entry + 1, state.current)
+    assert renewed.gates[0].log_threshold == pytest.approx(state.spec.gates[0].log_threshold - math.log(0.15))
+    with pytest.raises(IllegalEvent, match="share"):
+        apply(state, Event("renew", now + 5, state.version, reason="another teacher", data={"share": 0}))
+
+
+PROVEN = [(0, "0 of at least 2 whole cycles"), (1, "1 of at least 2 whole cycles")]
+
+
+@pytest.mark.parametrize(("cycles", "says"), PROVEN)
+def test_a_proof_waits_for_whole_cycles(cycles: int, says: str) -> None:
+    state, entered = reach("canary-25", replace(SPEC, cycle="24h"))
+    now = entered + 2000
+    decision = decide(state, good(state, now, cycles=cycles), now)
+    assert decision.event is None
+    assert says in " ".join(decision.reasons)
+
+
+HELD: list[tuple[dict[str, Any], Hold]] = [
+    ({"path": Reading(8.0, 500, 0.0, "copies agree +9.0% more often")}, Hold.PATHS),
+    ({"harm": {"errors as served": Reading(1.0, 5, 0.0, apart="they sit in few units")}}, Hold.UNITS),
+    ({"futile": {"agreement": Reading(3.5, 500, 0.0, "93%")}}, Hold.FUTILE),
+    ({"differ": "the cycles differ"}, Hold.CYCLES),
+]
+
+
+@pytest.mark.parametrize(("changes", "why"), HELD)
+def test_what_a_person_has_to_look_at_holds_and_is_entered_again_when_it_is_resumed(
+    changes: dict[str, Any], why: Hold
+) -> None:
+    state, entered = reach("canary-25")
+    now = entered + 2000
+    if "harm" in changes:
+        quiet = good(state, now).harm
+        changes = {"harm": {**quiet, **{name: replace(one, last_at=now) for name, one in changes["harm"].items()}}}
+    held = decide(state, good(state, now, **changes), now).state
+    assert (held.hold, serving(held)) == (why, serving(state))
+    assert decide(held, good(held, now + 9000), now + 9000).event is None
+    assert verb(held, "resume", now + 9000).entry == state.entry + 1
+
+
+def test_where_nothing_can_be_held_two_counts_that_differ_are_harm() -> None:
+    alarm = Reading(9.0, 50, 0.0, apart="more units, not more requests")
+    for place, phase in (("canary-25", Phase.HOLD), ("promoted", Phase.ROLLING_BACK)):
+        state, entered = reach(place)
+        now = entered + 5
+        harm = {**good(state, now).harm, "errors as served": replace(alarm, last_at=now)}
+        assert decide(state, good(state, now, harm=harm), now).state.phase is phase

@@ -98,6 +98,7 @@ def figures(found: Sequence[Judged]) -> dict[str, Any]:
     low, high = wilson(right, len(scores))
     return {
         "judged": len(scores), "judge_unscored": len(found) - len(scores),
+        "judge_contradictions": sum(each.contradicted for each in found),
         "better": scores.count(1.0), "tie": scores.count(0.5), "worse": scores.count(0.0),
         "judge_score": sum(scores) / len(scores) if scores else None,
         "as_good": right / len(scores) if scores else None, "as_good_low": low, "as_good_high": high,

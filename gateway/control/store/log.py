@@ -14,6 +14,7 @@ import orjson
 from graduand.gateway.logs import tail
 from graduand.gateway.logs.tail import Batch, Line, Place
 from graduand.gateway.model import reader
+from graduand.gateway.model.routing import DEFERRED
 from graduand.gateway.state.hashes import Hashes
 from graduand.gateway.state.store import StateStore
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 # A record's id is looked for among those of its own quarter of an hour only: a record that comes twice has one time.
 SEEN_S = 900
 # The parts of a pair, which are read in any order.
-ROLES = ("served", "shadow", "audit")
+ROLES = ("served", "shadow", "audit", "deferred", "answered")
 # The one name under which lines of the stream have their places.
 EVIDENCE = "evidence"
 TAKEN_AT_ONCE = 1_500
@@ -173,6 +174,16 @@ class Log:
         recent = [half for half, at in self._hashes.all("waiting:since").items() if float(at) >= since]
         return {self._source.line(one).place.file for one in self._hashes.many("waiting", recent) if one is not None}
 
+    def overdue(self, before: float) -> list[Line]:
+        """The served requests that have waited for their copies since before then."""
+        since = self._hashes.all("waiting:since")
+        halves = [half for half, at in since.items() if half.startswith(half_of("", "served")) and float(at) < before]
+        return (
+            [self._source.line(one) for one in self._hashes.many("waiting", halves) if one is not None]
+            if halves
+            else []
+        )
+
     def write_forgotten(self, halves_before: float, ids_before: float) -> int:
         """Give up halves that waited too long, and forget old ids; how many halves."""
         old = [half for half, at in self._hashes.all("waiting:since").items() if float(at) < halves_before]
@@ -204,6 +215,6 @@ def _wanted(line: Line, live: Container[str]) -> bytes | None:
     record = reader.parsed(line.data)
     if record is None or record["rollout"] not in live:
         return None
-    if record["role"] != "served" or record["copy_wanted"]:
+    if record["role"] != "served" or record["copy_wanted"] or record["reason"] == DEFERRED:
         return line.data
     return orjson.dumps({**record, "request_json": None, "response_json": None})

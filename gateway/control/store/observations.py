@@ -1,4 +1,4 @@
-"""What was observed of a rollout beside its ledger: units, failures, its course, disagreements, samples to learn from."""
+"""What was observed of a rollout beside its ledger: units and their firsts, its course, disagreements, samples to learn from."""
 
 import json
 from collections.abc import Mapping
@@ -6,6 +6,8 @@ from typing import Any
 
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.state.hashes import COUNT, Hashes
+from graduand.rollout.hybrid.pairs import Pair, pair_from_dict
+from graduand.rollout.state import Phase
 
 DISAGREEMENTS_KEPT = 200
 
@@ -24,13 +26,19 @@ class Observations:
             self._hashes.set(units_of(row), str(unit), "")
         return new
 
-    def write_failure(self, row: Row, unit: int, at: float, window_s: float) -> bool:
-        """Note a failure of a unit; whether it is the first in its window."""
-        before = self._hashes.get(units_of(row), str(unit))
-        if before and float(before) > at - window_s:
-            return False
-        self._hashes.set(units_of(row), str(unit), at)
-        return True
+    def write_once(self, row: Row, what: str, unit: int) -> bool:
+        """Note that something happened to a unit; whether it is the first time on the present basis of its evidence."""
+        key, name = once_of(row, row.state.basis), f"{what}/{unit}"
+        new = self._hashes.get(key, name) is None
+        if new:
+            self._hashes.set(key, name, "")
+        return new
+
+    def write_forget_once(self, row: Row) -> None:
+        """Drop what happened to units on earlier bases; of a rollout that can never go on, on every one."""
+        over = row.state.phase is Phase.SUPERSEDED
+        for basis in range(1, row.state.basis + over):
+            self._hashes.drop(once_of(row, basis))
 
     def write_forget_units(self, row: Row) -> None:
         """Drop the units of earlier entries."""
@@ -65,14 +73,13 @@ class Observations:
         found = (json.loads(one) for one in reversed(self._hashes.latest(f"disagreements:{rollout_id}", limit)))
         return [{"at": at, "record": record, **seen} for at, record, seen in found]
 
-    def write_sample(self, row: Row, vector: list[float], *, disagreed: bool) -> None:
-        """Features of one unbiased pair and its outcome, to learn a threshold from."""
-        self._hashes.append(samples_of(row), json.dumps([vector, disagreed]))
+    def write_sample(self, row: Row, pair: Pair) -> None:
+        """One pair to learn a threshold from."""
+        self._hashes.append(samples_of(row), json.dumps(pair.to_dict()))
 
-    def samples(self, row: Row, most: int) -> list[tuple[list[float], bool]]:
+    def samples(self, row: Row, most: int) -> list[Pair]:
         """The latest samples of this attempt, oldest first."""
-        found = (json.loads(one) for one in self._hashes.latest(samples_of(row), most))
-        return [(vector, disagreed) for vector, disagreed in found]
+        return [pair_from_dict(json.loads(one)) for one in self._hashes.latest(samples_of(row), most)]
 
     def sample_count(self, row: Row) -> int:
         """How many samples this attempt has."""
@@ -81,17 +88,22 @@ class Observations:
     def write_forget_samples(self, row: Row) -> None:
         """Drop what was sampled: a threshold that has expired is learnt again from fresh pairs."""
         for attempt in range(row.state.attempt + 1):
-            self._hashes.drop(f"samples:{row.id}:{attempt}")
+            self._hashes.drop(f"pairs:{row.id}:{attempt}")
 
 
 def units_of(row: Row) -> str:
-    """The hash with the units of this entry: when each last failed, or nothing."""
+    """The hash with the units of this entry."""
     return f"units:{row.id}:{row.state.entry}"
 
 
 def samples_of(row: Row) -> str:
     """The list of this attempt's samples."""
-    return f"samples:{row.id}:{row.state.attempt}"
+    return f"pairs:{row.id}:{row.state.attempt}"
+
+
+def once_of(row: Row, basis: int) -> str:
+    """The hash with what happened to units for the first time on a basis."""
+    return f"once:{row.id}:{basis}"
 
 
 def _course(rollout_id: str) -> str:

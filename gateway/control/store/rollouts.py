@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from graduand.gateway.control.store.log import ROLES, Log, OwnSegments, SharedStream, half_of, seen_at
-from graduand.gateway.control.store.observations import Observations, samples_of, units_of
+from graduand.gateway.control.store.observations import Observations, once_of, samples_of, units_of
 from graduand.gateway.control.store.queue import JudgeQueue
 from graduand.gateway.control.store.rows import Row, from_json, to_json
 from graduand.gateway.errors import GraduandError
@@ -118,6 +118,11 @@ class Rollouts(Observations, JudgeQueue, Log):
             if row is not None:
                 wanted.setdefault(seen_at(record["time"]), []).append(record["id"])
                 wanted.setdefault(units_of(row), []).append(str(record["unit_hash"]))
+                if record["unit"] is not None:
+                    firsts = (f"unit {row.ledger.step}", f"path {row.state.entry}")
+                    wanted.setdefault(once_of(row, row.state.basis), []).extend(
+                        f"{one}/{record['unit']}" for one in firsts
+                    )
                 pair = record["parent_id"] or record["id"]
                 wanted.setdefault("waiting", []).extend(half_of(pair, role) for role in ROLES)
         for key, fields in wanted.items():

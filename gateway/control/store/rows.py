@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graduand.rollout import ledger as ledgers
+from graduand.rollout.hybrid.learning import Learning, learning_from_dict
 from graduand.rollout.ledger import Ledger
+from graduand.rollout.spec import earlier
+from graduand.rollout.spec.spec import METHOD
 from graduand.rollout.state import Phase, State, state_from_dict
 
 # In these phases nothing is decided and no evidence is gathered.
@@ -27,12 +30,14 @@ class Row:
     entry_version: int = 0
     attempt_version: int = 0
     table_version: int = 0
-    threshold: Mapping[str, Any] | None = None  # as rollout.hybrid.learning gives it
-    tries: int = 0  # at learning one, in this attempt
-    learning: str = ""  # why there is none yet
+    learning: Learning = field(default_factory=Learning)  # of a confidence threshold, in this attempt
     # While another student goes on serving its route: which, how, and the route change that it is given back by.
     incumbent: Mapping[str, Any] | None = None
     counts: dict[str, int] = field(default_factory=dict)  # since the attempt began: what taught no gate, and why
+    # What the evidence is about, each with the values it has had: the teacher as configured and as its upstream calls it.
+    facts: dict[str, list[str]] = field(default_factory=dict)
+    renewal: str = ""  # why the evidence is to start anew at this look
+    upgraded: str = ""  # why it is to be held: it was stored by a version with other gates
 
     @property
     def id(self) -> str:
@@ -55,29 +60,40 @@ class Row:
 
 
 PLAIN = (
-    "created_at", "started_at", "token", "entry_version", "attempt_version", "table_version", "tries", "learning",
+    "created_at", "started_at", "token", "entry_version", "attempt_version", "table_version",
 )  # fmt: skip
 
 
 def to_json(row: Row) -> str:
     """The row as it is stored: what has parts of its own is JSON in JSON, as older versions read it."""
     parts = {
-        "state": row.state.to_dict(), "ledger": row.ledger.to_dict(), "task": row.task, "threshold": row.threshold,
-        "counts": row.counts, "incumbent": row.incumbent,
+        "state": row.state.to_dict(), "ledger": row.ledger.to_dict(), "task": row.task, "threshold": row.learning.to_dict(),
+        "counts": row.counts, "incumbent": row.incumbent, "facts": row.facts,
     }  # fmt: skip
     plain = {name: getattr(row, name) for name in PLAIN}
     return json.dumps({"id": row.id, **plain, **{name: json.dumps(part) for name, part in parts.items()}})
 
 
 def from_json(text: str | bytes) -> Row:
-    """The row that `to_json` gave; `incumbent` may be missing in one of an older version."""
+    """The row that `to_json` gave; `incumbent` and `facts` may be missing in one of an older version."""
     given = json.loads(text)
+    state, ledger, upgraded = _evidence(json.loads(given["state"]), json.loads(given["ledger"]))
     return Row(
-        state=state_from_dict(json.loads(given["state"])),
-        ledger=ledgers.ledger_from_dict(json.loads(given["ledger"])),
+        state=state,
+        ledger=ledger,
         task=json.loads(given["task"]),
-        threshold=json.loads(given["threshold"]),
+        learning=learning_from_dict(json.loads(given["threshold"])),
         counts=json.loads(given["counts"]),
         incumbent=json.loads(given.get("incumbent", "null")),
+        facts=json.loads(given.get("facts", "{}")),
+        upgraded=upgraded,
         **{name: given[name] for name in PLAIN},
     )
+
+
+def _evidence(state: dict[str, Any], ledger: dict[str, Any]) -> tuple[State, Ledger, str]:
+    """State and ledger as stored; those of a version with other gates get today's, and why that is so."""
+    if state["spec"].get("method") == METHOD:
+        return state_from_dict(state), ledgers.ledger_from_dict(ledger), ""
+    now = state_from_dict({**state, "spec": earlier.specification(state["spec"])})
+    return now, ledgers.start(now), earlier.told(state["spec"], ledger)

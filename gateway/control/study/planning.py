@@ -13,8 +13,11 @@ from graduand.gateway.logs.reading import Source
 from graduand.gateway.model.routes import Budget
 from graduand.rollout import planning, wording
 from graduand.rollout.answers.tasks import Task
+from graduand.rollout.assignment import BUCKETS, DAY_S
+from graduand.rollout.gates.account import draw
+from graduand.rollout.gates.cycles import LEAST, SECONDS
 from graduand.rollout.simulate.policy import Scenario, many
-from graduand.rollout.spec.spec import GateSpec, Spec, Step
+from graduand.rollout.spec.spec import GateSpec, Spec, Step, audit_share
 
 logger = logging.getLogger("graduand")
 
@@ -23,6 +26,8 @@ SPANS_S = (3600.0, 86400.0)
 SERVED = """SELECT count(*), min(time), avg(usage.prompt_tokens + usage.completion_tokens) FROM log
 WHERE route = ? AND role = 'served' AND time > ? AND dt >= ?"""
 PAIRS_AT_MOST = 16_384
+PLAYED_A_DAY = 5_000
+LOOK_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +95,7 @@ def plan(spec: Spec, per_s: float | None, agreement: float | None, shadow: Sampl
     """Pairs and time for each step, and what will probably hold it up."""
     gates = [_gate(gate, agreement) for gate in spec.gates]
     pairs = None if any(gate["pairs"] is None for gate in gates) else max(gate["pairs"] for gate in gates)
-    steps, proved = [], False
-    for step in spec.steps:
-        steps.append(_step(step, per_s, shadow, None if proved else pairs, spec))
-        proved = True
+    steps = [_step(step, per_s, shadow, pairs, spec) for step in spec.steps]
     seconds = [step["seconds"] for step in steps]
     known = [value for value in seconds if value is not None]
     return {
@@ -106,24 +108,44 @@ def plan(spec: Spec, per_s: float | None, agreement: float | None, shadow: Sampl
 def _gate(gate: GateSpec, agreement: float | None) -> Json:
     """Pairs with which nine in ten students of the assumed agreement have certified."""
     p0 = gate.start.get("p0")
-    if gate.start["kind"] != "agreement" or p0 is None:
+    if not gate.signal.startswith("agreement") or p0 is None:
         return {"name": gate.name, "assumed": None, "pairs": 0}
     assumed = agreement if agreement is not None else 1 - (1 - p0) * 0.4
-    alpha = float(np.exp(-gate.log_threshold))
-    pairs = planning.pairs_needed(p0, assumed, alpha, 0.9, PAIRS_AT_MOST)
+    need = gate.log_threshold + draw(()).log_more
+    pairs = planning.pairs_needed(p0, assumed, need, 0.9, PAIRS_AT_MOST)
     return {"name": gate.name, "p0": p0, "assumed": assumed, "pairs": pairs}
 
 
 def _step(step: Step, per_s: float | None, shadow: Sampling, pairs: int | None, spec: Spec) -> Json:
-    wanted = max(step.n_min, pairs or 0) if step.kind == "shadow" else step.n_min
-    sampling = shadow if step.kind == "shadow" else Sampling(step.weight_bp / 10_000)
-    rate = None if per_s is None else per_s * sampling.share
-    seconds = None if per_s is None or not rate else max(step.dwell_s, sampling.seconds(wanted, per_s))
-    waits = "traffic" if seconds is not None and seconds > step.dwell_s else "dwell"
-    if waits == "traffic" and rate and seconds is not None and seconds > wanted / rate:
+    """What a step waits for: its requests, the observations of its proof, whole cycles, or its dwell."""
+    sampling = shadow if step.kind == "shadow" else Sampling(step.weight_bp / BUCKETS)
+    compared = (
+        shadow if step.kind == "shadow" else Sampling(step.weight_bp / BUCKETS * audit_share(spec, step.weight_bp))
+    )
+    proof = (pairs or 0) if step.proof else 0
+    wanted = max(step.n_min, proof) if step.kind == "shadow" else step.n_min
+    if per_s is None or not per_s * sampling.share:
+        return {
+            "name": step.name, "observations": wanted, "proof": proof, "seconds": None, "waits_for": "dwell",
+            "too_slow": False,
+        }  # fmt: skip
+    span = SECONDS[spec.cycle]
+    times = {
+        "dwell": step.dwell_s,
+        "traffic": sampling.seconds(wanted, per_s),
+        "audits": compared.seconds(proof, per_s) if proof else 0.0,
+    }
+    waits = max(times, key=lambda name: times[name])
+    seconds = times[waits]
+    if waits == "traffic" and seconds > wanted / (per_s * sampling.share):
         waits = "the day's copies"
-    late = seconds is not None and seconds > step.t_max_s
-    return {"name": step.name, "observations": wanted, "seconds": seconds, "waits_for": waits, "too_slow": late}
+    if step.proof and span:
+        whole = max(LEAST, math.ceil(seconds / span)) * span
+        waits, seconds = ("whole cycles" if seconds <= LEAST * span else waits), whole
+    return {
+        "name": step.name, "observations": wanted, "proof": proof, "seconds": seconds, "waits_for": waits,
+        "too_slow": seconds > step.t_max_s,
+    }  # fmt: skip
 
 
 def _blocker(steps: list[Json], gates: list[Json]) -> str:
@@ -146,6 +168,9 @@ def _blocker(steps: list[Json], gates: list[Json]) -> str:
 
 def _warnings(spec: Spec, per_s: float | None) -> list[str]:
     found = []
+    unproved = [step.name for step in spec.steps if not step.proof]
+    if unproved:
+        found.append(f"{', '.join(unproved)}: no proof is asked for there; harm gates and the path test pass them")
     canaries = [step for step in spec.steps if step.kind == "canary"]
     if not canaries:
         found.append("no canary step: errors and latency are never compared beside the teacher")
@@ -168,7 +193,7 @@ def _duel(gate: GateSpec) -> str:
     """How much the gate about the incumbent asks for, as far as anybody can know."""
     p0 = float(gate.start["p0"])
     wins = p0 + (1 - p0) / 2
-    pairs = planning.pairs_needed(p0, wins, float(np.exp(-gate.log_threshold)), 0.9, PAIRS_AT_MOST)
+    pairs = planning.pairs_needed(p0, wins, gate.log_threshold + draw(()).log_more, 0.9, PAIRS_AT_MOST)
     return (
         f"{gate.name}: a student that wins {wins:.0%} of the requests on which the two students differ needs about {pairs} "
         "such requests; how long they take to come together, only the traffic can tell"
@@ -176,13 +201,22 @@ def _duel(gate: GateSpec) -> str:
 
 
 def simulate(spec: Spec, scenario: Scenario, runs: int, seed: int) -> dict[str, Json]:
-    """The policy against the student described or logged, one exactly at the bound, and one that does harm."""
+    """The policy against the student described or logged, one exactly at the bound, and one that does harm.
+
+    Where whole cycles are waited for, a run is days long, and no more than PLAYED_A_DAY requests a day are played: more would
+    only prove more (`requests_per_s` says what was played).
+    """
     if spec.keeps_incumbent:
         raise ConfigError("a rollout with an incumbent gate cannot be simulated: nothing says how often the two differ")
     rng = np.random.default_rng(seed)
+    if SECONDS[spec.cycle]:
+        per_s = min(scenario.requests_per_s, PLAYED_A_DAY / DAY_S)
+        scenario = replace(scenario, requests_per_s=per_s, look_s=max(scenario.look_s, LOOK_S))
     p0 = next((float(gate.start["p0"]) for gate in spec.gates if gate.signal == "agreement"), 0.95)
-    harm = next((float(gate.start["p0"]) for gate in spec.harm if gate.signal == "agreement"), p0 - 0.05)
-    beside = Scenario(p0, separation=scenario.separation, requests_per_s=scenario.requests_per_s)
+    harm = next((gate.p0 for gate in spec.harm if gate.signal == "agreement" and gate.p0 is not None), p0 - 0.05)
+    beside = Scenario(
+        p0, separation=scenario.separation, requests_per_s=scenario.requests_per_s, look_s=scenario.look_s
+    )
     worlds = {
         "described": scenario,
         "at the bound": beside,
@@ -192,5 +226,5 @@ def simulate(spec: Spec, scenario: Scenario, runs: int, seed: int) -> dict[str, 
     for name, world in worlds.items():
         played = many(spec, world, rng, runs)
         shown = float(np.mean(world.agreement))
-        summaries[name] = {"agreement": shown, **asdict(played)}
+        summaries[name] = {"agreement": shown, "requests_per_s": world.requests_per_s, **asdict(played)}
     return summaries

@@ -15,10 +15,11 @@ from graduand.rollout.spec.spec import Spec
 
 @dataclass(slots=True)
 class Logged:
-    """Pair by pair, whether student and teacher agreed, and the student's confidence features if it gave any."""
+    """Pair by pair, whether student and teacher agreed, the student's confidence features if it gave any, and whose it was."""
 
     agreed: list[bool] = field(default_factory=list)
     vectors: list[list[float] | None] = field(default_factory=list)
+    units: list[int] = field(default_factory=list)
 
     @property
     def confident(self) -> bool:
@@ -59,6 +60,7 @@ def pairs(source: Source, route: str, task: tasks.Task) -> Logged:
             if agreed is not None:
                 found.agreed.append(agreed)
                 found.vectors.append(vector_of(reader.response(student)))
+                found.units.append(other["unit_hash"])
     if not found.agreed:
         raise ConfigError(f"the log at {source.url} holds no pairs of route {route!r} that can be compared")
     return found

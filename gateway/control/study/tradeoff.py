@@ -1,7 +1,7 @@
 """A cost-quality curve from any gateway's log: what share the student could answer, and how much of that would disagree.
 
-Scores come from a fit to one half of the pairs, the curve from the other, so that it flatters nobody. Quality is agreement
-with the teacher, whose own is 1; what the log has no gold labels for cannot be told from it.
+Scores come from a fit to the pairs of one half of the users, the curve from those of the other, so that it flatters
+nobody. Quality is agreement with the teacher, whose own is 1; what the log has no gold labels for cannot be told from it.
 """
 
 import json
@@ -18,7 +18,7 @@ from graduand.gateway.logs.reading import Source
 from graduand.rollout.answers.tasks import Task
 from graduand.rollout.hybrid.calibration import fit_logistic
 from graduand.rollout.hybrid.curve import Curve, Point, curve
-from graduand.rollout.hybrid.learning import halves
+from graduand.rollout.hybrid.pairs import half
 
 Json = dict[str, Any]
 FEWEST = 20
@@ -42,13 +42,18 @@ class Drawn:
 def of_log(source: Source, route: str, task: Task) -> tuple[Curve, Json]:
     """The curve of a route's logged pairs and its numbers; raise ConfigError if there is too little to go by."""
     logged = replay.pairs(source, route, task)
-    known = [(one, agreed) for one, agreed in zip(logged.vectors, logged.agreed, strict=True) if one is not None]
+    every = zip(logged.units, logged.vectors, logged.agreed, strict=True)
+    known = [(half(unit), one, agreed) for unit, one, agreed in every if one is not None]
     if len(known) < FEWEST:
         raise ConfigError(
             f"of {len(logged.agreed)} pairs of route {route!r} in {source.url} only {len(known)} have log probabilities, and a "
             f"curve needs {FEWEST}; they are asked for while a rollout with a hybrid step runs"
         )
-    fitting, judging = halves(known)
+    fitting, judging = ([(one, agreed) for side, one, agreed in known if side == which] for which in ("fit", "prove"))
+    if len(fitting) < 2 or not judging:
+        raise ConfigError(
+            f"the pairs of route {route!r} come from too few users to fit on some and judge by the others"
+        )
     fit = fit_logistic([vector for vector, _ in fitting], [agreed for _, agreed in fitting])
     agreed = np.array([same for _, same in judging])
     found = curve(fit([vector for vector, _ in judging]), ~agreed, agreed, np.ones(len(agreed)))

@@ -21,6 +21,7 @@ from graduand.gateway.model.openai import SSE_DONE
 Json = dict[str, Any]
 
 MOST_LESSONS = 16
+USAGE = frozenset(("usage",))
 
 
 def whole(body: bytes, headers: dict[bytes, bytes], by: Addressee) -> Whole:
@@ -71,8 +72,12 @@ def without_logprobs(released: bytes, keep: int) -> bytes:
 def _encoded(data: Json) -> bytes:
     try:
         return orjson.dumps(data)
-    except TypeError as error:  # orjson reads deeper nesting than it writes
-        raise UpstreamFailed(failures.MALFORMED) from error
+    except TypeError:  # half of a surrogate pair, or deeper nesting than orjson writes
+        pass
+    try:
+        return orjson.dumps(lenient.mended_all(data))
+    except (TypeError, lenient.Unreadable) as error:
+        raise UpstreamFailed(failures.UNREADABLE) from error
 
 
 def normalise_lorax(data: Json, model: str) -> bool:
@@ -202,12 +207,15 @@ class StreamReader(Progress):
         if not self.served_model and type(model) is str:
             self.served_model = model
         released = payload
+        if not self._keep_usage and type(chunk.get("usage")) is dict:
+            # Told with a piece of the answer, because the gateway asked: that is between it and the upstream.
+            released = payload = jsonedit.without(payload, USAGE)
         if model != wanted.model and type(model) is str:
             released = jsonedit.set_model(payload, wanted.model_json)
         keep = self._keep_logprobs
         if keep is not None:
             return without_logprobs(released, keep)
-        if self._lessons and not wanted.lorax:
+        if self._lessons and not wanted.lorax and not self.strange:
             self._template = learn(payload, released, chunk) or self._template
             # A stream whose chunks differ in more than their text is not worth learning from for ever.
             self._lessons -= self._template is not None

@@ -18,11 +18,15 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Addressee:
-    """Who is asked, as far as a dialect needs to know: the upstream's kind, the model, and its name as JSON."""
+    """Who is asked, as far as a dialect needs to know: the upstream's kind, the model, and its name as JSON.
+
+    `adds_usage`: a stream may be asked for its usage where the client does not ask.
+    """
 
     kind: str
     model: str
     model_json: bytes
+    adds_usage: bool = True
 
     @property
     def lorax(self) -> bool:

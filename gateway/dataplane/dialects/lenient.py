@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from graduand.gateway.dataplane.dialects import bounds
+
 
 class Unreadable(ValueError):
     """It is no JSON, however it is read."""
@@ -21,7 +23,10 @@ def loads(data: bytes) -> tuple[Any, bool]:
     (({'a': 1}, False), ([inf], True))
     """
     try:
+        bounds.check_answer(data)
         return orjson.loads(data), False
+    except bounds.TooManyParts as error:
+        raise Unreadable(str(error)) from error
     except orjson.JSONDecodeError:
         pass
     try:

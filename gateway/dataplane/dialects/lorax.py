@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from graduand.gateway.dataplane.dialects import answers
+from graduand.gateway.dataplane.dialects import answers, bounds, lenient
 from graduand.gateway.dataplane.dialects.answers import StreamReader
 from graduand.gateway.dataplane.dialects.assembly import Assembly
 from graduand.gateway.dataplane.dialects.dialect import Addressee, Reader, Sending, Whole
@@ -108,7 +108,10 @@ class LoraxReader(StreamReader):
 def parse(body: bytes, *, stream: bool | None) -> Json:
     """The request as JSON data with `model` (the route) and `stream` set; `stream` None leaves that to the body."""
     try:
+        bounds.check_request(body)
         data = orjson.loads(body)
+    except bounds.TooManyParts as error:
+        raise RequestError(422, f"the body cannot be read: {error}", code="too_many_parts") from error
     except orjson.JSONDecodeError as error:
         raise RequestError(422, f"the body is not JSON: {error}", code="invalid_json") from error
     inputs = data.get("inputs") if type(data) is dict else None
@@ -140,7 +143,9 @@ def translated(data: Json, to: Addressee) -> Sending:
     if not parameters.get("do_sample") and "temperature" not in body:
         body["temperature"] = 0
     if data["stream"]:
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        body["stream"] = True
+        if to.adds_usage:
+            body["stream_options"] = {"include_usage": True}
     if chats:
         message = {"role": "user", "content": data["prompt"]}
         asking: Json = {"logprobs": True} if parameters.get("details") else {}
@@ -177,13 +182,13 @@ def events(block: bytes) -> bytes:
     """LoRAX's token events made of OpenAI's chunks, framed as they are in `block`."""
     out = []
     for line in block.split(b"\n\n"):
-        chunk = orjson.loads(line[6:]) if line.startswith(b"data: {") else None
+        chunk = lenient.loads(line[6:])[0] if line.startswith(b"data: {") else None
         for choice in (chunk or {}).get("choices") or []:
             text = _text(choice)
             if text:
                 tokens = _tokens(choice)
                 logprob = tokens[0]["logprob"] if len(tokens) == 1 else 0.0
-                out.append(_event(_token(text, logprob, special=False)))
+                out.append(_event(_token(lenient.mended(text), logprob, special=False)))
     return b"".join(out)
 
 

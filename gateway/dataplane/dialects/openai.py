@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from graduand.gateway.dataplane.dialects import answers, jsonedit
+from graduand.gateway.dataplane.dialects import answers, bounds, jsonedit
 from graduand.gateway.dataplane.dialects.answers import StreamReader
 from graduand.gateway.dataplane.dialects.dialect import Addressee, Sending, Whole
 from graduand.gateway.errors import RequestError
@@ -61,7 +61,10 @@ class OpenAI:
 
     def parse(self, body: bytes) -> Json:
         try:
+            bounds.check_request(body)
             data = orjson.loads(body)
+        except bounds.TooManyParts as error:
+            raise RequestError(400, f"the body cannot be read: {error}", code="too_many_parts") from error
         except orjson.JSONDecodeError as error:
             raise RequestError(400, f"the body is not JSON: {error}", code="invalid_json") from error
         if type(data) is not dict:
@@ -81,12 +84,13 @@ class OpenAI:
         return data.get("stream") is True
 
     def sending(self, body: bytes, data: Json, to: Addressee, *, scored: bool) -> Sending:
-        """The client's bytes with another model; a stream asks for its usage chunk, so that tokens are counted exactly."""
+        """The client's bytes with another model; a stream asks for its usage chunk, so that tokens are counted exactly, unless
+        the upstream takes no such thing."""
         # Also where the last "model" is right already: the key may be there twice, and an upstream may take the first.
         changed = jsonedit.set_model(body, to.model_json)
         if to.lorax:
             changed = _for_lorax(changed, data)
-        if self.streams(data) and not keeps_usage(data):
+        if to.adds_usage and self.streams(data) and not keeps_usage(data):
             changed = _with_usage(changed, data)
         return Sending(self.endpoint, self.with_logprobs(changed, data) if scored else changed)
 
@@ -140,8 +144,11 @@ def wrong(data: Json, field: str, what: str) -> RequestError:
 def _with_usage(body: bytes, data: Json) -> bytes:
     if "stream_options" not in data:
         return jsonedit.append_member(body, INCLUDE_USAGE)
-    options = jsonedit.value_of(body, "stream_options") if data["stream_options"] else None
-    return jsonedit.set_value(body, "stream_options", jsonedit.set_member(options or b"{}", "include_usage", b"true"))
+    options = (jsonedit.value_of(body, "stream_options") if data["stream_options"] else None) or b"{}"
+    options = jsonedit.set_member(options, "include_usage", b"true")
+    # vLLM tells the usage with every chunk then. The client did not ask for any: by itself, this option does nothing.
+    options = jsonedit.set_value(options, "continuous_usage_stats", b"false")
+    return jsonedit.set_value(body, "stream_options", options)
 
 
 def _for_lorax(body: bytes, data: Json) -> bytes:

@@ -7,7 +7,7 @@ body that would cross it is refused before it is read, and no body that has begu
 import zlib
 from typing import Final
 
-MAX_BODY_BYTES = 10 << 20
+MAX_BODY_BYTES = 32 << 20  # as `max_body_mb` is where no file says otherwise
 MOST_HELD_BYTES = 256 << 20
 # A body in tiny chunks costs a call each: from so many chunks on, they must hold so many bytes on average.
 MANY_PIECES, LEAST_PIECE_BYTES = 2_000, 16
@@ -32,12 +32,17 @@ class Undecodable(Exception):
 class Held:
     """What a worker's connections hold of bodies together; `most_each` is the longest body that is accepted."""
 
-    __slots__ = ("bytes", "most", "most_each")
+    __slots__ = ("_most", "bytes", "most", "most_each")
 
     def __init__(self, most_each: int = MAX_BODY_BYTES, most: int = MOST_HELD_BYTES) -> None:
         self.bytes = 0
+        self._most = most
+        self.accept(most_each)
+
+    def accept(self, most_each: int) -> None:
+        """Take bodies of up to so many bytes from now on; one that has begun is held to it as well."""
         self.most_each = most_each
-        self.most = max(most, most_each)
+        self.most = max(self._most, most_each)
 
     def has_room(self, length: int) -> bool:
         """Whether a body of this length may begin; of unknown length (0) whether there is any room."""

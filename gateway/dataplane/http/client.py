@@ -15,6 +15,7 @@ from graduand.gateway.dataplane.http import failures
 from graduand.gateway.dataplane.http.failures import Failure, UpstreamFailed
 from graduand.gateway.dataplane.http.fiber import Signal
 from graduand.gateway.dataplane.http.outbox import Outbox, Outlet
+from graduand.gateway.dataplane.http.pauses import STOOD_STILL_S
 from graduand.gateway.model.routes import Replica
 
 MAX_ANSWER_BYTES = 64 << 20
@@ -28,20 +29,25 @@ class Call:
     """A request under way: its head, then its body, then its end."""
 
     __slots__ = (
-        "_active", "_chunks", "_connection", "_decoder", "_idle_s", "_loop", "_paused", "_signal", "_size", "_stop_at",
-        "_stream", "_total",
+        "_active", "_chunks", "_connection", "_decoder", "_idle_s", "_last_at", "_loop", "_patience_s", "_paused", "_signal",
+        "_size", "_stop_at", "_stream", "_total",
         "deadline", "ended", "failure", "headers", "received", "reused", "status",
     )  # fmt: skip
 
     def __init__(
-        self, connection: "Connection", *, stream: bool, first_at: float, idle_s: float, stop_at: float,
-        active: set["Call"], loop: asyncio.AbstractEventLoop,
+        self, connection: "Connection", *, stream: bool, first_at: float, first_s: float, idle_s: float, stop_at: float,
+        last_at: float, active: set["Call"], loop: asyncio.AbstractEventLoop,
     ) -> None:  # fmt: skip
-        """Times are the event loop's: `first_at` for the first byte of the body, `stop_at` for its end."""
+        """Times are the event loop's: `first_at` for the first byte of the body; `stop_at` for its end as long as another model
+        may answer instead, `last_at` for its end after that. `first_s` is how long a stream may be silent before its first
+        token, `idle_s` from then on.
+        """
         self._connection: Connection | None = connection
         self._stream = stream
+        self._patience_s = first_s
         self._idle_s = idle_s
         self._stop_at = stop_at
+        self._last_at = last_at
         self._active = active
         self._loop = loop
         self._signal = Signal()
@@ -102,7 +108,19 @@ class Call:
     def began(self) -> None:
         """The answer has begun: from now on the idle timeout counts. Of a stream only its reader can tell."""
         self.received = True
-        self.deadline = min(self._loop.time() + self._idle_s, self._stop_at)
+        self._patience_s = self._idle_s
+        self._heard()
+
+    def take_all_time(self) -> None:
+        """Nobody else can answer any more, so nobody else's time need be spared."""
+        self._stop_at = self._last_at
+        self._heard()
+
+    def postpone(self, by_s: float) -> None:
+        """Take time out of account that passed while this process stood still."""
+        self.deadline += by_s
+        self._stop_at += by_s
+        self._last_at += by_s
 
     def close(self) -> None:
         """Give the call up if it has not ended: the upstream sees the connection close."""
@@ -114,7 +132,7 @@ class Call:
 
     def linger(self) -> None:
         """Let the upstream end the answer on its own for a moment, so that the connection can be used again."""
-        self.deadline = self._stop_at = self._loop.time() + LINGER_S
+        self.deadline = self._stop_at = self._last_at = self._loop.time() + LINGER_S
 
     def pause(self) -> None:
         """Stop reading from the upstream until `resume` or the next `read`."""
@@ -129,18 +147,24 @@ class Call:
         if connection is not None and self._paused:
             self._paused = False
             connection.transport.resume_reading()
-            self.deadline = min(self._loop.time() + self._idle_s, self._stop_at)
+            self._heard()
 
     def expire(self, now: float) -> None:
         """Fail the call if its deadline has passed."""
         if now < self.deadline:
             return
-        if now >= self._stop_at:
+        if now >= self._last_at:
             # An upstream that was answering, or that nobody listened to, has done nothing wrong.
             silent = not self.received and not self._paused
             self.fail(failures.TOTAL_TIMEOUT if silent else failures.OVERTIME)
+        elif not self.received:
+            self.fail(failures.FIRST_TOKEN_TIMEOUT)
         else:
-            self.fail(failures.IDLE_TIMEOUT if self.received else failures.FIRST_TOKEN_TIMEOUT)
+            self.fail(failures.OVERDUE if now >= self._stop_at else failures.IDLE_TIMEOUT)
+
+    def _heard(self) -> None:
+        """The upstream lives: its silence is counted from now."""
+        self.deadline = min(self._loop.time() + self._patience_s, self._stop_at)
 
     # The connection's side.
 
@@ -173,9 +197,9 @@ class Call:
             return
         if self._paused:
             pass  # read before the pause; silence is not counted until it ends
-        elif self.received:
-            self.deadline = min(self._loop.time() + self._idle_s, self._stop_at)
-        elif not self._stream:
+        elif self.received or self._stream:
+            self._heard()  # whatever it is: a comment before the first token, too
+        else:
             self.began()
         self._chunks.append(data)
         if self._stream:
@@ -342,14 +366,27 @@ class Pool:
             connection.transport.close()
 
     async def _connect(self, connect_s: float) -> Connection:
+        began = self._loop.time()
+        try:
+            return await self._connected(connect_s)
+        except TimeoutError as error:
+            if self._loop.time() - began < connect_s + STOOD_STILL_S:
+                raise UpstreamFailed(failures.CONNECT_TIMEOUT) from error
+        # It was this process that stood still, and not the upstream: once more.
+        try:
+            return await self._connected(connect_s)
+        except TimeoutError as error:
+            raise UpstreamFailed(failures.CONNECT_TIMEOUT) from error
+
+    async def _connected(self, connect_s: float) -> Connection:
         replica = self._replica
         try:
             async with asyncio.timeout(connect_s):
                 _, connection = await self._loop.create_connection(
                     lambda: Connection(self), replica.host, replica.port, ssl=self._tls
                 )
-        except TimeoutError as error:
-            raise UpstreamFailed(failures.CONNECT_TIMEOUT) from error
+        except TimeoutError:
+            raise
         except ssl.SSLCertVerificationError as error:
             text = f"the upstream's certificate cannot be verified: {error.verify_message}; see ca_file"
             raise UpstreamFailed(Failure("tls", text, retry=False)) from error

@@ -72,6 +72,10 @@ TOTAL_TIMEOUT = Failure(
 )
 # The same, of an upstream that was not silent: the answer was too long, or its reader too slow.
 OVERTIME = replace(TOTAL_TIMEOUT, sick=False)
+# The same, as long as another model may answer: early enough to leave that one its time.
+OVERDUE = Failure(
+    "overdue", "the answer was not there early enough to leave another model its time", 504, retry=False, sick=False
+)
 BREAKER_OPEN = Failure(
     "unavailable", "the upstream has been failing and is given a rest; try again shortly", 503, retry=False, sick=False,
     retry_after_s=1.0,
@@ -182,10 +186,16 @@ def from_error_event(data: Any) -> Failure | None:
         message, code = error.get("message"), error.get("code") or error.get("type")
     else:
         message, code = error if isinstance(error, str) else data.get("message"), data.get("error_type")
-    text = f"the upstream reported an error in its answer: {str(message)[:500]}"
-    if code in FILTER_CODES:
+    said = message[:500] if isinstance(message, str) else "it gives no reason"
+    text = f"the upstream reported an error in its answer: {said}"
+    if isinstance(code, str) and code in FILTER_CODES:
         return Failure("content_filter", text, 400, retry=False, fall_back=False, sick=False)
     return Failure("error_event", text)
+
+
+def is_about(failure: Failure, field: str) -> bool:
+    """Whether the upstream's words name a request's `field`."""
+    return field in failure.message or field.encode() in failure.said
 
 
 def without_key(failure: Failure, key: str | None) -> Failure:
@@ -195,9 +205,14 @@ def without_key(failure: Failure, key: str | None) -> Failure:
     escaped = orjson.dumps(key)[1:-1]
     forms = {key.encode(), escaped, escaped.replace(b"/", b"\\/"), quote(key, safe="").encode()}
     body, said = failure.body, failure.said
-    for form in forms:
+    for form in sorted(forms, key=len, reverse=True):  # a short one may be a part of a long one
         body = None if body is None else body.replace(form, b"[key]")
         said = said.replace(form, b"[key]")
+    if body != failure.body and body is not None:
+        try:
+            orjson.loads(body)
+        except orjson.JSONDecodeError:  # a key that ends in a backslash has taken half of what it escaped
+            body = None
     return replace(failure, message=failure.message.replace(key, "[key]"), body=body, said=said)
 
 

@@ -12,6 +12,7 @@ import orjson
 MOST_CHARACTERS = 2_000
 MOST_BYTES = 16 << 10
 MOST_DETAILS = 5
+MOST_DEPTH = 4
 
 Json = dict[str, Any]
 
@@ -42,12 +43,12 @@ def of(body: bytes) -> Reason:
         data = orjson.loads(body)
     except orjson.JSONDecodeError:
         return Reason(_plain(body))
+    if isinstance(data, list):  # Gemini's OpenAI-compatible endpoint wraps its error in one
+        return next((found for one in data[:MOST_DETAILS] if (found := _of_json(one)) != NONE), NONE)
     return _of_json(data)
 
 
 def _of_json(data: Any) -> Reason:
-    if isinstance(data, list):  # Gemini's OpenAI-compatible endpoint wraps its error in one
-        return next((found for one in data[:MOST_DETAILS] if (found := _of_json(one)) != NONE), NONE)
     if isinstance(data, str):
         return Reason(_cut(data))
     if not isinstance(data, dict):
@@ -68,23 +69,23 @@ def _of_error(error: Json) -> Reason:
     return Reason(text, _word(error.get("code") or error.get("status") or error.get("type")), error)
 
 
-def _text(said: Any) -> str:
-    """Text, or FastAPI's list of what is wrong where."""
+def _text(said: Any, depth: int = MOST_DEPTH) -> str:
+    """Text, or FastAPI's list of what is wrong where; nothing that is nested deeper than any server writes it."""
     if isinstance(said, str):
         return _cut(said)
     if isinstance(said, dict):
-        return _text(said.get("message") or said.get("msg") or "")
+        return _text(said.get("message") or said.get("msg") or "", depth - 1) if depth else ""
     if not isinstance(said, list):
         return ""
-    return _cut("; ".join(text for one in said[:MOST_DETAILS] if (text := _detail(one))))
+    return _cut("; ".join(text for one in said[:MOST_DETAILS] if (text := _detail(one, depth))))
 
 
-def _detail(one: Any) -> str:
-    if not isinstance(one, dict):
+def _detail(one: Any, depth: int) -> str:
+    if not isinstance(one, dict) or not depth:
         return one if isinstance(one, str) else ""
     where = one.get("loc")
-    place = ".".join(str(part) for part in where) if isinstance(where, list) else ""
-    text = _text(one.get("msg") or one.get("message") or "")
+    place = ".".join(str(part) for part in where if isinstance(part, str | int)) if isinstance(where, list) else ""
+    text = _text(one.get("msg") or one.get("message") or "", depth - 1)
     return f"{place}: {text}" if place and text else text
 
 

@@ -25,11 +25,16 @@ from graduand.gateway.model.openai import error_body
 
 MAX_HEADER_BYTES = 64 << 10
 MAX_URL_BYTES = 8 << 10
+# What may come besides the body: head, trailers, sizes and extensions of chunks. For every byte of body one more is allowed.
+MAX_FRAMING_BYTES = 128 << 10
 MAX_PIPELINED = 16
 READ_TIMEOUT_S = 30.0
 IDLE_TIMEOUT_S: Final = 75.0
 STALLED_CLIENT_S = 60.0
 HALF_CLOSED_LOOK_S = 0.02
+# After so much silence the client of a stream is told that somebody still works for it: what stands in between (balancers,
+# proxies, the client itself) gives up a connection without bytes, most of them after 30 to 60 s.
+KEEP_ALIVE_S = 5.0
 # How much longer than the longest `total_s` a request may be open, whatever has happened to whoever answers it.
 OPEN_MARGIN_S = 30.0
 LINGER_S = 2.0
@@ -38,12 +43,16 @@ SMALL_BODY_BYTES: Final = 16 << 10
 BUSY_RETRY_S = 2.0
 
 JSON: Final = b"content-type: application/json\r\n"
+ALLOW: Final = b"allow: GET, HEAD, POST\r\n"
 # Proxies in between hold events back otherwise: nginx asks for the last line, others for no-store.
 STREAM: Final = b"content-type: text/event-stream\r\ncache-control: no-store\r\nx-accel-buffering: no\r\n"
 # A second one of these would say something else than the first, and who reads which is how requests are smuggled.
 SINGLE: Final = frozenset(
-    (b"host", b"authorization", b"x-api-key", b"content-type", b"content-length", b"content-encoding", b"expect")
-)
+    (
+        b"host", b"authorization", b"x-api-key", b"content-type", b"content-length", b"content-encoding", b"expect",
+        b"transfer-encoding",
+    )
+)  # fmt: skip
 # RFC 9110, 7.2: uri-host [ ":" port ]; no user, no blanks, no path.
 HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
 ENCODINGS = {b"gzip": b"gzip", b"x-gzip": b"gzip", b"deflate": b"deflate"}
@@ -104,6 +113,9 @@ class Ongoing(Protocol):
     def client_gone(self) -> None:
         """The client has closed the connection; stop working for it."""
 
+    def client_waits(self) -> None:
+        """The client has been sent nothing for KEEP_ALIVE_S."""
+
 
 Handler = Callable[["ClientConnection", Request], None]
 # Whether whoever sends these headers may send a body to this path; without, it is answered before the body is read.
@@ -118,10 +130,10 @@ class ClientConnection(asyncio.Protocol):
     """One client's connection. The handler answers with `respond`, or `start_stream`, `write` and `end_stream`."""
 
     __slots__ = (
-        "_arriving", "_body", "_closing", "_connections", "_door", "_due", "_encoding", "_good_host", "_handler", "_header_bytes",
-        "_headers", "_headless", "_held", "_loop", "_opened_at", "_outbox", "_parser", "_quiet_looks", "_refused", "_request",
-        "_streaming", "_unread", "_url", "_waiting", "authorized", "deadline", "drained", "ongoing", "paused",
-        "transport",
+        "_arriving", "_body", "_closing", "_connections", "_door", "_due", "_encoding", "_framing", "_good_host",
+        "_handler", "_header_bytes", "_headers", "_headless", "_held", "_loop", "_opened_at", "_outbox", "_parser",
+        "_quiet_looks", "_quiet_since", "_refused", "_request", "_streaming", "_unread", "_url", "_waiting", "authorized",
+        "deadline", "drained", "ongoing", "paused", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -132,7 +144,9 @@ class ClientConnection(asyncio.Protocol):
         self._held = held or Held()
         self._door = door
         self._good_host = b""
+        # When the request was first seen by a sweep, and when one first saw it silent; 0.0: none has yet.
         self._opened_at = 0.0
+        self._quiet_since = 0.0
         self._connections = connections
         self._outbox = outbox
         self._loop = loop = outbox.loop
@@ -164,6 +178,7 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._refused or self._parser is None:
             return
+        self._framing += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
@@ -171,6 +186,12 @@ class ClientConnection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             if not self._refused:
                 self._refuse(400, f"the request is not valid HTTP/1.1: {error.__context__ or error}")
+        # The parser keeps a header, and skips a chunk's extension, however long it is and whether or not it ends.
+        if self._framing > MAX_FRAMING_BYTES and self._framing > MAX_FRAMING_BYTES + self._body.size and self._arriving:
+            if self._headless:
+                self._refuse(431, f"the request's head is longer than {MAX_FRAMING_BYTES} bytes")
+            else:
+                self._refuse(400, "there is more around the body's chunks than in them; send it in larger ones")
 
     def eof_received(self) -> bool:
         """The client will send no more. It still gets what it asked for - if it is there to read it.
@@ -214,7 +235,7 @@ class ClientConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
-        self._header_bytes = 0
+        self._header_bytes = self._framing = 0
         self._body = Body(self._held)
         self._encoding: bytes | None = None
         self._headless = True
@@ -227,29 +248,33 @@ class ClientConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_bytes += len(name) + len(value)
-        if self._header_bytes > MAX_HEADER_BYTES and self._headless:
+        if self._header_bytes > MAX_HEADER_BYTES:
             self._refuse(431, f"the headers are longer than {MAX_HEADER_BYTES} bytes")
         if not self._headless:
             return  # a trailer: nothing that comes after the body may speak for who sent it
         key, headers = name.lower(), self._headers
         if key in SINGLE and key in headers:
             self._refuse(400, f"the header {key.decode()!r} is there twice; send it once")
-        headers[key] = value
+        headers[key] = value.rstrip(b" \t")  # white space around a value is none of it (RFC 9110, 5.5)
 
     def on_headers_complete(self) -> None:
         headers, parser = self._headers, self._parser
         self._headless = False
         if b"upgrade" in headers and parser.should_upgrade():
             return  # comes again, by `_decline`
-        if not self._url.startswith(b"/") and parser.get_method() == b"CONNECT":
-            self._refuse(405, "this is no proxy: CONNECT is not supported", b"allow: GET, HEAD, POST\r\n")
-            return
+        # Of the versions that the parser takes, 1.1 alone keeps a connection without being asked.
+        if not parser.should_keep_alive() or b"connection" in headers:
+            self._check_version()
+        if not self._url.startswith(b"/") or b"#" in self._url:
+            self._check_target()
         self._check_host()
+        chunked = b"transfer-encoding" in headers
+        if chunked:
+            self._check_coding()
         if self._refused:
             return
         self._header_bytes = 0
         length = int(headers.get(b"content-length", b"0"))
-        chunked = b"transfer-encoding" in headers
         if not length and not chunked:
             return
         held = self._held
@@ -262,6 +287,39 @@ class ClientConnection(asyncio.Protocol):
         self._read_encoding()
         if not self._refused:
             self._body.reserve(length)
+
+    def _check_version(self) -> None:
+        """RFC 9110, 2.5: what speaks another major version is told so; RFC 9112, 6.1: 1.0 knows no chunks."""
+        version = self._parser.get_http_version()
+        if version == "0.9":
+            self._refuse(400, "the request line names no version: send HTTP/1.1")
+        elif version not in ("1.0", "1.1"):
+            self._refuse(505, f"HTTP/{version} is not spoken here: send HTTP/1.1")
+        elif version == "1.0" and b"transfer-encoding" in self._headers:
+            self._refuse(400, "HTTP/1.0 has no 'transfer-encoding': send 'content-length'")
+
+    def _check_target(self) -> None:
+        """RFC 9112, 3.2: the target is a path, an address with one, or with OPTIONS an asterisk."""
+        method, url = self._parser.get_method(), self._url
+        if method == b"CONNECT":
+            self._refuse(405, "this is no proxy: CONNECT is not supported", ALLOW)
+        elif b"#" in url:
+            self._refuse(400, "the request's target has a fragment, which is for the client alone")
+        elif url != b"*" or method != b"OPTIONS":
+            self._url = _path_of(url)
+            if not self._url:
+                self._refuse(400, "the request's target is neither a path nor an address of http or https")
+
+    def _check_coding(self) -> None:
+        """RFC 9112, 6.1 and 6.3: of transfer codings we know chunked, once. Without it at the end nobody knows the body's end."""
+        written = self._headers[b"transfer-encoding"].lower()
+        if written == b"chunked":
+            return
+        codings = [one.strip(b" \t") for one in written.split(b",")]
+        if codings[-1] == b"chunked" and set(codings) - {b"chunked", b""}:
+            self._refuse(501, f"the transfer coding {written.decode('latin-1')[:50]!r} is not known; send 'chunked'")
+        else:
+            self._refuse(400, "'transfer-encoding' must be 'chunked', once")
 
     def _check_host(self) -> None:
         """RFC 9112, 3.2: exactly one valid Host in HTTP/1.1."""
@@ -278,7 +336,7 @@ class ClientConnection(asyncio.Protocol):
     def _let_in(self, length: int) -> None:
         """Before a long body is read: whether its sender may send it, and whether there is room for it."""
         headers, parser = self._headers, self._parser
-        path = self._path()
+        path = self._url
         if not self._door(self, path, headers):
             # Answered without its body, by whoever says why; what still comes of it is thrown away.
             self._arriving = False
@@ -308,6 +366,7 @@ class ClientConnection(asyncio.Protocol):
             )  # fmt: skip
 
     def on_body(self, data: bytes) -> None:
+        self._framing -= len(data)
         if self._refused:
             return
         try:
@@ -332,14 +391,10 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(400, f"the body is not {encoding}, as its content-encoding says: {error}")
             return
         keep_alive = parser.should_keep_alive() and not self._closing
-        request = Request(parser.get_method(), self._path(), self._headers, body, self._body, keep_alive=keep_alive)
+        request = Request(parser.get_method(), self._url, self._headers, body, self._body, keep_alive=keep_alive)
         if (not keep_alive or b"connection" in self._headers) and parser.get_http_version() == "1.0":
             request.chunked = request.keep_alive = False
         self._take(request)
-
-    def _path(self) -> bytes:
-        url = self._url
-        return url if url.startswith(b"/") else _path_of(url)
 
     def _take(self, request: Request) -> None:
         """Answer a request now, or once those before it on this connection have been answered."""
@@ -372,6 +427,7 @@ class ClientConnection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send a piece of the stream."""
+        self._quiet_since = 0.0
         self.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def end_stream(self, last: bytes) -> None:
@@ -409,12 +465,28 @@ class ClientConnection(asyncio.Protocol):
             if now - self._opened_at >= longest_s + OPEN_MARGIN_S:
                 logger.error("a request was open for %.0f s and nobody answered it: closed", now - self._opened_at)
                 self.transport.abort()
+            elif self.ongoing is not None:
+                self._quiet_since = self._quiet_since or now
+                if now - self._quiet_since >= KEEP_ALIVE_S:
+                    self.ongoing.client_waits()
         elif self._arriving and not self._refused:
             self._due = self._due or now + READ_TIMEOUT_S
             if now >= self._due:
                 self._refuse(408, f"the request did not arrive within {READ_TIMEOUT_S:.0f} s")
         elif now >= self.deadline:
             self.transport.close()
+
+    def postpone(self, by_s: float) -> None:
+        """Take time out of account that passed while this process stood still."""
+        self.deadline += by_s
+        self._opened_at += by_s if self._opened_at else 0.0
+        self._quiet_since += by_s if self._quiet_since else 0.0
+        self._due += by_s if self._due else 0.0
+
+    def give_up(self, ongoing: Ongoing) -> None:
+        """Close the connection at once if `ongoing` has not answered on it whole: nobody will any more."""
+        if self.ongoing is ongoing:
+            self.transport.abort()
 
     def _look_for_reset(self) -> None:
         """Give the request of a half-closed client up once it turns out to be closed whole; a reset wakes nobody."""
@@ -430,20 +502,22 @@ class ClientConnection(asyncio.Protocol):
 
         The parser has given the body up as the other protocol's: the request is read again without the offer.
         """
-        method, headers = self._parser.get_method(), self._headers
+        method, version, headers = self._parser.get_method(), self._parser.get_http_version(), self._headers
         if self._refused:
             return
         headers.pop(b"upgrade", None)
-        headers[b"connection"] = b"close" if b"close" in headers.get(b"connection", b"").lower() else b"keep-alive"
+        if b"close" in headers.pop(b"connection", b"").lower():
+            headers[b"connection"] = b"close"
         lines = b"".join(b"%b: %b\r\n" % line for line in headers.items())
         self._parser = httptools.HttpRequestParser(self)
-        self.data_received(b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method, self._url, lines, rest))
+        head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self._url, version.encode(), lines)
+        self.data_received(head + rest)
 
     def _begin(self, request: Request) -> None:
         if self.transport.is_closing():
             return
         self._request = request
-        self._opened_at = 0.0  # set by the sweep that first sees it
+        self._opened_at = self._quiet_since = 0.0
         try:
             self._handler(self, request)
         except Exception as error:
@@ -506,12 +580,15 @@ class ClientConnection(asyncio.Protocol):
 
 
 def _path_of(url: bytes) -> bytes:
-    """The path and query of a target in absolute form (RFC 9112, 3.2.2), as clients write it that take us for a proxy."""
+    """The path and query of a target in absolute form (RFC 9112, 3.2.2), as clients write it that take us for a proxy.
+
+    Empty if it is no such target, or names no host.
+    """
     scheme, mark, rest = url.partition(b"://")
-    if not mark or scheme.lower() not in (b"http", b"https"):
-        return url
     authority, _, query = rest.partition(b"?")
-    path = authority.partition(b"/")[2]
+    host, _, path = authority.partition(b"/")
+    if not mark or not host or scheme.lower() not in (b"http", b"https"):
+        return b""
     return b"/%b?%b" % (path, query) if b"?" in rest else b"/" + path
 
 

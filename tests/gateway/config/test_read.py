@@ -68,6 +68,16 @@ def test_defaults_are_those_of_the_design() -> None:
     assert [one.url for one in read.upstreams["gpu"].replicas] == ["http://127.0.0.1:8000/v1", "http://[::1]:8000"]
 
 
+def test_patience_and_usage_are_the_models_own() -> None:
+    teacher = {**FILE["routes"]["triage"]["teacher"], "first_token_s": 90}
+    read = settings(changed(routes__triage__teacher=teacher, upstreams__gpu__stream_usage="never"))
+    route = settings_from_json(settings_to_json(read)).routes["triage"]
+    assert (route.teacher.first_token_s, route.timeouts.first_token_s) == (90, 10)
+    assert route.student is not None
+    assert route.student.first_token_s is None
+    assert [read.upstreams[name].stream_usage for name in ("openai", "gpu")] == ["ask", "never"]
+
+
 def test_settings_survive_the_way_to_the_workers() -> None:
     limits, budget = {"requests_per_minute": 3}, {"tokens_per_day": 4}
     read = settings(changed(client_keys={"env": "KEYS"}, client_limits=limits, routes__triage__audit_budget=budget))
@@ -157,6 +167,8 @@ WRONG = [
     (changed(routes__triage__unit="header:a b"), "is not one of user, request and header:NAME"),
     (changed(routes={"a b": ROUTE}), "routes.a b: a route's name has letters, digits and . _ : / - only"),
     (changed(routes={"a\r\nx: y": ROUTE}), "a route's name has letters, digits"),
+    (changed(routes__triage__teacher__first_token_s=0), "routes.triage.teacher.first_token_s: Input should be greater than 0"),
+    (changed(upstreams__gpu__stream_usage="always"), "upstreams.gpu.stream_usage: Input should be 'ask' or 'never'"),
     (changed(routes__triage__timeouts={"total_s": 0}), "routes.triage.timeouts.total_s: Input should be greater than 0"),
     (changed(listen="8080"), "listen: '8080' is not HOST:PORT, such as 127.0.0.1"),
     (changed(admin="127.0.0.1:99999"), "admin: '127.0.0.1:99999' is not HOST:PORT"),

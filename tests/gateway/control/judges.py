@@ -10,7 +10,10 @@ from typing import Any
 
 from graduand.gateway.model.routes import Replica, Upstream
 
-ANSWERS = re.compile(r"<answer_a>\n(.*?)\n</answer_a>\n\n<answer_b>\n(.*?)\n</answer_b>", re.DOTALL)
+# Each question's tags end in its own 16 digits; what stands between them may contain anything else.
+ANSWERS = re.compile(
+    r"<answer_a_([0-9a-f]{16})>\n(.*?)\n</answer_a_\1>\n\n<answer_b_\1>\n(.*?)\n</answer_b_\1>", re.DOTALL
+)
 
 
 class JudgeServer:
@@ -74,7 +77,7 @@ class JudgeServer:
             return "Well, both have their merits."
         if self.mode == "biased":
             return "VERDICT: A"
-        bad = [text.startswith("no") for text in found.groups()]
+        bad = [text.startswith("no") for text in found.groups()[1:]]
         return f"Let me see.\nVERDICT: {'TIE' if bad[0] == bad[1] else 'B' if bad[0] else 'A'}"
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ import httpx
 from graduand.gateway.control.store import rollouts
 from graduand.gateway.control.store.open import open_rollouts
 from graduand.gateway.control.store.rows import Row
-from graduand.gateway.model.routes import Limits, Settings
+from graduand.gateway.model.routes import Settings
 from tests.gateway.running import PATIENCE_S, ROOT, Gateway, until
 from tests.gateway.speaking import Client
 
@@ -227,7 +227,14 @@ class Rollouts:
         self.admin: httpx.Client = gateway.admin
 
     def start(self, route: str, student: str, **changes: Any) -> str:
-        spec = {"route": route, "student": student, "gates": ["agreement 0.8"], "steps": steps(), **changes}
+        spec = {
+            "route": route,
+            "student": student,
+            "gates": ["agreement 0.8"],
+            "steps": steps(),
+            "cycle": "none",
+            **changes,
+        }
         body = {"spec": spec, "why": "a test"}
         answer = self.admin.post("/v1/rollouts", json=body, headers={"x-graduand-who": "ann"})
         assert answer.status_code == 201, answer.text
@@ -271,9 +278,7 @@ def steps(*canaries: Json, pairs: int = 60) -> list[Json]:
 
 def stored(gateway: Gateway) -> rollouts.Rollouts:
     """The store of a gateway, as one more of its processes sees it."""
-    nowhere = ("127.0.0.1", 0)
-    state, logs = gateway.settings["state"], gateway.settings["logs"]
-    return open_rollouts(Settings(nowhere, nowhere, 1, state, logs, {}, {}, None, Limits()))
+    return open_rollouts(Settings({}, {}, state=gateway.settings["state"], logs=gateway.settings["logs"]))
 
 
 def controller_id(gateway: Gateway) -> int | None:

@@ -17,7 +17,14 @@ SLOW = [{"shadow": {"pairs": 20}}, {"canary": {"weight": 10, "requests": 5, "dwe
 @pytest.fixture
 def spec(tmp_path: Path) -> Path:
     path = tmp_path / "rollout.yaml"
-    data = {"route": "verbs", "student": GOOD, "gates": ["agreement 0.8"], "steps": SLOW, "approvals": ["canary-10"]}
+    data = {
+        "route": "verbs",
+        "student": GOOD,
+        "gates": ["agreement 0.8"],
+        "cycle": "none",
+        "steps": SLOW,
+        "approvals": ["canary-10"],
+    }
     path.write_text(yaml.safe_dump(data))
     return path
 
@@ -141,7 +148,7 @@ def test_plan(run: Command, spec: Path) -> None:
 def test_simulate(run: Command, live: Live, tmp_path: Path) -> None:
     path = tmp_path / "quick.yaml"
     quick = [{"shadow": {"pairs": 50, "t_max": "1h"}}, "full"]
-    data = {"route": "sliced", "student": SLICED, "gates": ["agreement 0.8"], "steps": quick, "task": TASK,
+    data = {"route": "sliced", "student": SLICED, "gates": ["agreement 0.8"], "cycle": "none", "steps": quick, "task": TASK,
             "on_inconclusive": "rollback"}  # fmt: skip
     path.write_text(yaml.safe_dump(data))
     told = run.json("simulate", path, "--runs", 4, "--agreement", 0.99)["students"]

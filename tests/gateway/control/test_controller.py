@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 
+from graduand.gateway.control import moves
 from graduand.gateway.control.store.rollouts import LEASE_S
+from graduand.gateway.control.store.rows import from_json, to_json
 from graduand.gateway.errors import RequestError
+from graduand.gateway.logs.tail import PAIR_WITHIN_S
+from graduand.rollout.gates.one_sided import OneSided
 from graduand.rollout.state import Hold, Phase
 from tests.gateway.control.worlds import SPEC, STUDENT_NAME, World
 
@@ -102,19 +106,84 @@ def test_a_student_that_disagrees_in_shadow_never_serves(world: World) -> None:
     assert "harm gate agreement" in world.row.state.note
 
 
-def test_errors_of_one_unit_count_once_in_a_window(world: World) -> None:
-    to_canary(world)
-    for _ in range(30):
-        world.ask(1, broken=True)
+def test_failures_of_one_unit_count_once_and_each_request_beside_it(world: World) -> None:
+    world.start(harm=["errors"])
+    world.look(3)
+    world.ask(60)
+    world.look(2)
     lines = [line for line in world.lines(200, broken=True) if "fallback:http_500" in line]
+    lines = [line for line in lines if '"copy_wanted": true' in line]
+    one = lines[0].replace('"attempts"', '"unit": 77, "attempts"')
     for number in range(50):
         with (world.folder / "logs" / "segments" / "w1.jsonl").open("a") as out:
-            out.write(lines[0].replace('"id": "id-', f'"id": "again-{number}-') + "\n")
+            out.write(one.replace('"id": "id-', f'"id": "again-{number}-') + "\n")
+    world.look(1, step_s=0.0)
+    errors = world.row.ledger.harm["errors as served"].gate
+    assert isinstance(errors, OneSided)
+    assert (errors.n, errors.requests.n) == (1, 50)
+    assert world.row.counts["student failed: http_500"] == 50
+    assert (world.phase, world.row.state.hold) == (Phase.HOLD, Hold.UNITS)
+    assert "4d (50 times)" in world.row.state.note
+
+
+def test_copies_that_never_came_are_missing_outcomes(world: World) -> None:
+    world.start()
+    world.look(3)
+    lines = world.lines(20)
+    with (world.folder / "logs" / "segments" / "w0.jsonl").open("a") as out:
+        out.write("\n".join(line for number, line in enumerate(lines) if number % 2 == 0 or number < 10) + "\n")
+    world.look(1)
+    assert world.proof("agreement").n == 5
+    world.now += PAIR_WITHIN_S
+    world.ask(1)
+    world.look(1)
+    assert world.row.counts["copies that never came"] == 15
+    assert (world.proof("agreement").n, world.proof("agreement").gate.total) == (21, 6.0)
+
+
+def test_another_teacher_starts_new_evidence_and_says_why(world: World) -> None:
+    rollout = world.start(steps=[{"shadow": {"pairs": 1000}}, "full"])
+    world.look(3)
+    for name in ("gpt-4o-1", "gpt-4o-2", "gpt-4o-1"):
+        lines = [line.replace('"served_model": null', f'"served_model": "{name}"') for line in world.lines(10)]
+        with (world.folder / "logs" / "segments" / "w0.jsonl").open("a") as out:
+            out.write("\n".join(lines) + "\n")
+        world.look(2)
+    events = [event for _, _, event in world.store.events(rollout) if event.kind == "renew"]
+    assert [event.reason for event in events] == ["teacher as served is now gpt-4o-2, and was gpt-4o-1: new evidence"]
+    assert world.row.state.basis == 2
+    assert world.row.state.share < 0.5  # the route's account was drawn from again
+    assert world.proof("agreement").n == 10
+
+
+def test_a_rollout_of_an_earlier_versions_gates_is_held_and_told_what_stays(world: World) -> None:
+    rollout = world.start()
+    world.look(3)
+    old = {
+        **world.row.state.spec.to_dict(),
+        "gates": [{"name": "agreement", "signal": "agreement", "start": {"kind": "agreement", "p0": 0.8, "harm": False,
+                   "agreed": 0, "disagreed": 0}, "log_threshold": 3.0, "needed_in": ["shadow"]}],
+        "harm": [{"name": "errors", "signal": "errors", "start": {"kind": "error_ratio", "tolerance": 0.25, "n": 0},
+                  "log_threshold": 4.6, "needed_in": ["canary"]}],
+    }  # fmt: skip
+    for name in ("method", "cycle", "claim", "futility_log_threshold", "error_rate", "holdout_bp"):
+        del old[name]
+    row = world.row
+    plain = row.state.to_dict()
+    stored = json.loads(to_json(row))
+    stored |= {"state": json.dumps({**plain, "spec": old}), "ledger": json.dumps({"pairs": 40, "attempt": 1})}
+    loaded = from_json(json.dumps(stored))
+    assert loaded.upgraded
+    with world.store.transaction():
+        moves.upgrade(world.store, loaded, world.now, world.settings.routes)
+    assert (world.phase, world.row.state.hold) == (Phase.HOLD, Hold.METHOD)
+    assert "40 pairs" in world.row.state.note
+    assert [gate.p0 for gate in world.row.state.spec.gates] == [0.8]
+    world.verb("resume")
+    world.ask(60)
     world.look(2)
-    errors = world.row.ledger.harm["errors"].gate.n
-    assert errors <= 1 + sum(1 for _ in range(30))
-    assert world.row.counts["student failed: http_500"] >= 50
-    assert world.phase is Phase.CANARY
+    assert (world.phase, world.row.state.spec.cycle) == (Phase.SHADOW, "24h")
+    assert (world.row.ledger.pairs, world.store.events(rollout)[-1][2].kind) == (60, "resume")
 
 
 def test_the_student_is_not_there(world: World) -> None:
@@ -138,7 +207,7 @@ def test_a_worse_slice_is_held(world: World) -> None:
         world.ask(90, agree=0.99)
         world.ask(10, agree=0.6, prompt="my money back")
         world.look(1, step_s=15)
-    assert (world.phase, world.row.state.hold) == (Phase.HOLD, Hold.INCONCLUSIVE)
+    assert (world.phase, world.row.state.hold) == (Phase.HOLD, Hold.FUTILE)
     assert "agreement@refunds" in world.row.state.note
     assert world.store.disagreements(world.row.id)[0]["slices"] in ([], ["refunds"])
 
@@ -222,7 +291,7 @@ def test_one_leader(world: World) -> None:
     assert world.row.token == 2
 
 
-def test_evidence_of_an_earlier_attempt_is_none(world: World) -> None:
+def test_records_of_an_earlier_attempt_teach_nothing_and_its_evidence_goes_on(world: World) -> None:
     world.start()
     world.look(3)
     world.ask(40)
@@ -232,11 +301,11 @@ def test_evidence_of_an_earlier_attempt_is_none(world: World) -> None:
     assert world.route.mode == "teacher"
     world.verb("retry", salt="salt-2")
     world.look(3)
-    assert (world.phase, world.route.salt, world.row.ledger.pairs) == (Phase.SHADOW, "salt-2", 0)
+    assert (world.phase, world.route.salt, world.row.ledger.pairs) == (Phase.SHADOW, "salt-2", 40)
     with (world.folder / "logs" / "segments" / "w0.jsonl").open("a") as out:
         out.write("\n".join(late) + "\n")
     world.look(1)
-    assert world.row.ledger.pairs == 0
+    assert world.row.ledger.pairs == 40
 
 
 def test_one_rollout_a_route_at_a_time(world: World) -> None:
@@ -259,3 +328,21 @@ def test_answers_off_the_schema_are_counted_on_their_own(world: World) -> None:
     world.look()
     assert world.row.counts["student off schema"] == 10
     assert (world.row.ledger.pairs, world.row.ledger.unparsed) == (10, 10)
+
+
+def test_a_new_system_prompt_starts_new_evidence(world: World) -> None:
+    rollout = world.start(steps=[{"shadow": {"pairs": 1000}}, "full"])
+    world.look(3)
+    for prompt, count in (("be short", 60), ("be long", 19), ("be short", 5), ("be long", 40)):
+        said = json.dumps([{"role": "system", "content": prompt}, {"role": "user", "content": "?"}])
+        lines = [
+            json.dumps({**json.loads(line), "request_json": json.dumps({"messages": json.loads(said)})})
+            for line in world.lines(count)
+        ]
+        with (world.folder / "logs" / "segments" / "w0.jsonl").open("a") as out:
+            out.write("\n".join(lines) + "\n")
+        world.look(2)
+    reasons = [event.reason for _, _, event in world.store.events(rollout) if event.kind == "renew"]
+    assert len(reasons) == 1
+    assert "the system prompt has changed" in reasons[0]
+    assert world.row.state.basis == 2

@@ -46,10 +46,11 @@ def test_a_better_student_takes_the_incumbents_place(world: World) -> None:
     assert serves(world) == ("shadow", STUDENT_NAME, OLD_NAME)
     assert world.row.incumbent is not None
     world.ask(100, agree=0.98, incumbent=0.8)
-    world.look(2)
+    world.look(1, step_s=0.0)
+    learnt = world.row.ledger.courses["shadow"].proofs["incumbent"].gate
+    assert (learnt.n, learnt.mean) == (18, 1.0)  # of a hundred, the two differ on eighteen
+    world.look(1)
     assert serves(world) == ("canary", STUDENT_NAME, OLD_NAME)
-    gate = world.row.ledger.promote["incumbent"].gate
-    assert (gate.wins, gate.losses, gate.n) == (18, 0, 100)  # type: ignore[union-attr]
     for _ in range(5):
         world.ask(100, agree=0.98, incumbent=0.8)
         world.look(1, step_s=3)
@@ -111,7 +112,7 @@ def test_who_answers_in_a_canary(world: World) -> None:
     assert route.weight_bp == 1000
     seen = set()
     for number in range(3000):
-        decision = decide(route, f"user-{number}", str(number))
+        decision = decide(route, f"user-{number}", str(number), 0.0)
         side = arm(decision.bucket, 1000)
         seen.add((side, decision.arm, decision.reason, decision.incumbent))
     assert seen == {
@@ -148,10 +149,11 @@ def test_parts_of_a_triple_in_any_order(world: World) -> None:
             out.write(lines[number] + "\n")
         world.look(1)
     assert world.row.ledger.pairs == 4
-    assert world.row.ledger.promote["incumbent"].gate.n == 4
+    assert world.proof("agreement").n == 4
+    assert world.proof("incumbent").n == 0  # both are right each time
 
 
-def test_an_incumbent_that_was_not_asked_teaches_nothing_about_the_two(world: World) -> None:
+def test_an_incumbent_that_was_not_asked_is_a_missing_outcome(world: World) -> None:
     to_shadow(world)
     world.verb("promote")
     lines = world.lines(400)
@@ -165,7 +167,8 @@ def test_an_incumbent_that_was_not_asked_teaches_nothing_about_the_two(world: Wo
     treated = sum('"canary"' in one and '"id-' in one for one in lines)
     assert treated > 10
     assert world.row.ledger.pairs == 400
-    assert world.row.ledger.promote["incumbent"].gate.n == 400 - treated
+    gate = world.proof("incumbent").gate
+    assert (gate.n, gate.mean) == (treated, 0.0)
 
 
 def test_the_rollout_that_promoted_the_incumbent_sleeps_and_wakes(world: World) -> None:
@@ -222,11 +225,11 @@ def act(world: World, row: Row, kind: str) -> None:
 def test_both_students_before_the_judge(tmp_path: Path) -> None:
     judge = JudgeServer()
     world = World(tmp_path, mode="student", upstreams={"judge": judge.upstream()})
-    to_shadow(world, task=TEXT, gates=["agreement 0.8", "incumbent"])
+    to_shadow(world, task=TEXT, gates=["score 0.3", "incumbent"])
     world.ask(80, agree=0.98, incumbent=0.2)
     look_until(world, lambda: world.row.ledger.pairs >= 60)
-    gate = world.row.ledger.promote["incumbent"].gate
-    assert (gate.wins > 20, gate.losses) == (True, 0)  # type: ignore[union-attr]
+    gate = world.row.ledger.courses["shadow"].proofs["incumbent"].gate
+    assert (gate.n > 20, gate.mean) == (True, 1.0)
     judge.close()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from graduand.gateway.admin.requests import about_judge
-from graduand.gateway.control import asking
+from graduand.gateway.control import asking, judging
 from graduand.gateway.control.store.rollouts import LEASE_S
 from graduand.gateway.control.study import planning
 from graduand.gateway.model.routes import Route, Teacher
@@ -35,7 +35,7 @@ def world(tmp_path: Path, judge: JudgeServer, monkeypatch: pytest.MonkeyPatch, s
 
 
 def started(world: World, **changes: Any) -> None:
-    world.start(**{"task": TEXT, "gates": ["agreement 0.8"], **changes})
+    world.start(**{"task": TEXT, "gates": ["score 0.3"], **changes})
     world.look(3)
     assert world.phase is Phase.SHADOW
 
@@ -58,7 +58,7 @@ def test_both_orders_once_each(world: World, judge: JudgeServer) -> None:
     assert world.row.ledger.pairs == 0
     look_until(world, lambda: world.waiting == 0)
     assert world.row.ledger.pairs == 20
-    assert world.row.ledger.promote["agreement"].gate.n == 20
+    assert world.proof("score").n == 20
     # Where both said the same, the two orders are the same text, so it is asked twice.
     assert sum(judge.asked.values()) == 40
     assert judge.seen[0]["path"] == "/v1/chat/completions"
@@ -68,17 +68,17 @@ def test_both_orders_once_each(world: World, judge: JudgeServer) -> None:
 
 
 def test_score_gates_learn_from_verdicts(world: World) -> None:
-    started(world, gates=[{"score": {"p0": 0.4}}, "agreement 0.5"], steps=[{"shadow": {"pairs": 1000}}, "full"])
+    started(world, gates=["score 0.4"], harm=[{"score": {"p0": 0.01}}], steps=[{"shadow": {"pairs": 1000}}, "full"])
     world.ask(50, agree=0.4)  # ties while they agree, then worse
     look_until(world, lambda: world.row.ledger.pairs == 50)
-    score = world.row.ledger.promote["score"].gate
-    assert (score.n, score.total) == (50, 0.5 * world.row.ledger.promote["agreement"].gate.agreed)  # type: ignore[union-attr]
+    score = world.proof("score").gate
+    assert (score.n, score.mean) == (50, pytest.approx(0.5 * 39 / 50))
 
 
 def test_a_good_student_is_promoted_on_scores_alone(world: World) -> None:
     short = {"requests": 10, "dwell": "1s"}
     started(world, gates=[{"score": {"p0": 0.3}}], steps=[{"shadow": {"pairs": 60}}, {"full": short}], audit=1.0)
-    assert [gate.name for gate in world.row.state.spec.harm] == ["score", "errors"]
+    assert {gate.signal for gate in world.row.state.spec.harm} == {"score", "errors"}
     assert world.row.state.spec.watch.signal == "score"
     world.ask(100)
     look_until(world, lambda: world.phase is Phase.FULL)
@@ -94,7 +94,7 @@ def test_a_worse_student_never_serves_and_its_verdicts_are_shown(world: World) -
     started(world)
     world.ask(100, agree=0.3)
     look_until(world, lambda: world.phase is Phase.ROLLING_BACK)
-    assert "harm gate agreement" in world.row.state.note
+    assert "harm gate score" in world.row.state.note
     shown = world.store.disagreements(world.row.id)[0]
     assert (shown["teacher"], shown["student"]) == ("yes", "no")
     assert [text.splitlines()[-1] for text in shown["verdicts"]] == ["VERDICT: A", "VERDICT: B"]
@@ -104,12 +104,33 @@ def test_a_worse_student_never_serves_and_its_verdicts_are_shown(world: World) -
     assert (world.phase, world.waiting) == (Phase.ROLLED_BACK, 0)  # nothing is asked for a rollout at rest
 
 
-def test_a_judge_that_contradicts_itself_says_tie(world: World, judge: JudgeServer) -> None:
+def test_a_judge_that_contradicts_itself_proves_nothing_and_ends_the_rollout(world: World, judge: JudgeServer) -> None:
+    """It always says "A": a student that says nonsense would be as good as the teacher, if that were a tie."""
     judge.mode = "biased"
     started(world)
     world.ask(60, agree=0.0)
-    look_until(world, lambda: world.phase is Phase.CANARY)
-    assert world.row.ledger.promote["agreement"].gate.disagreed == 0  # type: ignore[union-attr]
+    look_until(world, lambda: world.phase is not Phase.SHADOW)
+    assert world.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK)
+    assert "contradicts itself" in str(world.store.events(world.row.id)[-1])
+    assert "harm" not in str(world.store.events(world.row.id)[-1])  # a missing outcome proves no harm
+    wrong, pairs = judging.contradictions(world.row)
+    assert 4 <= wrong == pairs <= 60
+
+
+def test_a_judge_may_contradict_itself_now_and_then(world: World, judge: JudgeServer) -> None:
+    asked = judge.verdict
+
+    def sometimes(question: str) -> str:
+        return "VERDICT: A" if "question 7" in question else asked(question)
+
+    judge.verdict = sometimes  # type: ignore[method-assign]
+    started(world, steps=[{"shadow": {"pairs": 1000}}, "full"])
+    for number in range(80):
+        world.ask(1, agree=0.5, prompt=f"question {number}")
+    look_until(world, lambda: world.waiting == 0)
+    assert judging.contradictions(world.row) == (11, 80)  # question 7 and 70 to 79
+    assert judging.unreliable(world.row) == ""
+    assert world.phase is Phase.SHADOW
 
 
 def test_babble_is_neither_pass_nor_fail(world: World, judge: JudgeServer) -> None:
@@ -118,18 +139,18 @@ def test_babble_is_neither_pass_nor_fail(world: World, judge: JudgeServer) -> No
     world.ask(60)
     look_until(world, lambda: world.waiting == 0)
     assert world.row.counts["unscored: judge"] == 60
-    assert (world.row.ledger.promote["agreement"].gate.n, world.row.ledger.pairs) == (0, 60)
+    assert (world.proof("score").gate.mean, world.row.ledger.pairs) == (0, 60)
     world.look(5, step_s=30)
     assert (world.phase, world.row.state.hold) == (Phase.HOLD, Hold.NO_DATA)
     judge.mode = "fair"
-    world.ask(60)
+    world.ask(400)
     look_until(world, lambda: world.phase is Phase.CANARY)
 
 
 @pytest.mark.parametrize("mode", ["down", "page"])
 def test_while_the_judge_is_away_nothing_moves_and_nothing_is_lost(world: World, judge: JudgeServer, mode: str) -> None:
     judge.mode = mode
-    started(world, stale_after="60s")
+    started(world, stale_after="60s", steps=[{"shadow": {"pairs": 1000}}, "full"])
     world.ask(60, agree=0.5, broken=False)
     look_until(world, lambda: sum(judge.asked.values()) >= 5)
     assert (world.waiting, world.row.ledger.pairs) == (60, 0)
@@ -139,7 +160,15 @@ def test_while_the_judge_is_away_nothing_moves_and_nothing_is_lost(world: World,
     judge.mode = "fair"
     world.ask(40)
     look_until(world, lambda: world.waiting == 0)
-    assert (world.row.ledger.pairs, world.row.ledger.promote["agreement"].gate.n) == (100, 100)
+    print(
+        world.row.state.phase,
+        world.row.state.hold,
+        world.row.state.note,
+        world.row.ledger.held,
+        world.row.ledger.step,
+        world.row.counts,
+    )
+    assert (world.row.ledger.pairs, world.proof("score").n) == (100, 100)
     assert world.row.counts.get("unscored: judge could not be asked", 0) == 0
 
 
@@ -166,7 +195,7 @@ def test_what_the_judge_refuses_is_unscored(world: World, judge: JudgeServer) ->
     look_until(world, lambda: world.waiting == 0)
     assert world.row.counts["unscored: judge could not be asked"] == 3
     assert world.row.counts["judge failed: http_400"] == 6
-    assert world.row.ledger.promote["agreement"].gate.n == 0
+    assert (world.proof("score").n, world.proof("score").gate.mean) == (3, 0.0)
 
 
 def test_a_pair_that_no_judge_can_answer_does_not_hold_up_the_others(world: World, judge: JudgeServer) -> None:
@@ -177,20 +206,23 @@ def test_a_pair_that_no_judge_can_answer_does_not_hold_up_the_others(world: Worl
     world.ask(60)
     look_until(world, lambda: world.waiting == 0)
     assert world.row.counts["unscored: judge could not be asked"] == 1
-    assert world.row.ledger.promote["agreement"].gate.n == 60
+    assert world.proof("score").n == 61
 
 
 def test_sample_and_budget(world: World, judge: JudgeServer) -> None:
     to = {**TEXT["judge"], "sample": 0.5, "max_per_day": 20}  # type: ignore[dict-item]
     started(world, task={**TEXT, "judge": to}, steps=[{"shadow": {"pairs": 1000}}, "full"])
     world.ask(100)
-    look_until(world, lambda: world.row.ledger.pairs == 20)
-    assert 30 <= world.row.counts["not judged: outside the sample"] <= 70
-    assert world.row.counts["not judged: the day's budget is used up"] > 5
+    look_until(world, lambda: world.waiting == 0)
+    outside, over = (
+        world.row.counts[f"not judged: {why}"] for why in ("outside the sample", "the day's budget is used up")
+    )
+    assert 30 <= outside <= 70
+    # What was drawn and found no budget is a missing outcome, or the day's first would stand for all of it.
+    assert (over, world.row.ledger.pairs) == (100 - outside - 20, 100 - outside)
     world.now += 86400
     world.ask(100)
-    look_until(world, lambda: world.row.ledger.pairs == 40)
-    assert sum(judge.asked.values()) == 80
+    look_until(world, lambda: world.waiting == 0 and sum(judge.asked.values()) == 80)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +264,7 @@ def test_a_killed_controller_loses_no_pair_and_counts_none_twice(world: World, j
         world.look(1, step_s=LEASE_S + 1)
     assert kills > 3
     assert (world.waiting, world.row.ledger.pairs) == (0, 60)
-    assert world.row.ledger.promote["agreement"].gate.n == 60
+    assert world.proof("score").n == 60
     # Only what was under way when it was killed is asked for again.
     assert 120 <= sum(judge.asked.values()) <= 120 + kills * 2 * asking.AT_ONCE
 

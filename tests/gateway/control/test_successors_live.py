@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from graduand.rollout.answers import judge
+from graduand.rollout.answers import judge, planted
 from tests.gateway.control.judges import JudgeServer
 from tests.gateway.control.live import (
     GOOD,
@@ -76,12 +76,17 @@ class Students:
 
 
 def verdicts() -> Iterator[dict[str, Any]]:
-    """A judge that takes what stands first, but for what is wrong: its answers depend on the order."""
+    """A judge that sees what is wrong, and a tie where both are the same; and all planted pairs."""
+    for pair in planted.pairs():
+        first, second = pair.questions()
+        said = {1.0: ("B", "A"), 0.0: ("A", "B"), 0.5: ("TIE", "TIE")}[pair.score]
+        for messages, verdict in zip((first, second), said, strict=True):
+            yield {"model": "judge-1", "messages": messages, "answer": f"VERDICT: {verdict}"}
     for number in range(PROMPTS):
         right = answer(TEACHER, number)
         same, _ = judge.prompts(RUBRIC, prompt(number), right, right)
         first, second = judge.prompts(RUBRIC, prompt(number), right, wrong(number))
-        for messages, said in ((same, "VERDICT: A"), (first, "Hm.\nVERDICT: A"), (second, "Hm.\nVERDICT: B")):
+        for messages, said in ((same, "VERDICT: TIE"), (first, "Hm.\nVERDICT: A"), (second, "Hm.\nVERDICT: B")):
             yield {"model": "judge-1", "messages": messages, "answer": said}
 
 
@@ -203,14 +208,13 @@ def test_a_successor_that_breaks_falls_back_and_is_rolled_back(world: World) -> 
 
 
 def test_free_text_is_promoted_by_a_recorded_judge(world: World) -> None:
-    gates = [{"score": {"p0": 0.35}}, "agreement 0.8"]
+    gates = [{"score": {"p0": 0.35}}]
     with Users(world.gateway.port, "texts", threads=2, pause_s=0.02):
         name = world.start("texts", BETTER, task=RECORDED, gates=gates)
         done = world.rollouts.until(name, "promoted")
     assert (done["judge"]["unscored"], done["judge"]["failed"]) == (0, 0)
-    assert 0.9 < done["agreement"]["share"] <= 1
     score = next(gate for gate in done["gates"] if gate["name"] == "score")
-    assert 0.45 < float(score["note"].split()[1]) <= 0.5  # ties, but where the student is wrong
+    assert 0.45 < float(score["note"].split("%")[0]) / 100 <= 0.5  # ties, but where the student is wrong
     seen = world.rollouts.get(name, "/disagreements")["disagreements"]
     assert all(one["student"] != one["teacher"] for one in seen)
     assert all(one["verdicts"] == ["Hm.\nVERDICT: A", "Hm.\nVERDICT: B"] for one in seen)
@@ -218,10 +222,11 @@ def test_free_text_is_promoted_by_a_recorded_judge(world: World) -> None:
 
 
 def test_a_babbling_judge_moves_nothing(world: World) -> None:
+    lasts = {"weight": 10, "requests": 100_000, "dwell": "1h"}
+    name = world.start("babble", BETTER, task=SERVED, gates=["score 0.35"], stale_after="2s", steps=steps(lasts))
+    world.rollouts.until(name, "shadow")  # it passed its trial
     world.judge.mode = "babbling"
     with Users(world.gateway.port, "babble", threads=2, pause_s=0.05):
-        lasts = {"weight": 10, "requests": 100_000, "dwell": "1h"}
-        name = world.start("babble", BETTER, task=SERVED, stale_after="2s", steps=steps(lasts))
         held = world.rollouts.until(name, "hold")
         assert held["hold"] == "no_data"
         until(lambda: world.rollouts.get(name)["judge"]["unscored"] > 10, "more answers are not judged")
@@ -233,10 +238,11 @@ def test_a_babbling_judge_moves_nothing(world: World) -> None:
 
 @pytest.mark.slow
 def test_kill_the_controller_while_the_judge_is_away_and_in_mid_judging(world: World) -> None:
+    lasts = {"weight": 10, "requests": 100_000, "dwell": "1h"}
+    name = world.start("killed", BETTER, task=SERVED, gates=["score 0.35"], steps=steps(lasts, pairs=100))
+    world.rollouts.until(name, "shadow")
     world.judge.mode = "down"
     with Users(world.gateway.port, "killed", threads=1, pause_s=0.05):
-        lasts = {"weight": 10, "requests": 100_000, "dwell": "1h"}
-        name = world.start("killed", BETTER, task=SERVED, steps=steps(lasts, pairs=100))
         until(lambda: world.rollouts.get(name)["judge"]["waiting"] > 40, "pairs wait")
         down = world.rollouts.get(name)
         assert (down["phase"], down["pairs"]) == ("shadow", 0)
@@ -265,4 +271,4 @@ def _pairs(world: World, name: str) -> tuple[int, int, int]:
     store.close()
     assert row is not None
     accounted, logged = pairs_of(row, world.gateway.records())
-    return row.ledger.pairs, row.ledger.promote["agreement"].gate.n, logged - (accounted - row.ledger.pairs)
+    return row.ledger.pairs, row.ledger.courses["shadow"].seen.requests, logged - (accounted - row.ledger.pairs)

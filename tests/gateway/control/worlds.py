@@ -11,6 +11,7 @@ from graduand.gateway.control.store.open import open_rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.model.routes import Mode, Replica, Route, Settings, Student, Teacher, Upstream
 from graduand.gateway.model.routing import STUDENT, decide
+from graduand.rollout.gates.cycles import Proof
 from graduand.rollout.spec import file as specfile
 from graduand.rollout.state import Event, Phase
 
@@ -26,6 +27,7 @@ SPEC = {
         {"full": {"requests": 20, "dwell": "10s"}},
     ],
     "gates": ["agreement 0.8"],
+    "cycle": "none",
     "task": TASK,
 }
 
@@ -98,6 +100,12 @@ class World:
         """Pairs that wait for a judge."""
         return self.store.judging_count(self.row.id)
 
+    def proof(self, name: str) -> Proof:
+        """What one of the promotion's gates has of the present step, in whole sessions."""
+        course = self.row.ledger.course
+        assert course is not None
+        return course.proofs[name]
+
     @property
     def phase(self) -> Phase:
         return self.row.state.phase
@@ -146,7 +154,7 @@ class World:
 
     def _records(self, says: dict[str | None, str], broken: bool, prompt: str) -> list[dict[str, Any]]:
         route = self.route
-        decision = decide(route, f"user-{self.asked}", str(self.asked))
+        decision = decide(route, f"user-{self.asked}", str(self.asked), self.now)
         old = OLD_NAME if decision.incumbent else STUDENT_NAME
         failed = broken and decision.arm == STUDENT and not decision.incumbent
         arm = "teacher" if failed else decision.arm
@@ -175,7 +183,8 @@ def record(
         "route_version": decision.route_version, "copy_wanted": decision.shadow,
         "fallback_reason": reason[9:] if reason.startswith("fallback:") else None,
         "adapter": adapter, "status": 200, "completed": True, "error": None,
-        "client_disconnected": False, "bytes_released_before_verdict": 9, "stream": False,
+        "attempts": [], "verdicts": [], "served_model": None, "client_disconnected": False,
+        "bytes_released_before_verdict": 9, "stream": False,
         "timings": {"ttft_ms": 100.0, "total_ms": 200.0}, "usage": {"completion_tokens": 1},
         "request_json": json.dumps({"messages": [{"role": "user", "content": prompt}]}),
         "response_json": json.dumps({"choices": [{"message": {"role": "assistant", "content": says}}]}),

@@ -4,17 +4,21 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from graduand.gateway.dataplane.budget import Budgets
+from graduand.gateway.dataplane.dispatch import Dispatcher
 from graduand.gateway.dataplane.fleet import Fleet
-from graduand.gateway.dataplane.http.server import ClientConnection
+from graduand.gateway.dataplane.http.bodies import Held
+from graduand.gateway.dataplane.http.server import ClientConnection, Request
 from graduand.gateway.dataplane.keys import ClientKeys
 from graduand.gateway.dataplane.plane import Plane
 from graduand.gateway.dataplane.shared import Shared
+from graduand.gateway.dataplane.sweep import EVERY_S, Sweep
 from graduand.gateway.logs.segment import LogWriter
 from graduand.gateway.model.routes import Replica, Route, RouteTable, Upstream
 from graduand.monitoring.metrics import Metrics
@@ -27,33 +31,102 @@ def upstream(name: str, kind: str, url: str) -> Upstream:
     return Upstream(name, kind, (Replica(parts.scheme, parts.hostname or "", parts.port or 0, parts.path),))
 
 
-@contextlib.contextmanager
-def serving(folder: Path, upstreams: list[Upstream], routes: list[Route], keys: tuple[str, ...] = ()) -> Iterator[int]:
-    """The port of a data plane; its log is whole when the context has ended (`records`)."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    log = LogWriter(folder)
+Result = TypeVar("Result")
 
-    async def start() -> asyncio.Server:
-        fleet = Fleet({one.name: one for one in upstreams}, loop)
+
+class Ahead(asyncio.SelectorEventLoop):
+    """A loop whose clock can be set forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ahead_s = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead_s
+
+
+class Running:
+    """A data plane in a thread. Its clocks run out only where a test lets time pass."""
+
+    def __init__(
+        self, folder: Path, upstreams: list[Upstream], routes: list[Route], keys: tuple[str, ...] = (),
+        *, held: Held | None = None, seen: list[Request] | None = None,
+    ) -> None:  # fmt: skip
+        self._held, self._seen = held or Held(), seen
+        self.loop = loop = Ahead()
+        self.connections = set[ClientConnection]()
+        self._thread = threading.Thread(target=loop.run_forever)
+        self._thread.start()
+        self.log = LogWriter(folder)
+        self._longest_s = max(route.timeouts.total_s for route in routes)
+        self._server = self.do(self._start(folder, upstreams, routes, keys))
+        self.port: int = self._server.sockets[0].getsockname()[1]
+
+    async def _start(
+        self, folder: Path, upstreams: list[Upstream], routes: list[Route], keys: tuple[str, ...]
+    ) -> asyncio.Server:  # fmt: skip
+        fleet = Fleet({one.name: one for one in upstreams}, self.loop)
         table = RouteTable(1, {route.name: route for route in routes})
         metrics = Metrics(SeriesFile(folder / "worker.series"))
-        shared = Shared(table, fleet, ClientKeys(keys or None), None, metrics, log, Budgets(folder / "budgets"))
-        plane, connections = Plane(shared), set[ClientConnection]()
-        return await loop.create_server(
-            lambda: ClientConnection(plane.handle, connections, fleet.outbox), "127.0.0.1", 0
-        )
+        keep = ClientKeys(keys or None)
+        self.shared = Shared(table, fleet, keep, None, metrics, self.log, Budgets(folder / "budgets"))
+        self.shared.clock = self.loop.time
+        self.shared.dispatcher = Dispatcher(fleet, metrics, self.loop.time, time.time)
+        self.plane = Plane(self.shared)
+        self.sweep = Sweep(fleet, self.connections, self.shared.pauses)
+        self.sweep.look(self.loop.time(), self._longest_s)
+        return await self.loop.create_server(
+            lambda: ClientConnection(self._handle, self.connections, fleet.outbox, self._held, self.plane.lets_in),
+            "127.0.0.1", 0,
+        )  # fmt: skip
 
-    server = asyncio.run_coroutine_threadsafe(start(), loop).result()
+    def _handle(self, connection: ClientConnection, request: Request) -> None:
+        if self._seen is not None:
+            self._seen.append(request)
+        self.plane.handle(connection, request)
+
+    def do(self, what: Coroutine[Any, Any, Result]) -> Result:
+        """Run it on the data plane's loop."""
+        return asyncio.run_coroutine_threadsafe(what, self.loop).result()
+
+    def let_pass(self, seconds: float) -> None:
+        """Let time pass as for a worker that runs: with its looks, and with turns of the loop in between."""
+        self.do(self._pass(seconds, EVERY_S))
+
+    def stand_still(self, seconds: float) -> None:
+        """Let time pass as for a worker that was stopped: then it looks once."""
+        self.do(self._pass(seconds, seconds))
+
+    async def _pass(self, seconds: float, step_s: float) -> None:
+        end = self.loop.time() + seconds
+        while (now := self.loop.time()) < end:
+            self.loop.ahead_s += min(step_s, end - now)
+            self.sweep.look(self.loop.time(), self._longest_s)
+            await asyncio.sleep(0)
+
+    def close(self) -> None:
+        """End it; the log is whole then."""
+        self.loop.call_soon_threadsafe(self._server.close)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.log.close()
+        self.loop.close()
+
+
+@contextlib.contextmanager
+def serving(
+    folder: Path, upstreams: list[Upstream], routes: list[Route], keys: tuple[str, ...] = (), *, held: Held | None = None,
+    seen: list[Request] | None = None,
+) -> Iterator[int]:  # fmt: skip
+    """The port of a data plane; its log is whole when the context has ended (`records`).
+
+    `held` counts its bodies; `seen` gets every request that reaches the application.
+    """
+    running = Running(folder, upstreams, routes, keys, held=held, seen=seen)
     try:
-        yield server.sockets[0].getsockname()[1]
+        yield running.port
     finally:
-        loop.call_soon_threadsafe(server.close)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        log.close()
-        loop.close()
+        running.close()
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

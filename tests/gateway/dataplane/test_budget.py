@@ -132,7 +132,9 @@ def test_what_delays_a_rollout_is_said(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_plan_knows_the_budget(a_day: float, seconds: float, waits: str) -> None:
-    spec = specfile.read({"route": "triage", "student": "small@3f9c1a0b22de", "gates": ["agreement 0.5"]})
+    spec = specfile.read(
+        {"route": "triage", "student": "small@3f9c1a0b22de", "gates": ["agreement 0.5"], "cycle": "none"}
+    )
     found = planning.plan(spec, 1.0, 0.98, planning.Sampling(1.0, a_day))
     shadow = found["steps"][0]
     assert (shadow["observations"], shadow["seconds"], shadow["waits_for"]) == (1000, pytest.approx(seconds), waits)

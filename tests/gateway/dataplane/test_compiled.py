@@ -59,7 +59,7 @@ def test_what_a_request_runs_is_compiled(
     place = upstream.place("hot", answer)
     route = Route(
         "triage", Teacher("t", "gpt-4o"), Student("s", "small@3f9c1a"), "canary", 5000, Unit("user"), audit_bp=10_000,
-        gates=("secret", "repetition"),
+        checks=("secret", "repetition"),
     )  # fmt: skip
     with serving(tmp_path, [one_upstream(name, "vllm", place.url) for name in "ts"], [route]) as port:
         with Client(port) as client:

@@ -88,8 +88,7 @@ def check_answer(case: Case, answer: Answer) -> None:
     expect = case.expect
     assert answer.status == expect.status, answer
     arm = "teacher" if expect.fallback is not None else case.arm
-    assert answer.headers["x-graduand-arm"] == arm
-    assert answer.headers["x-graduand-reason"] == (f"fallback:{expect.fallback}" if expect.fallback else case.arm)
+    assert answer.said == (arm, f"fallback:{expect.fallback}" if expect.fallback else case.arm)
     assert answer.headers.get("retry-after") == expect.retry_after
     shown = str(answer.headers) + answer.body.decode()
     assert UPSTREAM_KEY not in shown
@@ -110,7 +109,8 @@ def check_answer(case: Case, answer: Answer) -> None:
         assert not answer.whole  # no last chunk: no HTTP client takes this for an answer
         *sent, last = answer.events
         assert last["error"]["code"] == expect.code
-        assert 0 < len(answer.text) < len(text_of(TEACHER if arm == "teacher" else STUDENT)) or "finish" in case.name
+        longer = any(word in case.name for word in ("finish", "for ever"))
+        assert 0 < len(answer.text) < len(text_of(TEACHER if arm == "teacher" else STUDENT)) or longer
         assert "[DONE]" not in sent
 
 
@@ -131,9 +131,8 @@ def check_record(case: Case, answer: Answer, gateway: Gateway) -> None:
     assert record["completed"] == (expect.got == "answer")
     assert record["status"] == expect.status
     assert record["route"] == case.place
-    assert record["arm"] == answer.headers["x-graduand-arm"]
     assert record["assigned_arm"] == case.arm
-    assert record["reason"] == answer.headers["x-graduand-reason"]
+    assert (record["arm"], record["reason"]) == answer.said
     assert record["fallback_reason"] == expect.fallback
     assert record["client_disconnected"] is False
     faulty = [one for one in record["attempts"] if one["upstream"].endswith("faulty")]
@@ -142,7 +141,7 @@ def check_record(case: Case, answer: Answer, gateway: Gateway) -> None:
     assert (record["error"] is None) == (expect.got == "answer")
     if expect.got == "answer":
         whole = {"prompt_tokens": 7, "completion_tokens": 5, "kind": "exact"}
-        assert record["usage"] == whole
+        assert record["usage"] == whole if case.fault.counts else record["usage"]["kind"] == "estimated"
     else:
         assert record["usage"]["kind"] == "partial"
 

@@ -31,7 +31,7 @@ def gateway(start: Start, place: Place) -> Iterator[Gateway]:
         "support-triage": route("up", "up", mode="teacher", unit="user"),
         "by-header": route("up", "up", mode="canary", weight=50, unit="header:X-Tenant", shadow_sample=0),
     }
-    gateway = start({"up": configured(place.url)}, routes)
+    gateway = start({"up": configured(place.url)}, routes, max_body_mb=10)
     workers = gateway.worker_ids()
     yield gateway
     assert gateway.worker_ids() == workers  # nothing below ended the process

@@ -31,7 +31,8 @@ model: string, span_id: string, ended_at: double>>,
 verdicts list<item: struct<name: string, version: string, score: double, label: string, latency_ms: double,
 action: string>>, drift struct<novelty_p: double, e_value: double>,
 redaction struct<policy: string, spans: list<item: struct<kind: string, where: string, count: int64>>>, error string,
-client int64, sampling_prob double, trace_id string, span_id string, parent_span_id string, trace_sampled bool"""
+client int64, sampling_prob double, trace_id string, span_id string, parent_span_id string, trace_sampled bool,
+unit int64, unit_missing bool, session string, sampled_p double, path string"""
 FEEDBACK_COLUMNS = """schema_version int64, feedback_id string, id string, time double, score double, label string,
 correction string, comment string, who string"""
 DRIFT_COLUMNS = """schema_version int64, id string, time double, route string, adapter string, novelty_p double,

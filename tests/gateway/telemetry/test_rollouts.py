@@ -47,8 +47,12 @@ def test_a_rollouts_course(world: World) -> None:
     row = world.row
     evidence = row.ledger.snapshot().gates["agreement"].log_e
     assert page["rollout_evidence", "triage", "agreement"] == pytest.approx(evidence / math.log(10))
-    assert page["rollout_evidence_threshold", "triage", "agreement"] == pytest.approx(math.log10(20))
-    assert {key[2] for key in page if key[0] == "rollout_evidence"} >= {"agreement", "harm:agreement", "harm:errors"}
+    assert page["rollout_evidence_threshold", "triage", "agreement"] == pytest.approx(math.log10(20 / row.state.share))
+    assert {key[2] for key in page if key[0] == "rollout_evidence"} >= {
+        "agreement",
+        "harm:agreement of copies",
+        "harm:errors as served",
+    }
     assert page["rollout_step_age_seconds", "triage"] == pytest.approx(world.now - row.state.entered_at)
     world.ask(100)
     world.look(3)

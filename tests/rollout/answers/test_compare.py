@@ -156,7 +156,9 @@ def test_text_is_left_to_the_judge() -> None:
     [
         ("VERDICT: B", "VERDICT: A", 1.0),
         ("VERDICT: A", "VERDICT: B", 0.0),
-        ("VERDICT: A", "VERDICT: A", 0.5),  # likes whatever comes first
+        ("VERDICT: A", "VERDICT: A", None),  # likes whatever comes first
+        ("VERDICT: B", "VERDICT: B", None),
+        ("VERDICT: TIE", "VERDICT: TIE", 0.5),
         ("VERDICT: TIE", "VERDICT: A", 0.5),
         ("**Verdict: [[B]]**", "so\nverdict: a.", 1.0),
         ("VERDICT: B", "both good", None),
@@ -167,7 +169,8 @@ def test_text_is_left_to_the_judge() -> None:
 def test_judge_in_both_orders(teacher_first: str, student_first: str, score: float | None) -> None:
     judged = judge.combine(teacher_first, student_first)
     assert judged.score == score
-    assert (judged.agreed is None) == bool(judged.unscored)
+    assert (judged.score is None) == bool(judged.unscored)
+    assert judged.agreed == {1.0: True, 0.0: False}.get(-1.0 if score is None else score)  # a tie is no agreement
 
 
 def test_judge_sees_both_orders() -> None:

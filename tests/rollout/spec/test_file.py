@@ -8,7 +8,7 @@ import yaml
 
 from graduand.gateway.errors import ConfigError
 from graduand.rollout.spec.file import read
-from graduand.rollout.spec.spec import spec_from_dict
+from graduand.rollout.spec.spec import audit_share, spec_from_dict
 
 SIX_LINES = """
 route: support-triage
@@ -25,9 +25,12 @@ def test_six_lines_are_a_rollout() -> None:
     assert [step.name for step in spec.steps] == ["shadow", "canary-5", "canary-25", "full"]
     assert [step.weight_bp for step in spec.steps] == [0, 500, 2500, 10_000]
     assert [gate.name for gate in spec.gates] == ["agreement", "latency:first_token"]
-    assert [gate.name for gate in spec.harm] == ["agreement", "errors"]
-    assert spec.harm[0].start["p0"] == 0.85
-    assert spec.harm[0].log_threshold == pytest.approx(math.log(2 / 0.01))  # two harm gates share alpha
+    both = ["agreement of copies", "agreement as served", "agreement as served, dropped"]
+    assert [gate.name for gate in spec.harm] == [*both, "errors of copies", "errors as served"]
+    assert {gate.p0 for gate in spec.harm[:3]} == {0.85}
+    assert {gate.path for gate in spec.harm} == {"copies", "served"}
+    # All that a harm gate stands for, on both paths, shares alpha.
+    assert {round(gate.log_threshold, 9) for gate in spec.harm} == {round(math.log(5 / 0.01), 9)}
     assert spec.watch.start["p0"] == 0.9
     assert spec.on_inconclusive == "hold"
 
@@ -94,24 +97,69 @@ def test_refusals_say_what_and_where(text: str, says: str) -> None:
         read(data)
 
 
+FIELD: dict[str, object] = {"agreement": {"p0": 0.9, "field": "total"}}
+SLICE: dict[str, object] = {"agreement": {"p0": 0.9, "slice": "french"}}
+
+
 @pytest.mark.parametrize(
     ("gates", "harm", "watch"),
     [
-        (["agreement 0.9"], {"agreement": 0.85, "errors": None}, ("agreement", 0.9)),
-        (["score 0.45"], {"score": 0.4, "errors": None}, ("score", 0.45)),
-        (["score 0.45", "agreement 0.8"], {"agreement": 0.75, "errors": None}, ("agreement", 0.8)),
-        (["agreement 0.9", "incumbent"], {"agreement": 0.85, "incumbent": 0.5, "errors": None}, ("agreement", 0.9)),
+        (["agreement 0.9"], {"agreement": 0.85}, ("agreement", 0.9)),
+        (["score 0.45"], {"score": 0.4}, ("score", 0.45)),
+        (["score 0.45", "agreement 0.8"], {"score": 0.4, "agreement": 0.75}, ("agreement", 0.8)),
+        (["agreement 0.9", "incumbent"], {"agreement": 0.85, "incumbent": 0.45}, ("agreement", 0.9)),
+        (["agreement 0.9", {"incumbent": 0.4}], {"agreement": 0.85, "incumbent": 0.35}, ("agreement", 0.9)),
+        ([FIELD], {"agreement:total": 0.85}, ("agreement:total", 0.9)),
+        (["agreement", SLICE], {"agreement": 0.9, "agreement@french": 0.85}, ("agreement", 0.95)),
+        ([{"latency": {"slo": "1s"}}], {"agreement": 0.9}, ("agreement", 0.95)),
     ],
 )
-def test_defaults_follow_from_what_is_to_be_proved(gates: list[str], harm: object, watch: tuple[str, float]) -> None:
+def test_defaults_follow_from_what_is_to_be_proved(gates: list[object], harm: object, watch: tuple[str, float]) -> None:
     spec = read({"route": "r", "student": "s@3f9c1a", "gates": gates})
-    assert {gate.name: gate.start.get("p0") for gate in spec.harm} == harm
+    assert {gate.signal: gate.p0 for gate in spec.harm if gate.signal != "errors"} == harm
+    assert {gate.path for gate in spec.harm if gate.signal == "errors"} == {"copies", "served"}
     assert (spec.watch.signal, spec.watch.start["p0"]) == watch
-    assert spec.keeps_incumbent == ("incumbent" in gates)
+    assert spec.keeps_incumbent == any("incumbent" in gate for gate in gates)
 
 
 def test_an_incumbent_alone_says_not_what_is_healthy() -> None:
     with pytest.raises(ConfigError, match="still healthy after promotion"):
         read({"route": "r", "student": "s@3f9c1a", "gates": ["incumbent"]})
     spec = read({"route": "r", "student": "s@3f9c1a", "gates": ["incumbent"], "watch": {"p0": 0.8}})
-    assert [gate.name for gate in spec.harm] == ["incumbent", "errors"]
+    assert {gate.signal for gate in spec.harm} == {"incumbent", "errors"}
+
+
+@pytest.mark.parametrize(
+    ("gates", "harm"),
+    [
+        (["agreement 0.9"], ["agreement 0.9"]),
+        (["score 0.4"], ["score 0.45"]),
+        (["agreement", {"incumbent": 0.4}], [{"incumbent": 0.5}]),
+        ([FIELD], [{"agreement": {"p0": 0.95, "field": "total"}}]),
+        ([{"latency": {"slo": "1s", "within": 0.9}}], [{"latency": {"slo": "1s", "within": 0.95}}]),
+    ],
+)
+def test_gates_that_contradict_each_other_are_refused_with_the_reason(gates: list[object], harm: list[object]) -> None:
+    with pytest.raises(ConfigError, match="between the two would be promoted and rolled back"):
+        read({"route": "r", "student": "s@3f9c1a", "gates": gates, "harm": harm})
+
+
+@pytest.mark.parametrize(("cycle", "least"), [("24h", 3 * 86400), ("7d", 21 * 86400), ("none", 3600)])
+def test_a_step_that_is_to_prove_something_has_time_for_three_cycles(cycle: str, least: float) -> None:
+    steps = [{"shadow": {"t_max": "1h"}}, {"canary": {"weight": 1, "dwell": 0, "t_max": "1h"}}, "canary 50", "full"]
+    spec = read({"route": "r", "student": "s@3f9c1a", "steps": steps, "cycle": cycle})
+    assert [step.proof for step in spec.steps] == [True, False, True, True]
+    assert spec.steps[0].t_max_s == least
+    assert spec.steps[1].t_max_s == 3600  # it passes on harm gates and the path test
+    assert spec.steps[3].t_max_s == max(7 * 86400, least)
+
+
+def test_a_holdout_needs_a_step_that_would_leave_nobody() -> None:
+    assert read({"route": "r", "student": "s@3f9c1a", "holdout": 1}).holdout_bp == 100
+    with pytest.raises(ConfigError, match="holdout"):
+        read({"route": "r", "student": "s@3f9c1a", "holdout": 1, "steps": ["shadow", "hybrid"]})
+
+
+@pytest.mark.parametrize(("weight_bp", "share"), [(0, 1.0), (100, 1.0), (500, 1.0), (1000, 0.5), (10_000, 0.05)])
+def test_small_weights_are_audited_more(weight_bp: int, share: float) -> None:
+    assert audit_share(read({"route": "r", "student": "s@3f9c1a"}), weight_bp) == pytest.approx(share)

@@ -48,7 +48,7 @@ def outcome(server: JudgeServer, folder: Path, wanted: str, said: str) -> Judged
         ("fair", "yes", "no", 0.0),
         ("fair", "no", "yes", 1.0),
         ("fair", "yes", "yes indeed", 0.5),
-        ("biased", "yes", "no", 0.5),  # it takes what stands first: it contradicts itself
+        ("biased", "yes", "no", None),  # it takes what stands first: it contradicts itself
         ("babbling", "yes", "no", None),
         ("refusing", "yes", "no", None),
         ("fair", "yes", " ", 0.0),  # needs no judge

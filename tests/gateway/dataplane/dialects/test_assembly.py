@@ -275,6 +275,32 @@ def test_what_is_logged_of_a_stream_is_what_was_streamed(deltas: list[Json], fie
     assert message[field] == whole
 
 
+@pytest.mark.parametrize("by", [VLLM, LORAX], ids=["openai", "lorax"])
+@pytest.mark.parametrize("whole", ["Hi \U0001f600 bye", "cut \ufffd"])
+def test_half_pairs_pass_and_are_joined(by: Any, whole: str) -> None:
+    reader = StreamReader(by, keep_usage=False)
+    pieces = [b"Hi ", b"\\ud83d", b"\\ude00", b" bye"] if "bye" in whole else [b"cut ", b"\\ud83d"]
+    lines = [b'data: {"model":"m","choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % piece for piece in pieces]
+    end = b'data: {"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    shown = b"".join(reader.feed(line) for line in (*lines, end)) + reader.finish()
+    assert reader.failure is None
+    assert reader.strange
+    if by is VLLM:
+        assert shown.count(b"\\ud83d") == 1
+    assert reader.assembly.answer()["choices"][0]["message"]["content"] == whole
+    assert orjson.loads(reader.assembly.encoded() or "")["choices"][0]["message"]["content"] == whole
+
+
+@pytest.mark.parametrize("strange", [b"NaN", b"-Infinity", b'"\\ud83d"', b'"\xff"', b"[" * 300 + b"]" * 300])
+def test_what_need_not_be_understood_is_no_reason_to_fail(strange: bytes) -> None:
+    body = (
+        b'{"model":"m","x":%b,"choices":[{"index":0,"message":{"content":"hello"},"finish_reason":"stop"}]}' % strange
+    )
+    whole = answers.whole(body, {}, VLLM)
+    assert strange in whole.encoded
+    assert whole.form["choices"][0]["message"]["content"] == "hello"
+
+
 def test_empty_fields_of_a_first_chunk_are_filled_by_later_ones() -> None:
     assembly = Assembly()
     assembly.add({"id": "", "object": "", "model": "", "choices": [], "prompt_filter_results": [1]})

@@ -39,7 +39,7 @@ class UpstreamTransport(Transport):
 class Asked:
     """One call on a connection, read by a fiber as an exchange reads it."""
 
-    def __init__(self, *, streamed: bool = False, reads: bool = True) -> None:
+    def __init__(self, *, streamed: bool = False, reads: bool = True, stop_s: float = 100) -> None:
         self.loop, self.transport = Loop(), UpstreamTransport()
         self.pool = Pool(Replica("http", "h", 80, ""), None, Outbox(self.loop))
         self.connection = Connection(self.pool)
@@ -49,13 +49,13 @@ class Asked:
         self.status = 0
         self.failed: BaseException | None = None
         self.done = False
-        self.ask(streamed, reads)
+        self.ask(streamed, reads, stop_s)
 
-    def ask(self, streamed: bool, reads: bool) -> None:
+    def ask(self, streamed: bool, reads: bool, stop_s: float = 100) -> None:
         now = self.loop.now
         self.call = Call(
-            self.connection, stream=streamed, first_at=now + 10, idle_s=5, stop_at=now + 100, active=self.active,
-            loop=self.loop,
+            self.connection, stream=streamed, first_at=now + 10, first_s=10, idle_s=5, stop_at=now + stop_s,
+            last_at=now + 100, active=self.active, loop=self.loop,
         )  # fmt: skip
         self.call.send(b"request")
 
@@ -300,12 +300,6 @@ def test_a_closed_pool_keeps_no_connection() -> None:
 
 
 def test_a_stream_has_begun_when_its_reader_says_so() -> None:
-    asked = Asked(streamed=True)
-    asked.receive(head(SSE, LENGTH % 999) + b": comment\n\n")
-    asked.loop.now += 9
-    asked.receive(b": comment\n\n")
-    asked.call.expire(asked.loop.now + 1)
-    assert asked.cause == "first_token_timeout"
     begun = Asked(streamed=True)
     begun.receive(head(SSE, LENGTH % 999) + b"data: x\n\n")
     begun.call.began()
@@ -313,6 +307,67 @@ def test_a_stream_has_begun_when_its_reader_says_so() -> None:
     assert begun.cause is None
     begun.call.expire(begun.loop.now + 5)
     assert begun.cause == "idle_timeout"
+
+
+@pytest.mark.parametrize(("stop_s", "cause"), [(100, "total_timeout"), (50, "first_token_timeout")])
+def test_comments_are_life_and_no_token(stop_s: float, cause: str) -> None:
+    """Whoever sends them is waited for, but no longer than leaves another model its time."""
+    asked = Asked(streamed=True, stop_s=stop_s)
+    asked.receive(head(SSE, LENGTH % 9999))
+    for _ in range(int(stop_s / 9)):
+        asked.loop.now += 9
+        asked.call.expire(asked.loop.now)
+        assert asked.cause is None
+        asked.receive(b": comment\n\n")
+    asked.loop.now = 1000 + stop_s
+    asked.call.expire(asked.loop.now - 0.1)
+    assert asked.cause is None
+    asked.call.expire(asked.loop.now)
+    assert asked.cause == cause
+
+
+def test_silence_after_comments() -> None:
+    asked = Asked(streamed=True)
+    asked.receive(head(SSE, LENGTH % 999))
+    asked.loop.now += 9
+    asked.receive(b": comment\n\n")
+    asked.call.expire(asked.loop.now + 9.9)
+    assert asked.cause is None
+    asked.call.expire(asked.loop.now + 10)
+    assert asked.cause == "first_token_timeout"
+
+
+@pytest.mark.parametrize("freed", [False, True])
+def test_an_answer_that_nobody_has_seen_leaves_another_model_its_time(freed: bool) -> None:
+    asked = Asked(streamed=True, stop_s=50)
+    asked.receive(head(SSE, LENGTH % 9999))
+    asked.call.began()
+    if freed:
+        asked.call.take_all_time()
+    while asked.cause is None:
+        asked.receive(b"data: x\n\n")
+        asked.loop.now += 4
+        asked.call.expire(asked.loop.now)
+    failure = asked.call.failure
+    assert failure is not None
+    assert (failure.cause, failure.fall_back, failure.sick) == (
+        ("total_timeout" if freed else "overdue"),
+        not freed,
+        False,
+    )
+    assert asked.loop.now == 1000 + (100 if freed else 52)
+
+
+def test_time_that_passed_while_the_process_stood_still_is_nobodys() -> None:
+    asked = Asked(streamed=True)
+    asked.receive(head(SSE, LENGTH % 999))
+    asked.loop.now += 500
+    asked.call.postpone(500)
+    asked.call.expire(asked.loop.now + 9.9)
+    assert asked.cause is None
+    asked.call.began()
+    asked.call.expire(asked.loop.now + 5)
+    assert asked.cause == "idle_timeout"
 
 
 def test_a_pause_is_not_the_upstreams_silence() -> None:

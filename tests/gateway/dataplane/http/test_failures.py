@@ -141,6 +141,27 @@ def test_reasons(body: Any, message: str, code: str) -> None:
     assert (found.message, found.code) == (message, code)
 
 
+DEEP = 800
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * DEEP + b"]" * DEEP,
+        b'{"message":' * DEEP + b"0" + b"}" * DEEP,
+        b'{"detail":' + b'[{"msg":' * (DEEP // 2) + b"0" + b"}]" * (DEEP // 2) + b"}",
+        b'{"detail":[{"msg":"x","loc":[' + b"[" * DEEP + b"]" * DEEP + b"]}]}",
+        b'{"error":{"message":' + b"[" * DEEP + b"]" * DEEP + b',"code":[{}]}}',
+        b'{"object":"error","message":' + b'{"a":' * DEEP + b"0" + b"}" * DEEP + b',"error_type":{"a":1}}',
+    ],
+)
+def test_refusals_nested_deeply_are_refusals(body: bytes) -> None:
+    """What an upstream chose must not end the exchange: neither how deep it nests, nor that a code is a list."""
+    assert from_answer(400, {}, body, NOW).status == 400
+    assert from_answer(500, {}, body, NOW).retry
+    from_error_event(orjson.loads(body))
+
+
 @given(st.text(max_size=5000))
 def test_reasons_are_bounded(text: str) -> None:
     assert len(reasons.of(orjson.dumps({"detail": text})).message) <= reasons.MOST_CHARACTERS

@@ -111,8 +111,9 @@ GET = b"GET /c HTTP/1.1\r\nhost: x\r\nconnection: keep-alive\r\n\r\n"
 OFFER = b"POST /d HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\ncontent-length: 3\r\n\r\nabc"
 
 
-def undated(written: bytes) -> bytes:
-    return re.sub(rb"date: [^\r]*", b"date: some", written)  # the second may end between two answers
+def undated(talk: Talk) -> bytes:
+    """What was written, without the second in which it was."""
+    return re.sub(rb"\r\ndate: [^\r]*", b"", talk.transport.written)
 
 
 def seen(requests: list[Request]) -> list[tuple[bytes, bytes, bytes]]:
@@ -134,7 +135,7 @@ def test_any_chunking_gives_the_same_requests(parts: list[bytes], cuts: list[int
     wanted = {POST: (b"POST", b"/a", b"abc"), CHUNKED: (b"POST", b"/b?x=1", b"abc"), GET: (b"GET", b"/c", b""),
               OFFER: (b"POST", b"/d", b"abc")}  # fmt: skip
     assert seen(talk.requests) == seen(whole.requests) == [wanted[part] for part in parts]
-    assert undated(talk.transport.written) == undated(whole.transport.written)
+    assert undated(talk) == undated(whole)
     assert not talk.transport.closed
 
 
@@ -309,6 +310,19 @@ def test_what_bodies_hold_is_bounded_and_given_back() -> None:
     assert held.bytes == 100_000
     third.connection.connection_lost(None)
     assert held.bytes == 0
+
+
+def test_the_longest_body_can_be_changed_while_connections_are_open() -> None:
+    talk = Talk(held=Held(most_each=3, most=5))
+    talk.receive(POST)
+    talk.held.accept(2)
+    talk.receive(POST)
+    assert len(talk.requests) == 1
+    assert talk.transport.written.count(b"HTTP/1.1 413 ") == 1
+    talk.held.accept(300)
+    assert talk.held.most == 300
+    talk.held.accept(3)
+    assert talk.held.most == 5
 
 
 def test_a_closed_connection_is_freed_without_the_collector() -> None:
@@ -534,3 +548,47 @@ def test_streams_are_framed() -> None:
     assert b"transfer-encoding: chunked" in head
     assert body == b"9\r\ndata: x\n\n\r\ne\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
     assert not talk.transport.closed
+
+
+# Every way in which a body can begin, be refused, or stay away.
+TALKS = [
+    POST, CHUNKED, GET, OFFER,
+    b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n" + b"x" * 99_000,
+    b"POST /a HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 20000\r\n\r\n",
+    b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 300000\r\n\r\n",
+    b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n40000\r\n" + b"x" * 0x30000,
+    b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 2500,
+    b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabcdeX",
+    b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-encoding: gzip\r\ncontent-length: 300\r\n\r\n"
+    + gzip.compress(bytes(9000)).ljust(300),
+    b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n%b"
+    % (len(gzip.compress(bytes(9000))), gzip.compress(bytes(9000))),
+    b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-encoding: br\r\ncontent-length: 3\r\n\r\nabc",
+    b"\x00",
+]  # fmt: skip
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(TALKS), st.lists(st.integers(0, 110_000), max_size=4)), min_size=1, max_size=5),
+    st.booleans(), st.booleans(), st.sampled_from([100_000, 250_000, 1_000_000]),
+    st.sampled_from(["lost", "half", "refused late", "answered late"]),
+)  # fmt: skip
+def test_nothing_is_held_once_a_connection_has_closed(
+    parts: list[tuple[bytes, list[int]]], answers: bool, lets_in: bool, most: int, end: str
+) -> None:
+    talk = Talk(answers, Held(most_each=250_000, most=most), lets_in)
+    for data, cuts in parts:
+        places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+        for start, stop in itertools.pairwise(places):
+            talk.receive(data[start:stop])
+            assert 0 <= talk.held.bytes <= max(most, 250_000) + 250_000
+    if end == "half":
+        talk.connection.eof_received()
+    elif end == "refused late":
+        talk.wait(READ_TIMEOUT_S + 2)
+    elif end == "answered late" and not answers and talk.requests:
+        talk.connection.respond(200, b"", b"ok")
+    talk.connection.connection_lost(None)
+    assert talk.held.bytes == 0
+    talk.receive(POST)
+    assert talk.held.bytes == 0

@@ -1,8 +1,7 @@
-"""Confidence, calibration, thresholds and curves."""
+"""Confidence, calibration and curves."""
 
 import json
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,17 +13,6 @@ from graduand.rollout.hybrid import HybridError
 from graduand.rollout.hybrid.calibration import fit_isotonic, fit_logistic, from_dict, to_dict
 from graduand.rollout.hybrid.confidence import features, value_tokens
 from graduand.rollout.hybrid.curve import curve
-from graduand.rollout.hybrid.running import RunningThreshold
-from graduand.rollout.hybrid.threshold import (
-    NoThreshold,
-    Threshold,
-    candidates,
-    learn,
-    pairs_needed,
-    threshold_from_dict,
-)
-
-WHEN: dict[str, Any] = {"adapter": "a@3f9c1a", "now": 100.0, "lifetime_s": 50.0}
 
 
 def token(text: str, *logs: float) -> dict[str, Any]:
@@ -119,65 +107,6 @@ def test_isotonic_rises_and_keeps_the_mean(pairs: list[tuple[int, bool]]) -> Non
 def test_unusable_fits_are_refused(rows: list[list[float]]) -> None:
     with pytest.raises(HybridError):
         fit_logistic(rows, [1, 0])
-
-
-def pairs(n: int, seed: int = 0) -> tuple[Any, Any]:
-    rng = np.random.default_rng(seed)
-    scores = rng.random(n)
-    return scores, rng.random(n) < 0.35 * (1 - scores) ** 2
-
-
-def test_a_threshold_says_what_it_rests_on() -> None:
-    scores, wrong = pairs(3000)
-    found = learn(scores, wrong, candidates(pairs(1000, 1)[0]), risk=0.05, delta=0.1, **WHEN)
-    assert isinstance(found, Threshold)
-    assert found.pairs == (scores >= found.value).sum()
-    assert found.disagreed == wrong[scores >= found.value].sum()
-    assert found.p_value <= 0.1
-    assert 0.4 < found.coverage < 0.65
-    assert threshold_from_dict(json.loads(json.dumps(found.to_dict()))) == found
-    assert found.why_not("a@3f9c1a", 149.0) == ""
-    assert "expired" in found.why_not("a@3f9c1a", 150.0)
-    assert "not for b@3f9c1a" in found.why_not("b@3f9c1a", 120.0)
-
-
-@pytest.mark.parametrize(
-    ("n", "wrong", "says"), [(44, False, "no cut has the 45"), (500, True, "too many to prove"), (0, False, "no cut")]
-)
-def test_what_cannot_be_proved_gives_no_threshold(n: int, wrong: bool, says: str) -> None:
-    found = learn(np.ones(n), np.full(n, wrong), [1.0], risk=0.05, delta=0.1, **WHEN)
-    assert isinstance(found, NoThreshold)
-    assert says in found.reason
-
-
-def test_the_bare_minimum_is_enough_when_all_agree() -> None:
-    n = pairs_needed(0.05, 0.1)
-    assert isinstance(learn(np.ones(n), np.zeros(n), [1.0], risk=0.05, delta=0.1, **WHEN), Threshold)
-
-
-def test_testing_stops_at_the_first_failure() -> None:
-    """A lucky stretch below a bad one is never reached."""
-    scores = np.repeat([0.9, 0.6, 0.1], [200, 200, 20_000])
-    wrong = np.repeat([False, True, False], [200, 200, 20_000])
-    found = learn(scores, wrong, [0.9, 0.6, 0.1], risk=0.05, delta=0.1, **WHEN)
-    assert isinstance(found, Threshold)
-    assert found.value == 0.9
-
-
-def test_scores_must_be_numbers() -> None:
-    with pytest.raises(HybridError):
-        learn([0.5, math.nan], [0, 1], [0.5], risk=0.05, delta=0.1, **WHEN)
-
-
-def test_running_threshold_stores_itself_and_keeps_its_order() -> None:
-    running = RunningThreshold([0.2, 0.9, 0.5], risk=0.05, delta=0.1)
-    assert running.value is None
-    scores, wrong = pairs(4000)
-    for score, disagreed in zip(scores, wrong, strict=True):
-        running.update(float(score), disagreed=bool(disagreed))
-    assert running.value == 0.5
-    assert RunningThreshold(**json.loads(json.dumps(running.to_dict()))) == running
-    assert replace(running, peaks=[0.0, 99.0, 99.0]).value is None  # a gap above stops it
 
 
 def test_curve_from_nothing_to_everything() -> None:
