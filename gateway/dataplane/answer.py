@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from graduand.gateway.dataplane.dialects.dialect import Reader, Whole
+from graduand.gateway.dataplane.dialects.dialect import Progress, Whole
 from graduand.gateway.model import record
 from graduand.gateway.model.fields import Usage
 from graduand.monitoring.checks.judging import Verdict
@@ -40,10 +40,10 @@ class Answer:
         self.text = whole.encoded.decode("utf-8", "replace")
         self.usage, self.model, self.queue_ms = whole.usage, whole.model, whole.queue_ms
 
-    def take_stream(self, reader: Reader) -> None:
+    def take_stream(self, progress: Progress) -> None:
         """Take over what a stream has brought, all or some of it."""
-        assembly = reader.assembly
-        self.usage, self.pieces, self.model = assembly.usage, assembly.pieces, reader.served_model
+        assembly = progress.assembly
+        self.usage, self.pieces, self.model = assembly.usage, assembly.pieces, progress.served_model
         self.text = assembly.encoded() if self.model or assembly.pieces else None
 
     def tokens(self, body: bytes) -> Usage:
