@@ -314,7 +314,7 @@ class Exchange:
         """Whether whoever was meant to answer was asked and failed: the other one is asked then too, or each failure that
         only one of the two has would look like the copy's."""
         reply, error = self._reply, self._error
-        broken = reply.released > 0 or reply.status >= 500
+        broken = reply.begun or reply.status >= 500
         return bool(self._sent) and broken and not reply.gone and error is not None and error not in NOBODYS
 
     def _offer_copies(self, now: float) -> None:

@@ -37,13 +37,16 @@ class Signal:
 
 
 class Fiber:
-    """Runs one coroutine to its end. `failed` gets an exception that the coroutine did not catch."""
+    """Runs one coroutine to its end. `failed` gets an exception that the coroutine did not catch.
+
+    A fiber that has ended holds neither: whoever keeps it would otherwise be kept by it, and the request's body with them.
+    """
 
     __slots__ = ("_coroutine", "_failed", "_waiting")
 
     def __init__(self, coroutine: Coroutine[Signal, None, None], failed: Callable[[BaseException], None]) -> None:
         self._coroutine: Coroutine[Any, Any, None] | None = coroutine
-        self._failed = failed
+        self._failed: Callable[[BaseException], None] | None = failed
         self._waiting: Signal | None = None
 
     def resume(self) -> None:
@@ -66,10 +69,11 @@ class Fiber:
         try:
             signal = coroutine.send(None) if error is None else coroutine.throw(error)
         except StopIteration:
-            self._coroutine = None
+            self._coroutine = self._failed = None
         except BaseException as uncaught:
-            self._coroutine = None
-            self._failed(uncaught)
+            failed, self._coroutine, self._failed = self._failed, None, None
+            if failed is not None:
+                failed(uncaught)
         else:
             self._waiting = signal
             signal._fiber = self

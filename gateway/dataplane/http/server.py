@@ -257,7 +257,9 @@ class ClientConnection(asyncio.Protocol):
             self._check_version()
         if not self._url.startswith(b"/") or b"#" in self._url:
             self._check_target()
-        self._check_host()
+        host = headers.get(b"host")
+        if not host or host != self._good_host:
+            self._check_host(host)
         chunked = b"transfer-encoding" in headers
         if chunked:
             self._check_coding()
@@ -311,17 +313,15 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._refuse(400, "'transfer-encoding' must be 'chunked', once")
 
-    def _check_host(self) -> None:
+    def _check_host(self, host: bytes | None) -> None:
         """RFC 9112, 3.2: exactly one valid Host in HTTP/1.1."""
-        host = self._headers.get(b"host")
         if host is None:
             if self._parser.get_http_version() != "1.0":
                 self._refuse(400, "the header 'host' is missing; HTTP/1.1 asks for it")
-        elif host != self._good_host:
-            if HOST.fullmatch(host) is None:
-                self._refuse(400, "the header 'host' is not a host with an optional port")
-            else:
-                self._good_host = host
+        elif HOST.fullmatch(host) is None:
+            self._refuse(400, "the header 'host' is not a host with an optional port")
+        else:
+            self._good_host = host
 
     def _let_in(self, length: int) -> None:
         """Before a long body is read: whether its sender may send it, and whether there is room for it."""

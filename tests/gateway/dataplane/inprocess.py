@@ -60,7 +60,7 @@ class Running:
         self._thread = threading.Thread(target=loop.run_forever)
         self._thread.start()
         self.log = LogWriter(folder)
-        self._longest_s = max(route.timeouts.total_s for route in routes)
+        self._longest_s = max((route.timeouts.total_s for route in routes), default=60.0)
         self._server = self.do(self._start(folder, upstreams, routes, keys, limits))
         self.port: int = self._server.sockets[0].getsockname()[1]
 

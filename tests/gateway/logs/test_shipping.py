@@ -306,6 +306,7 @@ def killed_writer(world: World, records: list[dict[str, Any]], in_segment: int, 
     ring.commit(positions[max(0, in_segment - 2)])
     path = write(world.spool, "20261122T000000Z-w0-77-00000", [])
     path.write_bytes(b"".join(data[:in_segment]) + data[in_segment][:half])
+    ring._words.release()
     ring._map.close()
     os.close(ring._file)
     return ring.path
@@ -352,6 +353,7 @@ def test_recovered_records_are_redacted(tmp_path: Path, monkeypatch: pytest.Monk
     assert world.spool not in folder.parents
     ring = Journal(folder / "w0-77-5f5e100.ring")
     ring.put(json.dumps(made(1, request_body=b'{"messages": "ann@example.com"}')).encode() + b"\n")
+    ring._words.release()
     ring._map.close()
     os.close(ring._file)
     (world.spool / "segments").mkdir(parents=True)

@@ -21,6 +21,8 @@ from graduand.gateway.state.redis_store import RedisStore
 from graduand.gateway.state.replica import Replica
 from graduand.gateway.state.sqlite import SqliteStore
 from graduand.rollout import ledger
+from graduand.rollout.hybrid.learning import Learning
+from graduand.rollout.hybrid.pairs import Pair
 from graduand.rollout.spec import file as specfile
 from graduand.rollout.state import Event, Phase, draft
 from tests.gateway.control.worlds import SPEC, TASK, World
@@ -76,7 +78,7 @@ CALLS: dict[str, tuple[Call, tuple[st.SearchStrategy[Any], ...]]] = {
     "forget units": (lambda store, row: store.write_forget_units(row), ()),
     "point": (lambda store, row, at, what: store.write_point(row, at, {"n": what}), (TIMES, SMALL)),
     "disagreement": (lambda store, row, at, record: store.write_disagreement(row, at, record, {"a": at}), (TIMES, RECORDS)),
-    "sample": (lambda store, row, what, no: store.write_sample(row, [what / 3], disagreed=no), (SMALL, st.booleans())),
+    "sample": (lambda store, row, what, no: store.write_sample(row, Pair(what, 1.0, (what / 3,), no)), (SMALL, st.booleans())),
     "forget samples": (lambda store, row: store.write_forget_samples(row), ()),
     "judging": (lambda store, row, day: store.write_judging(row, day, [0, 1], {"day": day}), (SMALL,)),
     "verdict": (_verdict, (SMALL,)),
@@ -119,6 +121,9 @@ def shown(store: Rollouts) -> Any:
     }  # fmt: skip
 
 
+ABOUT: Any = {"rollout": IDS[0], "id": "id-1", "parent_id": None, "time": 900.0, "unit_hash": 1, "unit": 1}
+
+
 class Undone(Exception):
     """A transaction that somebody thinks better of."""
 
@@ -127,7 +132,10 @@ def carried_out(store: Rollouts, steps: list[Any], *, kept: bool) -> list[Any]:
     answers: list[Any] = []
     try:
         with store.transaction():
-            store.expect([{"rollout": IDS[0], "id": "id-1", "time": 900.0}], {IDS[0]: row_of(IDS[0])})
+            store.expect(
+                [ABOUT],
+                {IDS[0]: row_of(IDS[0])},
+            )
             answers += [CALLS[name][0](store, row, *more) for name, row, *more in steps]
             if not kept:
                 raise Undone
@@ -183,11 +191,11 @@ def test_the_newest_first_whatever_their_clocks_said(store: Rollouts) -> None:
 def test_a_row_comes_back_as_it_was() -> None:
     row = row_of(IDS[0])
     row.count("seen before")
-    row.threshold, row.incumbent, row.learning = {"threshold": {"value": 1 / 3}}, {"adapter": "x"}, "ö"
+    row.learning, row.incumbent, row.facts = Learning(starts=2, said="ö"), {"adapter": "x"}, {"teacher": ["gpt-4o"]}
     assert from_json(to_json(row)) == row
     older = json.loads(to_json(row))
-    del older["incumbent"]
-    row.incumbent = None
+    del older["incumbent"], older["facts"]
+    row.incumbent, row.facts = None, {}
     assert from_json(json.dumps(older)) == row
 
 
@@ -224,7 +232,7 @@ def test_a_rollout_at_rest_leaves_no_units_and_no_samples(store: Rollouts) -> No
     with store.transaction():
         store.write_row(row)
         store.write_unit(row, 1)
-        store.write_sample(row, [0.5], disagreed=True)
+        store.write_sample(row, Pair(1, 1.0, (0.5,), False))
         store.write_row(row_of(IDS[0], Phase.ROLLED_BACK))
     with store.transaction():
         assert (store.sample_count(row), store.write_unit(row, 1)) == (0, True)

@@ -1,6 +1,8 @@
 """Fibers: woken inside the callback, no wake lost, errors thrown where they wait."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -124,3 +126,28 @@ def test_sleep(thrown: bool) -> None:
 
     asyncio.run(main())
     assert story.lines == ["thrown" if thrown else "slept"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_fiber_that_has_ended_keeps_nobody(fails: bool) -> None:
+    class Owner:
+        fiber: Fiber
+
+        def failed(self, error: BaseException) -> None:
+            pass
+
+        async def run(self) -> None:
+            if fails:
+                raise RuntimeError
+
+    owner = Owner()
+    gone = weakref.ref(owner)
+    owner.fiber = Fiber(owner.run(), owner.failed)
+    gc.collect()
+    gc.disable()
+    try:
+        owner.fiber.resume()
+        del owner
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from graduand.gateway.dataplane.exchange import Exchange
 from graduand.gateway.dataplane.http.bodies import Held
+from graduand.gateway.model.routes import Route, Teacher, Unit
 from tests.gateway.dataplane.inprocess import serving
+from tests.gateway.dataplane.inprocess import upstream as one_upstream
+from tests.gateway.faults import refuses, reset
 from tests.gateway.running import until
-from tests.gateway.speaking import Client, request
+from tests.gateway.speaking import Client, chat, request
+from tests.gateway.upstream import Action, Upstream, answer
 
 KEY = "key-of-a-client"
 MEGABYTE = 1 << 20
@@ -85,3 +90,31 @@ def test_bodies_of_whoever_has_a_key_are_bounded_together(tmp_path: Path) -> Non
             assert {one.recv(12) for one in made[8:]} == {b"HTTP/1.1 503"}
             assert held.bytes == 80 * MEGABYTE
         until(lambda: held.bytes == 0, "every body is given back")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("behaves", "status"),
+    [(answer, 200), (refuses(400, "no"), 400), (refuses(503, "down"), 503), (reset, 502)],
+    ids=["answers", "refuses", "is down", "resets"],
+)
+def test_an_exchange_that_has_ended_is_freed_without_the_collector(
+    tmp_path: Path, upstream: Upstream, behaves: Action, status: int, stream: bool
+) -> None:
+    """It holds the request's body, and what it was parsed to."""
+    place = upstream.place(f"freed-{status}-{stream}", behaves)
+    routes = [Route("m", Teacher("t", "gpt-4o"), None, "teacher", 0, Unit("user"), retries=0)]
+    with serving(tmp_path, [one_upstream("t", "openai", place.url)], routes) as port:
+        gc.collect()
+        gc.disable()
+        try:
+            with Client(port) as client:
+                assert client.ask(chat("m", stream=stream)).status == status
+                assert client.get("/healthz").status == 200  # the exchange has ended in between
+            until(lambda: not _exchanges(), lambda: f"an exchange is kept by {gc.get_referrers(*_exchanges())}")
+        finally:
+            gc.enable()
+
+
+def _exchanges() -> list[object]:
+    return [one for one in gc.get_objects() if type(one) is Exchange]
