@@ -58,6 +58,29 @@ RESPONSE = (
     b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Sun, 22 Nov 2026 07:00:00 GMT\r\nContent-Type: application/json\r\n"
 )
 RESPONSE += b"Content-Length: %d\r\nConnection: keep-alive\r\n\r\n%b" % (len(ANSWER), ANSWER)
+_CHUNK = (
+    b'{"id":"chatcmpl-123","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o",'
+    b'"system_fingerprint":"fp_44709d6fcb","choices":[{"index":0,"delta":%b,"logprobs":null,"finish_reason":%b}],"usage":null}'
+)
+PIECES = 30
+EVENTS = [
+    _CHUNK % (b'{"role":"assistant","content":""}', b"null"),
+    *(_CHUNK % (b'{"content":" word%d"}' % number, b"null") for number in range(PIECES)),
+    _CHUNK % (b"{}", b'"stop"'),
+    _CHUNK[: _CHUNK.index(b'"choices"')]
+    + b'"choices":[],"usage":{"prompt_tokens":57,"completion_tokens":30,"total_tokens":87}}',
+    b"[DONE]",
+]
+STREAM_BODY = BODY[:-1] + b',"stream":true}'
+STREAM_REQUEST = REQUEST[: REQUEST.index(b"Content-Length")] + b"Content-Length: %d\r\n\r\n%b" % (
+    len(STREAM_BODY), STREAM_BODY
+)  # fmt: skip
+STREAM_RESPONSE = [
+    b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Sun, 22 Nov 2026 07:00:00 GMT\r\nContent-Type: text/event-stream\r\n"
+    b"Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n",
+    *(b"%x\r\ndata: %b\n\n\r\n" % (len(event) + 8, event) for event in EVENTS),
+    b"0\r\n\r\n",
+]
 JSON_TEXT = '{"category": "billing", "amount": 12.5, "currency": "EUR", "tags": ["double charge", "refund"]}'
 PROSE = " ".join(f"Sentence {number} says something else about parcel {number * 7919}." for number in range(11))
 ROUTE = Route(
@@ -70,9 +93,10 @@ class Wire:
 
     def __init__(self, peer: Any = None) -> None:
         self.peer = peer
+        self.answers = peer is not None
 
     def write(self, data: bytes) -> None:
-        if self.peer is not None:
+        if self.answers:
             self.peer.data_received(RESPONSE)
 
     def is_closing(self) -> bool:
@@ -94,8 +118,11 @@ class Parts:
         for state in fleet.upstreams.values():
             pool = state.replicas[0].pool
             connection = Connection(pool)
-            connection.connection_made(Wire(connection))  # type: ignore[arg-type]
+            wire = Wire(connection)
+            connection.connection_made(wire)  # type: ignore[arg-type]
             pool.park(connection)
+            if state is fleet.upstreams["openai"]:
+                self.upstream = wire
         self.log = LogWriter(folder)
         metrics = Metrics(SeriesFile(folder / "w.series"))
         table = RouteTable(1, {"triage": ROUTE})
@@ -110,6 +137,16 @@ class Parts:
     def request(self) -> None:
         self.client.data_received(REQUEST)
         self.outbox.end_turn()
+
+    def stream(self) -> None:
+        """A request whose answer comes in pieces, each in a turn of its own."""
+        self.upstream.answers = False
+        self.client.data_received(STREAM_REQUEST)
+        self.outbox.end_turn()
+        for data in STREAM_RESPONSE:
+            self.upstream.peer.data_received(data)
+            self.outbox.end_turn()
+        self.upstream.answers = True
 
 
 async def _run(requests: int, profile: bool) -> None:
@@ -147,8 +184,8 @@ def _print_stages(parts: Parts, requests: int) -> None:
         ("the log record as JSON", lambda: orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)),
     ]
     form = "compiled" if answers.__file__.endswith(".so") else "not compiled"
-    whole = _best_us(parts.request, requests)
-    print(f"a whole request: {whole:.1f} us ({form}); stages alone:")
+    whole, stream = _best_us(parts.request, requests), _best_us(parts.stream, requests // 10)
+    print(f"a whole request: {whole:.1f} us; one streamed in {PIECES} pieces: {stream:.1f} us ({form}); stages alone:")
     for name, stage in stages:
         print(f"  {_best_us(stage, requests):6.2f} us  {name}")
 

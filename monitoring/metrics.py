@@ -55,263 +55,216 @@ class Family:
     buckets: tuple[float, ...] = ()
 
 
-REQUESTS = Family(
-    "graduand_requests", "counter", "Requests answered, by the arm that answered and how they ended.",
-    ("route", "arm", "outcome"),
-)  # fmt: skip
-DURATION = Family(
-    "graduand_request_duration_seconds", "histogram", "From a request's arrival to the end of its answer.",
-    ("route", "arm"), DURATION_BUCKETS_S,
-)  # fmt: skip
-FIRST_TOKEN = Family(
-    "graduand_time_to_first_token_seconds", "histogram", "From a request's arrival to the first byte of its answer.",
-    ("route", "arm"), FIRST_TOKEN_BUCKETS_S,
-)  # fmt: skip
-OVERHEAD = Family(
-    "graduand_overhead_seconds", "histogram", "Time the gateway itself added before it asked the upstream.",
-    ("route",), OVERHEAD_BUCKETS_S,
-)  # fmt: skip
-INPUT_TOKENS = Family("graduand_input_tokens", "counter", "Prompt tokens by usage.", ("route", "arm", "adapter"))
-OUTPUT_TOKENS = Family("graduand_output_tokens", "counter", "Completion tokens by usage.", ("route", "arm", "adapter"))
-FALLBACKS = Family(
-    "graduand_fallbacks", "counter", "Requests that the teacher answered because the student failed, by cause.",
-    ("route", "cause"),
-)  # fmt: skip
-ATTEMPTS = Family(
-    "graduand_upstream_attempts", "counter", "Attempts at an upstream, by how they ended.", ("upstream", "outcome")
-)
-SHADOWS = Family(
-    "graduand_shadow_requests",
-    "counter",
-    "Copies to the other arm, by how they ended; over_budget and dropped were not sent.",
-    ("route", "outcome"),
-)
-UNIT_MISSING = Family(
-    "graduand_unit_missing",
-    "counter",
-    "Requests that did not name the unit by which the route assigns arms.",
-    ("route",),
-)
-UNIT_HEAVY = Family(
-    "graduand_unit_heavy",
-    "counter",
-    "Requests of a unit that has more than 20% of its worker's traffic on the route: it decides a comparison alone.",
-    ("route",),
-)
-REJECTED = Family(
-    "graduand_rejected_requests", "counter", "Requests refused before any upstream was asked, by cause.", ("cause",)
-)
-LOG_RECORDS = Family(
-    "graduand_log_records", "counter", "Log records by outcome; every outcome but written is a loss.", ("outcome",)
-)
-CHECK_VERDICTS = Family(
-    "graduand_check_verdicts", "counter", "Verdicts of the output checks over served answers and copies.",
-    ("route", "arm", "adapter", "check", "outcome"),
-)  # fmt: skip
-CHECK_ACTIONS = Family(
-    "graduand_check_actions", "counter", "Actions that followed from output checks that triggered.",
-    ("route", "arm", "check", "action"),
-)  # fmt: skip
-CHECK_TIMED = 8  # one answer in so many
-CHECK_SECONDS = Family(
-    "graduand_check_seconds", "histogram", f"Time that an output check took, measured on one answer in {CHECK_TIMED}.",
-    ("check",),
-    CHECK_BUCKETS_S,
-)  # fmt: skip
-IN_FLIGHT = Family("graduand_in_flight_requests", "gauge", "Requests being answered now.", ())
-SHADOW_QUEUE = Family("graduand_shadow_queue", "gauge", "Shadow copies waiting or in flight.", ())
-BREAKER_OPEN = Family(
-    "graduand_breaker_open",
-    "gauge",
-    "Replicas out of rotation because their circuit breaker is open, summed over workers.",
-    ("upstream",),
-)
-STATE_UP = Family(
-    "graduand_state_up",
-    "gauge",
-    "1 while the state store can be read; at 0 workers go on with the last route table.",
-    (),
-)
-STATE_AGE = Family("graduand_state_age_seconds", "gauge", "Time since the state store was last read.", ())
-LOG_PENDING = Family("graduand_log_pending_bytes", "gauge", "Log bytes not yet handed to the file system.", ())
-LOG_LAG = Family("graduand_log_lag_seconds", "gauge", "Age of the oldest log record that is not yet at its target.", ())
-LOG_PARTS = Family("graduand_log_parts", "counter", "Parquet parts of the log, by outcome.", ("outcome",))
-LOG_WAITING = Family(
-    "graduand_log_waiting_bytes", "gauge", "Bytes of the log's segments that wait for their upload.", ()
-)
-REDACTIONS = Family(
-    "graduand_redactions", "counter", "Spans taken out of records before they were written.", ("route",)
-)
-FEEDBACK = Family("graduand_feedback", "counter", "Feedback received, by outcome.", ("route", "outcome"))
-DRIFT = ("route", "adapter", "monitor")
-DRIFT_VALUE = Family("graduand_drift_value", "gauge", "Current value of a drift detector.", DRIFT)
-DRIFT_THRESHOLD = Family("graduand_drift_threshold", "gauge", "Value at which a drift detector raises an alarm.", DRIFT)
-DRIFT_ACTIVE = Family("graduand_drift_alarm_active", "gauge", "1 while the verdict on a drift alarm is active.", DRIFT)
-DRIFT_ALARMS = Family("graduand_drift_alarms", "counter", "Alarms raised.", DRIFT)
-DRIFT_EVALUATED = Family("graduand_drift_evaluated", "counter", "Observations that a detector evaluated.", DRIFT)
-DRIFT_MISSING = Family(
-    "graduand_drift_reference_missing",
-    "gauge",
-    "1 if inputs are not watched because there is no reference set.",
-    ("route",),
-)
-MONITOR_LAG = Family(
-    "graduand_monitor_lag_seconds", "gauge", "Age of the record that the monitor read last, while it is behind.", ()
-)
-MONITOR_SHED = Family(
-    "graduand_monitor_shed", "counter", "Records that detectors did not see because the monitor was behind.", ("route",)
-)
-DRIFT_RECORDS = Family(
-    "graduand_drift_records", "counter", "Results of the novelty detector for the log's table drift: written, lost.",
-    ("outcome",),
-)  # fmt: skip
-VERDICT_ACTIONS = Family(
-    "graduand_verdict_actions", "counter", "Actions taken because of drift alarms.", ("route", "monitor", "action")
-)
+def counter(name: str, labels: str, help: str) -> Family:
+    """A number that only grows; `labels` are words, here and below."""
+    return Family(name, "counter", help, tuple(labels.split()))
 
-JUDGED = Family(
-    "graduand_judge_requests", "counter", "Pairs of free text judged, by the verdict on the student, and questions that failed.",
-    ("route", "outcome"),
-)  # fmt: skip
+
+def gauge(name: str, labels: str, help: str) -> Family:
+    """A number that goes up and down."""
+    return Family(name, "gauge", help, tuple(labels.split()))
+
+
+def histogram(name: str, labels: str, help: str, buckets: tuple[float, ...]) -> Family:
+    """How many values fell into each bucket, and their sum."""
+    return Family(name, "histogram", help, tuple(labels.split()), buckets)
+
+
+REQUESTS = counter(
+    "graduand_requests", "route arm outcome", "Requests answered, by the arm that answered and how they ended."
+)
+DURATION = histogram(
+    "graduand_request_duration_seconds",
+    "route arm",
+    "From a request's arrival to the end of its answer.",
+    DURATION_BUCKETS_S,
+)
+FIRST_TOKEN = histogram(
+    "graduand_time_to_first_token_seconds",
+    "route arm",
+    "From a request's arrival to the first byte of its answer.",
+    FIRST_TOKEN_BUCKETS_S,
+)
+OVERHEAD = histogram(
+    "graduand_overhead_seconds",
+    "route",
+    "Time the gateway itself added before it asked the upstream.",
+    OVERHEAD_BUCKETS_S,
+)
+INPUT_TOKENS = counter("graduand_input_tokens", "route arm adapter", "Prompt tokens by usage.")
+OUTPUT_TOKENS = counter("graduand_output_tokens", "route arm adapter", "Completion tokens by usage.")
+FALLBACKS = counter(
+    "graduand_fallbacks", "route cause", "Requests that the teacher answered because the student failed, by cause."
+)
+ATTEMPTS = counter("graduand_upstream_attempts", "upstream outcome", "Attempts at an upstream, by how they ended.")
+SHADOWS = counter(
+    "graduand_shadow_requests",
+    "route outcome",
+    "Copies to the other arm, by how they ended; over_budget and dropped were not sent.",
+)
+UNIT_MISSING = counter(
+    "graduand_unit_missing", "route", "Requests that did not name the unit by which the route assigns arms."
+)
+UNIT_HEAVY = counter(
+    "graduand_unit_heavy",
+    "route",
+    "Requests of a unit that has more than 20% of its worker's traffic on the route: it decides a comparison alone.",
+)
+REJECTED = counter("graduand_rejected_requests", "cause", "Requests refused before any upstream was asked, by cause.")
+LOG_RECORDS = counter("graduand_log_records", "outcome", "Log records by outcome; every outcome but written is a loss.")
+CHECK_VERDICTS = counter(
+    "graduand_check_verdicts",
+    "route arm adapter check outcome",
+    "Verdicts of the output checks over served answers and copies.",
+)
+CHECK_ACTIONS = counter(
+    "graduand_check_actions", "route arm check action", "Actions that followed from output checks that triggered."
+)
+CHECK_TIMED = 8  # one answer in so many
+CHECK_SECONDS = histogram(
+    "graduand_check_seconds",
+    "check",
+    f"Time that an output check took, measured on one answer in {CHECK_TIMED}.",
+    CHECK_BUCKETS_S,
+)
+IN_FLIGHT = gauge("graduand_in_flight_requests", "", "Requests being answered now.")
+SHADOW_QUEUE = gauge("graduand_shadow_queue", "", "Shadow copies waiting or in flight.")
+BREAKER_OPEN = gauge(
+    "graduand_breaker_open",
+    "upstream",
+    "Replicas out of rotation because their circuit breaker is open, summed over workers.",
+)
+STATE_UP = gauge(
+    "graduand_state_up", "", "1 while the state store can be read; at 0 workers go on with the last route table."
+)
+STATE_AGE = gauge("graduand_state_age_seconds", "", "Time since the state store was last read.")
+LOG_PENDING = gauge("graduand_log_pending_bytes", "", "Log bytes not yet handed to the file system.")
+LOG_LAG = gauge("graduand_log_lag_seconds", "", "Age of the oldest log record that is not yet at its target.")
+LOG_PARTS = counter("graduand_log_parts", "outcome", "Parquet parts of the log, by outcome.")
+LOG_WAITING = gauge("graduand_log_waiting_bytes", "", "Bytes of the log's segments that wait for their upload.")
+REDACTIONS = counter("graduand_redactions", "route", "Spans taken out of records before they were written.")
+FEEDBACK = counter("graduand_feedback", "route outcome", "Feedback received, by outcome.")
+DRIFT = "route adapter monitor"
+DRIFT_VALUE = gauge("graduand_drift_value", DRIFT, "Current value of a drift detector.")
+DRIFT_THRESHOLD = gauge("graduand_drift_threshold", DRIFT, "Value at which a drift detector raises an alarm.")
+DRIFT_ACTIVE = gauge("graduand_drift_alarm_active", DRIFT, "1 while the verdict on a drift alarm is active.")
+DRIFT_ALARMS = counter("graduand_drift_alarms", DRIFT, "Alarms raised.")
+DRIFT_EVALUATED = counter("graduand_drift_evaluated", DRIFT, "Observations that a detector evaluated.")
+DRIFT_MISSING = gauge(
+    "graduand_drift_reference_missing", "route", "1 if inputs are not watched because there is no reference set."
+)
+MONITOR_LAG = gauge(
+    "graduand_monitor_lag_seconds", "", "Age of the record that the monitor read last, while it is behind."
+)
+MONITOR_SHED = counter(
+    "graduand_monitor_shed", "route", "Records that detectors did not see because the monitor was behind."
+)
+DRIFT_RECORDS = counter(
+    "graduand_drift_records", "outcome", "Results of the novelty detector for the log's table drift: written, lost."
+)
+VERDICT_ACTIONS = counter("graduand_verdict_actions", "route monitor action", "Actions taken because of drift alarms.")
+
+JUDGED = counter(
+    "graduand_judge_requests",
+    "route outcome",
+    "Pairs of free text judged, by the verdict on the student, and questions that failed.",
+)
 
 # What one request costs, and why it failed.
-ERRORS = Family(
-    "graduand_request_errors", "counter", "Requests without a whole answer, by cause.", ("route", "arm", "cause")
+ERRORS = counter("graduand_request_errors", "route arm cause", "Requests without a whole answer, by cause.")
+PER_TOKEN = histogram(
+    "graduand_time_per_output_token_seconds",
+    "route arm",
+    "Between two tokens of a streamed answer, on average.",
+    PER_TOKEN_BUCKETS_S,
 )
-PER_TOKEN = Family(
-    "graduand_time_per_output_token_seconds", "histogram", "Between two tokens of a streamed answer, on average.",
-    ("route", "arm"), PER_TOKEN_BUCKETS_S,
-)  # fmt: skip
-COST = Family(
-    "graduand_cost_dollars", "counter",
+COST = counter(
+    "graduand_cost_dollars",
+    "route arm adapter purpose",
     "Dollars by the declared prices and by purpose: served, deferred, shadow, audit or judge.",
-    ("route", "arm", "adapter", "purpose"),
-)  # fmt: skip
-AVOIDED = Family(
-    "graduand_avoided_dollars", "counter", "What the teacher would have cost for the tokens that the student answered.",
-    ("route",),
-)  # fmt: skip
-SAVED = Family(
-    "graduand_saved_dollars", "gauge",
-    "Avoided dollars minus the cost of student, copies, audits and judge, since the gateway started.", ("route",),
-)  # fmt: skip
-GPU_DOLLARS = Family(
-    "graduand_gpu_dollars", "counter", "Cost of upstreams that are paid by the hour, busy or idle.",
-    ("upstream",),
-)  # fmt: skip
-GPU_USED = Family(
-    "graduand_gpu_used_dollars",
-    "counter",
-    "The part of graduand_gpu_dollars that was charged to requests.",
-    ("upstream",),
+)
+AVOIDED = counter(
+    "graduand_avoided_dollars", "route", "What the teacher would have cost for the tokens that the student answered."
+)
+SAVED = gauge(
+    "graduand_saved_dollars",
+    "route",
+    "Avoided dollars minus the cost of student, copies, audits and judge, since the gateway started.",
+)
+GPU_DOLLARS = counter("graduand_gpu_dollars", "upstream", "Cost of upstreams that are paid by the hour, busy or idle.")
+GPU_USED = counter(
+    "graduand_gpu_used_dollars", "upstream", "The part of graduand_gpu_dollars that was charged to requests."
 )
 
 # What the leading controller knows about routes and rollouts.
-SHARE = Family("graduand_share", "gauge", "Share of units that an arm is asked for first, 0 to 1.", ("route", "arm"))
-AGREEMENT = Family(
-    "graduand_agreement", "gauge", "Share of compared pairs in which student and teacher agree.", ("route", "adapter")
+SHARE = gauge("graduand_share", "route arm", "Share of units that an arm is asked for first, 0 to 1.")
+AGREEMENT = gauge("graduand_agreement", "route adapter", "Share of compared pairs in which student and teacher agree.")
+AGREEMENT_LOWER = gauge(
+    "graduand_agreement_lower", "route adapter", "Lower end of the anytime-valid 95% band of the agreement."
 )
-AGREEMENT_LOWER = Family(
-    "graduand_agreement_lower", "gauge", "Lower end of the anytime-valid 95% band of the agreement.",
-    ("route", "adapter"),
-)  # fmt: skip
-AGREEMENT_UPPER = Family(
-    "graduand_agreement_upper", "gauge", "Upper end of the anytime-valid 95% band of the agreement.",
-    ("route", "adapter"),
-)  # fmt: skip
-ROLLOUT_PHASE = Family(
-    "graduand_rollout_phase", "gauge", "1 for the current phase of the route's newest rollout.", ("route", "phase")
+AGREEMENT_UPPER = gauge(
+    "graduand_agreement_upper", "route adapter", "Upper end of the anytime-valid 95% band of the agreement."
 )
-ROLLOUT_EVIDENCE = Family(
-    "graduand_rollout_evidence", "gauge",
-    "Evidence of a gate as its decimal logarithm; harm:NAME speaks against the student.", ("route", "gate"),
-)  # fmt: skip
-ROLLOUT_THRESHOLD = Family(
-    "graduand_rollout_evidence_threshold", "gauge", "Decimal logarithm of the evidence at which a gate decides.",
-    ("route", "gate"),
-)  # fmt: skip
-ROLLOUT_STEP_AGE = Family(
-    "graduand_rollout_step_age_seconds", "gauge", "Time since the newest rollout entered its step, or went on hold.",
-    ("route",),
-)  # fmt: skip
+ROLLOUT_PHASE = gauge("graduand_rollout_phase", "route phase", "1 for the current phase of the route's newest rollout.")
+ROLLOUT_EVIDENCE = gauge(
+    "graduand_rollout_evidence",
+    "route gate",
+    "Evidence of a gate as its decimal logarithm; harm:NAME speaks against the student.",
+)
+ROLLOUT_THRESHOLD = gauge(
+    "graduand_rollout_evidence_threshold", "route gate", "Decimal logarithm of the evidence at which a gate decides."
+)
+ROLLOUT_STEP_AGE = gauge(
+    "graduand_rollout_step_age_seconds", "route", "Time since the newest rollout entered its step, or went on hold."
+)
 
 # Adapters and engines as they were found at the last look, under the same names for every kind of upstream.
-ADAPTER_WANTED = Family(
-    "graduand_adapter_wanted", "gauge", "Replicas on which an adapter should be loaded.", ("adapter", "upstream")
+ADAPTER_WANTED = gauge("graduand_adapter_wanted", "adapter upstream", "Replicas on which an adapter should be loaded.")
+ADAPTER_RESIDENT = gauge(
+    "graduand_adapter_resident", "adapter upstream", "Replicas that list an adapter which should be loaded."
 )
-ADAPTER_RESIDENT = Family(
-    "graduand_adapter_resident", "gauge", "Replicas that list an adapter which should be loaded.",
-    ("adapter", "upstream"),
-)  # fmt: skip
-ADAPTER_READY = Family(
-    "graduand_adapter_ready",
-    "gauge",
-    "Replicas on which a managed adapter passed its proof and serves.",
-    ("adapter", "upstream"),
+ADAPTER_READY = gauge(
+    "graduand_adapter_ready", "adapter upstream", "Replicas on which a managed adapter passed its proof and serves."
 )
-FLEET_PLACES = Family(
-    "graduand_fleet_places", "gauge", "Places of adapters on replicas, by state.", ("upstream", "state")
+FLEET_PLACES = gauge("graduand_fleet_places", "upstream state", "Places of adapters on replicas, by state.")
+FLEET_ACTIONS = counter(
+    "graduand_fleet_actions",
+    "upstream outcome",
+    "What the fleet manager did with adapters: loaded, failed, unloaded, lost.",
 )
-FLEET_ACTIONS = Family(
-    "graduand_fleet_actions", "counter", "What the fleet manager did with adapters: loaded, failed, unloaded, lost.",
-    ("upstream", "outcome"),
-)  # fmt: skip
-FLEET_SLOTS = Family(
-    "graduand_fleet_slots",
-    "gauge",
-    "Adapters that all replicas together may hold, where `slots` is set.",
-    ("upstream",),
+FLEET_SLOTS = gauge(
+    "graduand_fleet_slots", "upstream", "Adapters that all replicas together may hold, where `slots` is set."
 )
-ENGINE_REPLICAS = Family("graduand_engine_replicas", "gauge", "Replicas configured.", ("upstream",))
-ENGINE_UP = Family("graduand_engine_up", "gauge", "Replicas whose metrics could be read.", ("upstream",))
-ENGINE_RUNNING = Family("graduand_engine_requests_running", "gauge", "Requests in the engines' batches.", ("upstream",))
-ENGINE_WAITING = Family(
-    "graduand_engine_requests_waiting", "gauge", "Requests that wait for room in a batch.", ("upstream",)
+ENGINE_REPLICAS = gauge("graduand_engine_replicas", "upstream", "Replicas configured.")
+ENGINE_UP = gauge("graduand_engine_up", "upstream", "Replicas whose metrics could be read.")
+ENGINE_RUNNING = gauge("graduand_engine_requests_running", "upstream", "Requests in the engines' batches.")
+ENGINE_WAITING = gauge("graduand_engine_requests_waiting", "upstream", "Requests that wait for room in a batch.")
+ENGINE_CACHE = gauge(
+    "graduand_engine_cache_usage_ratio", "upstream", "Key-value cache in use on the fullest replica, 0 to 1."
 )
-ENGINE_CACHE = Family(
-    "graduand_engine_cache_usage_ratio", "gauge", "Key-value cache in use on the fullest replica, 0 to 1.",
-    ("upstream",),
-)  # fmt: skip
-ENGINE_ADAPTERS = Family(
-    "graduand_engine_adapters_loaded", "gauge", "Different adapters listed by any replica.", ("upstream",)
+ENGINE_ADAPTERS = gauge("graduand_engine_adapters_loaded", "upstream", "Different adapters listed by any replica.")
+ENGINE_ADAPTERS_BUSY = gauge(
+    "graduand_engine_adapters_busy", "upstream", "Different adapters with a request running or waiting."
 )
-ENGINE_ADAPTERS_BUSY = Family(
-    "graduand_engine_adapters_busy", "gauge", "Different adapters with a request running or waiting.", ("upstream",)
+ENGINE_ADAPTER_SLOTS = gauge(
+    "graduand_engine_adapter_slots", "upstream", "Adapters that fit into one batch, on the replica with the fewest."
 )
-ENGINE_ADAPTER_SLOTS = Family(
-    "graduand_engine_adapter_slots",
-    "gauge",
-    "Adapters that fit into one batch, on the replica with the fewest.",
-    ("upstream",),
+ENGINE_TOKENS = counter("graduand_engine_output_tokens", "upstream", "Tokens that the engines generated.")
+ENGINE_FIRST_TOKEN = histogram(
+    "graduand_engine_first_token_seconds",
+    "upstream",
+    "From arrival at the engine to the first token.",
+    FIRST_TOKEN_BUCKETS_S,
 )
-ENGINE_TOKENS = Family("graduand_engine_output_tokens", "counter", "Tokens that the engines generated.", ("upstream",))
-ENGINE_FIRST_TOKEN = Family(
-    "graduand_engine_first_token_seconds", "histogram", "From arrival at the engine to the first token.",
-    ("upstream",), FIRST_TOKEN_BUCKETS_S,
-)  # fmt: skip
-ENGINE_PER_TOKEN = Family(
-    "graduand_engine_time_per_output_token_seconds", "histogram", "Between two tokens, as the engine measures it.",
-    ("upstream",), PER_TOKEN_BUCKETS_S,
-)  # fmt: skip
-TRACES = Family(
-    "graduand_traces", "counter", "Log records turned into spans, by outcome: exported, failed, dropped.",
-    ("outcome",),
-)  # fmt: skip
+ENGINE_PER_TOKEN = histogram(
+    "graduand_engine_time_per_output_token_seconds",
+    "upstream",
+    "Between two tokens, as the engine measures it.",
+    PER_TOKEN_BUCKETS_S,
+)
+TRACES = counter("graduand_traces", "outcome", "Log records turned into spans, by outcome: exported, failed, dropped.")
 
-FAMILIES = (
-    REQUESTS, DURATION, FIRST_TOKEN, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS, FALLBACKS, ATTEMPTS, SHADOWS, UNIT_MISSING,
-    UNIT_HEAVY,
-    REJECTED, LOG_RECORDS, CHECK_VERDICTS, CHECK_ACTIONS, CHECK_SECONDS, IN_FLIGHT, SHADOW_QUEUE, BREAKER_OPEN, LOG_PENDING,
-    STATE_UP, STATE_AGE, JUDGED, DRIFT_VALUE, DRIFT_THRESHOLD, DRIFT_ACTIVE, DRIFT_ALARMS, DRIFT_EVALUATED, DRIFT_MISSING,
-    MONITOR_LAG, MONITOR_SHED, VERDICT_ACTIONS,
-    ERRORS, PER_TOKEN, COST, AVOIDED, SAVED, GPU_DOLLARS, GPU_USED,
-    SHARE, AGREEMENT, AGREEMENT_LOWER, AGREEMENT_UPPER, ROLLOUT_PHASE, ROLLOUT_EVIDENCE, ROLLOUT_THRESHOLD,
-    ROLLOUT_STEP_AGE, ADAPTER_WANTED, ADAPTER_RESIDENT, ADAPTER_READY, FLEET_PLACES, FLEET_SLOTS, FLEET_ACTIONS,
-    ENGINE_REPLICAS, ENGINE_UP, ENGINE_RUNNING, ENGINE_WAITING,
-    ENGINE_CACHE, ENGINE_ADAPTERS, ENGINE_ADAPTERS_BUSY, ENGINE_ADAPTER_SLOTS, ENGINE_TOKENS, ENGINE_FIRST_TOKEN,
-    ENGINE_PER_TOKEN, TRACES,
-    LOG_LAG, LOG_PARTS, LOG_WAITING, REDACTIONS, FEEDBACK, DRIFT_RECORDS,
-)  # fmt: skip
+FAMILIES = tuple(one for one in list(globals().values()) if isinstance(one, Family))
 
 
 class Metrics:
@@ -436,21 +389,21 @@ def exposition(totals: Totals) -> bytes:
 
 def _metric(family: Family, rows: list[tuple[tuple[str, ...], list[float]]]) -> Metric:
     if family.kind == "counter":
-        counter = CounterMetricFamily(family.name, family.help, labels=family.labels)
+        count = CounterMetricFamily(family.name, family.help, labels=family.labels)
         for labels, values in rows:
-            counter.add_metric(labels, values[0])
-        return counter
+            count.add_metric(labels, values[0])
+        return count
     if family.kind == "gauge":
-        gauge = GaugeMetricFamily(family.name, family.help, labels=family.labels)
+        level = GaugeMetricFamily(family.name, family.help, labels=family.labels)
         for labels, values in rows:
-            gauge.add_metric(labels, values[0])
-        return gauge
-    histogram = HistogramMetricFamily(family.name, family.help, labels=family.labels)
+            level.add_metric(labels, values[0])
+        return level
+    spread = HistogramMetricFamily(family.name, family.help, labels=family.labels)
     for labels, values in rows:
         bounds = [*(f"{bound:g}" for bound in family.buckets), "+Inf"]
         total, buckets = 0.0, []
         for bound, value in zip(bounds, values, strict=False):
             total += value
             buckets.append((bound, total))
-        histogram.add_metric(labels, buckets, sum_value=values[len(bounds)])
-    return histogram
+        spread.add_metric(labels, buckets, sum_value=values[len(bounds)])
+    return spread

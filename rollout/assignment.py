@@ -5,15 +5,15 @@ treatment on units of its own, as large as treatment while there is room, so bot
 Must never hash a constant when a unit is missing: the caller passes the request id instead and counts it.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 import mmh3
 
 Arm = Literal["treatment", "control", "rest"]
 
-BUCKETS = 10_000
-CONTROL_START = 5_000
-DAY_S = 86400.0
+BUCKETS: Final = 10_000
+CONTROL_START: Final = 5_000
+DAY_S: Final = 86400.0
 
 
 def unit_hash(salt: str, rollout: str, unit: str) -> int:

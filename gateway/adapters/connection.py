@@ -27,5 +27,11 @@ def client(upstream: Upstream, replica: Replica, timeout: httpx.Timeout | float)
     )
 
 
+def way(upstream: Upstream, replica: Replica) -> str:
+    """What stands in between, for whoever reads why a call failed; empty if nothing does."""
+    proxy = outbound.proxy_of(upstream, replica, os.environ)
+    return "" if proxy is None else f" through the proxy {proxy.address}"
+
+
 def _to_proxy(proxy: outbound.Proxy) -> dict[str, str]:
     return {"proxy-authorization": proxy.authorization} if proxy.authorization else {}

@@ -30,7 +30,7 @@ def find_out(upstream: Upstream, replica: Replica, wanted: Iterable[str], timeou
     try:
         usable, said = _asked(upstream, replica, tuple(wanted), timeout_s)
     except (GraduandError, OSError) as error:
-        usable, said = False, str(error)
+        usable, said = False, str(error).removeprefix(f"{replica.url} ")
     for secret in secrets_of(upstream):
         said = said.replace(secret, "[key]")
     return Finding(upstream.name, replica.url, usable, said)

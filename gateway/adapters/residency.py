@@ -158,7 +158,8 @@ def call(
         with connection.client(upstream, replica, timeout_s) as client:
             return client.request(method, replica.url + path, json=body)
     except httpx.HTTPError as error:
-        raise UpstreamUnreachable(f"{replica.url} cannot be reached: {error or type(error).__name__}") from error
+        way = connection.way(upstream, replica)
+        raise UpstreamUnreachable(f"{replica.url} cannot be reached{way}: {error or type(error).__name__}") from error
 
 
 def reason(answer: httpx.Response) -> str:

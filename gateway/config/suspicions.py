@@ -51,8 +51,8 @@ def of_key(key: str) -> Iterator[str]:
     if bare != key:
         yield "has blanks around it"
     if bare.lower().startswith("bearer "):
-        yield "begins with 'Bearer ', which is added when it is sent; leave it out"
+        yield "begins with 'Bearer ', which is no part of a key; leave it out"
     elif any(blank in bare for blank in " \t"):
         yield "has a blank in it"
     if bare[:1] in ("'", '"', "`") or bare[-1:] in ("'", '"', "`"):
-        yield "is in quotes, which would be sent too; leave them out"
+        yield "is in quotes, which count as a part of it; leave them out"

@@ -3,7 +3,7 @@
 from typing import Any
 
 from graduand.gateway.dataplane.dialects.assembly import Assembly
-from graduand.gateway.dataplane.dialects.dialect import Reader, Whole
+from graduand.gateway.dataplane.dialects.dialect import Progress, Whole
 from graduand.gateway.model import lenient, usage
 from graduand.gateway.model.usage import Tokens
 from graduand.monitoring.checks.judging import Verdict
@@ -54,12 +54,12 @@ class Answer:
             self.mended, self.text = True, lenient.encoded(whole.form).decode()
         self.usage, self.model, self.queue_ms = whole.usage, whole.model, whole.queue_ms
 
-    def take_stream(self, reader: Reader) -> None:
+    def take_stream(self, progress: Progress) -> None:
         """Take over what a stream has brought, all or some of it."""
-        assembly = reader.assembly
-        self.usage, self.pieces, self.model = assembly.usage, assembly.pieces, reader.served_model
+        assembly = progress.assembly
+        self.usage, self.pieces, self.model = assembly.usage, assembly.pieces, progress.served_model
         self.text = assembly.encoded() if self.model or assembly.pieces else None
-        self._assembly, self.mended = assembly, reader.strange
+        self._assembly, self.mended = assembly, progress.strange
 
     def tokens(self, request: Json) -> Tokens:
         """The tokens that it used as an answer to `request`, and how they are known (gateway.model.usage)."""

@@ -1,6 +1,6 @@
 """A client's request as a value: what it said, in which API, who sent it, and who is to answer."""
 
-from typing import Any
+from typing import Any, Final
 
 from graduand.gateway.dataplane.dialects.dialect import Dialect
 from graduand.gateway.dataplane.dispatch import Dispatch
@@ -9,7 +9,7 @@ from graduand.gateway.model.clients import UNKNOWN
 from graduand.gateway.model.routing import TEACHER, Decision
 from graduand.gateway.model.trace import Trace
 
-NOBODY = Decision(TEACHER, "unrouted", 1.0, 0, False, False)
+NOBODY: Final = Decision(TEACHER, "unrouted", 1.0, 0, False, False)
 
 
 class Asked:

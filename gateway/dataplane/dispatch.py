@@ -6,7 +6,7 @@ what a client has already seen.
 
 import random
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from graduand.gateway.dataplane import vendor
 from graduand.gateway.dataplane.fleet import Fleet, ReplicaState
@@ -19,15 +19,15 @@ from graduand.gateway.model.fields import Attempt
 from graduand.gateway.model.trace import Trace, new_span_id
 from graduand.monitoring.metrics import ATTEMPTS, Metrics
 
-BACKOFF_S = 0.05
-LONGEST_BACKOFF_S = 2.0
+BACKOFF_S: Final = 0.05
+LONGEST_BACKOFF_S: Final = 2.0
 # Where the upstream said that it is asked too much, and not when to come back: what comes at once only makes it worse.
-RATE_LIMITED_BACKOFF_S = 1.0
-LONGEST_RATE_LIMITED_BACKOFF_S = 8.0
-LONGEST_RETRY_AFTER_S = 10.0
+RATE_LIMITED_BACKOFF_S: Final = 1.0
+LONGEST_RATE_LIMITED_BACKOFF_S: Final = 8.0
+LONGEST_RETRY_AFTER_S: Final = 10.0
 # After these only another replica may be asked, and once: whoever was silent for so long may still be at it, and be paid for it.
-SILENT = ("first_token_timeout", "idle_timeout")
-UNREACHED = "connect_timeout"
+SILENT: Final = ("first_token_timeout", "idle_timeout")
+UNREACHED: Final = "connect_timeout"
 
 
 NOTHING: dict[bytes, bytes] = {}
@@ -37,7 +37,7 @@ class ClientGone(Exception):
     """Thrown into an exchange when its client has closed the connection."""
 
 
-CLIENT_GONE = Failure("client_gone", "the client went away", sick=False, retry=False, fall_back=False)
+CLIENT_GONE: Final = Failure("client_gone", "the client went away", sick=False, retry=False, fall_back=False)
 
 
 class Plain(Protocol):
@@ -235,7 +235,7 @@ class Dispatcher:
         replica.end(None if whole else failure, now, target.model)
         outcome = "ok" if whole else failure.cause
         self._metrics.add(ATTEMPTS, (target.upstream_name, outcome))
-        took_ms = round((now - began) * 1000, 3)
+        took_ms = milliseconds(began, now)
         attempt: Attempt = {
             "upstream": target.upstream_name,
             "arm": target.arm,
@@ -250,6 +250,11 @@ class Dispatcher:
         if not whole and failure.said:
             attempt["said"] = failures.logged(failure)
         dispatch.attempts.append(attempt)
+
+
+def milliseconds(began: float, ended: float) -> float:
+    """The time between two readings of the loop's clock, in whole microseconds; round() takes ten times as long."""
+    return int((ended - began) * 1e6 + 0.5) / 1000
 
 
 def _made_plain(dispatch: Dispatch, failure: Failure) -> bool:

@@ -1,9 +1,11 @@
 """The log's record of an answer: the one place where the data plane makes one, whoever the answer was for."""
 
+from typing import Final
+
 from graduand.gateway.dataplane import vendor
 from graduand.gateway.dataplane.answer import Answer
 from graduand.gateway.dataplane.asked import Asked
-from graduand.gateway.dataplane.dispatch import Dispatch
+from graduand.gateway.dataplane.dispatch import Dispatch, milliseconds
 from graduand.gateway.model import record
 from graduand.gateway.model.fields import Record, Timings
 from graduand.gateway.model.routing import STUDENT
@@ -14,8 +16,8 @@ from graduand.rollout.assignment import BUCKETS
 
 SERVED, DEFERRED, GATED, SHADOW, AUDIT = "served", "deferred", "held_back", "shadow", "audit"
 # Bodies of requests without a right to be served are not kept: nobody may fill the disk for free.
-UNLOGGED = (401, 429)
-MENDED = "mended"
+UNLOGGED: Final = (401, 429)
+MENDED: Final = "mended"
 
 
 def entry(
@@ -51,12 +53,12 @@ def timings(
     """A record's times out of the event loop's: until it was sent, until its first token, and until it ended."""
     return {
         "queue_ms": queue_ms,
-        "overhead_ms": milliseconds(sent_at, began),
-        "ttft_ms": milliseconds(first_at, began),
-        "total_ms": milliseconds(now, began),
+        "overhead_ms": _since(began, sent_at),
+        "ttft_ms": _since(began, first_at),
+        "total_ms": milliseconds(began, now),
     }
 
 
-def milliseconds(at: float | None, began: float) -> float | None:
-    """The time between two readings of the loop's clock; None if the later one never came."""
-    return None if at is None else round((at - began) * 1000, 3)
+def _since(began: float, at: float | None) -> float | None:
+    """None if the later one never came."""
+    return None if at is None else milliseconds(began, at)

@@ -6,6 +6,7 @@ dialect's.
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from graduand.gateway.dataplane.answer import Answer
 from graduand.gateway.dataplane.asked import Asked
@@ -33,8 +34,9 @@ from graduand.monitoring import metrics as m
 from graduand.rollout.hybrid.scorer import Scorer
 
 # Passed on whatever the API; each dialect names its own headers besides.
-TRACE_PARENT, TRACE_STATE = b"traceparent", b"tracestate"
-REQUEST_ID = b"x-request-id"
+TRACE_PARENT: Final = b"traceparent"
+TRACE_STATE: Final = b"tracestate"
+REQUEST_ID: Final = b"x-request-id"
 
 
 class Exchange:

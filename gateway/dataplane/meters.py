@@ -2,16 +2,17 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from typing import Final
 
 from graduand.monitoring import metrics as m
 from graduand.monitoring.checks.judging import Verdict
 from graduand.monitoring.metrics import Metrics
 
-_LAST_DURATION = len(m.DURATION.buckets) + 1
-_LAST_FIRST_TOKEN = len(m.FIRST_TOKEN.buckets) + 1
-_LAST_OVERHEAD = len(m.OVERHEAD.buckets) + 1
-_LAST_PER_TOKEN = len(m.PER_TOKEN.buckets) + 1
-_LAST_CHECK = len(m.CHECK_SECONDS.buckets) + 1
+_LAST_DURATION: Final = len(m.DURATION.buckets) + 1
+_LAST_FIRST_TOKEN: Final = len(m.FIRST_TOKEN.buckets) + 1
+_LAST_OVERHEAD: Final = len(m.OVERHEAD.buckets) + 1
+_LAST_PER_TOKEN: Final = len(m.PER_TOKEN.buckets) + 1
+_LAST_CHECK: Final = len(m.CHECK_SECONDS.buckets) + 1
 # Counted from the beginning, as zero: Prometheus sees no increase in a series that begins with its first count.
 USUAL = ("ok", "error")
 

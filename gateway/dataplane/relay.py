@@ -78,6 +78,7 @@ class Relay:
             asked.dialect.whole(await call.body(), call.headers, by)  # for what it says of a failure
             raise UpstreamFailed(failures.MALFORMED)
         reader = asked.dialect.reader(asked.data, by, scored=scorer is not None)
+        progress = reader.progress
         release = HOLD_ALL if scorer is not None else _held(self._targets.route)
         acting = bool(checks.armed) and dispatch.target.arm == STUDENT and release != 0
         watcher = checks.watcher() if acting and release != HOLD_ALL else None
@@ -88,23 +89,25 @@ class Relay:
             await self._follow(call, reader, window, watcher)
             last = reader.finish()
         finally:
-            answer.take_stream(reader)
-        if scorer is not None and self._defers(scorer, reader.assembly.answer()):
+            answer.take_stream(progress)
+        if scorer is not None and self._defers(scorer, progress.assembly.answer()):
             return
-        if acting and await self._judge(reader.assembly.answer(), watcher, acting=True):
+        if acting and await self._judge(progress.assembly.answer(), watcher, acting=True):
             return
         if scorer is not None:
             answer.first_at = self._shared.clock()
-        await self._release(window.rest(), call)
+        if self._released(window.rest(), call):
+            await self._reply.drained(call)
         dispatch.committed = answer.whole = True
         self._reply.end_stream(last)
         if checks.armed and not acting:
-            await self._judge(reader.assembly.answer(), None, acting=False)
+            await self._judge(progress.assembly.answer(), None, acting=False)
 
     async def _follow(self, call: Call, reader: Reader, window: Window, watcher: Watcher | None) -> None:
         """Read until the stream's end or its failure, and release what may leave."""
-        assembly, pieces = reader.assembly, 0
-        while not reader.done:
+        progress, pieces = reader.progress, 0
+        assembly = progress.assembly
+        while not progress.done:
             data = await call.read()
             if not data:
                 return
@@ -114,16 +117,17 @@ class Relay:
                 self._watch(watcher, window, text, calls=assembly.calls)
             window.add(events, assembly.pieces - pieces, len(text))
             pieces = assembly.pieces
-            visible, failed = reader.visible, reader.failure is not None
-            if reader.strange:
+            visible, failed = progress.visible, progress.failure is not None
+            if progress.strange:
                 self._refuse_strange(True)
             if visible and not call.received:
                 call.began()
                 self.answer.first_at = self._shared.clock()
             if failed and not self._reply.released:
                 return  # what came with the failure is held back, so that another attempt can still answer whole
-            if visible:
-                await self._release(window.ready(), call)
+            # Awaited only when the client reads too slowly: an await costs as much as all else that a piece takes here.
+            if visible and self._released(window.ready(), call):
+                await self._reply.drained(call)
             if failed:
                 return
 
@@ -133,12 +137,14 @@ class Relay:
         if strange and looked_at and self.dispatch.target.arm == STUDENT:
             raise UpstreamFailed(failures.UNREADABLE)
 
-    async def _release(self, data: bytes, call: Call) -> None:
-        if data:
-            if not self.dispatch.committed:
-                self.dispatch.committed = True
-                call.take_all_time()
-            await self._reply.release(data, call)
+    def _released(self, data: bytes, call: Call) -> bool:
+        """Send a piece on, if it holds anything; whether the client is to be waited for."""
+        if not data:
+            return False
+        if not self.dispatch.committed:
+            self.dispatch.committed = True
+            call.take_all_time()
+        return self._reply.release(data)
 
     def _watch(self, watcher: Watcher, window: Window, text: str, *, calls: bool) -> None:
         """Look at the next piece: hold everything back once a check triggers, or break off what has begun to leave."""

@@ -6,13 +6,17 @@ success. A comment that tells a waiting client of life is no released byte: unti
 """
 
 from functools import lru_cache
+from typing import Final
 
 from graduand.gateway.dataplane.http.client import Call
 from graduand.gateway.dataplane.http.server import JSON, ClientConnection
 
 # How an answer ends: it has yet to; with a body of known length; as a whole stream; as a broken one.
-_NOT_YET, _WHOLE, _STREAM, _BROKEN = 0, 1, 2, 3
-KEEP_ALIVE = b": still waiting for the model\n\n"
+_NOT_YET: Final = 0
+_WHOLE: Final = 1
+_STREAM: Final = 2
+_BROKEN: Final = 3
+KEEP_ALIVE: Final = b": still waiting for the model\n\n"
 
 
 class Reply:
@@ -70,12 +74,16 @@ class Reply:
             self._connection.start_stream(self._ids() + _route_header(self.route))
         self._connection.write(KEEP_ALIVE)
 
-    async def release(self, data: bytes, call: Call) -> None:
-        """Send a piece of the stream on; while the client reads no faster, `call` is not read."""
+    def release(self, data: bytes) -> bool:
+        """Send a piece of the stream on; whether the client can take no more for now (`drained`)."""
         self.begin()
         self.released += len(data)
+        self._connection.write(data)
+        return self._connection.paused
+
+    async def drained(self, call: Call) -> None:
+        """Wait until the client reads on; so long `call` is not read."""
         connection = self._connection
-        connection.write(data)
         while connection.paused:  # a wake may be older than this pause
             call.pause()
             await connection.drained

@@ -16,7 +16,8 @@ from typing import Any
 from graduand.gateway.dataplane import budget, checking
 from graduand.gateway.dataplane.answer import Answer
 from graduand.gateway.dataplane.asked import Asked
-from graduand.gateway.dataplane.entry import AUDIT, SHADOW, entry, milliseconds, timings
+from graduand.gateway.dataplane.dispatch import milliseconds
+from graduand.gateway.dataplane.entry import AUDIT, SHADOW, entry, timings
 from graduand.gateway.dataplane.http.client import Call
 from graduand.gateway.dataplane.http.failures import UpstreamFailed
 from graduand.gateway.dataplane.http.fiber import Fiber
@@ -119,7 +120,7 @@ class _Shadow:
         if answer.came:
             shared.budgets.spend(route, copy.slot, used.total, shared.wall())
         cost = shared.costs.charge(route.name, [dispatch], used, role, answered=answer.came)
-        waited_ms = milliseconds(began, copy.offered_at)
+        waited_ms = milliseconds(copy.offered_at, began)
         shared.log.append(
             entry(
                 asked, answer, [dispatch], id=record.new_id(), parent_id=asked.id, role=role, arm=arm, reason=role,
@@ -136,20 +137,21 @@ class _Shadow:
             await self._judge(whole.form)
             return
         reader = asked.dialect.reader(asked.data, by, scored=False)
+        progress = reader.progress
         call.take_all_time()  # no other model waits for its turn
         try:
-            while not reader.done and reader.failure is None:
+            while not progress.done and progress.failure is None:
                 piece = await call.read()
                 if not piece:
                     break
                 reader.feed(piece)
-                if reader.visible and not call.received:
+                if progress.visible and not call.received:
                     call.began()
                     answer.first_at = self._shared.clock()
             reader.finish()
         finally:
-            answer.take_stream(reader)
-        await self._judge(reader.assembly.answer())
+            answer.take_stream(progress)
+        await self._judge(progress.assembly.answer())
 
     async def _judge(self, form: dict[str, Any]) -> None:
         """Nothing follows from it: it shows how often an adapter would fail before it serves anybody."""

@@ -6,8 +6,9 @@ no earlier than what follows it: as long as nothing has left, another model may 
 """
 
 from collections import deque
+from typing import Final
 
-HOLD_ALL = -1
+HOLD_ALL: Final = -1
 
 
 class Window:

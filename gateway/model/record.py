@@ -7,7 +7,7 @@ meaning of a field does. `id` is a UUIDv7 (RFC 9562), so records sort by time. P
 import hashlib
 import random
 import time
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import orjson
 
@@ -17,9 +17,9 @@ from graduand.gateway.model.routing import STUDENT, Decision
 from graduand.gateway.model.trace import Trace
 from graduand.rollout.assignment import BUCKETS, DAY_S, bucket
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION: Final = 3
 # Why there is no answer though no model is to blame: the client left, the prompt was too long, a filter struck.
-NOBODYS = frozenset({"client_gone", "context_length", "content_filter"})
+NOBODYS: Final = frozenset({"client_gone", "context_length", "content_filter"})
 
 _random = random.SystemRandom()
 _bits = random.Random(_random.getrandbits(128)).getrandbits
@@ -34,8 +34,8 @@ def reseed() -> None:
 def new_id() -> str:
     """A UUIDv7: 48 bits of milliseconds, 74 random bits."""
     bits = _bits(74)
-    high = (time.time_ns() // 1_000_000) << 16 | 0x7000 | bits >> 62
-    text = f"{high:016x}{0x8000000000000000 | bits & 0x3FFFFFFFFFFFFFFF:016x}"
+    low = bits >> 62 << 64 | 1 << 63 | bits & 0x3FFFFFFFFFFFFFFF
+    text = f"{(time.time_ns() // 1_000_000 << 4 | 7) << 76 | low:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 

@@ -5,7 +5,7 @@ constant: without a unit, the request's id is hashed and the decision says so. C
 request: of a session all of it is compared, or none.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import mmh3
 
@@ -13,8 +13,10 @@ from graduand.gateway.model.routes import Route
 from graduand.rollout.assignment import BUCKETS, drawn, unit_hash, unit_key
 from graduand.rollout.assignment import arm as arm_of
 
-TEACHER, STUDENT = "teacher", "student"
-CONFIDENT, DEFERRED = "hybrid:confident", "hybrid:deferred"
+TEACHER: Final = "teacher"
+STUDENT: Final = "student"
+CONFIDENT: Final = "hybrid:confident"
+DEFERRED: Final = "hybrid:deferred"
 
 
 class Decision(NamedTuple):

@@ -6,9 +6,9 @@ random ids; spans are made elsewhere, from the log's records, so a traced reques
 
 import random
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-_HEADER = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_HEADER: Final = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _bits = random.Random(random.SystemRandom().getrandbits(128)).getrandbits
 
 

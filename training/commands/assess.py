@@ -31,8 +31,6 @@ def _run(arguments: argparse.Namespace) -> int:
     from graduand.training.assess import card, curve, facts, verdict
     from graduand.training.baselines import tfidf
     from graduand.training.data import labels, logs
-    from graduand.training.stages import stage
-    from graduand.training.stages.progress import shown
 
     if bool(arguments.logs) != bool(arguments.route):
         raise ConfigError("--from (a log) and --route go together; --data needs neither")
@@ -42,12 +40,10 @@ def _run(arguments: argparse.Namespace) -> int:
     task = labels.read_task(arguments.task) if arguments.task else None
     settings = card.CardSettings(arguments.route, task, arguments.limit, teachers[0], arguments.twice)
     source = arguments.logs or arguments.data
-    plan = stage.Plan(
-        arguments.name, {"traffic": source}, settings.as_json(), (card, curve, facts, verdict, labels, logs, tfidf),
-        (*tfidf.PACKAGES, "datasketch"),
-    )  # fmt: skip
-    with shown() as progress:
-        made = stage.run(plan, arguments.out, card.work(source, settings, asking.purse_of(arguments)), progress)
+    code = (card, curve, facts, verdict, labels, logs, tfidf)
+    work = card.work(source, settings, asking.purse_of(arguments))
+    packages = (*tfidf.PACKAGES, "datasketch")
+    made = options.made_by(arguments, work, {"traffic": source}, settings.as_json(), code, packages)
     lines = [f"{made.figures['verdict']}:"]
     lines += [f"  {each['level']:6} {each['what']}: {each['why']}" for each in made.figures["findings"]]
     return options.tell(made, arguments, lines)

@@ -35,8 +35,6 @@ def _run(arguments: argparse.Namespace) -> int:
     from graduand.training import baselines
     from graduand.training.baselines import baselines_stage, tfidf
     from graduand.training.data import frozen, labels, leaks, scores
-    from graduand.training.stages import stage
-    from graduand.training.stages.progress import shown
     from graduand.training.teacher import prompts
 
     settings = baselines_stage.BaselineSettings(
@@ -52,9 +50,8 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--data: two files have the name {', '.join(files)}; rename one, since the table names them")
     inputs = {"tests": arguments.tests} | {f"data {name}": path for name, path in files.items()}
     code = (baselines, labels, scores, frozen, leaks, prompts)
-    plan = stage.Plan(arguments.name, inputs, settings.as_json(), code, tfidf.PACKAGES)
-    with shown() as progress:
-        made = stage.run(plan, arguments.out, baselines_stage.work(files, arguments.tests, settings), progress)
+    work = baselines_stage.work(files, arguments.tests, settings)
+    made = options.made_by(arguments, work, inputs, settings.as_json(), code, tfidf.PACKAGES)
     lines = [
         f"{row['accuracy']:.4f} [{row['low']:.3f}, {row['high']:.3f}] {row['test_set']:14} {row['what']}"
         f"{' (' + row['trained_on'] + ')' if row['trained_on'] else ''}"

@@ -75,7 +75,7 @@ def _add_table(sources: Commands, kind: str) -> None:
 def _run_table(arguments: argparse.Namespace) -> int:
     from graduand.training.data import collapse, samples, tables
     from graduand.training.stages import stage
-    from graduand.training.stages.progress import Progress, shown
+    from graduand.training.stages.progress import Progress
 
     rule = _rule(arguments.gold)
     names = {name: getattr(arguments, name) for name in ("text", "id", "system", "completion", "user", "conversation")}
@@ -87,9 +87,7 @@ def _run_table(arguments: argparse.Namespace) -> int:
         return _written(folder, found, left_out)
 
     parameters = {**names, "kind": arguments.kind, "gold": rule.model_dump() if rule else None}
-    plan = stage.Plan(arguments.name, {"table": arguments.file}, parameters, (tables, collapse, samples))
-    with shown() as progress:
-        made = stage.run(plan, arguments.out, work, progress)
+    made = options.made_by(arguments, work, {"table": arguments.file}, parameters, (tables, collapse, samples))
     return options.tell(made, arguments, [_counts_line(made.figures)])
 
 
@@ -143,11 +141,8 @@ def _add_jigsaw(sources: Commands) -> None:
 
 def _run_jigsaw(arguments: argparse.Namespace) -> int:
     from graduand.training.data import jigsaw, jigsaw_stage, tables
-    from graduand.training.stages import stage
-    from graduand.training.stages.progress import shown
 
-    plan = stage.Plan(arguments.name, {"comments": arguments.folder}, {}, (jigsaw, jigsaw_stage, tables))
-    with shown() as progress:
-        made = stage.run(plan, arguments.out, jigsaw_stage.work(arguments.folder), progress)
+    work, inputs = jigsaw_stage.work(arguments.folder), {"comments": arguments.folder}
+    made = options.made_by(arguments, work, inputs, {}, (jigsaw, jigsaw_stage, tables))
     lines = [f"{name}: {figures['rows']} rows" for name, figures in made.figures["files"].items()]
     return options.tell(made, arguments, lines)

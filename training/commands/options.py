@@ -5,10 +5,12 @@ import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from graduand.gateway.errors import ConfigError, did_you_mean
-from graduand.training.stages.stage import Made, Plan
+from graduand.training.stages.progress import shown
+from graduand.training.stages.stage import Made, Plan, Work, run
 
 if TYPE_CHECKING:
     from graduand.training.engines.engine import Engine
@@ -120,6 +122,15 @@ def known_words(given: Iterable[str], known: Iterable[str], option: str) -> list
         if word not in known:
             raise ConfigError(f"{option}: {word!r} is not known.{did_you_mean(word, known)} Known: {', '.join(known)}")
     return list(given)
+
+
+def made_by(
+    arguments: argparse.Namespace, work: Work, inputs: Mapping[str, Path], parameters: Mapping[str, Any],
+    code: tuple[ModuleType, ...], packages: tuple[str, ...] = (),
+) -> Made:  # fmt: skip
+    """What the work makes, or made before of the same inputs; the rest as in Plan."""
+    with shown() as progress:
+        return run(Plan(arguments.name, inputs, parameters, code, packages), arguments.out, work, progress)
 
 
 def tell(made: Made, arguments: argparse.Namespace, lines: Iterable[str]) -> int:

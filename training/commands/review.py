@@ -30,8 +30,6 @@ def _run(arguments: argparse.Namespace) -> int:
     from graduand.training import review
     from graduand.training.data import labels
     from graduand.training.review import review_stage
-    from graduand.training.stages import stage
-    from graduand.training.stages.progress import shown
 
     task = labels.read_task(arguments.task)
     code = (review, labels)
@@ -47,9 +45,7 @@ def _run(arguments: argparse.Namespace) -> int:
         inputs = {"data": arguments.data, "corrections": arguments.corrections}
         work = review_stage.work_in(arguments.data, task, arguments.corrections, arguments.who, at)
         parameters = {"task": labels.as_json(task), "who": arguments.who, "at": at}
-    plan = stage.Plan(arguments.name, inputs, parameters, code)
-    with shown() as progress:
-        made = stage.run(plan, arguments.out, work, progress)
+    made = options.made_by(arguments, work, inputs, parameters, code)
     figures = made.figures
     if arguments.corrections is None:
         lines = [f"{figures['disputed']} of {figures['rows']} rows are disputed", f"open {made.path / 'review.html'}"]

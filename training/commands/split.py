@@ -39,8 +39,6 @@ def add_parser(steps: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from graduand.training.data import frozen, labels, leaks, near, samples, split, split_stage
-    from graduand.training.stages import stage
-    from graduand.training.stages.progress import shown
 
     task = labels.read_task(arguments.task)
     settings = split_stage.SplitSettings(
@@ -53,9 +51,8 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     inputs = {"data": arguments.data} | ({"keep": arguments.keep} if arguments.keep else {})
     code = (frozen, labels, leaks, near, samples, split, split_stage)
-    plan = stage.Plan(arguments.name, inputs, settings.as_json(), code, ("datasketch",))
-    with shown() as progress:
-        made = stage.run(plan, arguments.out, split_stage.work(arguments.data, arguments.keep, settings), progress)
+    work = split_stage.work(arguments.data, arguments.keep, settings)
+    made = options.made_by(arguments, work, inputs, settings.as_json(), code, ("datasketch",))
     return options.tell(made, arguments, _lines(made.figures))
 
 

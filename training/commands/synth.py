@@ -30,8 +30,6 @@ def add_parser(steps: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from graduand.training.data import labels, samples
-    from graduand.training.stages import stage
-    from graduand.training.stages.progress import shown
     from graduand.training.synthesis import bootstrap, novelty, prompts
 
     teachers = asking.teachers_of(arguments)
@@ -44,10 +42,8 @@ def _run(arguments: argparse.Namespace) -> int:
         task, teachers[0], arguments.rows, arguments.paraphrase, arguments.about, arguments.limit, arguments.seed
     )
     code = (bootstrap, novelty, prompts, labels, samples)
-    plan = stage.Plan(arguments.name, {"seeds": arguments.seeds}, settings.as_json(), code, ("rapidfuzz",))
-    with shown() as progress:
-        work = bootstrap.work(arguments.seeds, settings, asking.purse_of(arguments))
-        made = stage.run(plan, arguments.out, work, progress)
+    work = bootstrap.work(arguments.seeds, settings, asking.purse_of(arguments))
+    made = options.made_by(arguments, work, {"seeds": arguments.seeds}, settings.as_json(), code, ("rapidfuzz",))
     figures = made.figures
     lines = [
         f"{figures['rows']} of {figures['wanted']} rows, {figures['new']:.0%} of {figures['offered']} offered were new"

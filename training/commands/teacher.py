@@ -24,8 +24,6 @@ def add_parser(steps: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from graduand.training.data import labels, scores
-    from graduand.training.stages import stage
-    from graduand.training.stages.progress import shown
     from graduand.training.teacher import grid, labelling, ledger, prompts
 
     task = labels.read_task(arguments.task)
@@ -37,10 +35,8 @@ def _run(arguments: argparse.Namespace) -> int:
         limit=arguments.limit,
     )
     code = (grid, labelling, ledger, prompts, labels, scores)
-    plan = stage.Plan(arguments.name, {"data": arguments.data}, settings.as_json(), code)
-    with shown() as progress:
-        work = grid.work(arguments.data, settings, asking.purse_of(arguments))
-        made = stage.run(plan, arguments.out, work, progress)
+    work = grid.work(arguments.data, settings, asking.purse_of(arguments))
+    made = options.made_by(arguments, work, {"data": arguments.data}, settings.as_json(), code)
     lines = [
         f"{row['accuracy']:.4f} [{row['low']:.3f}, {row['high']:.3f}] {row['teacher']}, {row['prompt']}, "
         f"temperature {row['temperature']}, {row['unread']} unread"

@@ -11,8 +11,7 @@ from typing import Any
 import orjson
 
 from graduand.gateway.dataplane.dialects import jsonedit, logprobs
-from graduand.gateway.dataplane.dialects.assembly import Assembly
-from graduand.gateway.dataplane.dialects.dialect import Addressee, Whole
+from graduand.gateway.dataplane.dialects.dialect import Addressee, Progress, Whole
 from graduand.gateway.dataplane.dialects.template import Template, learn
 from graduand.gateway.dataplane.http import failures
 from graduand.gateway.dataplane.http.failures import UpstreamFailed
@@ -103,7 +102,7 @@ def normalise_lorax(data: Json, model: str) -> bool:
     return True
 
 
-class StreamReader:
+class StreamReader(Progress):
     """Reads one event stream: `feed` returns what may go to the client; then look at `failure` and `done`.
 
     `keep_usage`: the client itself asked for the usage chunk. `choices`: the request's `n`, if it gave one.
@@ -111,13 +110,13 @@ class StreamReader:
     """
 
     __slots__ = (
-        "_choices", "_keep_logprobs", "_keep_usage", "_lessons", "_splitter", "_template", "_wanted", "assembly", "done",
-        "failure", "served_model", "strange", "visible",
+        "_choices", "_keep_logprobs", "_keep_usage", "_lessons", "_splitter", "_template", "_wanted",
     )  # fmt: skip
 
     def __init__(
         self, wanted: Addressee, *, keep_usage: bool, choices: Any = 1, keep_logprobs: int | None = None
     ) -> None:
+        super().__init__()
         self._wanted = wanted
         self._choices = choices if type(choices) is int else 1
         self._keep_usage = keep_usage
@@ -125,12 +124,10 @@ class StreamReader:
         self._splitter = EventSplitter()
         self._template: Template | None = None
         self._lessons = MOST_LESSONS
-        self.assembly = Assembly()
-        self.done = False
-        self.failure: failures.Failure | None = None
-        self.served_model: str | None = None
-        self.visible = False
-        self.strange = False
+
+    @property
+    def progress(self) -> Progress:
+        return self
 
     def feed(self, data: bytes) -> bytes:
         """Events for the client, framed anew, out of the next bytes from the upstream."""

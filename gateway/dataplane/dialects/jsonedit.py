@@ -7,16 +7,16 @@ that no reader that takes the first sees anything else than a reader that takes 
 """
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import orjson
 
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-_KEY = re.compile(rb"[\s,]*(%b)\s*:\s*" % _STRING, re.DOTALL)
-_PLAIN = re.compile(rb'%b|[^\s,{}\[\]"]+' % _STRING, re.DOTALL)
+_KEY: Final = re.compile(rb"[\s,]*(%b)\s*:\s*" % _STRING, re.DOTALL)
+_PLAIN: Final = re.compile(rb'%b|[^\s,{}\[\]"]+' % _STRING, re.DOTALL)
 # A whole string, or one structural character: enough to follow nesting without being fooled by quoted text.
-_TOKEN = re.compile(rb"%b|[{}\[\]]" % _STRING, re.DOTALL)
-_MODEL = re.compile(rb'"model"\s*:\s*(%b)' % _STRING, re.DOTALL)
+_TOKEN: Final = re.compile(rb"%b|[{}\[\]]" % _STRING, re.DOTALL)
+_MODEL: Final = re.compile(rb'"model"\s*:\s*(%b)' % _STRING, re.DOTALL)
 
 
 class Member(NamedTuple):

@@ -6,7 +6,7 @@ token that they carry, so a client that could send them would choose what runs o
 goes to upstreams of kind lorax; the route alone says which adapter answers.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -18,12 +18,12 @@ from graduand.gateway.model import bounds
 
 Json = dict[str, Any]
 
-INCLUDE_USAGE = b'"stream_options":{"include_usage":true}'
+INCLUDE_USAGE: Final = b'"stream_options":{"include_usage":true}'
 # The last holds the others in LoRAX's own requests.
 LORAX_ADAPTERS = frozenset(
     ("adapter_id", "adapter_source", "adapter_parameters", "merged_adapters", "api_token", "parameters")
 )
-FORWARDS = (b"openai-beta",)
+FORWARDS: Final = (b"openai-beta",)
 # Fields that LoRAX knows by their old names only. One that it does not know it ignores, and generation runs to its own end.
 OLD_NAMES = {"max_completion_tokens": "max_tokens", "ignore_eos": "ignore_eos_token"}
 

@@ -6,13 +6,13 @@ text. Whatever differs in any other way (an end, an error, an escape, usage) doe
 """
 
 import re
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 # What may stand between quotes and mean itself.
-_PLAIN = re.compile(rb'[^"\\\x00-\x1f]+')
-_FIELDS = (b'"content":"', b'"content": "', b'"text":"', b'"text": "')
+_PLAIN: Final = re.compile(rb'[^"\\\x00-\x1f]+')
+_FIELDS: Final = (b'"content":"', b'"content": "', b'"text":"', b'"text": "')
 _PROBE = "\x7fprobe"
 
 

@@ -5,13 +5,14 @@ body that would cross it is refused before it is read, and no body that has begu
 """
 
 import zlib
+from typing import Final
 
 MAX_BODY_BYTES = 32 << 20  # as `max_body_mb` is where no file says otherwise
 MOST_HELD_BYTES = 256 << 20
 # A body in tiny chunks costs a call each: from so many chunks on, they must hold so many bytes on average.
 MANY_PIECES, LEAST_PIECE_BYTES = 2_000, 16
 # Pieces that are shorter are joined as they come: a list of them would take more memory than they do.
-SHORT_PIECE_BYTES = 2048
+SHORT_PIECE_BYTES: Final = 2048
 # What one round of decompression may give, so that a small body cannot become a large one at once.
 INFLATE_BYTES = 1 << 20
 

@@ -7,7 +7,7 @@ engine to stop generating. Every failure is an UpstreamFailed; a broken-off answ
 import asyncio
 import ssl
 import zlib
-from typing import Any
+from typing import Any, Final
 
 import httptools
 
@@ -20,10 +20,10 @@ from graduand.gateway.model.outbound import Proxy
 from graduand.gateway.model.routes import Replica
 
 MAX_ANSWER_BYTES = 64 << 20
-MAX_HEADER_BYTES = 64 << 10
-PAUSE_ABOVE_BYTES = 256 << 10
+MAX_HEADER_BYTES: Final = 64 << 10
+PAUSE_ABOVE_BYTES: Final = 256 << 10
 IDLE_CONNECTION_S = 60.0
-LINGER_S = 1.0
+LINGER_S: Final = 1.0
 
 
 class Call:

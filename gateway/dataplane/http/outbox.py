@@ -8,10 +8,10 @@ one's sake, and by bytes, so that a slow reader is noticed (`pause_writing`) bef
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, Final
 
-MOST_CONNECTIONS = 32
-MOST_BYTES = 16 << 10
+MOST_CONNECTIONS: Final = 32
+MOST_BYTES: Final = 16 << 10
 
 logger = logging.getLogger("graduand")
 

@@ -8,14 +8,12 @@ import asyncio
 import logging
 import re
 import select
-import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from email.utils import formatdate
-from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, Protocol
+from time import time
+from typing import Any, Final, Protocol
 
 import httptools
 
@@ -32,7 +30,7 @@ MAX_URL_BYTES = 8 << 10
 MAX_FRAMING_BYTES = 128 << 10
 MAX_PIPELINED = 16
 READ_TIMEOUT_S = 30.0
-IDLE_TIMEOUT_S = 75.0
+IDLE_TIMEOUT_S: Final = 75.0
 STALLED_CLIENT_S = 60.0
 HALF_CLOSED_LOOK_S = 0.02
 # After so much silence the client of a stream is told that somebody still works for it: what stands in between (balancers,
@@ -42,59 +40,72 @@ KEEP_ALIVE_S = 5.0
 OPEN_MARGIN_S = 30.0
 LINGER_S = 2.0
 # Bodies up to this are in memory before anybody can look at a key.
-SMALL_BODY_BYTES = 16 << 10
+SMALL_BODY_BYTES: Final = 16 << 10
 BUSY_RETRY_S = 2.0
 
-JSON = b"content-type: application/json\r\n"
-ALLOW = b"allow: GET, HEAD, POST\r\n"
+JSON: Final = b"content-type: application/json\r\n"
+ALLOW: Final = b"allow: GET, HEAD, POST\r\n"
 # Proxies in between hold events back otherwise: nginx asks for the last line, others for no-store.
-STREAM = b"content-type: text/event-stream\r\ncache-control: no-store\r\nx-accel-buffering: no\r\n"
+STREAM: Final = b"content-type: text/event-stream\r\ncache-control: no-store\r\nx-accel-buffering: no\r\n"
 # A second one of these would say something else than the first, and who reads which is how requests are smuggled.
-SINGLE = frozenset(
+SINGLE: Final = frozenset(
     (
         b"host", b"authorization", b"x-api-key", b"content-type", b"content-length", b"content-encoding", b"expect",
         b"transfer-encoding",
     )
 )  # fmt: skip
 # RFC 9110, 7.2: uri-host [ ":" port ]; no user, no blanks, no path.
-HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
+HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
 ENCODINGS = {b"gzip": b"gzip", b"x-gzip": b"gzip", b"deflate": b"deflate"}
 
 logger = logging.getLogger("graduand")
 
 
-@lru_cache(1024)
-def status_line(status: int) -> bytes:
-    """The first line of an answer, also for a status that HTTP's registry does not name (529, 520): upstreams choose it."""
-    try:
-        phrase = HTTPStatus(status).phrase
-    except ValueError:
-        phrase = "Error"
-    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
+class Heads:
+    """How answers begin: the status line and the Date header (RFC 9110, 6.6.1), made once a second for each status."""
+
+    __slots__ = ("_made", "_second")
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._made: dict[int, bytes] = {}
+
+    def of(self, status: int) -> bytes:
+        """The head, also for a status that HTTP's registry does not name (529, 520): upstreams choose it."""
+        second = int(time())
+        if second != self._second:
+            self._second, self._made = second, {}
+        made = self._made.get(status)
+        if made is None:
+            try:
+                phrase = HTTPStatus(status).phrase
+            except ValueError:
+                phrase = "Error"
+            made = f"HTTP/1.1 {status} {phrase}\r\ndate: {formatdate(second, usegmt=True)}\r\n".encode()
+            self._made[status] = made
+        return made
 
 
-@lru_cache(2)
-def _date_line(second: int) -> bytes:
-    return f"date: {formatdate(second, usegmt=True)}\r\n".encode()
+HEADS: Final = Heads()
 
 
-def date_line() -> bytes:
-    """The Date header (RFC 9110, 6.6.1), made once a second."""
-    return _date_line(int(time.time()))
-
-
-@dataclass(slots=True)
 class Request:
     """One parsed request: `headers` has lower-case names; of a repeated header the last value counts, and of those that
-    may not be repeated there is one. `body` is empty if the key was refused before the body came."""
+    may not be repeated there is one. `body` is empty if the key was refused before the body came; `held` is what it counts
+    against until it has been answered. A plain class, which is quick to make."""
 
-    method: bytes
-    path: bytes
-    headers: dict[bytes, bytes]
-    body: bytes
-    keep_alive: bool
-    chunked: bool = True  # whether the client knows chunks: HTTP/1.0 does not
-    held: Body | None = None  # what its body counts against, until it has been answered
+    __slots__ = ("body", "chunked", "headers", "held", "keep_alive", "method", "path")
+
+    def __init__(
+        self, method: bytes, path: bytes, headers: dict[bytes, bytes], body: bytes, held: Body, *, keep_alive: bool
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.body = body
+        self.held = held
+        self.keep_alive = keep_alive
+        self.chunked = True  # whether the client knows chunks: HTTP/1.0 does not
 
 
 class Ongoing(Protocol):
@@ -209,7 +220,7 @@ class ClientConnection(asyncio.Protocol):
         self._parser = None  # it and this connection hold each other, and the last body with them
         if self.ongoing is not None:
             self.ongoing.client_gone()
-        if self._request is not None and self._request.held is not None:
+        if self._request is not None:
             self._request.held.release()
 
     def pause_writing(self) -> None:
@@ -331,7 +342,7 @@ class ClientConnection(asyncio.Protocol):
             # Answered without its body, by whoever says why; what still comes of it is thrown away.
             self._arriving = False
             self._closing = self._refused = self._unread = True
-            self._take(Request(parser.get_method(), path, headers, b"", keep_alive=False))
+            self._take(Request(parser.get_method(), path, headers, b"", self._body, keep_alive=False))
             self.deadline = self._loop.time() + READ_TIMEOUT_S
         elif not self._held.has_room(length):
             text = "too many long requests are being read; try again in a moment"
@@ -381,7 +392,7 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(400, f"the body is not {encoding}, as its content-encoding says: {error}")
             return
         keep_alive = parser.should_keep_alive() and not self._closing
-        request = Request(parser.get_method(), self._url, self._headers, body, keep_alive, held=self._body)
+        request = Request(parser.get_method(), self._url, self._headers, body, self._body, keep_alive=keep_alive)
         if (not keep_alive or b"connection" in self._headers) and parser.get_http_version() == "1.0":
             request.chunked = request.keep_alive = False
         self._take(request)
@@ -403,9 +414,7 @@ class ClientConnection(asyncio.Protocol):
         length = len(body)
         if self._request is not None and self._request.method == b"HEAD":
             body = b""
-        self.transport.write(
-            b"%b%b%b%bcontent-length: %d\r\n\r\n%b" % (status_line(status), date_line(), headers, close, length, body)
-        )
+        self.transport.write(b"%b%b%bcontent-length: %d\r\n\r\n%b" % (HEADS.of(status), headers, close, length, body))
         self._finished()
 
     def start_stream(self, headers: bytes) -> None:
@@ -413,8 +422,8 @@ class ClientConnection(asyncio.Protocol):
         close = b"" if self._keeps_open() else b"connection: close\r\n"
         self._streaming = True
         self.transport.write(
-            b"HTTP/1.1 200 OK\r\n%b%b%b%b%b\r\n"
-            % (date_line(), headers, close, STREAM, b"transfer-encoding: chunked\r\n" if self._chunked else b"")
+            b"%b%b%b%b%b\r\n"
+            % (HEADS.of(200), headers, close, STREAM, b"transfer-encoding: chunked\r\n" if self._chunked else b"")
         )
 
     def write(self, data: bytes) -> None:
@@ -518,8 +527,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _forget_waiting(self) -> None:
         for request in self._waiting:
-            if request.held is not None:
-                request.held.release()
+            request.held.release()
         self._waiting.clear()
 
     @property
@@ -533,7 +541,7 @@ class ClientConnection(asyncio.Protocol):
         self.ongoing = None
         self._streaming = False
         keeps_open = self._keeps_open() or (self._closing and bool(self._waiting))
-        if self._request is not None and self._request.held is not None:
+        if self._request is not None:
             self._request.held.release()
         self._request = None
         self.deadline = self._loop.time() + IDLE_TIMEOUT_S
@@ -560,8 +568,8 @@ class ClientConnection(asyncio.Protocol):
             return
         body = error_body(message, "invalid_request_error", code="request_refused")
         self.transport.write(
-            b"%b%b%b%bconnection: close\r\ncontent-length: %d\r\n\r\n%b"
-            % (status_line(status), date_line(), JSON, headers, len(body), body)
+            b"%b%b%bconnection: close\r\ncontent-length: %d\r\n\r\n%b"
+            % (HEADS.of(status), JSON, headers, len(body), body)
         )
         self._linger()
 

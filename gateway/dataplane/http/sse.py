@@ -4,10 +4,12 @@ Source: the WHATWG HTML standard, section 9.2 (event streams), as far as model s
 Invariant: any chunking of the same bytes gives the same events, also inside a UTF-8 character or inside `data:`.
 """
 
+from typing import Final
+
 from graduand.gateway.errors import GraduandError
 
 MAX_EVENT_BYTES = 16 << 20
-BOM = b"\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
 
 
 class EventTooLong(GraduandError, ValueError):

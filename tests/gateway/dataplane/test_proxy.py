@@ -156,6 +156,8 @@ def test_a_proxy_that_refuses_is_named(
 def test_a_proxy_that_is_not_there(tmp_path: Path) -> None:
     own = dataclasses.replace(one_upstream("t", "openai", "http://127.0.0.1:9/v1"), proxy="http://127.0.0.1:9")
     assert "cannot be reached" in asked(tmp_path, own).error["message"]
+    said = find_out(own, own.replicas[0], ()).said
+    assert said.startswith("cannot be reached through the proxy http://127.0.0.1:9: ")
 
 
 def test_headers_and_query_go_with_every_request_and_secrets_come_back_to_nobody(

@@ -11,10 +11,9 @@ import orjson
 
 from graduand.gateway.dataplane.dialects import answers
 from graduand.gateway.dataplane.dialects.answers import StreamReader
-from graduand.gateway.dataplane.dialects.assembly import Assembly
-from graduand.gateway.dataplane.dialects.dialect import Addressee, Json, Reader, Sending, Whole
+from graduand.gateway.dataplane.dialects.dialect import Addressee, Json, Progress, Reader, Sending, Whole
 from graduand.gateway.dataplane.http import failures
-from graduand.gateway.dataplane.http.failures import Failure, UpstreamFailed
+from graduand.gateway.dataplane.http.failures import UpstreamFailed
 from graduand.gateway.dataplane.http.sse import EventSplitter
 from graduand.gateway.errors import RequestError
 
@@ -108,37 +107,17 @@ class Translated(Numbered):
         self._chunks = StreamReader(by, keep_usage=False)
 
     @property
-    def assembly(self) -> Assembly:
-        return self._chunks.assembly
-
-    @property
-    def done(self) -> bool:
-        return self._chunks.done
-
-    @property
-    def failure(self) -> Failure | None:
-        return self._chunks.failure
-
-    @property
-    def served_model(self) -> str | None:
-        return self._chunks.served_model
-
-    @property
-    def visible(self) -> bool:
-        return self._chunks.visible
-
-    @property
-    def strange(self) -> bool:
-        return self._chunks.strange
+    def progress(self) -> Progress:
+        return self._chunks
 
     def feed(self, data: bytes) -> bytes:
         self._chunks.feed(data)
-        text = self.assembly.unread()
+        text = self._chunks.assembly.unread()
         return self.part(text) if text else b""
 
     def finish(self) -> bytes:
         self._chunks.finish()
-        return self.end(self.assembly.usage)
+        return self.end(self._chunks.assembly.usage)
 
 
 class Own(Numbered):
@@ -147,26 +126,24 @@ class Own(Numbered):
     def __init__(self, by: Addressee) -> None:
         super().__init__()
         self._splitter = EventSplitter()
-        self.assembly = Assembly()
-        self.failure: Failure | None = None
-        self.done = self.visible = self.strange = False
-        self.served_model: str | None = by.model
+        self.progress = Progress()
+        self.progress.served_model = by.model
 
     def feed(self, data: bytes) -> bytes:
         out = b""
         for payload in self._splitter.feed(data):
             event = orjson.loads(payload)
             if "text" in event:
-                self.visible = True
-                self.assembly.add({**TOP, "choices": [{"index": 0, "delta": {"content": event["text"]}}]})
+                self.progress.visible = True
+                self.progress.assembly.add({**TOP, "choices": [{"index": 0, "delta": {"content": event["text"]}}]})
                 out += self.part(event["text"])
             else:
-                self.done = True
+                self.progress.done = True
                 end = [{"index": 0, "delta": {}, "finish_reason": "stop"}]
-                self.assembly.add({**TOP, "choices": end, "usage": usage_of(event["cost"])})
+                self.progress.assembly.add({**TOP, "choices": end, "usage": usage_of(event["cost"])})
         return out
 
     def finish(self) -> bytes:
-        if not self.done:
+        if not self.progress.done:
             raise UpstreamFailed(failures.TRUNCATED)
-        return self.end(self.assembly.usage)
+        return self.end(self.progress.assembly.usage)
