@@ -63,7 +63,7 @@ def test_requests_that_were_answered_leave_nothing(tmp_path: Path, held: Held) -
             assert client.read().status == 404
         gc.disable()  # nothing may wait for the collector
         try:
-            with growth("300 answered requests of 1 MiB, each on a connection of its own", 100 * MEGABYTE):
+            with growth("300 answered requests of 1 MiB, each on a connection of its own", 200 * MEGABYTE):
                 for _ in range(300):
                     with Client(port) as client:
                         client.send(LARGE)
