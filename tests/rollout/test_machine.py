@@ -281,7 +281,8 @@ PROVEN = [(0, "0 of at least 2 whole cycles"), (1, "1 of at least 2 whole cycles
 
 @pytest.mark.parametrize(("cycles", "says"), PROVEN)
 def test_a_proof_waits_for_whole_cycles(cycles: int, says: str) -> None:
-    state, entered = reach("canary-25", replace(SPEC, cycle="24h"))
+    state, entered = reach("canary-25")
+    state = replace(state, spec=replace(state.spec, cycle="24h"))
     now = entered + 2000
     decision = decide(state, good(state, now, cycles=cycles), now)
     assert decision.event is None

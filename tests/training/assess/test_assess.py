@@ -116,8 +116,9 @@ def test_verdicts(found: list[Finding], level: str) -> None:
 def record(number: int, sample: Sample, answer: str) -> bytes:
     assert sample.messages is not None
     choice = {"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}
-    values = {"id": f"r{number}", "route": "tickets", "arm": "teacher", "status": 200, "completed": True,
-              "unit_hash": number % 7, "request_json": json.dumps({"messages": list(sample.messages)}),
+    values = {"id": f"r{number}", "time": 1.0, "role": "served", "reason": "teacher",
+              "route": "tickets", "arm": "teacher", "status": 200, "completed": True,
+              "unit_hash": number % 7 + 1, "request_json": json.dumps({"messages": list(sample.messages)}),
               "response_json": json.dumps({"choices": [choice]})}  # fmt: skip
     return json.dumps(values).encode() + b"\n"
 

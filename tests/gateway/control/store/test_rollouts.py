@@ -74,7 +74,6 @@ CALLS: dict[str, tuple[Call, tuple[st.SearchStrategy[Any], ...]]] = {
     "event": (_event, ()),
     "told": (lambda store, row, hook, version: store.write_told(row.id, hook, version), (SMALL, SMALL)),
     "unit": (lambda store, row, unit: store.write_unit(row, unit), (SMALL,)),
-    "failure": (lambda store, row, unit, at: store.write_failure(row, unit, at, 60.0), (SMALL, TIMES)),
     "forget units": (lambda store, row: store.write_forget_units(row), ()),
     "point": (lambda store, row, at, what: store.write_point(row, at, {"n": what}), (TIMES, SMALL)),
     "disagreement": (lambda store, row, at, record: store.write_disagreement(row, at, record, {"a": at}), (TIMES, RECORDS)),
