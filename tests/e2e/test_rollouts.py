@@ -189,7 +189,7 @@ def test_one_that_breaks_at_ten_percent_is_rolled_back(
     tell("an engine that is killed at ten percent", name)
     trip = place.rollouts.get(name, "/history")["events"][-2]
     assert trip["event"] == "trip"
-    assert "as served" in trip["reason"]
+    assert "harm gate errors" in trip["reason"]
     # That it takes less than a second is proven where more than one try can be made (tests/gateway/control/test_live.py).
     # What the workers themselves wrote down: who was to answer, request by request.
     mine = [one for one in place.gateway.records() if one["route"] == "breaking" and one["role"] == "served"]
