@@ -94,8 +94,8 @@ class Exchange:
     async def _run(self) -> None:
         try:
             await self._serve()
-        except RequestError as error:
-            self._refuse(error)
+        except RequestError as refusal:
+            self._refuse(refusal)
         except ClientGone:
             self._error = "client_gone"
             self._answer.whole = False  # it may have been under judgement, and never left

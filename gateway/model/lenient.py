@@ -30,8 +30,8 @@ def loads(data: bytes) -> tuple[Any, bool]:
     try:
         bounds.check_answer(data)
         return orjson.loads(data), False
-    except bounds.TooManyParts as error:
-        raise Unreadable(str(error)) from error
+    except bounds.TooManyParts as many:
+        raise Unreadable(str(many)) from many
     except orjson.JSONDecodeError:
         pass
     try:

@@ -1,7 +1,11 @@
 """Nothing on a request's way falls out of the compiled modules by a move or a new name."""
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+
+import pytest
 
 from tests.house.compiled import hot
 from tests.house.imports import ROOT
@@ -38,3 +42,23 @@ def test_what_a_request_runs_through_is_compiled() -> None:
     assert "gateway.dataplane.plane" in loaded
     compiled = {path.removeprefix("graduand/").removesuffix(".py").replace("/", ".") for path in hot()}
     assert [name for name in loaded if name not in compiled and not name.startswith(PLAIN)] == []
+
+
+@pytest.mark.parametrize("path", hot())
+def test_a_caught_error_has_a_name_of_its_own(path: str) -> None:
+    """Compiled, a name has one type a function: a second kind of error bound to it ends in a TypeError."""
+    functions = ast.walk(ast.parse((ROOT / path).read_text()))
+    twice = [
+        (function.name, name)
+        for function in functions
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for name in {name for name, _ in _caught(function)}
+        if len({kind for caught, kind in _caught(function) if caught == name}) > 1
+    ]
+    assert twice == []
+
+
+def _caught(function: ast.AST) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(function):
+        if isinstance(node, ast.ExceptHandler) and node.name is not None and node.type is not None:
+            yield node.name, ast.unparse(node.type)

@@ -136,8 +136,8 @@ def parse(body: bytes, *, stream: bool | None) -> Json:
     try:
         bounds.check_request(body)
         data = orjson.loads(body)
-    except bounds.TooManyParts as error:
-        raise RequestError(422, f"the body cannot be read: {error}", code="too_many_parts") from error
+    except bounds.TooManyParts as many:
+        raise RequestError(422, f"the body cannot be read: {many}", code="too_many_parts") from many
     except orjson.JSONDecodeError as error:
         raise RequestError(422, f"the body is not JSON: {error}", code="invalid_json") from error
     inputs = data.get("inputs") if type(data) is dict else None

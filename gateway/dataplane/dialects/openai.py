@@ -64,8 +64,8 @@ class OpenAI:
         try:
             bounds.check_request(body)
             data = orjson.loads(body)
-        except bounds.TooManyParts as error:
-            raise RequestError(400, f"the body cannot be read: {error}", code="too_many_parts") from error
+        except bounds.TooManyParts as many:
+            raise RequestError(400, f"the body cannot be read: {many}", code="too_many_parts") from many
         except orjson.JSONDecodeError as error:
             raise RequestError(400, f"the body is not JSON: {error}", code="invalid_json") from error
         if type(data) is not dict:

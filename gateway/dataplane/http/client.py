@@ -388,12 +388,12 @@ class Pool:
                 connection = await self._opened()
         except TimeoutError:
             raise
-        except ssl.SSLCertVerificationError as error:
-            text = f"the upstream's certificate cannot be verified: {error.verify_message}; see ca_file"
-            raise UpstreamFailed(Failure("tls", text, retry=False)) from error
-        except ssl.SSLError as error:
-            text = f"the TLS handshake with the upstream failed: {error.reason or 'no reason given'}"
-            raise UpstreamFailed(Failure("tls", text, retry=False)) from error
+        except ssl.SSLCertVerificationError as unverified:
+            text = f"the upstream's certificate cannot be verified: {unverified.verify_message}; see ca_file"
+            raise UpstreamFailed(Failure("tls", text, retry=False)) from unverified
+        except ssl.SSLError as unsafe:
+            text = f"the TLS handshake with the upstream failed: {unsafe.reason or 'no reason given'}"
+            raise UpstreamFailed(Failure("tls", text, retry=False)) from unsafe
         except OSError as error:
             raise UpstreamFailed(failures.CONNECT) from error
         return connection
