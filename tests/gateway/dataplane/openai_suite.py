@@ -80,7 +80,7 @@ def gateway(names: set[str]) -> Iterator[int]:
     """The port of a data plane with a route for each of these models."""
     stand_in = Upstream()
     place = stand_in.place("stand-in", answers)
-    routes = [Route(name, Teacher("t", name), None, "teacher", 0, Unit("user")) for name in sorted(names)]
+    routes = [Route(name, Teacher("t", name), None, "teacher", 0, Unit(("user",))) for name in sorted(names)]
     try:
         with (
             tempfile.TemporaryDirectory() as folder,

@@ -34,7 +34,7 @@ def ask(
 ) -> tuple[Answer, dict[str, Any]]:  # fmt: skip
     """The answer of a route with one upstream, and its record."""
     place = upstream.place(folder.name, action)
-    route = Route("r", Teacher("t", "gpt-4o"), None, "teacher", 0, Unit("request"), retries=0)
+    route = Route("r", Teacher("t", "gpt-4o"), None, "teacher", 0, Unit(("request",)), retries=0)
     known = replace(one_upstream("t", "openai", place.url), api_key=KEY)
     with serving(folder, [known], [route], prices=PRICES, policy=policy) as port, Client(port) as client:
         got = client.ask(body or chat("r"))

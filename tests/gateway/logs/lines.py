@@ -26,7 +26,7 @@ def made(number: int, at: float | None = None, **changes: Any) -> dict[str, Any]
         "bytes_released": 10, "timings": {"queue_ms": None, "overhead_ms": 0.5, "ttft_ms": None, "total_ms": 12.0},
         "usage": {"prompt_tokens": 3, "completion_tokens": 2, "kind": "exact"},
         "attempts": [{"upstream": "u", "arm": "teacher", "replica": "http://h", "outcome": "ok", "ms": 1.5, "model": "gpt",
-                      "span_id": None, "ended_at": 1.5}],
+                      "span_id": None, "ended_at": 1.5, "said": None}],
         "error": None, "client": ANYBODY, "verdicts": [],
     }  # fmt: skip
     late = {key: changes.pop(key) for key in list(changes) if key not in given and key != "record_bp"}

@@ -103,7 +103,7 @@ def test_an_exchange_that_has_ended_is_freed_without_the_collector(
 ) -> None:
     """It holds the request's body, and what it was parsed to."""
     place = upstream.place(f"freed-{status}-{stream}", behaves)
-    routes = [Route("m", Teacher("t", "gpt-4o"), None, "teacher", 0, Unit("user"), retries=0)]
+    routes = [Route("m", Teacher("t", "gpt-4o"), None, "teacher", 0, Unit(("user",)), retries=0)]
     with serving(tmp_path, [one_upstream("t", "openai", place.url)], routes) as port:
         gc.collect()
         gc.disable()
