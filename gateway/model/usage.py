@@ -77,8 +77,12 @@ def told(usage: Any) -> Tokens | None:
     >>> told({"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 90})
     Tokens(prompt=100, completion=5, kind='exact', cached=90, written=0, heard=0, spoken=0)
     """
-    if not isinstance(usage, dict):
+    if type(usage) is not dict:
         return None
+    if len(usage) == 3:  # the three usual counts leave nothing to look for
+        prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+        if prompt is not None and completion is not None and usage.get("total_tokens") == prompt + completion:
+            return Tokens(prompt, completion, "exact")
     read, wrote = _details(usage, "prompt", "input"), _details(usage, "completion", "output")
     total, reasoning = _count(usage.get("total_tokens")), _first(wrote, "reasoning_tokens")
     reasoning = reasoning or _first(usage, "reasoning_tokens")
@@ -133,16 +137,27 @@ def _details(usage: Json, *sides: str) -> Json:
 
 def _named(usage: Json, names: tuple[str, ...]) -> int | None:
     """The count under the first of the names that is there."""
-    return next((_count(usage[name]) for name in names if usage.get(name) is not None), None)
+    for name in names:
+        value = usage.get(name)
+        if value is not None:
+            return _count(value)
+    return None
 
 
 def _first(counts: Json, *names: str) -> int:
     """The first count that is more than nothing."""
-    return next((found for name in names if (found := _count(counts.get(name)))), 0)
+    for name in names:
+        found = _count(counts.get(name))
+        if found:
+            return found
+    return 0
 
 
 def _count(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST:
+    if type(value) is int:
+        number: int = value
+        return number if 0 <= number <= MOST else None
+    if type(value) is not float or not 0 <= value <= MOST:
         return None
     return int(value) if value == int(value) else None
 
