@@ -26,7 +26,7 @@ HYBRID = read(
 
 def good(state: State, now: float, **changes: Any) -> Evidence:
     """Everything is well at `now`."""
-    reading = Reading(log_e=10.0, n=2000, last_at=now, note="1960 of 2000 agree (98%)")
+    reading = Reading(log_e=10.0, n=2000, last_at=now, note="1960 of 2000 agree (98%)", means=(0.98, 0.981))
     quiet = Reading(log_e=-2.0, n=2000, last_at=now)
     evidence = Evidence(
         attempt=state.attempt,

@@ -366,7 +366,9 @@ def good_canary(spec: Any) -> State:
     state, now = begin(spec), 0.0
     while state.current is None or state.current.kind != "canary":
         now += 1000.0
-        state = decide(state, good(state, now), now).state
+        decision = decide(state, good(state, now), now)
+        state = decision.state
+        assert now < 10**6, decision.reasons
     return state
 
 
