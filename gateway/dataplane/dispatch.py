@@ -56,7 +56,7 @@ class Dispatch:
 
     __slots__ = (
         "asked", "attempts", "body", "committed", "first_sent_at", "gpu_dollars", "headers", "last_at", "path", "retries",
-        "said", "scored", "span_id", "stop_at", "stream", "target", "trace",
+        "said", "scored", "span_id", "stop_at", "stream", "target", "trace", "vendors_id",
     )  # fmt: skip
 
     def __init__(
@@ -85,10 +85,11 @@ class Dispatch:
         self.trace = trace
         self.span_id = ""  # of the attempt under way, where spans are made
         self.said = NOTHING  # the headers of the last answer that came
+        self.vendors_id = b""  # of that answer
 
     def passed_on(self) -> bytes:
         """The lines of what the upstream said beside its answer that the client gets."""
-        return vendor.passed_on(self.said, rate_limits=self.target.upstream.upstream.rate_limit_headers)
+        return vendor.passed_on(self.said, self.vendors_id, rate_limits=self.target.upstream.upstream.rate_limit_headers)
 
 
 class Dispatcher:
@@ -155,9 +156,9 @@ class Dispatcher:
         failure = CLIENT_GONE
         whole = False
         try:
-            dispatch.said = NOTHING
+            dispatch.said, dispatch.vendors_id = NOTHING, b""
             call = await self._answered(dispatch, replica)
-            dispatch.said = call.headers
+            dispatch.said, dispatch.vendors_id = call.headers, vendor.request_id(call.headers)
             await self._taken(call, take)
             whole = True
         except UpstreamFailed as error:

@@ -30,8 +30,8 @@ def entry(
     `used` are its tokens, `cost` its dollars, `timings` its milliseconds (`timings` below); `gone`: the client had left.
     """
     targets = asked.targets
-    target = sent[-1].target if arm == STUDENT and sent else None
-    said = sent[-1].said if sent else {}
+    last = sent[-1] if sent else None
+    target = last.target if arm == STUDENT and last is not None else None
     return record.record(
         id=id, parent_id=parent_id, role=role, route=asked.route, endpoint=asked.dialect.endpoint,
         decision=asked.decision, arm=arm, reason=reason,
@@ -42,7 +42,8 @@ def entry(
         bytes_released=released if answer.unchecked is None else answer.unchecked, timings=timings, usage=used.logged,
         attempts=[one for dispatch in sent for one in dispatch.attempts], error=error, client=asked.client, cost=cost,
         trace=trace, verdicts=judging.logged(answer.verdicts),
-        upstream_request_id=vendor.request_id(said).decode() or None, upstream_ms=vendor.processing_ms(said),
+        upstream_request_id=last.vendors_id.decode() if last is not None and last.vendors_id else None,
+        upstream_ms=None if last is None else vendor.processing_ms(last.said),
         record_bp=BUCKETS if targets is None else targets.route.record_bp, response_note=MENDED if answer.mended else None,
     )  # fmt: skip
 

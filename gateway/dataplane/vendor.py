@@ -31,9 +31,8 @@ def processing_ms(headers: dict[bytes, bytes]) -> float | None:
     return float(value) if value is not None and len(value) < 16 and value.isdigit() else None
 
 
-def passed_on(headers: dict[bytes, bytes], *, rate_limits: bool) -> bytes:
-    """The lines of headers that the client gets; the limits only if it is to know of the account's."""
-    named = request_id(headers)
+def passed_on(headers: dict[bytes, bytes], named: bytes, *, rate_limits: bool) -> bytes:
+    """The lines of headers that the client gets, with the id `named`; the limits only if it is to know of the account's."""
     lines = b"x-upstream-request-id: %b\r\n" % named if named else b""
     took = headers.get(PROCESSING_MS)
     if took is not None and processing_ms(headers) is not None:

@@ -5,7 +5,7 @@ meaning of a field does. `id` is a UUIDv7 (RFC 9562), so records sort by time. P
 """
 
 import hashlib
-import random
+import os
 import time
 from typing import Any, Final, cast
 
@@ -21,22 +21,36 @@ SCHEMA_VERSION: Final = 3
 # Why there is no answer though no model is to blame: the client left, the prompt was too long, a filter struck.
 NOBODYS: Final = frozenset({"client_gone", "context_length", "content_filter"})
 
-_random = random.SystemRandom()
-_bits = random.Random(_random.getrandbits(128)).getrandbits
+# What ids are made of: drawn and written for so many at a time, for one by one they cost a request a microsecond.
+DRAWN: Final = 64
+_tails: list[str] = []
+_millisecond = 0
+_head = ""
 
 
 def reseed() -> None:
-    """Draw a new seed; called once in every worker, so that no two workers share a sequence."""
-    global _bits
-    _bits = random.Random(_random.getrandbits(128)).getrandbits
+    """Throw away what is drawn; called once in every worker, so that no two workers share it."""
+    _tails.clear()
 
 
 def new_id() -> str:
     """A UUIDv7: 48 bits of milliseconds, 74 random bits."""
-    bits = _bits(74)
-    low = bits >> 62 << 64 | 1 << 63 | bits & 0x3FFFFFFFFFFFFFFF
-    text = f"{(time.time_ns() // 1_000_000 << 4 | 7) << 76 | low:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    global _millisecond, _head
+    now = time.time_ns() // 1_000_000
+    if now != _millisecond:
+        text = f"{now:012x}"
+        _millisecond, _head = now, f"{text[:8]}-{text[8:]}-7"
+    if not _tails:
+        _draw()
+    return _head + _tails.pop()
+
+
+def _draw() -> None:
+    """19 random digits an id, of which the fourth has only two free bits: RFC 9562's variant."""
+    drawn = os.urandom(10 * DRAWN).hex()
+    for start in range(0, 20 * DRAWN, 20):
+        one = drawn[start : start + 19]
+        _tails.append(f"{one[:3]}-{'89ab'[int(one[3], 16) & 3]}{one[4:7]}-{one[7:]}")
 
 
 def prompt_sha256(request: dict[str, Any], body: bytes | None = None) -> str:
