@@ -89,7 +89,9 @@ class Dispatch:
 
     def passed_on(self) -> bytes:
         """The lines of what the upstream said beside its answer that the client gets."""
-        return vendor.passed_on(self.said, self.vendors_id, rate_limits=self.target.upstream.upstream.rate_limit_headers)
+        return vendor.passed_on(
+            self.said, self.vendors_id, rate_limits=self.target.upstream.upstream.rate_limit_headers
+        )
 
 
 class Dispatcher:
