@@ -7,15 +7,13 @@ drawn to be compared and has no outcome (no copy came, nobody answered it) is a 
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from graduand.gateway.control import facts, judging, outcomes, thresholds
 from graduand.gateway.control.judging import Case
 from graduand.gateway.control.outcomes import Answers, Drawn, Lesson
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
-from graduand.gateway.logs import tail
-from graduand.gateway.logs.tail import Line
+from graduand.gateway.logs.tail import Line, Segments
 from graduand.gateway.model import reader
 from graduand.gateway.model.fields import Record
 from graduand.gateway.model.routing import CONFIDENT, DEFERRED, STUDENT
@@ -34,9 +32,9 @@ COPIES = ("shadow", "audit")  # to a student, to the teacher
 class Gatherer:
     """One batch of records, for the rollouts that are alive."""
 
-    def __init__(self, store: Rollouts, folder: Path, rows: Mapping[str, Row]) -> None:
+    def __init__(self, store: Rollouts, segments: Segments, rows: Mapping[str, Row]) -> None:
         self._store = store
-        self._folder = folder
+        self._segments = segments
         self._rows = rows
         self._tasks = {name: tasks.read(row.task) for name, row in rows.items()}
 
@@ -168,7 +166,7 @@ class Gatherer:
 
     def _read(self, line: Line) -> Record | None:
         """A record that waited: whole, or to be read again where it stands."""
-        data = line.data or tail.fetch(self._folder, line.place)
+        data = line.data or self._segments.line(line.place)
         return None if data is None else reader.parsed(data)
 
     def _compared(self, row: Row, served: Record, copies: dict[str, Record]) -> None:

@@ -19,7 +19,7 @@ from graduand.gateway.control.store.open import open_rollouts
 from graduand.gateway.control.store.rollouts import LEASE, LEASE_S
 from graduand.gateway.control.store.rows import AT_REST, Row
 from graduand.gateway.logs import places
-from graduand.gateway.logs.tail import PAIR_WITHIN_S, Batch, Line
+from graduand.gateway.logs.tail import PAIR_WITHIN_S, Batch, Line, Segments
 from graduand.gateway.model import reader
 from graduand.gateway.model.fields import Record
 from graduand.gateway.model.routes import Route, Settings
@@ -160,17 +160,18 @@ class Controller:
 
     def _gather(self, batch: Batch, rows: Mapping[str, Row], now: float) -> None:
         store, stored = self._store, self._store.offsets()
-        gatherer = Gatherer(store, self._folder, rows)
         # Between the reading and this transaction another leader may have read on.
         new = [line for line in batch.lines if line.place.offset >= stored.get(line.place.file, 0)]
         records = [(line, record) for line in new if (record := reader.parsed(line.data)) is not None]
         store.expect([record for _, record in records], rows)
-        for line, record in records:
-            self._take(gatherer, line, record)
+        with Segments(self._folder) as segments:
+            gatherer = Gatherer(store, segments, rows)
+            for line, record in records:
+                self._take(gatherer, line, record)
+            for line in store.overdue(now - PAIR_WITHIN_S) if batch.lines else ():
+                gatherer.overdue(line)
         store.write_offsets({name: end for name, end in batch.offsets.items() if end > stored.get(name, 0)})
         if batch.lines:
-            for line in store.overdue(now - PAIR_WITHIN_S):
-                gatherer.overdue(line)
             store.write_forgotten(now - PAIR_WITHIN_S, now - IDS_KEPT_S)
 
     def _take(self, gatherer: Gatherer, line: Line, record: Record) -> None:

@@ -7,6 +7,7 @@ transaction as what the lines taught. A half-written last line waits for its end
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, Self
 
 # Bytes taken at one look, so that a long backlog does not keep decisions waiting.
 LOOK_BYTES = 2 << 20
@@ -85,14 +86,35 @@ def _writer(path: Path) -> str:
     return path.stem.partition("-")[2].rpartition("-")[0]
 
 
-def fetch(folder: Path, place: Place) -> bytes | None:
-    """A line read again; None if its file is gone."""
-    try:
-        with (folder / "segments" / place.file).open("rb") as file:
-            file.seek(place.offset)
-            return file.read(place.length)
-    except FileNotFoundError:
-        return None
+class Segments:
+    """Lines that were read before, read again where they stand; each segment is opened once, until `close`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "segments"
+        self._files: dict[str, BinaryIO] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def line(self, place: Place) -> bytes | None:
+        """None if the file is gone."""
+        file = self._files.get(place.file)
+        if file is None:
+            try:
+                file = self._files[place.file] = (self._folder / place.file).open("rb")
+            except FileNotFoundError:
+                return None
+        file.seek(place.offset)
+        return file.read(place.length)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
 
 
 def _whole_lines(path: Path, start: int, most: int) -> bytes:

@@ -84,6 +84,65 @@ class Hashes(ABC):
         return [one for one in found if one is not None]
 
 
+class BufferedHashes(Hashes):
+    """What backends share: a transaction asks for a field once, and keeps its changes until its end, to write them at once."""
+
+    def __init__(self) -> None:
+        self._forget()
+
+    def many(self, key: str, fields: list[str]) -> list[bytes | None]:
+        """Several fields of one hash; inside a transaction they are not asked for again."""
+        seen = self._seen.setdefault(key, {}) if self.changing else {}
+        missing = [field for field in fields if field not in seen]
+        if missing and key not in self._dropped:
+            seen.update(zip(missing, self._fetch(key, missing), strict=True))
+        return [seen.get(field) for field in fields]
+
+    def all(self, key: str) -> dict[str, bytes]:
+        """All fields of one hash."""
+        found: dict[str, bytes | None] = {} if key in self._dropped else {**self._fetch_all(key)}
+        found.update(self._changed.get(key, {}))
+        return {field: value for field, value in found.items() if value is not None}
+
+    def expect(self, key: str, fields: Iterable[str]) -> None:
+        """Fetch these at once."""
+        self.many(key, sorted(set(fields)))
+
+    def set(self, key: str, field: str, value: Value) -> None:
+        """Write a field."""
+        self._change(key, field, stored(value))
+
+    def unset(self, key: str, fields: Iterable[str]) -> None:
+        """Remove fields."""
+        for field in fields:
+            self._change(key, field, None)
+
+    def drop(self, key: str) -> None:
+        """Remove a whole hash."""
+        assert self.changing, "only inside a transaction"
+        self._dropped.add(key)
+        self._seen[key], self._changed[key] = {}, {}
+
+    @abstractmethod
+    def _fetch(self, key: str, fields: list[str]) -> list[bytes | None]:
+        """Fields as they stand in the store."""
+
+    @abstractmethod
+    def _fetch_all(self, key: str) -> dict[str, bytes]:
+        """A hash as it stands in the store."""
+
+    def _change(self, key: str, field: str, value: bytes | None) -> None:
+        assert self.changing, "only inside a transaction"
+        self._seen.setdefault(key, {})[field] = value
+        self._changed.setdefault(key, {})[field] = value
+
+    def _forget(self) -> None:
+        """A transaction is over. What it dropped was dropped before what it wrote."""
+        self._seen: dict[str, dict[str, bytes | None]] = {}
+        self._changed: dict[str, dict[str, bytes | None]] = {}
+        self._dropped: set[str] = set()
+
+
 def stored(value: Value) -> bytes:
     """A value as every backend keeps it."""
     return value if isinstance(value, bytes) else str(value).encode()

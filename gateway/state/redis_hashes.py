@@ -6,13 +6,13 @@ refused if this is not the store that was known (it was emptied, or is another o
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import redis
 
-from graduand.gateway.state.hashes import Hashes, StateError, Value, stored
+from graduand.gateway.state.hashes import BufferedHashes, StateError
 
 PREFIX = "graduand:"
 LOCK, META = PREFIX + "lock", PREFIX + "meta"
@@ -49,19 +49,17 @@ def told() -> Iterator[None]:
         raise StateError(f"Redis: {error or type(error).__name__}") from error
 
 
-class RedisHashes(Hashes):
+class RedisHashes(BufferedHashes):
     """`known` is the id that a commit expects of the store."""
 
     def __init__(self, client: Any) -> None:
+        super().__init__()
         self._client = client
         self._commit = client.register_script(COMMIT)
         self._unlock = client.register_script(UNLOCK)
         self._renew = client.register_script(RENEW)
         self._mine = ""
         self._renewed_at = 0.0
-        self._seen: dict[str, dict[str, bytes | None]] = {}
-        self._changed: dict[str, dict[str, bytes | None]] = {}
-        self._dropped: set[str] = set()
         self._trimmed: dict[str, str] = {}
         self.known = ""
 
@@ -70,45 +68,16 @@ class RedisHashes(Hashes):
         """Whether a transaction is under way."""
         return bool(self._mine)
 
-    def many(self, key: str, fields: list[str]) -> list[bytes | None]:
-        """Several fields of one hash; inside a transaction they are not asked for again."""
-        seen = self._seen.setdefault(key, {}) if self._mine else {}
-        missing = [field for field in fields if field not in seen]
-        if missing and key not in self._dropped:
-            with told():
-                self._keep_lock()
-                found = self._client.hmget(PREFIX + key, missing)
-            seen.update(zip(missing, found, strict=True))
-        return [seen.get(field) for field in fields]
+    def _fetch(self, key: str, fields: list[str]) -> list[bytes | None]:
+        with told():
+            self._keep_lock()
+            found: list[bytes | None] = self._client.hmget(PREFIX + key, fields)
+        return found
 
-    def all(self, key: str) -> dict[str, bytes]:
-        """All fields of one hash."""
-        found: dict[str, bytes | None] = {}
-        if key not in self._dropped:
-            with told():
-                self._keep_lock()
-                found = {field.decode(): value for field, value in self._client.hgetall(PREFIX + key).items()}
-        found.update(self._changed.get(key, {}))
-        return {field: value for field, value in found.items() if value is not None}
-
-    def expect(self, key: str, fields: Iterable[str]) -> None:
-        """Fetch these at once."""
-        self.many(key, sorted(set(fields)))
-
-    def set(self, key: str, field: str, value: Value) -> None:
-        """Write a field."""
-        self._change(key, field, stored(value))
-
-    def unset(self, key: str, fields: Iterable[str]) -> None:
-        """Remove fields."""
-        for field in fields:
-            self._change(key, field, None)
-
-    def drop(self, key: str) -> None:
-        """Remove a whole hash."""
-        assert self._mine, "only inside a transaction"
-        self._dropped.add(key)
-        self._seen[key], self._changed[key] = {}, {}
+    def _fetch_all(self, key: str) -> dict[str, bytes]:
+        with told():
+            self._keep_lock()
+            return {field.decode(): value for field, value in self._client.hgetall(PREFIX + key).items()}
 
     def trim(self, key: str, first: str) -> None:
         """Remove a stream's entries before `first`."""
@@ -134,12 +103,8 @@ class RedisHashes(Hashes):
             raise
         finally:
             self._mine = ""
-            self._seen, self._changed, self._dropped, self._trimmed = {}, {}, set(), {}
-
-    def _change(self, key: str, field: str, value: bytes | None) -> None:
-        assert self._mine, "only inside a transaction"
-        self._seen.setdefault(key, {})[field] = value
-        self._changed.setdefault(key, {})[field] = value
+            self._trimmed = {}
+            self._forget()
 
     def _take_lock(self, mine: str) -> None:
         until = time.monotonic() + BUSY_S

@@ -2,24 +2,27 @@
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from graduand.gateway.state.hashes import Hashes, StateError, Value, stored
+from graduand.gateway.state.hashes import BufferedHashes, StateError
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS hashes (key TEXT NOT NULL, field TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (key, field))
 WITHOUT ROWID
 """
 BUSY_S = 5.0
+ASKED_AT_ONCE = 500  # the oldest versions take 999 values a statement
 
 
-class SqliteHashes(Hashes):
+class SqliteHashes(BufferedHashes):
     """Several processes on one machine may use the file at once."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._under_way = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # One request of the admin plane may be carried from thread to thread, but never used by two at once.
@@ -51,49 +54,56 @@ class SqliteHashes(Hashes):
     @property
     def changing(self) -> bool:
         """Whether a transaction is under way."""
-        return self.db.in_transaction
+        return self._under_way
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing of what is inside; waits for others that write."""
         assert not self.changing, "a transaction is under way already"
         self._do("BEGIN IMMEDIATE")
+        self._under_way = True
         try:
             yield
+            self._write()
             self._do("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):  # a full disk has ended it by itself
                 self.db.execute("ROLLBACK")
             raise
+        finally:
+            self._under_way = False
+            self._forget()
 
-    def many(self, key: str, fields: list[str]) -> list[bytes | None]:
-        """Several fields of one hash, in this order."""
-        query = "SELECT value FROM hashes WHERE key = ? AND field = ?"
-        found = [self._do(query, (key, field)) for field in fields]
-        return [rows[0][0] if rows else None for rows in found]
+    def _fetch(self, key: str, fields: list[str]) -> list[bytes | None]:
+        found: dict[str, bytes] = {}
+        for start in range(0, len(fields), ASKED_AT_ONCE):
+            some = fields[start : start + ASKED_AT_ONCE]
+            places = ", ".join("?" * len(some))
+            found.update(
+                self._do(f"SELECT field, value FROM hashes WHERE key = ? AND field IN ({places})", (key, *some))
+            )
+        return [found.get(field) for field in fields]
 
-    def all(self, key: str) -> dict[str, bytes]:
-        """All fields of one hash."""
+    def _fetch_all(self, key: str) -> dict[str, bytes]:
         return dict(self._do("SELECT field, value FROM hashes WHERE key = ?", (key,)))
 
-    def set(self, key: str, field: str, value: Value) -> None:
-        """Write a field."""
-        self._change("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", (key, field, stored(value)))
+    def _write(self) -> None:
+        dropped = [(key,) for key in self._dropped]
+        gone, new = [], []
+        for key, fields in self._changed.items():
+            for field, value in fields.items():
+                if value is None:
+                    gone.append((key, field))
+                else:
+                    new.append((key, field, value))
+        try:
+            self.db.executemany("DELETE FROM hashes WHERE key = ?", dropped)
+            self.db.executemany("DELETE FROM hashes WHERE key = ? AND field = ?", gone)
+            self.db.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", new)
+        except sqlite3.Error as error:
+            raise StateError(f"SQLite: {error}") from error
 
-    def unset(self, key: str, fields: Iterable[str]) -> None:
-        """Remove fields."""
-        for field in fields:
-            self._change("DELETE FROM hashes WHERE key = ? AND field = ?", (key, field))
-
-    def drop(self, key: str) -> None:
-        """Remove a whole hash."""
-        self._change("DELETE FROM hashes WHERE key = ?", (key,))
-
-    def _change(self, statement: str, values: tuple[str | bytes, ...]) -> None:
-        assert self.changing, "only inside a transaction"
-        self._do(statement, values)
-
-    def _do(self, statement: str, values: tuple[str | bytes, ...] = ()) -> list[Any]:
+    def _do(self, statement: str, values: tuple[str, ...] = ()) -> list[Any]:
         try:
             return self.db.execute(statement, values).fetchall()
         except sqlite3.Error as error:

@@ -75,7 +75,7 @@ def _check(live: Live, name: str, replies: list[Reply], killed: list[float]) -> 
     # No transition twice: versions without a gap, each step entered once, and the events alone give the same state.
     assert [version for version, _, _ in events] == list(range(1, len(events) + 1))
     assert [event.kind for _, _, event in events].count("advance") == len(WEIGHTS) + 2
-    start = draft(name, row.state.spec, row.state.salt, row.created_at)
+    start = draft(name, row.state.spec, row.state.salt, row.created_at, row.state.share)
     assert replay(start, [event for _, _, event in events]) == row.state
     tokens = store.tokens(name)
     assert tokens == sorted(tokens)

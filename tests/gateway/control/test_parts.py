@@ -44,7 +44,8 @@ def test_each_byte_once_whatever_is_read_at_a_time(tmp_path: Path) -> None:
                 break
         for name in ("a.jsonl", "b.jsonl"):
             assert [json.loads(line.data)["n"] for line in seen if line.place.file == name] == [*range(200)]
-        assert all(tail.fetch(tmp_path, line.place) == line.data for line in seen[::37])
+        with tail.Segments(tmp_path) as segments:
+            assert all(segments.line(line.place) == line.data for line in seen[::37])
         assert offsets == {"a.jsonl": len(data), "b.jsonl": len(data)}
 
 
@@ -90,7 +91,8 @@ def test_segments_from_before_are_not_read(tmp_path: Path) -> None:
     assert tail.look(tmp_path, {}, since=time.time() + 60).lines == []
     assert len(tail.look(tmp_path, {"a.jsonl": 0}, since=time.time() + 60).lines) == 1  # it was being read
     assert tail.look(tmp_path / "nothing", {}, since=0.0).lines == []
-    assert tail.fetch(tmp_path, Place("gone.jsonl", 0, 3)) is None
+    with tail.Segments(tmp_path) as segments:
+        assert segments.line(Place("gone.jsonl", 0, 3)) is None
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def _check_rollout(store: Rollouts, name: str, records: list[Json]) -> None:
     assert [version for version, _, _ in events] == list(range(1, len(events) + 1))
     kinds = Counter(event.kind for _, _, event in events)
     assert kinds["advance"] == len(WEIGHTS) + 2, kinds
-    start = draft(name, row.state.spec, row.state.salt, row.created_at)
+    start = draft(name, row.state.spec, row.state.salt, row.created_at, row.state.share)
     assert replay(start, [event for _, _, event in events]) == row.state
     tokens = store.tokens(name)
     assert tokens == sorted(tokens)
