@@ -174,7 +174,7 @@ def test_an_answer_that_a_gate_held_back_is_a_loss_of_the_incumbent(world: World
 
 def test_a_worse_student_leaves_the_incumbent_in_service(world: World) -> None:
     with Users(world.gateway.port, "worse", pause_s=0.001) as users:
-        name = world.start("worse", WORSE, gates=["agreement 0.3", "incumbent"], harm=["incumbent", "errors"])
+        name = world.start("worse", WORSE, gates=["agreement 0.3", "incumbent"], harm=["incumbent 0.45", "errors"])
         world.rollouts.until(name, "rolled_back")
         after = time.time()
         until(lambda: users.replies[-1].began > after, "somebody asks after that")
