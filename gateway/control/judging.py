@@ -25,6 +25,8 @@ from graduand.rollout.answers.judge import Judged, Messages
 from graduand.rollout.answers.tasks import Task
 from graduand.rollout.assignment import BUCKETS, DAY_S, drawn
 from graduand.rollout.gates import betabinomial
+from graduand.rollout.spec.spec import audit_share
+from graduand.rollout.units import Path
 
 # So many pairs of a rollout are under way, or wait for an older one's verdicts.
 WINDOW = 64
@@ -80,7 +82,7 @@ def take_in(store: Rollouts, row: Row, task: Task, case: Case) -> None:
     if to is None:
         row.count("not judged: the task names no judge")
         return
-    share_bp, whose = round(to.sample * BUCKETS), str(said.drawn.unit or said.record)
+    share_bp, whose = round(to.sample * seen_share(row, said.drawn.path) * BUCKETS), str(said.drawn.unit or said.record)
     if not drawn("judge", row.id, whose, said.at, share_bp):
         row.count("not judged: outside the sample")
         return
@@ -97,6 +99,18 @@ def take_in(store: Rollouts, row: Row, task: Task, case: Case) -> None:
         outcomes.learn(store, row, said, Comparison(None, unscored="too long for a judge"))
         return
     store.write_judging(row, day, case.wanted, case.to_dict())
+
+
+def seen_share(row: Row, path: Path) -> float:
+    """The share of a path's pairs that the judge sees, of those that the task's `sample` lets him see.
+
+    Beside served answers, copies are judged about as often as these, not as often as there are more of them: a step rests on
+    what was served, copies only show harm, and the judge's day would be over before the first served answer.
+    """
+    weight_bp = row.ledger.weight_bp
+    if path == "served" or not 0 < weight_bp < BUCKETS:
+        return 1.0
+    return min(1.0, weight_bp * audit_share(row.state.spec, weight_bp) / (BUCKETS - weight_bp))
 
 
 class Desk:

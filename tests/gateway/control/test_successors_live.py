@@ -209,7 +209,7 @@ def test_a_successor_that_breaks_falls_back_and_is_rolled_back(world: World) -> 
 
 def test_free_text_is_promoted_by_a_recorded_judge(world: World) -> None:
     gates = [{"score": {"p0": 0.35}}]
-    with Users(world.gateway.port, "texts", threads=2, pause_s=0.02):
+    with Users(world.gateway.port, "texts", threads=2, pause_s=0.1):  # about as fast as it is judged
         name = world.start("texts", BETTER, task=RECORDED, gates=gates)
         done = world.rollouts.until(name, "promoted")
     assert (done["judge"]["unscored"], done["judge"]["failed"]) == (0, 0)
