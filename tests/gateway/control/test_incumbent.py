@@ -1,5 +1,6 @@
 """A student tried beside the one in service: that one goes on serving until the new one is promoted, and comes back."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -251,3 +252,24 @@ def test_who_can_be_an_incumbent(tmp_path: Path, mode: str, student: str, proble
             check_incumbent(spec, world.route)
     else:
         check_incumbent(spec, world.route)
+
+
+def test_what_the_incumbent_failed_at_is_not_its_successors(world: World) -> None:
+    """Its records still come in when it has been replaced."""
+    to_shadow(world)
+    world.ask(100, agree=0.98, incumbent=0.8)
+    world.look(2)
+    late = [json.loads(line) for line in world.lines(300)]
+    late = [one for one in late if one["role"] == "served" and one["adapter"] == OLD_NAME and one["copy_wanted"]]
+    failed = {"arm": "teacher", "adapter": None, "reason": "fallback:check:label", "fallback_reason": "check:label"}
+    attempt = {"upstream": "gpu", "arm": "student", "model": OLD_NAME, "outcome": "ok", "ms": 1.0}
+    while world.phase is not Phase.PROMOTED:
+        world.ask(100, agree=0.98, incumbent=0.8)
+        world.look(1, step_s=3)
+    before = world.row.ledger.watch.gate.n
+    with (world.folder / "logs" / "segments" / "w1.jsonl").open("w") as out:
+        out.writelines(json.dumps({**one, **failed, "attempts": [attempt]}) + "\n" for one in late)
+    world.look(2)
+    assert len(late) > 100
+    assert world.row.counts["pairs of another adapter"] == len(late)
+    assert (world.row.ledger.watch.gate.n, world.phase) == (before, Phase.PROMOTED)
