@@ -222,15 +222,17 @@ def test_free_text_is_promoted_by_a_recorded_judge(world: World) -> None:
 
 
 def test_a_babbling_judge_moves_nothing(world: World) -> None:
+    """What it does not judge is missing, and counts against the student."""
     lasts = {"weight": 10, "requests": 100_000, "dwell": "1h"}
-    name = world.start("babble", BETTER, task=SERVED, gates=["score 0.35"], stale_after="2s", steps=steps(lasts))
-    world.rollouts.until(name, "shadow")  # it passed its trial
+    name = world.start("babble", BETTER, task=SERVED, gates=["score 0.35"], steps=steps(lasts))
+    world.rollouts.until(name, "shadow")
     world.judge.mode = "babbling"
-    with Users(world.gateway.port, "babble", threads=2, pause_s=0.05):
-        held = world.rollouts.until(name, "hold")
-        assert held["hold"] == "no_data"
-        until(lambda: world.rollouts.get(name)["judge"]["unscored"] > 10, "more answers are not judged")
-        assert any("unscored: neither pass nor fail" in reason for reason in held["reasons"])
+    with Users(world.gateway.port, "babble", threads=2, pause_s=0.1):
+        until(lambda: world.rollouts.get(name)["judge"]["unscored"] > 60, "more answers than would have been enough")
+        seen = world.rollouts.get(name)
+        assert (seen["phase"], seen["weight"]) == ("shadow", 0)
+        assert any("without an outcome, counted against the student" in reason for reason in seen["reasons"])
+        assert any("unscored: neither pass nor fail" in reason for reason in seen["reasons"])
         world.judge.mode = "fair"
         world.rollouts.until(name, "canary-10")
     world.rollouts.verb(name, "abort")
