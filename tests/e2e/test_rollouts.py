@@ -130,6 +130,7 @@ def test_a_student_that_is_worse_on_one_slice_is_held(place: Place, tell: Tell) 
     name = place.rollouts.start(
         "sliced", place.sliced, steps=[{"shadow": {"pairs": 100, "t_max": "2m"}}, canary(10, 5), "full"],
         gates=["agreement 0.7", {"agreement": {"p0": 0.7, "slice": SLICE}}], slices={SLICE: {"label": SLICE}},
+        harm=[{"agreement": {"p0": 0.4}}, "errors"],  # or the slice's own would roll it back
         stale_after="2m",
     )  # fmt: skip
     with place.traffic("sliced") as users:
