@@ -63,7 +63,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         assert "Traceback" not in gateway.errors, gateway.errors
 
 
-@pytest.mark.timeout(120 + KILLS * 20)
+@pytest.mark.timeout(240 + KILLS * 50)
 def test_redis_and_controllers_are_killed_during_a_ramp(fleet: Fleet) -> None:
     rng = random.Random(5)
     canaries = [{"canary": {"weight": weight, "requests": 20, "dwell": f"{KILLS * 0.15:.2f}s"}} for weight in WEIGHTS]
@@ -82,7 +82,7 @@ def test_redis_and_controllers_are_killed_during_a_ramp(fleet: Fleet) -> None:
             time.sleep(rng.uniform(0.05, 1.5))
             fleet.redis.start()
             down.append((killed, time.time()))
-    Api(fleet.gateways[-1]).until(name, "promoted", 60 + KILLS * 8)
+    Api(fleet.gateways[-1]).until(name, "promoted", 120 + KILLS * 40)
     time.sleep(1)
     for one in users:
         one.stop()
