@@ -94,7 +94,7 @@ class Gatherer:
     def _fell_back(self, row: Row, served: Record) -> None:
         """The student was to answer and failed, so the teacher did: nobody else has to be asked."""
         cause = served["fallback_reason"]
-        asked = {one["model"] for one in served["attempts"] if one["arm"] == STUDENT}
+        asked = {model for one in served["attempts"] if one["arm"] == STUDENT and (model := one.get("model"))}
         if asked and row.state.spec.student not in asked:
             # Records of the incumbent still come in when the student has taken its place.
             row.count("pairs of another adapter")

@@ -245,9 +245,9 @@ class Dispatcher:
             "replica": replica.url,
             "outcome": outcome,
             "ms": took_ms,
+            "model": target.model,
         }
         if dispatch.trace is not None:
-            attempt["model"] = target.model
             attempt["span_id"] = dispatch.span_id
             attempt["ended_at"] = self._wall()
         if not whole and failure.said:

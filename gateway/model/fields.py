@@ -63,7 +63,7 @@ class _Asked(TypedDict):
 
 class Attempt(_Asked, total=False):
     """One request to one replica. `said` is there if the replica refused or its answer could not be taken: what it answered,
-    or the beginning of it. The other fields are there if the request has a span."""
+    or the beginning of it. `model` is missing in older records; the other fields are there if the request has a span."""
 
     model: Annotated[str | None, OWN]
     span_id: Annotated[str | None, OWN]

@@ -254,22 +254,31 @@ def test_who_can_be_an_incumbent(tmp_path: Path, mode: str, student: str, proble
         check_incumbent(spec, world.route)
 
 
-def test_what_the_incumbent_failed_at_is_not_its_successors(world: World) -> None:
-    """Its records still come in when it has been replaced."""
+@pytest.mark.parametrize(
+    ("asked", "others"), [({"model": OLD_NAME}, True), ({"model": STUDENT_NAME}, False), ({}, False)],
+    ids=["the incumbent", "the student", "an older record"],
+)  # fmt: skip
+def test_what_the_incumbent_failed_at_is_not_its_successors(world: World, asked: dict[str, str], others: bool) -> None:
+    """Its records still come in when it has been replaced; the student's own failures are learnt from."""
     to_shadow(world)
     world.ask(100, agree=0.98, incumbent=0.8)
     world.look(2)
     late = [json.loads(line) for line in world.lines(300)]
-    late = [one for one in late if one["role"] == "served" and one["adapter"] == OLD_NAME and one["copy_wanted"]]
+    late = [one for one in late if one["role"] == "served" and one["adapter"] == OLD_NAME and one["copy_wanted"]][:5]
     failed = {"arm": "teacher", "adapter": None, "reason": "fallback:check:label", "fallback_reason": "check:label"}
-    attempt = {"upstream": "gpu", "arm": "student", "model": OLD_NAME, "outcome": "ok", "ms": 1.0}
+    attempt = {"upstream": "gpu", "arm": "student", "outcome": "ok", "ms": 1.0, **asked}
     while world.phase is not Phase.PROMOTED:
         world.ask(100, agree=0.98, incumbent=0.8)
         world.look(1, step_s=3)
-    before = world.row.ledger.watch.gate.n
+    before = world.row.ledger.pairs
     with (world.folder / "logs" / "segments" / "w1.jsonl").open("w") as out:
         out.writelines(json.dumps({**one, **failed, "attempts": [attempt]}) + "\n" for one in late)
     world.look(2)
-    assert len(late) > 100
-    assert world.row.counts["pairs of another adapter"] == len(late)
-    assert (world.row.ledger.watch.gate.n, world.phase) == (before, Phase.PROMOTED)
+    assert len(late) == 5
+    assert world.row.counts.get("pairs of another adapter", 0) == (5 if others else 0)
+    assert world.row.ledger.pairs == before + (0 if others else 5)
+
+
+def test_beside_a_shadow_the_incumbent_is_audited_at_the_stated_share(world: World) -> None:
+    to_shadow(world, audit=0.25)
+    assert world.route.audit_bp == 2500

@@ -192,6 +192,12 @@ def test_what_cannot_be_read_at_all_is_kept_with_its_attempt(tmp_path: Path, ups
     assert body not in got.body
 
 
+def test_an_attempt_names_its_model(tmp_path: Path, upstream: Upstream) -> None:
+    """With or without a span: whose failure a fallback was is read from there."""
+    _, record = ask(tmp_path, upstream, says(200, message("gpt-4o")))
+    assert [one["model"] for one in record["attempts"]] == ["gpt-4o"]
+
+
 def test_a_usual_answer_has_no_note(tmp_path: Path, upstream: Upstream) -> None:
     _, record = ask(tmp_path, upstream, says(200, message("gpt-4o")))
     assert record["response_note"] is None
