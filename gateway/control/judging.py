@@ -102,7 +102,7 @@ def take_in(store: Rollouts, row: Row, task: Task, case: Case) -> None:
 
 
 def seen_share(row: Row, path: Path) -> float:
-    """The share of a path's pairs that the judge sees, of those that the task's `sample` lets him see.
+    """The share of a path's pairs that the judge sees, of those that the task's `sample` lets it see.
 
     Beside served answers, copies are judged about as often as these, not as often as there are more of them: a step rests on
     what was served, copies only show harm, and the judge's day would be over before the first served answer.

@@ -125,10 +125,9 @@ class Spec:
 def audit_share(spec: Spec, weight_bp: int) -> float:
     """The share of units' days whose served answers also go to the teacher while the student serves `weight_bp`.
 
-    `audit` of all traffic: at small weights that is a larger share of what the student serves, and at 1% it is all. At none
-    only an incumbent serves.
+    `audit` of all traffic: at small weights that is a larger share of what the student serves, and at 1% it is all.
     """
-    return min(1.0, spec.audit * BUCKETS / weight_bp) if weight_bp else spec.audit
+    return min(1.0, spec.audit * BUCKETS / weight_bp) if weight_bp else 1.0
 
 
 def spec_from_dict(data: Mapping[str, Any]) -> Spec:

@@ -284,3 +284,20 @@ def test_pairs_of_an_earlier_attempt_are_dropped(world: World, judge: JudgeServe
     world.ask(5)
     look_until(world, lambda: world.waiting == 0)
     assert world.row.ledger.pairs == 5
+
+
+@pytest.mark.parametrize(
+    ("weight_bp", "path", "share"),
+    [
+        (0, "copies", 1.0), (1000, "served", 1.0), (1000, "copies", 0.5 * 0.1 / 0.9), (500, "copies", 0.05 / 0.95),
+        (9000, "copies", 0.5), (10_000, "served", 1.0),
+    ],
+)  # fmt: skip
+def test_copies_beside_served_answers_are_judged_about_as_often(
+    world: World, weight_bp: int, path: Any, share: float
+) -> None:
+    """`audit` is 0.05 of all traffic: half of what 10% serves, all of what 5% does."""
+    started(world)
+    row = world.row
+    row.ledger.weight_bp = weight_bp
+    assert judging.seen_share(row, path) == pytest.approx(share)
