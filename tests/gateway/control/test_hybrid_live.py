@@ -29,7 +29,7 @@ def rollout(live: Live) -> str:
     name = live.rollouts.start(
         "hybrid", UNSURE, steps=steps, gates=["agreement 0.7"], harm=[{"agreement": {"p0": 0.5}}], audit=0.5
     )
-    with Users(live.gateway.port, "hybrid", pause_s=0.002):
+    with Users(live.gateway.port, "hybrid", pause_s=0.01):
         live.rollouts.until(name, "promoted")
         while live.rollouts.get(name)["watch"]["n"] < 5:
             time.sleep(0.05)
@@ -113,7 +113,7 @@ def test_an_expired_threshold_holds_nothing_back_and_lets_nothing_through(live: 
     live.gateway.settled()
     got = ask(live, SURE)
     assert (got.headers["x-graduand-arm"], got.headers["x-graduand-reason"]) == ("teacher", "hybrid:deferred")
-    with Users(live.gateway.port, "hybrid", pause_s=0.002):  # copies of these teach a new one
+    with Users(live.gateway.port, "hybrid", pause_s=0.01):  # copies of these teach a new one
         end = time.time() + 90
         while ask(live, SURE).headers["x-graduand-reason"] != "hybrid:confident":
             assert time.time() < end, live.rollouts.get(rollout)["threshold"]

@@ -143,7 +143,7 @@ def test_a_better_student_replaces_the_incumbent(world: World) -> None:
     assert seen["incumbent"] == OLD
     assert world.model("succeeds") == OLD
     world.gateway.settled()
-    with Users(world.gateway.port, "succeeds", pause_s=0.001) as users:
+    with Users(world.gateway.port, "succeeds", pause_s=0.02) as users:
         world.rollouts.until(name, "promoted")
         until(lambda: world.model("succeeds") == BETTER, "every worker serves the new one")
     # Nobody was ever given back to the teacher.
@@ -163,7 +163,7 @@ def test_a_better_student_replaces_the_incumbent(world: World) -> None:
 
 def test_an_answer_that_a_gate_held_back_is_a_loss_of_the_incumbent(world: World) -> None:
     """The teacher answers instead, so the comparison would otherwise see only what the incumbent got right."""
-    with Users(world.gateway.port, "garbled", pause_s=0.001) as users:
+    with Users(world.gateway.port, "garbled", pause_s=0.02) as users:
         name = world.start("garbled", BETTER, **DUEL)
         world.rollouts.until(name, "promoted")
     reasons = {(reply.arm, reply.reason) for reply in users.replies}
@@ -173,7 +173,7 @@ def test_an_answer_that_a_gate_held_back_is_a_loss_of_the_incumbent(world: World
 
 
 def test_a_worse_student_leaves_the_incumbent_in_service(world: World) -> None:
-    with Users(world.gateway.port, "worse", pause_s=0.001) as users:
+    with Users(world.gateway.port, "worse", pause_s=0.02) as users:
         name = world.start("worse", WORSE, gates=["agreement 0.3", "incumbent"], harm=["incumbent 0.45", "errors"])
         world.rollouts.until(name, "rolled_back")
         after = time.time()
@@ -192,7 +192,7 @@ def test_a_worse_student_leaves_the_incumbent_in_service(world: World) -> None:
 @pytest.mark.slow
 def test_a_successor_that_breaks_falls_back_and_is_rolled_back(world: World) -> None:
     canary = {"weight": 20, "requests": 100_000, "dwell": "1h"}
-    with Users(world.gateway.port, "breaks", pause_s=0.001) as users:
+    with Users(world.gateway.port, "breaks", pause_s=0.02) as users:
         name = world.start("breaks", BREAKS, steps=steps(canary), **DUEL)
         world.rollouts.until(name, "canary-20")
         world.students.broken = BREAKS
