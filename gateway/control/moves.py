@@ -88,7 +88,7 @@ def thin(store: Rollouts, row: Row, now: float, routes: Mapping[str, Route]) -> 
     old = store.state.override(route)
     if old.rollout != row.id or row.state.phase not in STEPPING:
         return False
-    wanted = _audited_bp(row.state.spec, serving(row.state).weight_bp)
+    wanted = _audited_bp(row)
     audit_bp, shadow_bp = (wanted if old.audit_bp is None else old.audit_bp), old.shadow_bp
     new = replace(
         old,
@@ -184,10 +184,12 @@ def _rule(row: Row, old: Override, route: Route) -> str | None:
     return old.unit if (old.rollout, old.salt) == (row.id, row.state.salt) else json.dumps(route.unit.order)
 
 
-def _audited_bp(spec: Spec, weight_bp: int) -> int:
-    """Of the answers of students, the share that also goes to the teacher. At weight 0 only an incumbent gives any: the
-    stated share of all traffic."""
-    return round((audit_share(spec, weight_bp) if weight_bp else spec.audit) * BUCKETS)
+def _audited_bp(row: Row) -> int:
+    """Of the answers of students, the share that also goes to the teacher. Beside an incumbent students answer everything, so
+    it is the stated share of all traffic at any weight."""
+    spec = row.state.spec
+    share = spec.audit if row.incumbent is not None else audit_share(spec, serving(row.state).weight_bp)
+    return round(share * BUCKETS)
 
 
 def _override(row: Row, version: int, unit_salt: str, unit: str | None) -> Override:
@@ -199,7 +201,7 @@ def _override(row: Row, version: int, unit_salt: str, unit: str | None) -> Overr
         adapter=spec.student if doing != TEACHER else None,
         rollout=row.id,
         salt=row.state.salt,
-        audit_bp=_audited_bp(spec, doing.weight_bp),
+        audit_bp=_audited_bp(row),
         logprobs=row.wants_threshold,
         threshold=None if released is None else json.dumps(released),
         incumbent=incumbents.carried(row),

@@ -279,6 +279,10 @@ def test_what_the_incumbent_failed_at_is_not_its_successors(world: World, asked:
     assert world.row.ledger.pairs == before + (0 if others else 5)
 
 
-def test_beside_a_shadow_the_incumbent_is_audited_at_the_stated_share(world: World) -> None:
+def test_beside_an_incumbent_the_stated_share_of_all_traffic_is_audited(world: World) -> None:
     to_shadow(world, audit=0.25)
     assert world.route.audit_bp == 2500
+    while world.phase is Phase.SHADOW:
+        world.ask(100, agree=0.98, incumbent=0.8)
+        world.look(1, step_s=3)
+    assert (world.phase, world.route.audit_bp) == (Phase.CANARY, 2500)
