@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special
+import scipy  # loads its parts when they are first used: half a second, which most processes never need
 
 from graduand.rollout.hybrid import HybridError
 
@@ -29,7 +29,7 @@ class Logistic:
         """Scores of rows of features."""
         rows = np.atleast_2d(np.asarray(features, dtype=float))
         scaled = (rows - np.array(self.means)) / np.array(self.scales)
-        return np.asarray(special.expit(self.bias + scaled @ np.array(self.weights)), dtype=float)
+        return np.asarray(scipy.special.expit(self.bias + scaled @ np.array(self.weights)), dtype=float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def fit_logistic(features: Sequence[Sequence[float]] | Floats, agreed: ArrayLike
     penalty[0] = 1e-6  # the bias is free, but for a single class it needs an end
     weights = np.zeros(design.shape[1])
     for _ in range(100):
-        chance = special.expit(design @ weights)
+        chance = scipy.special.expit(design @ weights)
         slope = design.T @ (labels - chance) - penalty * weights
         bend = (design * (chance * (1 - chance))[:, None]).T @ design + np.diag(penalty)
         step = np.linalg.solve(bend, slope)
@@ -84,7 +84,7 @@ def fit_isotonic(scores: ArrayLike, agreed: ArrayLike) -> Isotonic:
     _check(xs[:, None], labels)
     knots, place, counts = np.unique(xs, return_inverse=True, return_counts=True)
     shares = np.bincount(place, labels) / counts
-    ys = optimize.isotonic_regression(shares, weights=counts).x
+    ys = scipy.optimize.isotonic_regression(shares, weights=counts).x
     # Inside a level only its ends matter.
     kept = np.ones(len(knots), dtype=bool)
     kept[1:-1] = (ys[1:-1] != ys[:-2]) | (ys[1:-1] != ys[2:])
