@@ -45,7 +45,7 @@ def record_of(data: object) -> Record | None:
     try:
         values = _values(data)
     except KeyError:
-        data = {**_blank(Record), **data}
+        data = orjson.loads(_BLANK) | data
         values = _values(data)
     return cast(Record, data) if _fit(tuple(map(type, values))) else None
 
@@ -55,6 +55,10 @@ def _blank(kind: Any) -> Any:
     if is_typeddict(kind):
         return {one.name: None if one.nullable else _blank(one.type) for one in fields.of(kind)}
     return (get_origin(kind) or kind)()
+
+
+# As JSON: read anew for each record, so that none shares its lists with another.
+_BLANK = orjson.dumps(_blank(Record))
 
 
 @lru_cache(1024)
