@@ -1,7 +1,9 @@
-"""For all tests: a guard against compiled modules that are older than their sources, which would test yesterday's code, and
-one thread for torch in each of several test processes, which would otherwise wait for each other's.
+"""For all tests: a guard against compiled modules that are older than their sources, which would test yesterday's code; one
+thread for torch in each of several test processes, which would otherwise wait for each other's; and what has been imported is
+not looked through at every garbage collection.
 """
 
+import gc
 import os
 from pathlib import Path
 
@@ -20,3 +22,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
                 pytest.exit(
                     f"{compiled.name} is older than {source}: run `make setup`, or `make pure` to go without", 3
                 )
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Set aside what there is: all modules and all tests, which stay to the end."""
+    gc.collect()
+    gc.freeze()

@@ -82,10 +82,14 @@ class Gateway:
     def client(self, **more: Any) -> Client:
         return Client(self.port, **more)
 
-    def stop(self, within_s: float = 60) -> int:
-        """End it in an orderly way; return its exit code."""
+    def ask_to_end(self) -> None:
+        """Have it end, without waiting for that."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+
+    def stop(self, within_s: float = 60) -> int:
+        """End it in an orderly way; return its exit code."""
+        self.ask_to_end()
         self.admin.close()
         try:
             return self.process.wait(within_s)

@@ -152,9 +152,7 @@ class World:
             lines += [json.dumps(one) for one in self._records(route, says, broken, prompt)]
         return lines
 
-    def _records(
-        self, route: Route, says: dict[str | None, str], broken: bool, prompt: str
-    ) -> list[dict[str, Any]]:
+    def _records(self, route: Route, says: dict[str | None, str], broken: bool, prompt: str) -> list[dict[str, Any]]:
         decision = decide(route, f"user-{self.asked}", str(self.asked), self.now)
         old = OLD_NAME if decision.incumbent else STUDENT_NAME
         failed = broken and decision.arm == STUDENT and not decision.incumbent
