@@ -1,10 +1,11 @@
 """For all tests: a guard against compiled modules that are older than their sources, which would test yesterday's code; one
-thread for torch in each of several test processes, which would otherwise wait for each other's; and what has been imported is
-not looked through at every garbage collection.
+thread for torch in each of several test processes, which would otherwise wait for each other's; and nothing is compiled or looked
+through by the garbage collector again and again.
 """
 
 import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
+
+
+# What Python has compiled is kept (beside the sources, where git ignores it) even if the environment says otherwise: a gateway
+# is six processes, and each would compile the whole package again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
