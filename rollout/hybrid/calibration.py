@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 import scipy  # loads its parts when they are first used: half a second, which most processes never need
+from numpy.typing import ArrayLike, NDArray
 
 from graduand.rollout.hybrid import HybridError
 

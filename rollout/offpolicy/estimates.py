@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 import scipy  # loads its parts when they are first used: half a second, which most processes never need
+from numpy.typing import NDArray
 
 from graduand.rollout.offpolicy import CannotEvaluate
 from graduand.rollout.offpolicy.decisions import FEWEST_UNITS, Decision, Reward, check
