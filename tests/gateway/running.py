@@ -171,6 +171,24 @@ class Gateway:
             return False
 
 
+class RecordedTeacher:
+    """`graduand recorded-teacher` on a free port: `url` is its root. Ends by `close`."""
+
+    def __init__(self, answers: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "graduand", "recorded-teacher", "--answers", str(answers), "--listen", "127.0.0.1:0"],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        self.url = next(word for word in line.split() if word.startswith("http")).rstrip("/.,").removesuffix("/v1")
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(60)
+
+
 def _command(process: str) -> bytes:
     try:
         return Path(f"/proc/{process}/cmdline").read_bytes()
