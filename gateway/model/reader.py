@@ -46,7 +46,7 @@ def record_of(data: object) -> Record | None:
     try:
         values = _values(data)
     except KeyError:
-        data = orjson.loads(_BLANK) | data
+        data = {**orjson.loads(_BLANK), **data}
         values = _values(data)
     return cast(Record, data) if _fit(tuple(map(type, values))) else None
 
