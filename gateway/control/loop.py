@@ -8,9 +8,8 @@ or did not. It leads by a lease; a look whose lease was lost changes nothing.
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 
-from graduand.gateway.control import facts, incumbents, judging, moves, precheck, thresholds, verdicts
+from graduand.gateway.control import facts, incumbents, journal, judging, moves, precheck, thresholds, verdicts
 from graduand.gateway.control.asking import JudgeClient, JudgeQuestion
 from graduand.gateway.control.course import point
 from graduand.gateway.control.gather import Gatherer
@@ -127,11 +126,12 @@ class Controller:
         for row in rows.values():
             if row.wants_threshold and (batch.lines or row.id in judged) and thresholds.learn(store, row, now):
                 moves.carry_threshold(store, row, now, self.settings.routes)
-        for row in rows.values():
+        # The oldest first: a rollout that takes another one's place changes a row that was looked at before.
+        for row in sorted(rows.values(), key=lambda one: one.created_at):
             fresh = row.token != self.token
             row.token = self.token
             # A cycle ends when all that was written in it has been read.
-            ticked = not batch.more and row.ledger.tick(now, partial(store.write_once, row))
+            ticked = not batch.more and journal.tick(store, row, now)
             thinned = moves.thin(store, row, now, self.settings.routes)
             changed = fresh or bool(batch.lines) or row.id in judged or ticked or thinned
             if incumbents.sleeping(row, rows) is None:

@@ -1,8 +1,9 @@
 """The run-time state, by whatever its hashes are kept: a SQLite file (gateway.state.sqlite) or Redis (gateway.state.redis_store).
 
 Invariants: a change is a compare-and-swap on the route's version, in one transaction with its audit event; the store's
-own `version` grows with every change, and its audit events are chained by hashes (gateway.state.trail). What stands in a store wins over the configuration file. Rollouts live in the same
-store (gateway.control.store), so a decision and the route change that it means are one transaction.
+own `version` grows with every change, and audit events are chained by hashes (gateway.state.trail). What stands in a store
+wins over the configuration file. Rollouts live in the same store (gateway.control.store), so a decision and the route change
+that it means are one transaction.
 """
 
 import json

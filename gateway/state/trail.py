@@ -10,6 +10,7 @@ events are not kept, the chain begins with the hash of the first that is.
 
 import hashlib
 from dataclasses import dataclass
+from itertools import pairwise
 
 from graduand.gateway.state.hashes import Hashes
 
@@ -67,7 +68,7 @@ def links(hashes: Hashes, first: int) -> list[Link]:
 
 def broken(found: list[Link]) -> int | None:
     """The number of the first event, after the first, that does not follow from the one before it; None if all do."""
-    for before, one in zip(found, found[1:], strict=False):
+    for before, one in pairwise(found):
         if one.number != before.number + 1 or one.hash != after(before.hash, content(one.number, one.event)):
             return one.number
     if found and found[0].number == 1 and found[0].hash != after("", content(1, found[0].event)):
