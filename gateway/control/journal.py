@@ -1,6 +1,6 @@
 """The one place in which a rollout's ledger learns: what it is given is written down first, as a line of evidence.
 
-Invariant: whoever reads the lines in their order and gives a fresh ledger the same (`rollout.replaying`) has the same
+Invariant: whoever reads the lines in their order and gives a fresh ledger the same (`rollout.certificate.replaying`) has the same
 evidence, bit for bit. So nothing else may feed a ledger (tests/house holds that). Lines are stored with the ledger, in one
 transaction. What changes no evidence, such as a request that only shows that there is traffic, has no line.
 """
@@ -16,11 +16,11 @@ from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.model import evidence
 from graduand.gateway.model.evidence import Trail
-from graduand.rollout import claims, replaying
 from graduand.rollout.assignment import Arm
+from graduand.rollout.certificate import claims, replaying
+from graduand.rollout.certificate.replaying import How as How
 from graduand.rollout.gates.account import Account
 from graduand.rollout.ledger import Answered, Pair
-from graduand.rollout.replaying import How as How
 from graduand.rollout.state import Event, State
 
 Json = dict[str, Any]

@@ -8,6 +8,8 @@ import hashlib
 import json
 import math
 from decimal import Decimal
+from functools import lru_cache
+from json.encoder import encode_basestring as _quoted
 from typing import Any
 
 # Larger whole numbers are not exact in a double, so two programs may read two of them.
@@ -54,28 +56,29 @@ def _whole(digits: str) -> int | float:
 
 
 def _text(value: Any) -> str:
-    match value:
-        case None | True | False:
-            return {None: "null", True: "true", False: "false"}[value]
-        case str():
-            return json.dumps(value, ensure_ascii=False)
-        case int():
-            if abs(value) > LARGEST:
-                raise NotCanonical(f"{value} is not exact in a double")
-            return str(int(value))
-        case float():
-            return _number(value)
-        case dict():
-            return "{" + ",".join(f"{_name(key)}:{_text(value[key])}" for key in sorted(value, key=_order)) + "}"
-        case list() | tuple():
-            return "[" + ",".join(map(_text, value)) + "]"
+    if isinstance(value, str):
+        return _quoted(value)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int):
+        if abs(value) > LARGEST:
+            raise NotCanonical(f"{value} is not exact in a double")
+        return str(int(value))
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, dict):
+        return "{" + ",".join([f"{_name(key)}:{_text(value[key])}" for key in sorted(value, key=_order)]) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join([_text(one) for one in value]) + "]"
     raise NotCanonical(f"{type(value).__name__} is no JSON")
 
 
-def _name(key: Any) -> str:
-    return json.dumps(key, ensure_ascii=False)
+@lru_cache(4096)  # most names come again and again
+def _name(key: str) -> str:
+    return _quoted(key)
 
 
+@lru_cache(4096)
 def _order(key: Any) -> bytes:
     """By UTF-16 code units, as RFC 8785 asks."""
     if not isinstance(key, str):
@@ -93,8 +96,11 @@ def _number(x: float) -> str:
         raise NotCanonical(f"{x} is no JSON number")
     if x == 0:
         return "0"
+    text = repr(x)
+    if "e" not in text:
+        return text.removesuffix(".0")
     # Python's shortest digits that read back as the same double are ECMAScript's, but for where the point stands.
-    negative, digits, exponent = Decimal(repr(x)).as_tuple()
+    negative, digits, exponent = Decimal(text).as_tuple()
     text = "".join(map(str, digits)).rstrip("0")
     point = len(digits) + int(exponent)
     sign = "-" if negative else ""

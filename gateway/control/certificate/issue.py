@@ -18,7 +18,7 @@ from graduand.gateway.logs.target import Target
 from graduand.gateway.model import canonical
 from graduand.gateway.model.evidence import Trail
 from graduand.gateway.state import trail
-from graduand.rollout import claims, replaying
+from graduand.rollout.certificate import claims, replaying
 from graduand.rollout.state import Event
 
 FORMAT, VERSION = "graduand.certificate", 1
@@ -59,7 +59,7 @@ def _promotion(row: Row) -> Json:
             409, f"rollout {row.id} was begun by an earlier version of Graduand, which did not write its evidence down; "
             "a rollout that begins now can be certified", code="no_evidence",
         )  # fmt: skip
-    last = next((one for one in reversed(row.claims) if one["claim"]["to"] == "promoted"), None)
+    last: Json | None = next((one for one in reversed(row.claims) if one["claim"]["to"] == "promoted"), None)
     if last is None:
         raise RequestError(
             409, f"rollout {row.id} has not been promoted: it is in {row.state.phase}; a certificate is of a promotion",

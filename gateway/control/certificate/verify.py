@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from graduand.gateway.adapters import provenance
-from graduand.gateway.control.certificate import issue, rederive, signing
-from graduand.gateway.control.certificate.rederive import Context
+from graduand.gateway.control.certificate import issue, signing
+from graduand.gateway.control.certificate.rederive import Context, Deriver
 from graduand.gateway.control.certificate.shelf import Shelf
 from graduand.gateway.errors import AdapterError, GraduandError
 from graduand.gateway.logs import evidence_log
 from graduand.gateway.logs.reading import LogDamaged, Reader, Source
 from graduand.gateway.model import canonical, evidence
 from graduand.gateway.state import trail
-from graduand.rollout import claims, replaying
+from graduand.rollout.certificate import claims, replaying
+from graduand.rollout.certificate.replaying import Replay
 from graduand.rollout.gates.account import Account
-from graduand.rollout.replaying import Replay
 from graduand.rollout.spec.spec import spec_from_dict
 
 Json = dict[str, Any]
@@ -216,6 +216,7 @@ class Reading:
         self._rollout: str = certificate["rollout"]["id"]
         self._replay = Replay(shelf.first)
         self._context = Context()
+        self._deriver: Deriver | None = None
         self._claims: list[Json] = []  # as the evidence tells them
         self._decisions: dict[int, Json] = {}
         self._account: Json = {}
@@ -232,6 +233,8 @@ class Reading:
         """All of them."""
         try:
             self._evidence()
+            if self._replay.state is not None:
+                self._deriver = Deriver(self._replay.state, self._replay.task)
             self._records()
         except LogDamaged as error:
             yield Finding("log", Status.REFUSED, str(error))
@@ -394,9 +397,9 @@ class Reading:
         """What is counted by itself is looked at; what belongs to a pair waits for the others."""
         name = str(record["id"])
         line = self._shelf.served(name)
-        if line is not None:
+        if line is not None and self._deriver is not None:
             number, body, context = line
-            if problem := rederive.served(self._replay, Context(**context), body, record):
+            if problem := self._deriver.served(Context(**context), body, record):
                 self._told["outcomes"].refuse(f"line {number}, request {name}: {problem}")
         self._shelf.keep(name, record)
 
@@ -423,7 +426,7 @@ class Reading:
             told.doubt(f"line {number}: a text of request {name} was erased")
             return
         kept = [one for one in records if one is not None]
-        if problem := rederive.pair(self._replay, context, body, kept, said):
+        if self._deriver is not None and (problem := self._deriver.pair(context, body, kept, said)):
             told.refuse(f"line {number}, request {name}: {problem}")
 
     def _statements(self) -> None:
@@ -451,7 +454,7 @@ class Reading:
         state, rollout = replay.state, certificate["rollout"]
         last = certificate["claims"][-1]
         named = {"phase": state.phase.value, "version": state.version, "id": state.id, "promoted_at": last["at"]}
-        if {name: rollout[name] for name in named} != named and not told["evidence"].refused:
+        if {name: rollout[name] for name in named} != named:
             told["decisions"].refuse("the rollout stands elsewhere")
         if last["to"] != "promoted" or certificate["certified"] != all(map(claims.certified, certificate["claims"])):
             told["claims"].refuse("the claims are not those of a promotion")
@@ -474,10 +477,7 @@ class Reading:
             if claim not in self._claims:
                 self._told["claims"].refuse(f"the evidence has no such claim about step {claim['step']}")
             told = Trouble()
-            bare = [
-                {name: one for name, one in it.items() if name not in ("gates", "harm")} for it in (again or {}, claim)
-            ]
-            if differs := replaying.difference(*bare):
+            if differs := replaying.difference(_bare(again or {}), _bare(claim)):
                 (told.doubt if self._unknown else told.refuse)(f"recomputed, {differs}")
             yield told.finding(
                 f"{claim['step']}: step, path test and shares of the arms", f"on to {claim['to']} by {claim['who']}"
@@ -500,3 +500,8 @@ class Reading:
 
 def _share(account: Json) -> str:
     return f"candidate {account['number']} of the route, {account['share']:.4g} of its alpha"
+
+
+def _bare(claim: Json) -> Json:
+    """A claim without its gates, which are lines of their own."""
+    return {name: value for name, value in claim.items() if name not in ("gates", "harm")}

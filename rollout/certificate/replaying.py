@@ -5,13 +5,13 @@ events, evidence is that of the ledger, and what differs is told.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from graduand.rollout import claims
 from graduand.rollout import ledger as ledgers
+from graduand.rollout.certificate import claims
 from graduand.rollout.gates import GateError
 from graduand.rollout.gates.account import Account
 from graduand.rollout.ledger import Answered, Ledger, Pair
@@ -135,16 +135,21 @@ def same(one: Any, other: Any) -> bool:
 def difference(one: Any, other: Any, where: str = "") -> str:
     """Where two claims differ; empty if nowhere."""
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        parts = ((name, one[name], other[name]) for name in one if name != "says")
-        return next((found for name, *both in parts if (found := difference(*both, f"{where} {name}"))), "")
+        return _first(difference(one[name], other[name], f"{where} {name}") for name in one if name != "says")
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        named = ((_named(left, at), left, right) for at, (left, right) in enumerate(zip(one, other, strict=True)))
-        return next((found for name, *both in named if (found := difference(*both, f"{where} {name}"))), "")
+        return _first(
+            difference(left, right, f"{where} {_named(left, at)}")
+            for at, (left, right) in enumerate(zip(one, other, strict=True))
+        )
     if isinstance(one, float | int) and isinstance(other, float | int) and not isinstance(one, bool):
         return (
             "" if abs(one - other) <= TOLERANCE * max(1.0, abs(one)) else f"{where.strip()} is {one!r}, not {other!r}"
         )
     return "" if one == other else f"{where.strip()} is {one!r}, not {other!r}"
+
+
+def _first(found: Iterable[str]) -> str:
+    return next(filter(None, found), "")
 
 
 def _named(value: Any, at: int) -> str:
