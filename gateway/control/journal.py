@@ -86,7 +86,7 @@ def follow(row: Row, after: State, event: Event, claim: Json | None, audit: int 
     """An event happened, and its rollout is in the state `after`; `audit` is its number in the audit trail."""
     row.state = after
     body = {
-        "event": replaying.event_to_dict(event), "version": after.version, "phase": after.phase.value,
+        "event": replaying.event_to_dict(event), **replaying.where(after),
         "entry_version": row.entry_version, "attempt_version": row.attempt_version,
         "incumbent": None if row.incumbent is None else row.incumbent["adapter"], "claim": claim, "audit": audit,
     }  # fmt: skip

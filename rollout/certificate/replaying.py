@@ -58,6 +58,15 @@ def event_to_dict(event: Event) -> Json:
     return {**event.to_dict(), "key": "", "data": data}
 
 
+def where(state: State) -> Json:
+    """Where a rollout stands, for readers of lines that do not fold its events."""
+    return {
+        "version": state.version, "phase": state.phase.value, "held": None if state.held is None else state.held.value,
+        "hold": None if state.hold is None else state.hold.value, "step": state.step, "entry": state.entry,
+        "basis": state.basis, "entered_at": state.entered_at, "updated_at": state.updated_at,
+    }  # fmt: skip
+
+
 @dataclass(slots=True)
 class Replay:
     """A rollout's evidence, made again from its lines. `first` keeps what has happened to units."""
@@ -105,8 +114,8 @@ class Replay:
         except (IllegalEvent, StaleVersion) as error:
             return f"the event is not possible: {error}"
         self.state, self.ledger = after, ledger.follow(after)
-        if (after.version, after.phase.value) != (body["version"], body["phase"]):
-            return f"it led to {after.phase}, version {after.version}"
+        if (led := where(after)) != {name: body[name] for name in led}:
+            return f"it led elsewhere: {led}"
         if claim is not None:
             self.claims.append(claim)
         return "" if same(claim, body["claim"]) else f"its evidence is another: {difference(claim, body['claim'])}"
