@@ -184,8 +184,9 @@ def outcome(pair, signal):
         return False, None
     if kind == "agreement":
         return not field or same is not None or pair["agreed"] is None, same
-    duel = {"won": 1.0, "lost": 0.0}.get(pair["duel"])
-    return (True, pair["score"]) if kind == "score" else (kind == "incumbent" and pair["duel"] != "equal", duel)
+    if kind == "incumbent":
+        return pair["duel"] != "equal", {"won": 1.0, "lost": 0.0}.get(pair["duel"])
+    return kind in ("score", "check"), pair["checks"].get(field) if kind == "check" else pair["score"]
 
 
 def evidence_of(certificate, log):

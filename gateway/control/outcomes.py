@@ -4,7 +4,7 @@ Invariant: an outcome is learnt from once, by whoever found it: the comparison i
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from graduand.gateway.control import journal
@@ -60,6 +60,7 @@ class Answers:
     incumbent: str | None = None
     parts: tuple[str, ...] = ()  # the slices of traffic that it belongs to
     lesson: Lesson | None = None
+    checks: Mapping[str, bool] = field(default_factory=dict)  # whether the student's answer passes, by the check's name
     records: tuple[str, ...] = ()  # the ids of all that belong to it, the request's first
 
 
@@ -98,7 +99,7 @@ def pair_of(
     """What the gates see of an outcome; requests since the route's `entry_version` belong to the present step."""
     drawn = answers.drawn
     return Pair(
-        answers.at, found.agreed, found.fields, score, duel, answers.parts,
+        answers.at, found.agreed, found.fields, score, answers.checks, duel, answers.parts,
         unparsed=bool(found.unparsed), path=drawn.path, unit=drawn.unit, p=drawn.p,
         of_step=drawn.route_version >= entry_version, student_failed=drawn.student_failed,
         teacher_failed=drawn.teacher_failed,

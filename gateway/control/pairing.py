@@ -99,7 +99,8 @@ def paired(row: Row, task: Task, served: Record, said: Sides) -> Paired:
     answers = _answers(
         row, served, answer, reader.answer(student), records=ids, at=max(teacher["time"], student["time"]),
         label=found.teacher,
-        incumbent=None if known is None or incumbent is None else reader.answer(incumbent), **failed,
+        incumbent=None if known is None or incumbent is None else reader.answer(incumbent),
+        checks=reader.passed(student), **failed,
     )  # fmt: skip
     return Paired(answers, found, known)
 
@@ -117,9 +118,12 @@ def fell_back(row: Row, served: Record) -> Paired | str:
     if not served["completed"]:
         found = Comparison(None, unscored="not answered: by neither")
     failed = not served["completed"] or reader.flagged(served)
-    ids = (served["id"],)
-    answer = reader.answer(served)
-    answers = _answers(row, served, answer, "", records=ids, student_failed=True, teacher_failed=failed)
+    own = reader.by_own_check(str(cause))
+    held = {str(cause).removeprefix("check:"): False} if reader.held_back(served) else {}
+    answers = _answers(
+        row, served, reader.answer(served), "", records=(served["id"],), student_failed=not own, teacher_failed=failed,
+        checks=held,
+    )  # fmt: skip
     return Paired(answers, found)
 
 
@@ -150,6 +154,7 @@ def compared(task: Task, teacher: str, student: Record) -> Comparison:
 def _answers(
     row: Row, served: Record, teacher: str, student: str, *, records: tuple[str, ...], student_failed: bool,
     teacher_failed: bool, at: float | None = None, label: str = "", incumbent: str | None = None,
+    checks: Mapping[str, bool] | None = None,
 ) -> Answers:  # fmt: skip
     asked = reader.request(served)
     prompt = reader.prompt(asked)
@@ -158,7 +163,7 @@ def _answers(
     )  # fmt: skip
     return Answers(
         served["id"], served["time"] if at is None else at, prompt, teacher, student, drawn, incumbent,
-        slices.named(row.state.spec.slices, prompt, label, reader.metadata(asked)), records=records,
+        slices.named(row.state.spec.slices, prompt, label, reader.metadata(asked)), checks=checks or {}, records=records,
     )  # fmt: skip
 
 

@@ -50,13 +50,19 @@ class World:
     mode: Mode = "teacher"  # of the route, as the file has it
     named: bool = False  # requests name their users
     student: str = STUDENT_NAME
+    checks: tuple[Any, ...] | None = None  # of the route
+    fails_check: int = (
+        0  # of every hundred answers of the student, how many the route's check `policy` does not let pass
+    )
 
     def __post_init__(self) -> None:
         upstreams = {
             name: Upstream(name, "openai", (Replica("http", "127.0.0.1", 1, "/v1"),)) for name in ("openai", "gpu")
         }
         upstreams.update(self.upstreams)
-        route = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", OLD_NAME), mode=self.mode)
+        route = Route(
+            "triage", Teacher("openai", "gpt-4o"), Student("gpu", OLD_NAME), mode=self.mode, checks=self.checks
+        )
         self.settings = Settings(
             upstreams,
             {"triage": route},
@@ -174,6 +180,10 @@ class World:
             found.append({**copy, "role": role, "parent_id": one["id"]})
         if self.named:
             found = [{**one, "unit": decision.unit, "sampled_p": decision.drawn_bp / BUCKETS} for one in found]
+        if self.checks is not None:
+            action = "flag" if self.asked % 100 < self.fails_check else "none"
+            for answer in found:
+                answer["verdicts"] = [{"name": "policy", "action": action}] * (answer["arm"] == STUDENT)
         return found
 
 

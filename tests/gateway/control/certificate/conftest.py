@@ -45,9 +45,7 @@ def promoted(world: World, **changes: Any) -> Json:
 
 def issued(world: World) -> Json:
     """A certificate as whoever asks the admin plane gets it."""
-    certificate: Json = json.loads(
-        json.dumps(issue.issue(world.store, world.row.id, world.settings.logs, world.now))
-    )
+    certificate: Json = json.loads(json.dumps(issue.issue(world.store, world.row.id, world.settings.logs, world.now)))
     return certificate
 
 

@@ -33,7 +33,9 @@ def test_it_is_confirmed_wherever_the_log_is(case: Case) -> None:
     findings = case.verify()
     assert {one.status for one in findings} == {Status.OK}, findings
     lines = [one.line for one in findings]
-    assert {"specification", "account of alpha", "records", "outcomes", "evidence", "canary-50: gate agreement"} <= set(lines)
+    assert {"specification", "account of alpha", "records", "outcomes", "evidence", "canary-50: gate agreement"} <= set(
+        lines
+    )
     assert case.certificate["certified"]
     assert [claim["to"] for claim in case.certificate["claims"]] == ["canary-50", "full", "promoted"]
     case.ship()
@@ -251,7 +253,9 @@ def test_a_certificate_that_was_changed(case: Case, name: str) -> None:
     assert line in found, found
 
 
-@pytest.mark.parametrize("change", [lambda data: data + b"\n", lambda data: data.replace(b":", b": ", 1), lambda _: b"{", lambda _: b""])
+@pytest.mark.parametrize(
+    "change", [lambda data: data + b"\n", lambda data: data.replace(b":", b": ", 1), lambda _: b"{", lambda _: b""]
+)
 def test_only_the_canonical_form_is_read(case: Case, change: Callable[[bytes], bytes]) -> None:
     data = change(canonical.dumps(case.certificate))
     assert refused(verify(data, str(case.log))).keys() == {"form"}
