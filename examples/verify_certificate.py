@@ -2,8 +2,8 @@
 
 Written from docs/certificate.md, to show that it can be done; needs pyarrow, and cryptography for a signature. It checks every
 hash, the account of alpha, the order and content of the log, and computes the evidence of the promotion's gates again from the
-outcomes of pairs. That an outcome follows from its two answers, and the harm gates, it leaves to `graduand rollout verify`.
-Exit code: 0 confirmed, 3 refused, 4 could not be confirmed.
+outcomes of pairs. That an outcome follows from its two answers, and the harm gates, it leaves to `graduand rollout verify`,
+whose exit codes it has: 0 confirmed, 3 refused, 4 could not be confirmed.
 """
 
 import argparse
@@ -25,8 +25,7 @@ REFUSED, DOUBTED = [], []
 
 
 def check(right, what):
-    if not right:
-        REFUSED.append(what)
+    REFUSED.extend([] if right else [what])
 
 
 def sha(value):

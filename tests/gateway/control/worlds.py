@@ -8,6 +8,7 @@ from typing import Any
 from graduand.gateway.control import moves
 from graduand.gateway.control.loop import Controller
 from graduand.gateway.control.store.open import open_rollouts
+from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.model.routes import Mode, Replica, Route, Settings, Student, Teacher, Upstream
 from graduand.gateway.model.routing import STUDENT, decide
@@ -50,6 +51,7 @@ class World:
     mode: Mode = "teacher"  # of the route, as the file has it
     named: bool = False  # requests name their users
     student: str = STUDENT_NAME
+    users: int = 0  # who come again and again; 0: each request is somebody else's
     checks: tuple[Any, ...] | None = None  # of the route
     fails_check: int = (
         0  # of every hundred answers of the student, how many the route's check `policy` does not let pass
@@ -91,6 +93,10 @@ class World:
         self._controllers.append(controller)
         self.controller = controller
         return controller
+
+    def new_store(self) -> Rollouts:
+        """The store opened once more; whoever asks closes it."""
+        return open_rollouts(self.settings)
 
     def start(self, key: str = "start-1", **changes: Any) -> str:
         spec = specfile.read({**SPEC, "student": self.student, **changes})
@@ -163,7 +169,7 @@ class World:
 
     def _records(self, says: dict[str | None, str], broken: bool, prompt: str) -> list[dict[str, Any]]:
         route = self.route
-        decision = decide(route, f"user-{self.asked}", str(self.asked), self.now)
+        decision = decide(route, f"user-{self.asked % (self.users or 10**9)}", str(self.asked), self.now)
         old = OLD_NAME if decision.incumbent else self.student
         failed = broken and decision.arm == STUDENT and not decision.incumbent
         arm = "teacher" if failed else decision.arm
