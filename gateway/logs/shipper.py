@@ -60,7 +60,7 @@ class Shipped:
 class Evidence(Protocol):
     """Who writes down which parts hold what a rollout learnt from."""
 
-    def shipped(self, parts: Sequence[Shipped], target: Target) -> None:
+    def shipped(self, parts: Sequence[Shipped]) -> None:
         """The target has these."""
         ...
 
@@ -172,7 +172,7 @@ class Shipper:
                 shipped.append(Shipped(part.key, hashlib.sha256(data).hexdigest(), rollouts))
         if shipped and self._evidence is not None:
             try:
-                self._evidence.shipped(shipped, self._to_target())
+                self._evidence.shipped(shipped)
             except GraduandError as error:  # the records' own digests are in the evidence already
                 logger.warning("the evidence of rollouts cannot name %d parts: %s", len(shipped), error)
         _write_whole(_marker(segment), b"")

@@ -8,11 +8,10 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from graduand.gateway.logs import places
-from graduand.gateway.logs.shipper import Shipped, Shipper
+from graduand.gateway.logs.shipper import Shipper
 from graduand.gateway.logs.target import Target
 from graduand.gateway.model.routes import Settings
 from graduand.gateway.processes import background
@@ -60,16 +59,7 @@ def shipper_of(settings: Settings, metrics: Metrics) -> Shipper:
     spool = places.spool(settings)
     readers = Holding(spool, rollouts)
 
-    class Evidence:
-        """Loads those statistics, too."""
-
-        def shipped(self, parts: Sequence[Shipped], target: Target) -> None:
-            """The target has these."""
-            from graduand.gateway.control.certificate.parts import EvidenceParts
-
-            EvidenceParts(rollouts).shipped(parts, target)
-
-    return Shipper(spool, settings.record, lambda: Target(settings.logs), readers, metrics, evidence=Evidence())
+    return Shipper(spool, settings.record, lambda: Target(settings.logs), readers, metrics, evidence=readers)
 
 
 def run(shipper: Shipper, stopping: threading.Event) -> None:

@@ -48,7 +48,8 @@ def pair_to_dict(pair: Pair) -> Json:
 def pair_from_dict(data: Mapping[str, Any]) -> Pair:
     """The pair that `pair_to_dict` described."""
     unit = None if data["unit"] is None else int(data["unit"], 16)
-    names = [one for one in Pair.__dataclass_fields__ if one not in ("unit", "slices")]
+    # Lines of an earlier version have fewer fields.
+    names = [one for one in Pair.__dataclass_fields__ if one in data and one not in ("unit", "slices")]
     return Pair(**{name: data[name] for name in names}, unit=unit, slices=tuple(data["slices"]))
 
 

@@ -68,7 +68,7 @@ class Deriver:
         left_out = OF_THE_JUDGE if body["how"] in ("judged", "missing") else ()
         if body["how"] == "judged" and context.incumbent is not None:
             left_out = (*left_out, "path")  # it was drawn when the student's share was another one
-        different = [name for name in known if name not in left_out and known[name] != body[name]]
+        different = [name for name in known if name in body and name not in left_out and known[name] != body[name]]
         return f"{', '.join(different)} should be {[known[name] for name in different]}" if different else ""
 
     def _at(self, context: Context) -> Row:

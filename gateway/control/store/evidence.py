@@ -6,9 +6,10 @@ the next one makes the same part under the same name.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from graduand.gateway.control.store.rows import Row
+from graduand.gateway.logs.shipper import Shipped
 from graduand.gateway.state.hashes import COUNT, Hashes
 
 BATCH = "batch"
@@ -29,6 +30,18 @@ class EvidenceLines:
             self._hashes.append(_waiting(row.id), b"".join(row.lines))
             self._hashes.set("lines", row.id, "")
             row.lines.clear()
+
+    def write_shipped(self, parts: Sequence[Shipped]) -> None:
+        """Leave word of parts of the log that hold records of rollouts; their lines are the controller's to write."""
+        for one in parts:
+            self._hashes.append("shipped", json.dumps([one.key, one.sha256, dict(one.rollouts)]))
+
+    def write_shipped_taken(self) -> list[Shipped]:
+        """The parts of which word was left, in order; they are not told again."""
+        found = self._hashes.all("shipped")
+        numbers = sorted(int(number) for number in found if number != COUNT)
+        self._hashes.unset("shipped", map(str, numbers))
+        return [Shipped(*json.loads(found[str(number)])) for number in numbers]
 
     def evidence_waits(self) -> list[str]:
         """The rollouts that have lines which no part has yet."""

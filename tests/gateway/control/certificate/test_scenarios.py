@@ -13,6 +13,7 @@ from graduand.gateway.control.certificate.verify import Status, verdict
 from graduand.gateway.logs import seal
 from graduand.gateway.logs.shipper import Shipped
 from graduand.gateway.logs.target import Target
+from graduand.gateway.processes.holding import Holding
 from graduand.rollout.state import Phase
 from tests.gateway.control.certificate.conftest import SHORT, Case, issued
 from tests.gateway.control.judges import JudgeServer
@@ -143,7 +144,8 @@ def test_parts_that_were_shipped_are_named(tmp_path: Path) -> None:
         data = part.encoded()
         target.put(part.key, data)
         shipped.append(Shipped(part.key, hashlib.sha256(data).hexdigest(), {world.row.id: len(part.lines)}))
-    parts.EvidenceParts(world.new_store).shipped(shipped, target)
+    Holding(tmp_path / "logs", world.new_store).shipped(shipped)
+    world.look()
     segment.unlink()
     confirmed(world)
     case = Case(issued(world), tmp_path / "logs")
