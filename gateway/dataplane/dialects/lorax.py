@@ -14,7 +14,7 @@ from graduand.gateway.dataplane.dialects import answers
 from graduand.gateway.dataplane.dialects.answers import StreamReader
 from graduand.gateway.dataplane.dialects.assembly import Assembly
 from graduand.gateway.dataplane.dialects.dialect import Addressee, Reader, Sending, Whole
-from graduand.gateway.dataplane.dialects.openai import one_choice
+from graduand.gateway.dataplane.dialects.openai import one_choice, openai_format
 from graduand.gateway.dataplane.http import failures
 from graduand.gateway.dataplane.http.failures import UpstreamFailed
 from graduand.gateway.errors import RequestError
@@ -168,7 +168,7 @@ def translated(data: Json, to: Addressee) -> Sending:
     for key, known in PARAMETERS.items():
         name = known.lorax if to.lorax else known.openai if chats else known.vllm
         if name and parameters.get(key) not in (None, [], False):
-            body[name] = parameters[key] if key != "response_format" or to.lorax else _response_format(parameters[key])
+            body[name] = parameters[key] if key != "response_format" or to.lorax else openai_format(parameters[key])
     if not parameters.get("do_sample") and "temperature" not in body:
         body["temperature"] = 0
     if data["stream"]:
@@ -182,14 +182,6 @@ def translated(data: Json, to: Addressee) -> Sending:
         return Sending("/chat/completions", orjson.dumps(asked))
     extra: Json = {"logprobs": 1} if parameters.get("details") else {}
     return Sending("/completions", orjson.dumps({"model": to.model, "prompt": data["prompt"], **body, **extra}))
-
-
-def _response_format(wanted: Any) -> Any:
-    """LoRAX's `{type: json_object, schema: ...}` as OpenAI has it; anything else as it came."""
-    schema = wanted.get("schema") if type(wanted) is dict else None
-    if type(schema) is not dict:
-        return wanted
-    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
 
 
 def rendered(answer: Json, data: Json, *, listed: bool) -> bytes:
