@@ -18,7 +18,7 @@ NOT_TOP = ("choices", "usage")
 # What of a choice is put together here; anything else is kept as it comes.
 PUT_TOGETHER = frozenset(("index", "delta", "message", "text", "logprobs", "finish_reason"))
 # Strings that come in pieces inside an object of a delta; others (ids, names of voices) come whole.
-IN_PIECES = ("arguments", "name", "transcript", "data", "text", "summary", "content", "refusal")
+IN_PIECES = ("arguments", "name", "transcript", "data", "text", "summary", "content", "refusal", "input")
 # Lists of parts of which each chunk brings a piece: OpenRouter's reasoning, Mistral's thinking.
 OF_PARTS = ("reasoning_details", "thinking")
 # All that a part may hold whose pieces have no number: a picture, say, is a part by itself.
@@ -262,41 +262,71 @@ def _part_of(found: list[Any], one: Json) -> int:
 
 
 def _add_tools(latest: dict[int, Json], message: Json, deltas: list[Any]) -> None:
-    """Calls are told apart by their index, and by their id where servers give every call the same index, or none."""
+    """Calls are told apart by their index, by their id where servers give every call the same index, or none, and by their
+    names where they give neither."""
     known = message.get("tool_calls")
     tools: list[Json] = known if isinstance(known, list) else []
     message["tool_calls"] = tools
+    begun = len(tools)
     for delta in deltas:
         if not isinstance(delta, dict):
             continue
-        tool = _tool_of(latest, tools, delta)
-        tool.update({key: value for key, value in delta.items() if key not in ("index", "function") and value})
         function = delta.get("function")
+        name = function.get("name") if isinstance(function, dict) else None
+        tool = _tool_of(latest, tools, delta, named=isinstance(name, str) and name != "", begun=begun)
+        for key, value in delta.items():
+            if key not in ("index", "function") and value:
+                tool[key] = _joined(tool.get(key), value) if isinstance(value, dict) else value
         if isinstance(function, dict):
-            for key in ("name", "arguments"):
-                piece = function.get(key)
-                if type(piece) is str:
-                    tool["function"][key] += piece
-                elif key == "arguments" and isinstance(piece, dict):
-                    tool["function"][key] += orjson.dumps(piece).decode()
+            _add_function(tool.setdefault("function", {"name": "", "arguments": ""}), function)
 
 
-def _tool_of(latest: dict[int, Json], tools: list[Json], delta: Json) -> Json:
-    """The call that a delta goes on with, or a new one. `latest` has the call that was begun last with each index."""
+def _add_function(whole: Json, function: Json) -> None:
+    name, piece = function.get("name"), function.get("arguments")
+    if isinstance(name, str) and name != whole["name"]:  # some servers repeat it with each piece
+        whole["name"] += name
+    if isinstance(piece, str):
+        whole["arguments"] += piece
+    elif isinstance(piece, dict):
+        whole["arguments"] += orjson.dumps(piece).decode()
+
+
+def _tool_of(latest: dict[int, Json], tools: list[Json], delta: Json, *, named: bool, begun: int) -> Json:
+    """The call that a delta goes on with, or a new one. `latest` has the call that was begun last with each index; the first
+    `begun` calls are of earlier chunks. `named`: the delta names what it calls."""
     index, number = delta.get("index"), delta.get("id")
     given = type(number) is str and number != ""
     tool: Json | None = None
     if type(index) is int:
         tool = latest.get(index)
         if tool is not None and given and tool["id"] not in (None, number):
-            tool = None  # a server that gives each call the same index
+            tool = _by_id(tools, number)  # a server that gives each call the same index
     elif given:
-        tool = next((one for one in tools if one["id"] == number), None)
+        tool = _by_id(tools, number)
     elif tools:
         tool = tools[-1]
+    if (
+        tool is not None
+        and named
+        and not given
+        and _is_another(tool, at_once=type(index) is not int and len(tools) > begun)
+    ):
+        tool = None
     if tool is None:
-        tool = {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
+        kind = delta.get("type") or "function"
+        tool = {"id": None, "type": kind, **({"function": {"name": "", "arguments": ""}} if kind == "function" else {})}
         tools.append(tool)
     if type(index) is int:
         latest[index] = tool
     return tool
+
+
+def _by_id(tools: list[Json], number: Any) -> Json | None:
+    return next((one for one in tools if one["id"] == number), None)
+
+
+def _is_another(tool: Json, *, at_once: bool) -> bool:
+    """Whether what is named without an id is called besides this one: arguments have followed this one's name, or both came in
+    one chunk."""
+    function = tool.get("function")
+    return isinstance(function, dict) and tool["id"] is None and (at_once or function["arguments"] != "")

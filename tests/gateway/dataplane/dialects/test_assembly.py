@@ -238,11 +238,55 @@ def call(name: str, arguments: str, number: str | None, **more: Any) -> Json:
         ],
         [[call("a", "", "1")], [{"function": {"arguments": "{}"}}], [call("b", "", "2")], [{"function": {"arguments": "[]"}}]],
         [[call("a", "{", "1", index=0)], [call("", "}", "1", index=0)], [call("b", "[]", "2", index=5)]],
+        [[call("a", "{", "1", index=0)], [call("a", "}", "1", index=0)], [call("b", "[]", "2", index=0)]],
+        [
+            [call("a", "{", "1", index=0)], [call("b", "[", "2", index=0)],
+            [call("", "}", "1", index=0)], [call("", "]", "2", index=0)],
+        ],
+        [[call("a", "{}", "1", index="0")], [call("b", "[]", "2", index="1")]],
+        [[call("a", "{}", "1", index=1)], [call("b", "[]", "2", index=2)]],
     ],
 )  # fmt: skip
 def test_calls_of_tools_are_told_apart(deltas: list[Any]) -> None:
     message = put_together(*({"tool_calls": one} for one in deltas))
     assert message["tool_calls"] == [call("a", "{}", "1"), call("b", "[]", "2")]
+
+
+def nameless(name: str | None, arguments: str, **more: Any) -> Json:
+    """A call without an id."""
+    return {"type": "function", "function": {"name": name, "arguments": arguments}, **more}
+
+
+@pytest.mark.parametrize("index", [{}, {"index": None}, {"index": 0}])
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        [["a", "{}"], ["b", "[]"]],
+        [["a", ""], ["", "{"], [None, "}"], ["b", ""], ["", "[]"]],
+        [["a", "{"], ["", "}"], ["b", "["], ["", "]"]],
+    ],
+)
+def test_calls_without_an_id_are_told_apart_by_their_names(deltas: list[list[Any]], index: Json) -> None:
+    message = put_together(*({"tool_calls": [nameless(*one, **index)]} for one in deltas))
+    assert message["tool_calls"] == [call("a", "{}", None), call("b", "[]", None)]
+
+
+def test_calls_without_an_id_in_one_chunk() -> None:
+    message = put_together({"tool_calls": [nameless("a", ""), nameless("b", ""), nameless("a", "{}")]})
+    assert message["tool_calls"] == [call("a", "", None), call("b", "", None), call("a", "{}", None)]
+
+
+def test_a_name_in_pieces_is_one() -> None:
+    message = put_together(
+        {"tool_calls": [nameless("get_", "", index=0)]}, {"tool_calls": [nameless("it", "{}", index=0)]}
+    )
+    assert message["tool_calls"] == [call("get_it", "{}", None)]
+
+
+def test_calls_that_are_no_functions_are_joined() -> None:
+    first = {"index": 0, "id": "1", "type": "custom", "custom": {"name": "sql", "input": "SELECT "}}
+    message = put_together({"tool_calls": [first]}, {"tool_calls": [{"index": 0, "custom": {"input": "1"}}]})
+    assert message["tool_calls"] == [{"id": "1", "type": "custom", "custom": {"name": "sql", "input": "SELECT 1"}}]
 
 
 def thought(text: str) -> Json:
