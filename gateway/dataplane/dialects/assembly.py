@@ -273,7 +273,7 @@ def _add_tools(latest: dict[int, Json], message: Json, deltas: list[Any]) -> Non
             continue
         function = delta.get("function")
         name = function.get("name") if isinstance(function, dict) else None
-        tool = _tool_of(latest, tools, delta, named=isinstance(name, str) and name != "", begun=begun)
+        tool = _tool_of(latest, tools, delta, name=name if isinstance(name, str) else "", begun=begun)
         for key, value in delta.items():
             if key not in ("index", "function") and value:
                 tool[key] = _joined(tool.get(key), value) if isinstance(value, dict) else value
@@ -291,9 +291,9 @@ def _add_function(whole: Json, function: Json) -> None:
         whole["arguments"] += orjson.dumps(piece).decode()
 
 
-def _tool_of(latest: dict[int, Json], tools: list[Json], delta: Json, *, named: bool, begun: int) -> Json:
+def _tool_of(latest: dict[int, Json], tools: list[Json], delta: Json, *, name: str, begun: int) -> Json:
     """The call that a delta goes on with, or a new one. `latest` has the call that was begun last with each index; the first
-    `begun` calls are of earlier chunks. `named`: the delta names what it calls."""
+    `begun` calls are of earlier chunks. `name`: what the delta calls, if it says so."""
     index, number = delta.get("index"), delta.get("id")
     given = type(number) is str and number != ""
     tool: Json | None = None
@@ -305,13 +305,9 @@ def _tool_of(latest: dict[int, Json], tools: list[Json], delta: Json, *, named: 
         tool = _by_id(tools, number)
     elif tools:
         tool = tools[-1]
-    if (
-        tool is not None
-        and named
-        and not given
-        and _is_another(tool, at_once=type(index) is not int and len(tools) > begun)
-    ):
-        tool = None
+    if tool is not None and name and not given and tool["id"] is None:
+        at_once = type(index) is not int and len(tools) > begun
+        tool = None if at_once or _is_another(tool, name) else tool
     if tool is None:
         kind = delta.get("type") or "function"
         tool = {"id": None, "type": kind, **({"function": {"name": "", "arguments": ""}} if kind == "function" else {})}
@@ -325,8 +321,16 @@ def _by_id(tools: list[Json], number: Any) -> Json | None:
     return next((one for one in tools if one["id"] == number), None)
 
 
-def _is_another(tool: Json, *, at_once: bool) -> bool:
-    """Whether what is named without an id is called besides this one: arguments have followed this one's name, or both came in
-    one chunk."""
+def _is_another(tool: Json, name: str) -> bool:
+    """Whether what is named without an id is another call than this one: its arguments have come, all of them if both have one
+    name."""
     function = tool.get("function")
-    return isinstance(function, dict) and tool["id"] is None and (at_once or function["arguments"] != "")
+    if not isinstance(function, dict) or not function["arguments"]:
+        return False
+    if name != function["name"]:
+        return True
+    try:
+        orjson.loads(function["arguments"])
+    except orjson.JSONDecodeError:
+        return False  # some servers repeat the name with each piece
+    return True

@@ -264,6 +264,7 @@ def nameless(name: str | None, arguments: str, **more: Any) -> Json:
         [["a", "{}"], ["b", "[]"]],
         [["a", ""], ["", "{"], [None, "}"], ["b", ""], ["", "[]"]],
         [["a", "{"], ["", "}"], ["b", "["], ["", "]"]],
+        [["a", "{"], ["a", "}"], ["b", "["], ["b", "]"]],
     ],
 )
 def test_calls_without_an_id_are_told_apart_by_their_names(deltas: list[list[Any]], index: Json) -> None:
