@@ -120,7 +120,7 @@ class LoraxReader(StreamReader):
         try:
             return events(chunks)
         except STRANGE:
-            self.failure = failures.MALFORMED
+            self.failure = failures.NO_ANSWER
             return b""
 
     def finish(self) -> bytes:
@@ -128,7 +128,7 @@ class LoraxReader(StreamReader):
         try:
             return last_event(self.assembly, self._data)
         except STRANGE as strange:
-            raise UpstreamFailed(failures.MALFORMED) from strange
+            raise UpstreamFailed(failures.NO_ANSWER) from strange
 
 
 def parse(body: bytes, *, stream: bool | None) -> Json:
@@ -195,7 +195,7 @@ def rendered(answer: Json, data: Json, *, listed: bool) -> bytes:
             result["details"] |= {"prefill": [], "tokens": _tokens(choice)}
         return orjson.dumps([result] if listed else result)
     except STRANGE as strange:
-        raise UpstreamFailed(failures.MALFORMED) from strange
+        raise UpstreamFailed(failures.NO_ANSWER) from strange
 
 
 def error(body: bytes, status: int) -> bytes:

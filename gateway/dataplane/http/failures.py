@@ -108,7 +108,7 @@ TRUNCATED = Failure("truncated", "the upstream's answer broke off")
 MALFORMED = Failure("malformed", "the upstream's answer is not what its protocol promises")
 # What one answer holds that cannot be read says nothing of the replica: one client's requests must not close it to others.
 UNREADABLE = Failure("malformed", "the upstream's answer cannot be read", sick=False)
-# Nor does an answer without any choice: a vendor's filter leaves such, for one client's prompts.
+# Nor does JSON that is no answer, or no stream where one was asked for: a vendor's filter leaves no choice, say.
 NO_ANSWER = replace(MALFORMED, sick=False)
 FIRST_TOKEN_TIMEOUT = Failure("first_token_timeout", "the upstream did not begin to answer in time", 504)
 IDLE_TIMEOUT = Failure("idle_timeout", "the upstream fell silent in the middle of its answer", 504)
@@ -245,7 +245,7 @@ def from_error_event(data: Any) -> Failure | None:
     "error_type": "..."}`.
     """
     if not isinstance(data, dict):
-        return MALFORMED
+        return NO_ANSWER
     if data.get("error") is None and data.get("object") != "error":
         return None
     reason = reasons.of_json(data)

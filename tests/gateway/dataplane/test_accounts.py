@@ -154,16 +154,19 @@ def test_a_refusal_without_words_is_still_one_of_the_request(tmp_path: Path, ups
 NO_CHOICE = {"object": "chat.completion", "choices": [], "usage": {"prompt_tokens": 9, "total_tokens": 9}}
 
 
-@pytest.mark.parametrize("body", [NO_CHOICE, {}, b"not json", b'{"choices": ['])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "body", [NO_CHOICE, {}, b"not json", b'{"choices": [', b"[1]", b"null", b'"text"', b"<html>", b""]
+)
 def test_an_answer_that_cannot_be_taken_closes_nothing_to_others(
-    tmp_path: Path, upstream: Upstream, body: dict[str, Any] | bytes
+    tmp_path: Path, upstream: Upstream, body: dict[str, Any] | bytes, stream: bool
 ) -> None:
     """A vendor's filter, or one client's prompt, may bring it about as often as that client likes."""
     place = upstream.place(tmp_path.name, says(200, body))
     route = Route("r", Teacher("t", "gpt-4o"), None, "teacher", 0, Unit(("request",)), retries=2)
     with serving(tmp_path, [one_upstream("t", "openai", place.url)], [route]) as port, Client(port) as client:
         for _ in range(4):
-            assert client.ask(chat("r")).error["code"] == "malformed"
+            assert client.ask(chat("r", stream=stream)).error["code"] == "malformed"
         place.then = says(200, message("gpt-4o"))
         assert client.ask(chat("r")).status == 200
 
