@@ -8,6 +8,7 @@ or did not. It leads by a lease; a look whose lease was lost changes nothing.
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 from graduand.gateway.control import facts, incumbents, journal, judging, moves, precheck, thresholds, verdicts
 from graduand.gateway.control.asking import JudgeClient, JudgeQuestion
