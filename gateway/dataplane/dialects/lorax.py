@@ -14,11 +14,7 @@ from graduand.gateway.dataplane.dialects import answers
 from graduand.gateway.dataplane.dialects.answers import StreamReader
 from graduand.gateway.dataplane.dialects.assembly import Assembly
 from graduand.gateway.dataplane.dialects.dialect import Addressee, Reader, Sending, Whole
-<<<<<<< HEAD
-from graduand.gateway.dataplane.dialects.openai import FORWARDS, json_of, one_choice
-=======
-from graduand.gateway.dataplane.dialects.openai import one_choice, openai_format
->>>>>>> wire16
+from graduand.gateway.dataplane.dialects.openai import FORWARDS, json_of, one_choice, openai_format
 from graduand.gateway.dataplane.http import failures
 from graduand.gateway.dataplane.http.failures import UpstreamFailed
 from graduand.gateway.errors import RequestError
