@@ -25,7 +25,6 @@ class NotWritten(GraduandError, OSError):
 def add_actions(actions: "Subparsers[argparse.ArgumentParser]", path_of: Callable[[Admin, str, str], str]) -> None:
     """Register both with `rollout`; `path_of` says where the admin plane has something of a rollout."""
     issue = leaf_of(actions, "certificate", "write the certificate of a promotion", partial(_certificate, path_of))
-    issue.add_argument("--json", action="store_true", help="print it, too")
     issue.add_argument("rollout", help="a rollout's id, or a route: its newest rollout")
     issue.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
     issue.add_argument("--key", type=Path, metavar="FILE", help="sign it with the Ed25519 key in this file (PEM)")
@@ -50,10 +49,10 @@ def _certificate(path_of: Callable[[Admin, str, str], str], arguments: argparse.
     data: dict[str, Any] = admin.call("POST", path_of(admin, arguments.rollout, "/certificate"), {})
     if arguments.key is not None:
         data = signing.signed(data, arguments.key)
-    partial = arguments.out.with_name(arguments.out.name + ".partial")
+    unfinished = arguments.out.with_name(arguments.out.name + ".partial")
     try:
-        partial.write_bytes(canonical.dumps(data))
-        partial.replace(arguments.out)
+        unfinished.write_bytes(canonical.dumps(data))
+        unfinished.replace(arguments.out)
     except OSError as error:
         raise NotWritten(f"cannot write {arguments.out}: {error.strerror}") from error
     if arguments.json:
