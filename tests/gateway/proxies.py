@@ -18,6 +18,7 @@ class ProxyServer:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # which also wakes who waits in `accept`
         self._listener.close()
 
     def _accept(self) -> None:

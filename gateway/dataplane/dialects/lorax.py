@@ -14,11 +14,11 @@ from graduand.gateway.dataplane.dialects import answers
 from graduand.gateway.dataplane.dialects.answers import StreamReader
 from graduand.gateway.dataplane.dialects.assembly import Assembly
 from graduand.gateway.dataplane.dialects.dialect import Addressee, Reader, Sending, Whole
-from graduand.gateway.dataplane.dialects.openai import one_choice, openai_format
+from graduand.gateway.dataplane.dialects.openai import FORWARDS, json_of, one_choice, openai_format
 from graduand.gateway.dataplane.http import failures
 from graduand.gateway.dataplane.http.failures import UpstreamFailed
 from graduand.gateway.errors import RequestError
-from graduand.gateway.model import bounds, lenient
+from graduand.gateway.model import lenient
 
 Json = dict[str, Any]
 
@@ -61,7 +61,6 @@ FINISH = {"length": "length", "stop": "eos_token"}
 
 # What an answer raises that has `choices` but is not made as OpenAI's API says.
 STRANGE = (AttributeError, LookupError, TypeError)
-FORWARDS = (b"openai-beta",)
 
 
 class Lorax:
@@ -133,13 +132,7 @@ class LoraxReader(StreamReader):
 
 def parse(body: bytes, *, stream: bool | None) -> Json:
     """The request as JSON data with `model` (the route) and `stream` set; `stream` None leaves that to the body."""
-    try:
-        bounds.check_request(body)
-        data = orjson.loads(body)
-    except bounds.TooManyParts as many:
-        raise RequestError(422, f"the body cannot be read: {many}", code="too_many_parts") from many
-    except orjson.JSONDecodeError as error:
-        raise RequestError(422, f"the body is not JSON: {error}", code="invalid_json") from error
+    data = json_of(body, 422)
     inputs = data.get("inputs") if type(data) is dict else None
     if type(inputs) is not str or not inputs:
         raise RequestError(422, "'inputs' must be a string that is not empty", param="inputs", code="invalid_type")

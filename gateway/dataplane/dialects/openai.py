@@ -64,13 +64,7 @@ class OpenAI:
         return headers.get(b"authorization", b"")
 
     def parse(self, body: bytes) -> Json:
-        try:
-            bounds.check_request(body)
-            data = orjson.loads(body)
-        except bounds.TooManyParts as many:
-            raise RequestError(400, f"the body cannot be read: {many}", code="too_many_parts") from many
-        except orjson.JSONDecodeError as error:
-            raise RequestError(400, f"the body is not JSON: {error}", code="invalid_json") from error
+        data = json_of(body, 400)
         if type(data) is not dict:
             raise RequestError(400, f"the body must be a JSON object, not {_kind(data)}", code="invalid_json")
         model = data.get("model")
@@ -118,6 +112,17 @@ class OpenAI:
 
     def error_event(self, body: bytes) -> bytes:
         return b"data: %b\n\n" % body
+
+
+def json_of(body: bytes, refused: int) -> Any:
+    """What a request's body says; RequestError with the status `refused` if it is no JSON, or has too many parts."""
+    try:
+        bounds.check_request(body)
+        return orjson.loads(body)
+    except bounds.TooManyParts as many:
+        raise RequestError(refused, f"the body cannot be read: {many}", code="too_many_parts") from many
+    except orjson.JSONDecodeError as error:
+        raise RequestError(refused, f"the body is not JSON: {error}", code="invalid_json") from error
 
 
 def keeps_usage(data: Json) -> bool:
