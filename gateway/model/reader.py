@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any, TypedDict, cast, get_origin, is_typeddict
+from typing import Any, NotRequired, TypedDict, cast, get_origin, is_typeddict
 
 import orjson
 
 from graduand.gateway.model import fields, lenient
 from graduand.gateway.model.fields import Record
+from graduand.gateway.model.forms import canonical
 from graduand.gateway.model.record import NOBODYS as NOBODYS
 from graduand.gateway.model.routing import DEFERRED, STUDENT
 from graduand.monitoring.checks.answer import choices_of
@@ -32,10 +33,11 @@ _values = itemgetter(*(one.name for one in _DECLARED))
 
 
 class Payloads(TypedDict):
-    """The part of a record that holds what was asked and answered."""
+    """The part of a record that holds what was asked and answered, and in which API; without `endpoint` in OpenAI's."""
 
     request_json: str | None
     response_json: str | None
+    endpoint: NotRequired[str]
 
 
 def record_of(data: object) -> Record | None:
@@ -192,13 +194,13 @@ def answer(record: Payloads) -> str:
 
 
 def response(record: Payloads) -> Json:
-    """The answer as it was given; empty if it was not kept."""
-    return _object(record["response_json"])
+    """The answer in the form of OpenAI's APIs; empty if it was not kept."""
+    return canonical.answer(_object(record["response_json"]))
 
 
 def request(record: Payloads) -> Json:
-    """The client's request; empty if it was not kept."""
-    return _object(record["request_json"])
+    """The client's request, as a chat where its API has another form for it; empty if it was not kept."""
+    return canonical.request(_object(record["request_json"]), record.get("endpoint"))
 
 
 def _object(text: str | None) -> Json:

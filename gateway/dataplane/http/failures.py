@@ -39,6 +39,7 @@ MOST_EVENT_CHARACTERS = 500
 CONTEXT_CODES = ("context_length_exceeded", "context_length")
 FILTER_CODES = ("content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation")
 MAX_RETRY_AFTER_S = 600.0
+UNTRANSLATABLE = "untranslatable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,13 @@ NOT_LOADED = Failure(
     "not_loaded", "no replica has the adapter ready yet; try again shortly", 503, retry=False, sick=False,
     retry_after_s=1.0,
 )  # fmt: skip
+
+
+def untranslatable(field: str, message: str) -> Failure:
+    """What a request says in `field` has no counterpart in the API of who is asked: the client is told by name, unless another
+    model may answer. Nothing was sent."""
+    body = error_body(message, "invalid_request_error", param=field, code="unsupported_parameter")
+    return Failure(UNTRANSLATABLE, message, 400, retry=False, sick=False, body=body)
 
 
 def from_answer(status: int, headers: dict[bytes, bytes], body: bytes, now: float) -> Failure:
