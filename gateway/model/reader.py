@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any, NotRequired, TypedDict, cast, get_origin, is_typeddict
+from typing import Any, TypedDict, cast, get_origin, is_typeddict
 
 import orjson
 
@@ -33,11 +33,11 @@ _values = itemgetter(*(one.name for one in _DECLARED))
 
 
 class Payloads(TypedDict):
-    """The part of a record that holds what was asked and answered, and in which API; without `endpoint` in OpenAI's."""
+    """The part of a record that holds what was asked and answered, and in which API."""
 
     request_json: str | None
     response_json: str | None
-    endpoint: NotRequired[str]
+    endpoint: str
 
 
 def record_of(data: object) -> Record | None:
