@@ -18,6 +18,7 @@ from graduand.gateway.model import fields, lenient
 from graduand.gateway.model.fields import Record
 from graduand.gateway.model.forms import canonical
 from graduand.gateway.model.record import NOBODYS as NOBODYS
+from graduand.gateway.model.record import UNCOMPARED
 from graduand.gateway.model.routing import DEFERRED, STUDENT
 from graduand.monitoring.checks.answer import choices_of
 
@@ -80,11 +81,16 @@ def read(line: bytes) -> Record | None:
 
 
 def parsed(line: bytes) -> Record | None:
-    """A line's record if it belongs to some rollout; None for others and for what is no record."""
+    """A line's record if some rollout may learn of it; None for others and for what is no record."""
     if b'"rollout":null' in line:
         return None
     record = read(line)
-    return None if record is None or record["rollout"] is None else record
+    return None if record is None or record["rollout"] is None or not asks(record) else record
+
+
+def asks(record: Record) -> bool:
+    """Whether it is a question to a model, and no count of its tokens."""
+    return record["endpoint"] not in UNCOMPARED
 
 
 def by_student(record: Record) -> bool:

@@ -21,6 +21,9 @@ SCHEMA_VERSION: Final = 3
 # Why there is no answer though no model is to blame: the client left, the prompt was too long, a filter struck, or the
 # model's API has no word for what was asked.
 NOBODYS: Final = frozenset({"client_gone", "context_length", "content_filter", "untranslatable"})
+# Endpoints that count or measure and answer nothing: no copies of their requests, and no rollout learns of them.
+COUNT_TOKENS: Final = "/messages/count_tokens"
+UNCOMPARED: Final = frozenset({COUNT_TOKENS})
 
 # What ids are made of: drawn and written for so many at a time, for one by one they cost a request a microsecond.
 DRAWN: Final = 64

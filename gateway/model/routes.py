@@ -160,8 +160,8 @@ class Upstream:
     rate_limit_headers: Annotated[
         bool,
         Field(
-            description="whether clients are told the account's `x-ratelimit-*`; all of them share the account, so what one "
-            "is told, others use up"
+            description="whether clients are told the account's `x-ratelimit-*` or `anthropic-ratelimit-*`; all of them share "
+            "the account, so what one is told, others use up"
         ),
     ] = False
 
