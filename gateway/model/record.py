@@ -60,6 +60,9 @@ def _draw() -> None:
 def prompt_sha256(request: dict[str, Any], body: bytes | None = None) -> str:
     """Identifies a prompt whatever model or parameters it was sent with."""
     prompt = request.get("messages", request.get("prompt", request.get("input")))
+    system = request.get("system")
+    if system is not None and isinstance(prompt, list):  # Anthropic's form of the same conversation
+        prompt = [{"role": "system", "content": system}, *prompt]
     try:
         encoded = orjson.dumps(prompt)
     except TypeError:  # orjson reads deeper nesting than it writes
