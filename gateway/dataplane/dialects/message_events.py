@@ -48,7 +48,8 @@ class MessageEvents:
         self._open = ""  # what it is, if it is not ended
         self._call = 0  # which call is being written, or will be next
         self._sent = 0  # how much of its arguments is
-        self._late: list[Json] = []  # what was said after a call had begun
+        self._called = False  # whether any has begun
+        self._late: list[Json] = []  # what was said after that
         self._half = ""  # of a pair whose other half is yet to come
         self._refused = False
         self._ending: Json = {}
@@ -105,9 +106,10 @@ class MessageEvents:
         if type(refusal) is str and refusal:
             self._refused = True
             self._say("text", refusal, out)
+        self._called = self._called or bool(delta.get("tool_calls"))
 
     def _say(self, kind: str, text: str, out: list[bytes]) -> None:
-        if self._open == "tool_use":
+        if self._called:
             self._late.append({"type": kind, "text": text})
         else:
             self._text(kind, text, out)
