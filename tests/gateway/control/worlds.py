@@ -47,13 +47,19 @@ class World:
     controllers: int = 0
     upstreams: dict[str, Upstream] = field(default_factory=dict)  # more of them
     mode: Mode = "teacher"  # of the route, as the file has it
+    checks: tuple[Any, ...] | None = None  # of the route
+    fails_check: int = (
+        0  # of every hundred answers of the student, how many the route's check `policy` does not let pass
+    )
 
     def __post_init__(self) -> None:
         upstreams = {
             name: Upstream(name, "openai", (Replica("http", "127.0.0.1", 1, "/v1"),)) for name in ("openai", "gpu")
         }
         upstreams.update(self.upstreams)
-        route = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", OLD_NAME), mode=self.mode)
+        route = Route(
+            "triage", Teacher("openai", "gpt-4o"), Student("gpu", OLD_NAME), mode=self.mode, checks=self.checks
+        )
         self.settings = Settings(
             upstreams,
             {"triage": route},
@@ -141,7 +147,7 @@ class World:
         self, count: int, agree: float = 1.0, broken: bool = False, prompt: str = "?", incumbent: float = 1.0
     ) -> list[str]:
         """The records of so many requests; where an `incumbent` is in service, it agrees on as many of every hundred."""
-        lines = []
+        lines, route = [], self.route
         for _ in range(count):
             self.asked += 1
             says = {
@@ -149,11 +155,10 @@ class World:
                 OLD_NAME: "yes" if self.asked % 100 < incumbent * 100 else "no",
                 None: "yes",
             }
-            lines += [json.dumps(one) for one in self._records(says, broken, prompt)]
+            lines += [json.dumps(one) for one in self._records(route, says, broken, prompt)]
         return lines
 
-    def _records(self, says: dict[str | None, str], broken: bool, prompt: str) -> list[dict[str, Any]]:
-        route = self.route
+    def _records(self, route: Route, says: dict[str | None, str], broken: bool, prompt: str) -> list[dict[str, Any]]:
         decision = decide(route, f"user-{self.asked}", str(self.asked), self.now)
         old = OLD_NAME if decision.incumbent else STUDENT_NAME
         failed = broken and decision.arm == STUDENT and not decision.incumbent
@@ -169,6 +174,10 @@ class World:
             role, side = ("audit", "teacher") if to is None else ("shadow", "student")
             copy = record(f"{role}-{self.asked}", self.now, decision, side, role, says[to], prompt, to)
             found.append({**copy, "role": role, "parent_id": one["id"]})
+        if self.checks is not None:
+            action = "flag" if self.asked % 100 < self.fails_check else "none"
+            for answer in found:
+                answer["verdicts"] = [{"name": "policy", "action": action}] * (answer["arm"] == STUDENT)
         return found
 
 
