@@ -1,7 +1,7 @@
 """`graduand rollout`: plan, start, look at and move rollouts of a running gateway, through its admin plane.
 
 `simulate` and `curve` need no gateway. Exit codes: 0 success, 1 refused or failed, 2 bad usage or a
-specification that cannot be read.
+specification that cannot be read; `verify` has two more (gateway.commands.certificate).
 """
 
 import argparse
@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 from graduand.gateway.client.admin import Admin
 from graduand.gateway.client.options import Subparsers, admin_of, leaf_of, out
 from graduand.gateway.client.spec import read_spec
+from graduand.gateway.commands import certificate
 from graduand.gateway.config import read
 from graduand.gateway.errors import ConfigError
 
@@ -42,6 +43,7 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     _curve_action(actions)
     _evaluate_action(actions)
     _looking(actions)
+    certificate.add_actions(actions, _path)
     for verb, text in VERBS.items():
         leaf = leaf_of(actions, verb, text, lambda arguments, verb=verb: _verb(arguments, verb))
         leaf.add_argument("rollout", help="a rollout's id, or a route: its newest rollout")

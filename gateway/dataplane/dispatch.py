@@ -12,7 +12,7 @@ from graduand.gateway.dataplane import vendor
 from graduand.gateway.dataplane.fleet import Fleet, ReplicaState
 from graduand.gateway.dataplane.http import failures
 from graduand.gateway.dataplane.http.client import Call, Connection
-from graduand.gateway.dataplane.http.failures import Failure, UpstreamFailed, is_about
+from graduand.gateway.dataplane.http.failures import Failure, UpstreamFailed, is_about, may_be_about_a_field
 from graduand.gateway.dataplane.http.fiber import sleep
 from graduand.gateway.dataplane.targets import Target
 from graduand.gateway.model.fields import Attempt
@@ -51,18 +51,19 @@ class Dispatch:
     """One request to one model; `committed` once a client has seen some of the answer. Times are the event loop's.
 
     It must be over at `last_at`; where another model may answer instead, at `stop_at`, unless it is committed by then. `held`:
-    its stream is not released as it comes.
+    its stream is not released as it comes. With a `refusal` there is nothing to be sent: the model's API cannot say the request.
     """
 
     __slots__ = (
-        "asked", "attempts", "body", "committed", "first_sent_at", "gpu_dollars", "headers", "last_at", "path", "retries",
-        "said", "scored", "span_id", "stop_at", "stream", "target", "trace", "vendors_id",
+        "asked", "attempts", "body", "committed", "first_sent_at", "gpu_dollars", "headers", "last_at", "path", "refusal",
+        "retries", "said", "scored", "span_id", "stop_at", "stream", "target", "trace", "vendors_id",
     )  # fmt: skip
 
     def __init__(
         self, asked: Plain, target: Target, path: str, headers: bytes, body: bytes, *, stream: bool, began: float,
-        retries: int, scored: bool, held: bool, trace: Trace | None = None,
+        retries: int, scored: bool, held: bool, trace: Trace | None = None, refusal: Failure | None = None,
     ) -> None:  # fmt: skip
+        self.refusal = refusal
         self.asked = asked
         self.scored = scored
         self.target = target
@@ -107,27 +108,33 @@ class Dispatcher:
         """Get an answer and let `take` read it; raise UpstreamFailed when that is not to be had."""
         target = dispatch.target
         upstream = target.upstream
+        if dispatch.refusal is not None:
+            raise _refused(dispatch, dispatch.refusal)
         upstream.budget.request()
         tried: set[ReplicaState] = set()
         retries = 0
         silent = plainly = False
+        last: Failure | None = None
         while True:
             now = self._clock()
             replica = upstream.choose(target.model, now, tried, target.replicas)
             if replica is None and not target.replicas:
                 raise UpstreamFailed(failures.NOT_LOADED)
             if replica is None:
-                raise UpstreamFailed(failures.BREAKER_OPEN)
+                # If it was this very request that opened the breaker, what it was told says more.
+                raise UpstreamFailed(last or failures.BREAKER_OPEN)
             try:
                 await self._attempt(dispatch, replica, now, take)
                 if plainly:
                     upstream.refuses_usage()
+                elif dispatch.stream:
+                    upstream.has_streamed = True
                 return
             except UpstreamFailed as error:
-                failure = error.failure
+                last = failure = error.failure
                 if dispatch.committed:
                     raise
-                if not plainly and _made_plain(dispatch, failure):
+                if not plainly and _made_plain(dispatch, failure, proven=upstream.has_streamed):
                     plainly = True
                     continue
                 if not failure.retry or retries == dispatch.retries:
@@ -255,14 +262,33 @@ class Dispatcher:
         dispatch.attempts.append(attempt)
 
 
+def _refused(dispatch: Dispatch, refusal: Failure) -> UpstreamFailed:
+    """What is raised in place of an attempt, which the record has all the same: it names the model that was meant."""
+    target = dispatch.target
+    attempt: Attempt = {
+        "upstream": target.upstream_name,
+        "arm": target.arm,
+        "replica": "",
+        "outcome": refusal.cause,
+        "ms": 0.0,
+        "model": target.model,
+    }
+    dispatch.attempts.append(attempt)
+    return UpstreamFailed(refusal)
+
+
 def milliseconds(began: float, ended: float) -> float:
     """The time between two readings of the loop's clock, in whole microseconds; round() takes ten times as long."""
     return int((ended - began) * 1e6 + 0.5) / 1000
 
 
-def _made_plain(dispatch: Dispatch, failure: Failure) -> bool:
-    """Take out what the client did not ask for, if there is such a thing and the upstream seems to have refused it."""
-    if not dispatch.stream or not (is_about(failure, "stream_options") or is_about(failure, "include_usage")):
+def _made_plain(dispatch: Dispatch, failure: Failure, *, proven: bool) -> bool:
+    """Take out what the client did not ask for, if there is such a thing and the upstream seems to have refused it. Of one that
+    is not `proven` to take it, a refusal that names no field is enough: nobody but us knows what it may mean."""
+    if not dispatch.stream:
+        return False
+    named = is_about(failure, "stream_options") or is_about(failure, "include_usage")
+    if not named and (proven or not may_be_about_a_field(failure)):
         return False
     body = dispatch.asked.plain(dispatch.target, scored=dispatch.scored)
     if body == dispatch.body:

@@ -12,7 +12,9 @@ import orjson
 
 from graduand.gateway.dataplane.dialects import answers, jsonedit
 from graduand.gateway.dataplane.dialects.answers import StreamReader
-from graduand.gateway.dataplane.dialects.dialect import Addressee, Sending, Whole
+from graduand.gateway.dataplane.dialects.dialect import Addressee, Reader, Sending, Whole
+from graduand.gateway.dataplane.http import failures
+from graduand.gateway.dataplane.http.failures import UpstreamFailed
 from graduand.gateway.errors import RequestError
 from graduand.gateway.model import bounds
 
@@ -24,8 +26,11 @@ LORAX_ADAPTERS = frozenset(
     ("adapter_id", "adapter_source", "adapter_parameters", "merged_adapters", "api_token", "parameters")
 )
 FORWARDS: Final = (b"openai-beta",)
-# Fields that LoRAX knows by their old names only. One that it does not know it ignores, and generation runs to its own end.
-OLD_NAMES = {"max_completion_tokens": "max_tokens", "ignore_eos": "ignore_eos_token"}
+# Fields that LoRAX knows by other names only. One that it does not know it ignores, and generation runs to its own end.
+LORAX_NAMES = {"max_completion_tokens": "max_tokens", "ignore_eos": "ignore_eos_token"}
+# The other way round: what LoRAX's clients write, and vLLM knows by another name.
+VLLM_NAMES = {"ignore_eos_token": "ignore_eos"}
+RESPONSE_FORMAT: Final = "response_format"
 
 
 class OpenAI:
@@ -79,12 +84,19 @@ class OpenAI:
         return data.get("stream") is True
 
     def sending(self, body: bytes, data: Json, to: Addressee, *, scored: bool) -> Sending:
+        if to.anthropic:
+            raise UpstreamFailed(failures.untranslatable("model", f"Anthropic's API has nothing like {self.endpoint}"))
+        return self.passed(body, data, to, scored=scored)
+
+    def passed(self, body: bytes, data: Json, to: Addressee, *, scored: bool) -> Sending:
         """The client's bytes with another model; a stream asks for its usage chunk, so that tokens are counted exactly, unless
         the upstream takes no such thing."""
         # Also where the last "model" is right already: the key may be there twice, and an upstream may take the first.
         changed = jsonedit.set_model(body, to.model_json)
         if to.lorax:
             changed = _for_lorax(changed, data)
+        elif RESPONSE_FORMAT in data or "ignore_eos_token" in data:
+            changed = _for_others(changed, data, to.kind)
         if to.adds_usage and self.streams(data) and not keeps_usage(data):
             changed = _with_usage(changed, data)
         return Sending(self.endpoint, self.with_logprobs(changed, data) if scored else changed)
@@ -98,7 +110,11 @@ class OpenAI:
     def shown(self, whole: Whole, data: Json, *, scored: bool) -> bytes:
         return answers.without_logprobs(whole.encoded, self.logprobs_wanted(data)) if scored else whole.encoded
 
-    def reader(self, data: Json, by: Addressee, *, scored: bool) -> StreamReader:
+    def reader(self, data: Json, by: Addressee, *, scored: bool) -> Reader:
+        return self.chunks(data, by, scored=scored)
+
+    def chunks(self, data: Json, by: Addressee, *, scored: bool) -> StreamReader:
+        """What reads OpenAI's own chunks."""
         keep = self.logprobs_wanted(data) if scored else None
         return StreamReader(by, keep_usage=keeps_usage(data), choices=data.get("n"), keep_logprobs=keep)
 
@@ -160,14 +176,59 @@ def _with_usage(body: bytes, data: Json) -> bytes:
 def _for_lorax(body: bytes, data: Json) -> bytes:
     if not LORAX_ADAPTERS.isdisjoint(data):
         body = jsonedit.without(body, LORAX_ADAPTERS)
-    for new, old in OLD_NAMES.items():
-        if data.get(new) is not None and data.get(old) is None:
-            value = jsonedit.value_of(body, new)
-            if value is not None:
-                body = jsonedit.set_member(body, old, value)
+    body = _renamed(body, data, LORAX_NAMES)
     if type(data.get("stop")) is str:
         body = jsonedit.set_value(body, "stop", orjson.dumps([data["stop"]]))  # LoRAX takes lists only
+    return _formatted(body, data, lorax_format(data.get(RESPONSE_FORMAT)))
+
+
+def _for_others(body: bytes, data: Json, kind: str) -> bytes:
+    if kind == "vllm":
+        body = _renamed(body, data, VLLM_NAMES)
+    return _formatted(body, data, openai_format(data.get(RESPONSE_FORMAT)))
+
+
+def _renamed(body: bytes, data: Json, names: dict[str, str]) -> bytes:
+    """The body with each of these fields under its other name as well, where that one is not there."""
+    for name, other in names.items():
+        if data.get(name) is not None and data.get(other) is None:
+            value = jsonedit.value_of(body, name)
+            if value is not None:
+                body = jsonedit.set_member(body, other, value)
     return body
+
+
+def _formatted(body: bytes, data: Json, wanted: Any) -> bytes:
+    """The body with this `response_format`; None: without one."""
+    if RESPONSE_FORMAT not in data or wanted == data[RESPONSE_FORMAT]:
+        return body
+    if wanted is None:
+        return jsonedit.without(body, frozenset((RESPONSE_FORMAT,)))
+    return jsonedit.set_value(body, RESPONSE_FORMAT, orjson.dumps(wanted))
+
+
+def lorax_format(wanted: Any) -> Any:
+    """OpenAI's `{type: json_schema, json_schema: {schema: …}}` as LoRAX has it. Plain text is what LoRAX gives without a format,
+    and it refuses to be told so: None. Anything else as it came.
+
+    >>> lorax_format({"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}})
+    {'type': 'json_object', 'schema': {'type': 'object'}}
+    """
+    if type(wanted) is not dict:
+        return wanted
+    inner = wanted.get("json_schema")
+    schema = inner.get("schema") if type(inner) is dict else None
+    if wanted.get("type") == "json_schema" and type(schema) is dict:
+        return {"type": "json_object", "schema": schema}
+    return None if wanted.get("type") == "text" else wanted
+
+
+def openai_format(wanted: Any) -> Any:
+    """LoRAX's `{type: json_object, schema: …}` as OpenAI has it; anything else as it came."""
+    schema = wanted.get("schema") if type(wanted) is dict else None
+    if type(schema) is not dict or "json_schema" in wanted:
+        return wanted
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
 
 
 def _kind(value: object) -> str:
