@@ -48,10 +48,10 @@ def _certificate(path_of: Callable[[Admin, str, str], str], arguments: argparse.
     data: dict[str, Any] = admin.call("POST", path_of(admin, arguments.rollout, "/certificate"), {})
     if arguments.key is not None:
         data = signing.signed(data, arguments.key)
-    partial = arguments.out.with_name(arguments.out.name + ".partial")
+    unfinished = arguments.out.with_name(arguments.out.name + ".partial")
     try:
-        partial.write_bytes(canonical.dumps(data))
-        partial.replace(arguments.out)
+        unfinished.write_bytes(canonical.dumps(data))
+        unfinished.replace(arguments.out)
     except OSError as error:
         raise NotWritten(f"cannot write {arguments.out}: {error.strerror}") from error
     return out(arguments, data, lambda _: print(f"{_told(data)}; written to {arguments.out}"))

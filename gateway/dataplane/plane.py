@@ -5,7 +5,7 @@ A worker's plane is all that its exchanges share (`Shared`), and what the worker
 
 import orjson
 
-from graduand.gateway.dataplane.dialects import registry
+from graduand.gateway.dataplane.dialects import messages, registry
 from graduand.gateway.dataplane.exchange import Exchange
 from graduand.gateway.dataplane.http.server import JSON, ClientConnection, Request
 from graduand.gateway.dataplane.shadow import Shadower
@@ -119,7 +119,7 @@ class Plane:
             connection.respond(200, JSON, b'{"status":"ready"}')
 
     def _models(self, connection: ClientConnection, request: Request) -> None:
-        self.shared.recognise(connection, request.headers.get(b"authorization", b""))
+        self.shared.recognise(connection, messages.credential(request.headers))  # OpenAI's client, or Anthropic's
         connection.respond(200, JSON, orjson.dumps(model_list([{"id": name} for name in self.shared.table.routes])))
 
 

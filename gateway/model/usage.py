@@ -26,7 +26,7 @@ MOST = 10**12  # more is no count
 TEXTS = ("content", "text", "refusal", "reasoning_content", "reasoning", "thinking")
 # What a call of a tool calls, a function or a tool that takes text as it is.
 CALLED = ("function", "custom")
-PROMPTS = ("prompt", "suffix", "input")
+PROMPTS = ("prompt", "suffix", "input", "system")
 PROMPT_NAMES = ("prompt_tokens", "input_tokens")
 COMPLETION_NAMES = ("completion_tokens", "output_tokens")
 

@@ -33,6 +33,11 @@ class Addressee:
         """Whether it is a LoRAX server, whose OpenAI forms need mending."""
         return self.kind == "lorax"
 
+    @property
+    def anthropic(self) -> bool:
+        """Whether it speaks Anthropic's Messages API."""
+        return self.kind == "anthropic"
+
 
 class Sending:
     """What goes to an upstream: the path below its base URL, the body, and encoded lines of headers that belong to both.
@@ -121,7 +126,8 @@ class Dialect(Protocol):
         """Whether the answer is to be an event stream."""
 
     def sending(self, body: bytes, data: Json, to: Addressee, *, scored: bool) -> Sending:
-        """What puts the client's request to `to`; `scored` asks for log probabilities as well."""
+        """What puts the client's request to `to`; `scored` asks for log probabilities as well. Raise UpstreamFailed if the
+        API of `to` cannot say it (failures.untranslatable)."""
 
     def scorable(self, data: Json, to: Addressee) -> bool:
         """Whether `to` can tell the log probabilities of one whole answer to this request."""
