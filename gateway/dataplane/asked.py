@@ -47,7 +47,7 @@ class Asked:
         sending = self.dialect.sending(self.body, self.data, to, scored=scored)
         return Dispatch(
             self, target, sending.path, headers + sending.headers if sending.headers else headers, sending.body,
-            stream=self.stream, began=began, retries=retries, scored=scored, held=held, trace=span,
+            stream=self.stream, began=began, retries=retries, scored=scored, held=held, trace=span, refusal=sending.refusal,
         )  # fmt: skip
 
     def plain(self, target: Target, *, scored: bool) -> bytes:

@@ -51,19 +51,20 @@ class Dispatch:
     """One request to one model; `committed` once a client has seen some of the answer. Times are the event loop's.
 
     It must be over at `last_at`; where another model may answer instead, at `stop_at`, unless it is committed by then. `held`:
-    its stream is not released as it comes.
+    its stream is not released as it comes. `refusal`: it is not to be sent at all.
     """
 
     __slots__ = (
-        "asked", "attempts", "body", "committed", "first_sent_at", "gpu_dollars", "headers", "last_at", "path", "retries",
-        "said", "scored", "span_id", "stop_at", "stream", "target", "trace", "vendors_id",
+        "asked", "attempts", "body", "committed", "first_sent_at", "gpu_dollars", "headers", "last_at", "path", "refusal",
+        "retries", "said", "scored", "span_id", "stop_at", "stream", "target", "trace", "vendors_id",
     )  # fmt: skip
 
     def __init__(
         self, asked: Plain, target: Target, path: str, headers: bytes, body: bytes, *, stream: bool, began: float,
-        retries: int, scored: bool, held: bool, trace: Trace | None = None,
+        retries: int, scored: bool, held: bool, trace: Trace | None = None, refusal: Failure | None = None,
     ) -> None:  # fmt: skip
         self.asked = asked
+        self.refusal = refusal
         self.scored = scored
         self.target = target
         self.path = path
@@ -105,6 +106,8 @@ class Dispatcher:
 
     async def send(self, dispatch: Dispatch, take: Callable[[Call], Awaitable[None]]) -> None:
         """Get an answer and let `take` read it; raise UpstreamFailed when that is not to be had."""
+        if dispatch.refusal is not None:
+            raise UpstreamFailed(dispatch.refusal)
         target = dispatch.target
         upstream = target.upstream
         upstream.budget.request()

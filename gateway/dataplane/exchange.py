@@ -229,7 +229,7 @@ class Exchange:
         if broken:
             kind = "invalid_request_error" if failure.cause == "content_filter" else "server_error"
             body = error_body(f"the answer broke off: {failure.message}", kind, code=failure.cause)
-            reply.break_off(dialect.error_event(body))
+            reply.break_off(dialect.error_event(body, answer.events))
             return
         if self._sent:
             reply.passed = self._sent[-1].passed_on()

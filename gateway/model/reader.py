@@ -14,7 +14,7 @@ from typing import Any, TypedDict, cast, get_origin, is_typeddict
 
 import orjson
 
-from graduand.gateway.model import fields, lenient
+from graduand.gateway.model import fields, forms, lenient
 from graduand.gateway.model.fields import Record
 from graduand.gateway.model.record import NOBODYS as NOBODYS
 from graduand.gateway.model.routing import DEFERRED, STUDENT
@@ -32,8 +32,9 @@ _values = itemgetter(*(one.name for one in _DECLARED))
 
 
 class Payloads(TypedDict):
-    """The part of a record that holds what was asked and answered."""
+    """The part of a record that holds what was asked and answered, and in which API."""
 
+    endpoint: str
     request_json: str | None
     response_json: str | None
 
@@ -192,13 +193,13 @@ def answer(record: Payloads) -> str:
 
 
 def response(record: Payloads) -> Json:
-    """The answer as it was given; empty if it was not kept."""
-    return _object(record["response_json"])
+    """The answer as chat has it; empty if it was not kept."""
+    return forms.answer(_object(record["response_json"]))
 
 
 def request(record: Payloads) -> Json:
-    """The client's request; empty if it was not kept."""
-    return _object(record["request_json"])
+    """The client's request as chat has it; empty if it was not kept."""
+    return forms.request(record.get("endpoint") or "", _object(record["request_json"]))
 
 
 def _object(text: str | None) -> Json:

@@ -18,8 +18,9 @@ from graduand.gateway.model.trace import Trace
 from graduand.rollout.assignment import BUCKETS, DAY_S, bucket
 
 SCHEMA_VERSION: Final = 3
-# Why there is no answer though no model is to blame: the client left, the prompt was too long, a filter struck.
-NOBODYS: Final = frozenset({"client_gone", "context_length", "content_filter"})
+# Why there is no answer though no model is to blame: the client left, the prompt was too long, a filter struck, or the request
+# asks for what the model's API has no place for.
+NOBODYS: Final = frozenset({"client_gone", "context_length", "content_filter", "not_translatable"})
 
 # What ids are made of: drawn and written for so many at a time, for one by one they cost a request a microsecond.
 DRAWN: Final = 64

@@ -162,6 +162,18 @@ class Upstream:
             "is told, others use up"
         ),
     ] = False
+    responses: Annotated[
+        bool | None,
+        Field(
+            description="whether it serves `/responses`; without it those of kind `openai` do. Others are asked by chat "
+            "([APIs](apis.md)): set `false` for vendors that are like OpenAI only in chat, such as Gemini and Mistral"
+        ),
+    ] = None
+
+    @property
+    def speaks_responses(self) -> bool:
+        """Whether requests in OpenAI's Responses API go to it as they are."""
+        return self.kind == "openai" if self.responses is None else self.responses
 
 
 @dataclass(frozen=True, slots=True)

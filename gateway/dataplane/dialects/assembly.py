@@ -214,7 +214,7 @@ def _add_tools(whole: Json, message: Json, deltas: list[Any]) -> None:
     for delta in deltas:
         if not isinstance(delta, dict):
             continue
-        tool = _tool_of(latest, tools, delta)
+        tool = tool_of(latest, tools, delta)
         tool.update({key: value for key, value in delta.items() if key not in ("index", "function") and value})
         function = delta.get("function")
         if isinstance(function, dict):
@@ -226,7 +226,7 @@ def _add_tools(whole: Json, message: Json, deltas: list[Any]) -> None:
                     tool["function"][key] += orjson.dumps(piece).decode()
 
 
-def _tool_of(latest: dict[int, Json], tools: list[Json], delta: Json) -> Json:
+def tool_of(latest: dict[int, Json], tools: list[Json], delta: Json) -> Json:
     """The call that a delta goes on with, or a new one. `latest` has the call that was begun last with each index."""
     index, number = delta.get("index"), delta.get("id")
     given = type(number) is str and number != ""

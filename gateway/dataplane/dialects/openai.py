@@ -12,7 +12,7 @@ import orjson
 
 from graduand.gateway.dataplane.dialects import answers, jsonedit
 from graduand.gateway.dataplane.dialects.answers import StreamReader
-from graduand.gateway.dataplane.dialects.dialect import Addressee, Sending, Whole
+from graduand.gateway.dataplane.dialects.dialect import Addressee, Reader, Sending, Whole
 from graduand.gateway.errors import RequestError
 from graduand.gateway.model import bounds
 
@@ -104,14 +104,14 @@ class OpenAI:
     def shown(self, whole: Whole, data: Json, *, scored: bool) -> bytes:
         return answers.without_logprobs(whole.encoded, self.logprobs_wanted(data)) if scored else whole.encoded
 
-    def reader(self, data: Json, by: Addressee, *, scored: bool) -> StreamReader:
+    def reader(self, data: Json, by: Addressee, *, scored: bool) -> Reader:
         keep = self.logprobs_wanted(data) if scored else None
         return StreamReader(by, keep_usage=keeps_usage(data), choices=data.get("n"), keep_logprobs=keep)
 
     def error(self, body: bytes, status: int) -> bytes:
         return body
 
-    def error_event(self, body: bytes) -> bytes:
+    def error_event(self, body: bytes, events: int) -> bytes:
         return b"data: %b\n\n" % body
 
 

@@ -5,11 +5,13 @@ from graduand.gateway.dataplane.dialects.completions import COMPLETIONS
 from graduand.gateway.dataplane.dialects.dialect import Dialect
 from graduand.gateway.dataplane.dialects.embeddings import EMBEDDINGS
 from graduand.gateway.dataplane.dialects.lorax import GENERATE, GENERATE_EITHER, GENERATE_STREAM
+from graduand.gateway.dataplane.dialects.responses import RESPONSES
 
 DIALECTS: dict[bytes, Dialect] = {
     b"/v1/chat/completions": CHAT,
     b"/v1/completions": COMPLETIONS,
     b"/v1/embeddings": EMBEDDINGS,
+    b"/v1/responses": RESPONSES,
     b"/generate": GENERATE,
     b"/generate_stream": GENERATE_STREAM,
     b"/": GENERATE_EITHER,
