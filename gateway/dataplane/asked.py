@@ -2,8 +2,9 @@
 
 from typing import Any, Final
 
-from graduand.gateway.dataplane.dialects.dialect import Dialect
+from graduand.gateway.dataplane.dialects.dialect import Dialect, Sending
 from graduand.gateway.dataplane.dispatch import Dispatch
+from graduand.gateway.dataplane.http.failures import Failure, UpstreamFailed
 from graduand.gateway.dataplane.targets import RouteTargets, Target
 from graduand.gateway.model.clients import UNKNOWN
 from graduand.gateway.model.routing import TEACHER, Decision
@@ -44,10 +45,14 @@ class Asked:
         """What puts the request to one of the route's models; `scored` asks for log probabilities as well. Its time runs since
         `began`; `held`: a stream is not released as it comes."""
         to = target.addressee if target.upstream.adds_usage else target.plain_addressee
-        sending = self.dialect.sending(self.body, self.data, to, scored=scored)
+        refusal: Failure | None = None
+        try:
+            sending = self.dialect.sending(self.body, self.data, to, scored=scored)
+        except UpstreamFailed as unsaid:
+            sending, refusal = Sending("", b""), unsaid.failure
         return Dispatch(
             self, target, sending.path, headers + sending.headers if sending.headers else headers, sending.body,
-            stream=self.stream, began=began, retries=retries, scored=scored, held=held, trace=span, refusal=sending.refusal,
+            stream=self.stream, began=began, retries=retries, scored=scored, held=held, trace=span, refusal=refusal,
         )  # fmt: skip
 
     def plain(self, target: Target, *, scored: bool) -> bytes:

@@ -51,7 +51,7 @@ class Dispatch:
     """One request to one model; `committed` once a client has seen some of the answer. Times are the event loop's.
 
     It must be over at `last_at`; where another model may answer instead, at `stop_at`, unless it is committed by then. `held`:
-    its stream is not released as it comes. `refusal`: it is not to be sent at all.
+    its stream is not released as it comes. With a `refusal` there is nothing to be sent: the model's API cannot say the request.
     """
 
     __slots__ = (
@@ -63,8 +63,8 @@ class Dispatch:
         self, asked: Plain, target: Target, path: str, headers: bytes, body: bytes, *, stream: bool, began: float,
         retries: int, scored: bool, held: bool, trace: Trace | None = None, refusal: Failure | None = None,
     ) -> None:  # fmt: skip
-        self.asked = asked
         self.refusal = refusal
+        self.asked = asked
         self.scored = scored
         self.target = target
         self.path = path
@@ -106,10 +106,10 @@ class Dispatcher:
 
     async def send(self, dispatch: Dispatch, take: Callable[[Call], Awaitable[None]]) -> None:
         """Get an answer and let `take` read it; raise UpstreamFailed when that is not to be had."""
-        if dispatch.refusal is not None:
-            raise UpstreamFailed(dispatch.refusal)
         target = dispatch.target
         upstream = target.upstream
+        if dispatch.refusal is not None:
+            raise _refused(dispatch, dispatch.refusal)
         upstream.budget.request()
         tried: set[ReplicaState] = set()
         retries = 0
@@ -256,6 +256,21 @@ class Dispatcher:
         if not whole and failure.said:
             attempt["said"] = failures.logged(failure)
         dispatch.attempts.append(attempt)
+
+
+def _refused(dispatch: Dispatch, refusal: Failure) -> UpstreamFailed:
+    """What is raised in place of an attempt, which the record has all the same: it names the model that was meant."""
+    target = dispatch.target
+    attempt: Attempt = {
+        "upstream": target.upstream_name,
+        "arm": target.arm,
+        "replica": "",
+        "outcome": refusal.cause,
+        "ms": 0.0,
+        "model": target.model,
+    }
+    dispatch.attempts.append(attempt)
+    return UpstreamFailed(refusal)
 
 
 def milliseconds(began: float, ended: float) -> float:

@@ -27,7 +27,7 @@ from graduand.gateway.dataplane.vendor import ID
 from graduand.gateway.errors import RequestError, did_you_mean
 from graduand.gateway.model import record, retry_after, trace
 from graduand.gateway.model.openai import error_body
-from graduand.gateway.model.record import NOBODYS
+from graduand.gateway.model.record import NOBODYS, UNCOMPARED
 from graduand.gateway.model.routing import CONFIDENT, DEFERRED, STUDENT, TEACHER, Decision, decide, deferred
 from graduand.gateway.model.usage import Tokens
 from graduand.monitoring import metrics as m
@@ -325,7 +325,9 @@ class Exchange:
         set_aside = self._deferred or reply.reason.startswith("fallback:check:")
         as_meant = reply.arm == decision.arm or (decision.incumbent and set_aside)
         answered = self._answer.whole or self._failed
-        if asked.targets is not None and answered and decision.shadow and as_meant:
+        if not decision.shadow or asked.dialect.endpoint in UNCOMPARED:
+            return
+        if asked.targets is not None and answered and as_meant:
             for target in asked.targets.copied_to(decision, reply.arm):
                 self._shadower.offer(RequestCopy(asked, asked.targets, target, now))
 

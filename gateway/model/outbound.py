@@ -16,6 +16,8 @@ from graduand.gateway.model.routes import DIRECT, Replica, Upstream
 # In the order in which curl and most other programs look.
 PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY")
 NO_PROXY_VARIABLES = ("no_proxy", "NO_PROXY")
+# The one version of Anthropic's API that is in use; `headers` of an upstream may name another.
+ANTHROPIC_VERSION = "2023-06-01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,9 @@ class Proxy:
 def headers_of(upstream: Upstream) -> dict[str, str]:
     """The headers that go with every request to the upstream, names in lower case: its key's, and those of the file."""
     own = {one.name: one.value for one in upstream.headers}
+    if upstream.kind == "anthropic":
+        key = {"x-api-key": upstream.api_key} if upstream.api_key else {}
+        return {**key, "anthropic-version": ANTHROPIC_VERSION, **own}
     return {"authorization": f"Bearer {upstream.api_key}", **own} if upstream.api_key else own
 
 

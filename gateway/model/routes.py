@@ -7,10 +7,10 @@ because the supervisor hands it to the workers. No I/O.
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from graduand.gateway.errors import ConfigError
 from graduand.gateway.model.keys import (
@@ -33,7 +33,7 @@ from graduand.gateway.model.recording import DEFAULT, RecordPolicy
 from graduand.monitoring.prices import Price
 
 Mode = Literal["teacher", "shadow", "canary", "hybrid", "student"]
-UpstreamKind = Literal["openai", "vllm", "lorax"]
+UpstreamKind = Literal["openai", "vllm", "lorax", "anthropic"]
 OnStudentFailure = Literal["teacher", "error"]
 Release = Literal["observe", "window", "block"]
 StreamUsage = Literal["ask", "never"]
@@ -101,13 +101,15 @@ class Upstream:
     """
 
     name: str
-    kind: Annotated[UpstreamKind, Field(description="the API it speaks; `openai`: nothing beyond OpenAI's")]
+    kind: Annotated[
+        UpstreamKind, Field(description="the API it speaks; `openai`: nothing beyond OpenAI's; `anthropic`: Messages")
+    ]
     replicas: Annotated[
         tuple[Annotated[Replica, BeforeValidator(read_replica, json_schema_input_type=str)], ...],
         Field(
             alias="base_urls",
             min_length=1,
-            description="its replicas, each with the path that `/chat/completions` follows",
+            description="its replicas, each with the path that `/chat/completions` follows, or Anthropic's `/messages`",
         ),
     ]
     api_key: Annotated[Secret | None, Field(description="the key that is sent to it")] = field(default=None, repr=False)
@@ -158,8 +160,8 @@ class Upstream:
     rate_limit_headers: Annotated[
         bool,
         Field(
-            description="whether clients are told the account's `x-ratelimit-*`; all of them share the account, so what one "
-            "is told, others use up"
+            description="whether clients are told the account's `x-ratelimit-*` or `anthropic-ratelimit-*`; all of them share "
+            "the account, so what one is told, others use up"
         ),
     ] = False
     responses: Annotated[
@@ -451,6 +453,9 @@ def _named(sections: object) -> object:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The whole file."""
+
+    # Pydantic carries it into each section: no key takes an infinite number, however it is written.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(allow_inf_nan=False)
 
     upstreams: Annotated[
         dict[str, Upstream], BeforeValidator(_named), Field(min_length=1, description="services, by name")

@@ -24,7 +24,7 @@ TEXT_BYTES = 4
 MOST = 10**12  # more is no count
 # Fields of a message, or of a part of its content, that are text.
 TEXTS = ("content", "text", "refusal", "reasoning_content", "reasoning", "thinking")
-PROMPTS = ("prompt", "suffix", "input")
+PROMPTS = ("prompt", "suffix", "input", "system")
 PROMPT_NAMES = ("prompt_tokens", "input_tokens")
 COMPLETION_NAMES = ("completion_tokens", "output_tokens")
 

@@ -82,7 +82,7 @@ def observe(record: Mapping[str, Any], task: Task | None, audit: float) -> Obser
 
 
 def _sample(record: Mapping[str, Any], completion: str | None, corrected: bool, by_arm: Mapping[str, str]) -> Sample:
-    request = reader.request(_payloads(record))
+    request = reader.request(_payloads(record, record))
     known: dict[str, Any] = {
         "completion": completion,
         "gold": completion if corrected else None,
@@ -101,26 +101,27 @@ def _answers(record: Mapping[str, Any]) -> dict[str, str]:
     """The whole answers of both arms, the served one first."""
     found: dict[str, str] = {}
     for entry in (record, *(record.get("copies") or [])):
-        text = _answer(entry, _payloads(record, entry))
+        text = _answer(entry, record)
         if text is not None:
             found.setdefault(str(entry.get("arm")), text)
     return found
 
 
-def _payloads(record: Mapping[str, Any], entry: Mapping[str, Any] | None = None) -> Payloads:
-    """What was asked, and the answer of one of its records."""
-    answered = None if entry is None else entry.get("response_json")
-    return {
-        "endpoint": str(record.get("endpoint") or ""), "request_json": record.get("request_json"), "response_json": answered,
-    }  # fmt: skip
-
-
-def _answer(entry: Mapping[str, Any], payloads: Payloads) -> str | None:
+def _answer(entry: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
     """A whole answer's text; None if it broke off, failed or holds no text."""
     if entry.get("completed") is not True or entry.get("error"):
         return None
-    found = reader.answered(payloads)
+    found = reader.answered(_payloads(record, entry))
     return found.text if found is not None and found.text and found.finish == "stop" else None
+
+
+def _payloads(record: Mapping[str, Any], entry: Mapping[str, Any]) -> Payloads:
+    """What `record` was asked, and what `entry` of it answered."""
+    return {
+        "request_json": record.get("request_json"),
+        "response_json": entry.get("response_json"),
+        "endpoint": record.get("endpoint") or "",
+    }
 
 
 def _disliked(feedback: Mapping[str, Any]) -> bool:

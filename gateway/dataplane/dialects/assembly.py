@@ -64,6 +64,13 @@ class Assembly:
         """Take a piece of text in whose choice has begun; `field` is content or text."""
         self._text(index, field, text)
 
+    def calls_so_far(self) -> list[Json]:
+        """The first choice's calls of tools, as far as they came."""
+        choice = self._choices.get(0)
+        message: Json = {} if choice is None else choice.get("message") or {}
+        calls: list[Json] = message.get("tool_calls") or []
+        return calls
+
     def unread(self) -> str:
         """The first choice's text that has come since the last call."""
         pieces = self._texts.get((0, "content")) or self._texts.get((0, "text"))

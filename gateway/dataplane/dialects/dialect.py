@@ -35,21 +35,24 @@ class Addressee:
         """Whether it is a LoRAX server, whose OpenAI forms need mending."""
         return self.kind == "lorax"
 
+    @property
+    def anthropic(self) -> bool:
+        """Whether it speaks Anthropic's Messages API."""
+        return self.kind == "anthropic"
+
 
 class Sending:
     """What goes to an upstream: the path below its base URL, the body, and encoded lines of headers that belong to both.
 
-    `refusal`: nothing goes there, because its API has no place for what the request asks. A plain class, here and below: one
-    is made for every request, and compiled it is the quickest to make.
+    A plain class, here and below: one is made for every request, and compiled it is the quickest to make.
     """
 
-    __slots__ = ("body", "headers", "path", "refusal")
+    __slots__ = ("body", "headers", "path")
 
-    def __init__(self, path: str, body: bytes, headers: bytes = b"", refusal: Failure | None = None) -> None:
+    def __init__(self, path: str, body: bytes, headers: bytes = b"") -> None:
         self.path = path
         self.body = body
         self.headers = headers
-        self.refusal = refusal
 
 
 class Whole:
@@ -127,7 +130,8 @@ class Dialect(Protocol):
         """Whether the answer is to be an event stream."""
 
     def sending(self, body: bytes, data: Json, to: Addressee, *, scored: bool) -> Sending:
-        """What puts the client's request to `to`; `scored` asks for log probabilities as well."""
+        """What puts the client's request to `to`; `scored` asks for log probabilities as well. Raise UpstreamFailed if the
+        API of `to` cannot say it (failures.untranslatable)."""
 
     def scorable(self, data: Json, to: Addressee) -> bool:
         """Whether `to` can tell the log probabilities of one whole answer to this request."""

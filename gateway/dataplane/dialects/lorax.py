@@ -163,6 +163,8 @@ def parse(body: bytes, *, stream: bool | None) -> Json:
 
 def translated(data: Json, to: Addressee) -> Sending:
     """What puts the request to `to`."""
+    if to.anthropic:
+        raise UpstreamFailed(failures.untranslatable("inputs", "is LoRAX's own API, which does not reach Anthropic's"))
     parameters, chats = data["parameters"], to.kind == "openai"
     body: Json = {}
     for key, known in PARAMETERS.items():

@@ -2,9 +2,11 @@
 
 from graduand.gateway.dataplane.dialects.chat import CHAT
 from graduand.gateway.dataplane.dialects.completions import COMPLETIONS
+from graduand.gateway.dataplane.dialects.count_tokens import COUNT_TOKENS
 from graduand.gateway.dataplane.dialects.dialect import Dialect
 from graduand.gateway.dataplane.dialects.embeddings import EMBEDDINGS
 from graduand.gateway.dataplane.dialects.lorax import GENERATE, GENERATE_EITHER, GENERATE_STREAM
+from graduand.gateway.dataplane.dialects.messages import MESSAGES
 from graduand.gateway.dataplane.dialects.responses import RESPONSES
 
 DIALECTS: dict[bytes, Dialect] = {
@@ -12,6 +14,8 @@ DIALECTS: dict[bytes, Dialect] = {
     b"/v1/completions": COMPLETIONS,
     b"/v1/embeddings": EMBEDDINGS,
     b"/v1/responses": RESPONSES,
+    b"/v1/messages": MESSAGES,
+    b"/v1/messages/count_tokens": COUNT_TOKENS,
     b"/generate": GENERATE,
     b"/generate_stream": GENERATE_STREAM,
     b"/": GENERATE_EITHER,

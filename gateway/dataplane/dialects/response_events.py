@@ -13,11 +13,13 @@ import orjson
 from graduand.gateway.dataplane.dialects import jsonedit
 from graduand.gateway.dataplane.dialects import response_items as items
 from graduand.gateway.dataplane.dialects.assembly import Assembly, tool_of
-from graduand.gateway.dataplane.dialects.dialect import Addressee, Progress, Reader
+from graduand.gateway.dataplane.dialects.dialect import Addressee, Progress
+from graduand.gateway.dataplane.dialects.upstream_chat import Chunks
 from graduand.gateway.dataplane.http import failures
 from graduand.gateway.dataplane.http.failures import Failure, UpstreamFailed
 from graduand.gateway.dataplane.http.sse import EventSplitter, EventTooLong
-from graduand.gateway.model import lenient, responses
+from graduand.gateway.model import lenient
+from graduand.gateway.model.forms import responses
 
 Json = dict[str, Any]
 
@@ -221,14 +223,14 @@ class Call:
 
 
 class WritingReader:
-    """Writes a response's events out of chat chunks, which `chunks` reads and frames."""
+    """Writes a response's events out of chat chunks, which `chunks` reads."""
 
     __slots__ = (
         "_annotations", "_asked", "_calls", "_chunks", "_finish", "_item", "_kind", "_latest", "_logprobs", "_number", "_out",
         "_output", "_part", "_parts", "_pieces", "_response", "_tools", "progress",
     )  # fmt: skip
 
-    def __init__(self, by: Addressee, asked: Json, chunks: Reader) -> None:
+    def __init__(self, by: Addressee, asked: Json, chunks: Chunks) -> None:
         self._asked = asked
         self._chunks = chunks
         self.progress: Progress = chunks.progress
@@ -275,12 +277,11 @@ class WritingReader:
         self._emit(f"response.{response['status']}", {"response": response})
         return rest + self._taken()
 
-    def _told(self, block: bytes) -> bytes:
-        """The events that framed chunks become."""
+    def _told(self, listed: list[Json]) -> bytes:
+        """The events that chunks become."""
         try:
-            for line in block.split(b"\n\n"):
-                if line.startswith(b"data: {"):
-                    self._chunk(lenient.loads(line[6:])[0])
+            for chunk in listed:
+                self._chunk(chunk)
         except STRANGE:
             self.progress.failure = failures.MALFORMED
             self._out.clear()
@@ -320,8 +321,8 @@ class WritingReader:
             self._piece("reasoning", "reasoning_text", thought, {})
         told = items.logprobs_of(logprobs, self._asked)
         if text:
-            self._logprobs += told
             self._piece("message", "output_text", text, {"logprobs": told})
+            self._logprobs += told
         if type(refusal) is str and refusal:
             self._piece("message", "refusal", refusal, {})
         for note in items.annotations_of(notes):

@@ -7,7 +7,8 @@ import time
 import uuid
 from typing import Any, Final
 
-from graduand.gateway.model import lenient, responses, usage
+from graduand.gateway.model import lenient, usage
+from graduand.gateway.model.forms import responses
 
 Json = dict[str, Any]
 

@@ -10,17 +10,16 @@ from typing import Any, Final
 
 import orjson
 
-from graduand.gateway.dataplane.dialects import jsonedit, response_events, response_items
-from graduand.gateway.dataplane.dialects.chat import CHAT
+from graduand.gateway.dataplane.dialects import jsonedit, response_events, response_items, upstream_chat
 from graduand.gateway.dataplane.dialects.dialect import Addressee, Reader, Sending, Whole
-from graduand.gateway.dataplane.dialects.openai import Json, OpenAI, some_text, wrong
+from graduand.gateway.dataplane.dialects.openai import LORAX_ADAPTERS, Json, OpenAI, some_text, wrong
 from graduand.gateway.dataplane.dialects.response_events import PassingReader, WritingReader
 from graduand.gateway.dataplane.http import failures
-from graduand.gateway.dataplane.http.failures import Failure, UpstreamFailed
+from graduand.gateway.dataplane.http.failures import UpstreamFailed
 from graduand.gateway.errors import RequestError
-from graduand.gateway.model import lenient, responses
-from graduand.gateway.model.openai import error_body
-from graduand.gateway.model.responses import Lost
+from graduand.gateway.model import lenient
+from graduand.gateway.model.forms import responses
+from graduand.gateway.model.forms.untranslatable import Untranslatable
 
 NOT_KEPT: Final = "no response is kept here; send the whole conversation as 'input'"
 REFUSED: Final = {
@@ -54,15 +53,18 @@ class Responses(OpenAI):
         """The client's bytes with another model, or the chat request that asks the same."""
         if to.responses:
             return Sending(self.endpoint, jsonedit.set_model(body, to.model_json))
-        chat, lost = responses.chat_request(data)
-        if lost or not chat["messages"]:
-            return Sending("", b"", refusal=_refusal(lost[0] if lost else Lost("input", "says nothing")))
+        try:
+            chat = responses.chat_of(data)
+        except Untranslatable as error:
+            raise upstream_chat.untranslatable(error) from error
         for name in OURS:
             chat.pop(name, None)
-        return CHAT.sending(orjson.dumps(chat), chat, to, scored=scored)
+        if to.lorax:
+            chat = {name: value for name, value in chat.items() if name not in LORAX_ADAPTERS}
+        return upstream_chat.sending(chat, to, scored=scored)
 
     def scorable(self, data: Json, to: Addressee) -> bool:
-        return not to.responses and CHAT.scorable({}, to)
+        return not (to.responses or to.lorax or to.anthropic)
 
     def watchable(self, data: Json) -> bool:
         return True
@@ -70,8 +72,7 @@ class Responses(OpenAI):
     def whole(self, body: bytes, headers: dict[bytes, bytes], by: Addressee) -> Whole:
         if by.responses:
             return _passed(body, by)
-        chat = CHAT.whole(body, headers, by)
-        return Written(chat.encoded, chat.form, chat.queue_ms, strange=chat.strange, asked=by.model)
+        return Written(upstream_chat.whole(body, headers, by), by.model)
 
     def shown(self, whole: Whole, data: Json, *, scored: bool) -> bytes:
         if not isinstance(whole, Written):
@@ -88,7 +89,7 @@ class Responses(OpenAI):
     def reader(self, data: Json, by: Addressee, *, scored: bool) -> Reader:
         if by.responses:
             return PassingReader(by)
-        return WritingReader(by, data, CHAT.reader(KEEPS_USAGE, by, scored=False))
+        return WritingReader(by, data, upstream_chat.chunks(by))
 
     def error_event(self, body: bytes, events: int) -> bytes:
         return response_events.error_event(_error(body), events)
@@ -99,8 +100,8 @@ class Written(Whole):
 
     __slots__ = ("asked",)
 
-    def __init__(self, encoded: bytes, form: Json, queue_ms: float | None, *, strange: bool, asked: str) -> None:
-        super().__init__(encoded, form, queue_ms, strange=strange)
+    def __init__(self, chat: Whole, asked: str) -> None:
+        super().__init__(chat.encoded, chat.form, chat.queue_ms, strange=chat.strange)
         self.asked = asked
 
 
@@ -121,18 +122,10 @@ def _passed(body: bytes, by: Addressee) -> Whole:
     return Whole(named, responses.chat_answer(data), strange=strange)
 
 
-def _refusal(lost: Lost) -> Failure:
-    """What a request comes to that asks for more than chat has a place for: another model may take it."""
-    said = f"'{lost.param}' cannot be put to this route's model, which speaks chat completions only: {lost.what}"
-    body = error_body(said, "invalid_request_error", param=lost.param, code=UNSUPPORTED)
-    return Failure("not_translatable", said, 400, retry=False, sick=False, body=body)
-
-
 def _error(body: bytes) -> dict[str, Any]:
     data = orjson.loads(body)
     inner = data.get("error") if type(data) is dict else None
     return inner if type(inner) is dict else {"message": str(inner)}
 
 
-KEEPS_USAGE: Final[Json] = {"stream_options": {"include_usage": True}}
-RESPONSES = Responses("/responses")
+RESPONSES = Responses(responses.ENDPOINT)

@@ -36,9 +36,13 @@ OWN_CODES = frozenset(
 )  # fmt: skip
 OWN_STATUS = re.compile(r"401|402|403|407|429|5\d\d")
 MOST_EVENT_CHARACTERS = 500
+NO_CREDIT = "credit balance is too low"  # Anthropic's, with status 400
+NO_CREDIT_TEXT = "the gateway's own account with the upstream has no credit; whoever runs this gateway must pay it"
+CONTEXT_WORDS = ("context length", "maximum model length", "prompt is too long", "exceed context limit")
 CONTEXT_CODES = ("context_length_exceeded", "context_length")
 FILTER_CODES = ("content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation")
 MAX_RETRY_AFTER_S = 600.0
+UNTRANSLATABLE = "untranslatable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,13 @@ NOT_LOADED = Failure(
 )  # fmt: skip
 
 
+def untranslatable(field: str, message: str) -> Failure:
+    """What a request says in `field` has no counterpart in the API of who is asked: the client is told by name, unless another
+    model may answer. Nothing was sent."""
+    body = error_body(message, "invalid_request_error", param=field, code="unsupported_parameter")
+    return Failure(UNTRANSLATABLE, message, 400, retry=False, sick=False, body=body)
+
+
 def from_answer(status: int, headers: dict[bytes, bytes], body: bytes, now: float) -> Failure:
     """Classify an answer whose status is not 2xx. `now` is the wall clock in seconds, for a dated Retry-After.
 
@@ -135,12 +146,13 @@ def _classified(status: int, headers: dict[bytes, bytes], reason: Reason, now: f
         text = "the upstream refused the gateway's own key; whoever runs this gateway must correct api_key"
         return Failure("upstream_auth", text, 502, retry=False, sick=False)
     if status == 402:
-        text = "the gateway's own account with the upstream has no credit; whoever runs this gateway must pay it"
-        return Failure("upstream_account", text, 502, retry=False, sick=False)
+        return Failure("upstream_account", NO_CREDIT_TEXT, 502, retry=False, sick=False)
     if _is_one_of(reason, FILTER_CODES):
         body = _shown(reason, status)
         return Failure("content_filter", message, status, retry=False, fall_back=False, sick=False, body=body)
-    if _is_one_of(reason, CONTEXT_CODES) or "context length" in message or "maximum model length" in message:
+    if NO_CREDIT in message:
+        return Failure("upstream_account", NO_CREDIT_TEXT, 502, retry=False, sick=False)
+    if _is_one_of(reason, CONTEXT_CODES) or any(words in message for words in CONTEXT_WORDS):
         return Failure("context_length", message, status, retry=False, sick=False, body=_shown(reason, status))
     if status == 404:
         return _missing(reason)
@@ -163,7 +175,10 @@ def _rate_limited(reason: Reason, wait_s: float | None) -> Failure:
 def _missing(reason: Reason) -> Failure:
     """A 404: the upstream does not know the model, does not serve this path, or does not find what the request names."""
     message = reason.message
-    if not message or reason.code in MODEL_CODES or (MODEL_WORDS.search(message) and MISSING_WORDS.search(message)):
+    named = bool(MODEL_WORDS.search(message) and MISSING_WORDS.search(message)) or message.startswith(
+        "model: "
+    )  # Anthropic's
+    if not message or reason.code in MODEL_CODES or named:
         return Failure("model_missing", message or "the upstream does not know the model", 502, retry=False, sick=False)
     if message.strip(" .").lower() in NO_PATH:
         text = "the upstream has nothing at this address; whoever runs this gateway must correct base_urls"

@@ -8,8 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai.types.responses import Response
 
-from graduand.gateway.model import forms, reader
-from graduand.gateway.model.responses import Lost, chat_answer, chat_request
+from graduand.gateway.model import reader
+from graduand.gateway.model.forms import canonical
+from graduand.gateway.model.forms.responses import chat_answer, chat_of
+from graduand.gateway.model.forms.untranslatable import Untranslatable
 
 Json = dict[str, Any]
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
@@ -76,8 +78,7 @@ MESSAGES: dict[str, tuple[Json, list[Json]]] = {
 @pytest.mark.parametrize("case", MESSAGES)
 def test_messages(case: str) -> None:
     data, messages = MESSAGES[case]
-    chat, lost = chat_request(data)
-    assert (chat["messages"], lost) == (messages, [])
+    assert chat_of(data)["messages"] == messages
 
 
 FUNCTION = {"type": "function", "name": "f", "description": "d", "parameters": SCHEMA, "strict": True}
@@ -85,7 +86,7 @@ TOOL = {"type": "function", "function": {"name": "f", "description": "d", "param
 OTHER = {"type": "function", "name": "g", "parameters": None, "strict": None}
 FIELDS: dict[str, tuple[Json, Json]] = {
     "same": (same := {"temperature": 0.5, "top_p": 0.9, "user": "ann", "safety_identifier": "h", "metadata": {"k": "v"},
-                      "parallel_tool_calls": False, "service_tier": "flex", "prompt_cache_key": "p", "stream": True}, same),
+                      "service_tier": "flex", "prompt_cache_key": "p", "stream": True}, same),
     "no matter": ({"store": True, "truncation": "auto", "include": ["reasoning.encrypted_content"], "max_tool_calls": 3,
                    "stream_options": {"include_obfuscation": False}, "background": False, "conversation": None}, {}),
     "not stored": ({"store": False}, {}),
@@ -93,6 +94,9 @@ FIELDS: dict[str, tuple[Json, Json]] = {
     "effort": ({"reasoning": {"effort": "low", "summary": "auto"}}, {"reasoning_effort": "low"}),
     "no reasoning": ({"reasoning": None}, {}),
     "function": ({"tools": [FUNCTION, OTHER]}, {"tools": [TOOL, {"type": "function", "function": {"name": "g"}}]}),
+    "one by one": ({"tools": [OTHER], "parallel_tool_calls": False},
+                   {"tools": [{"type": "function", "function": {"name": "g"}}], "parallel_tool_calls": False}),
+    "a choice of no tools": ({"tool_choice": "auto", "parallel_tool_calls": True, "tools": []}, {}),
     "required": ({"tools": [FUNCTION], "tool_choice": "required"}, {"tools": [TOOL], "tool_choice": "required"}),
     "named": ({"tools": [FUNCTION], "tool_choice": {"type": "function", "name": "f"}},
               {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "f"}}}),
@@ -113,8 +117,7 @@ FIELDS: dict[str, tuple[Json, Json]] = {
 @pytest.mark.parametrize("case", FIELDS)
 def test_fields(case: str) -> None:
     data, expected = FIELDS[case]
-    chat, lost = chat_request({"model": "m", "input": "hi", **data})
-    assert (chat, lost) == ({"model": "m", "messages": [user("hi")], **expected}, [])
+    assert chat_of({"model": "m", "input": "hi", **data}) == {"model": "m", "messages": [user("hi")], **expected}
 
 
 LOST: dict[str, Json] = {
@@ -141,6 +144,7 @@ LOST: dict[str, Json] = {
         "image_generation_call", "custom_tool_call", "custom_tool_call_output", "item_reference", "compaction",
         "local_shell_call", "apply_patch_call", "a kind that is yet to come",
     )},
+    "input": {"input": [THOUGHT]},
     "input[0].content[0]: file_id": {"input": [user([{"type": "input_image", "file_id": "file_1"}])]},
     "input[0].content[0]: url": {"input": [user([{"type": "input_file", "file_url": "https://x/a.pdf"}])]},
     "input[0].content[0]: kind": {"input": [user([{"type": "input_video"}])]},
@@ -154,10 +158,12 @@ LOST: dict[str, Json] = {
 
 @pytest.mark.parametrize("case", LOST)
 def test_lost(case: str) -> None:
-    """What chat has no place for is named by where it stands; nothing of it goes to a model."""
-    _, lost = chat_request({"model": "m", "input": "hi", **LOST[case]})
-    assert [one.param for one in lost] == [case.partition(":")[0]]
-    assert lost[0].what
+    """What chat has no place for is named by where it stands; and to who reads the log it is no chat that could teach."""
+    asked = {"model": "m", "input": "hi", **LOST[case]}
+    with pytest.raises(Untranslatable) as refused:
+        chat_of(asked)
+    assert refused.value.field == case.partition(":")[0]
+    assert canonical.request(asked, "/responses") == asked
 
 
 JSON = st.recursive(
@@ -176,9 +182,8 @@ NAMES = st.sampled_from((
 @given(st.dictionaries(NAMES, JSON, max_size=5))
 def test_any_request_and_any_answer_is_read(data: Json) -> None:
     """A reader of the log never fails, whatever a client or an upstream wrote."""
-    chat, lost = chat_request(data)
-    assert isinstance(chat["messages"], list)
-    assert all(isinstance(one, Lost) for one in lost)
+    chat = canonical.request(data, "/responses")
+    assert chat is data or all(isinstance(one, dict) for one in chat["messages"])
     assert len(chat_answer(data)["choices"]) == 1
 
 
@@ -216,7 +221,7 @@ ANSWERS: dict[str, tuple[Json, str, Json]] = {
 @pytest.mark.parametrize("case", ANSWERS)
 def test_answers(case: str) -> None:
     data, finish, said = ANSWERS[case]
-    answer = forms.answer(data)
+    answer = canonical.answer(data)
     assert answer["choices"] == [
         {"index": 0, "finish_reason": finish, "message": {"role": "assistant", **said}},
     ]

@@ -1,7 +1,7 @@
 """OpenAI's Responses API in the form of its chat API: one form for evidence, and for models that speak chat only. Pure.
 
-A request becomes a chat request and a list of what chat has no place for (`Lost`): whoever asks a model must refuse those by
-name, whoever only reads may look past them. An answer becomes a chat answer.
+A request becomes a chat request; what chat has no place for is refused by name (`Untranslatable`), never left out in silence. An
+answer becomes a chat answer.
 
 What is said with other words is said again: `instructions` and the role `developer` are the system's, calls of functions stand
 in the message before their outputs, `text.format` is `response_format`. What has no effect on the answer of a model that
@@ -12,10 +12,13 @@ wrote it. Fields that neither API knows are an engine's own and stay.
 Source: OpenAI's API reference (responses, chat completions) and openai-python's types.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+from graduand.gateway.model.forms.untranslatable import Untranslatable
 
 Json = dict[str, Any]
 
+ENDPOINT: Final = "/responses"
 # What both APIs call by the same name and mean the same by.
 SAME: Final = (
     "model", "stream", "temperature", "top_p", "user", "safety_identifier", "metadata", "service_tier", "prompt_cache_key",
@@ -50,34 +53,32 @@ CHAT_COUNTS: Final = {
 LOGPROBS: Final = "message.output_text.logprobs"
 
 
-class Lost(NamedTuple):
-    """Something in a request that chat has no place for: where it stands, and what it is."""
+def chat_of(data: Json) -> Json:
+    """The chat request that asks the same; raise Untranslatable if there is none.
 
-    param: str
-    what: str
-
-
-def chat_request(data: Json) -> tuple[Json, list[Lost]]:
-    """The chat request that asks the same, and what it cannot say.
-
-    >>> chat_request({"model": "m", "input": "hello", "instructions": "Be brief."})[0]["messages"]
+    >>> chat_of({"model": "m", "input": "hello", "instructions": "Be brief."})["messages"]
     [{'role': 'system', 'content': 'Be brief.'}, {'role': 'user', 'content': 'hello'}]
-    >>> chat_request({"input": "hello", "tools": [{"type": "web_search"}]})[1]
-    [Lost(param='tools[0]', what="the tool 'web_search', which runs at the vendor")]
+    >>> chat_of({"input": "hello", "tools": [{"type": "web_search"}]})
+    Traceback (most recent call last):
+    ...
+    graduand.gateway.model.forms.untranslatable.Untranslatable: 'tools[0]' is a tool of type 'web_search'; chat has functions only
     """
-    lost: list[Lost] = []
+    for name in THE_SERVICES:
+        if data.get(name):
+            raise Untranslatable(name, "is what only the vendor's own service does")
     chat: Json = {name: data[name] for name in SAME if data.get(name) is not None}
-    chat["messages"] = _messages(data, lost)
-    _add_tools(chat, data, lost)
-    _add_form(chat, data, lost)
-    _add_bounds(chat, data, lost)
-    lost += [Lost(name, "which only the vendor's own service does") for name in THE_SERVICES if data.get(name)]
+    chat["messages"] = _messages(data)
+    if not chat["messages"]:
+        raise Untranslatable("input", "says nothing to a model")
+    _add_tools(chat, data)
+    _add_form(chat, data)
+    _add_bounds(chat, data)
     for name, value in data.items():
         if name in CHATS:
-            lost.append(Lost(name, "a field of chat completions and not of responses"))
-        elif name not in KNOWN:
+            raise Untranslatable(name, "is a field of chat completions and not of responses")
+        if name not in KNOWN:
             chat[name] = value
-    return chat, lost
+    return chat
 
 
 def chat_answer(data: Json) -> Json:
@@ -152,29 +153,29 @@ def _finish(data: Json, calls: list[Json]) -> str | None:
 # A request: what was said.
 
 
-def _messages(data: Json, lost: list[Lost]) -> list[Json]:
+def _messages(data: Json) -> list[Json]:
     messages: list[Json] = []
     told, given = data.get("instructions"), data.get("input")
     if type(told) is str and told:
         messages.append({"role": "system", "content": told})
     elif told:
-        lost.append(Lost("instructions", "which is no text"))
+        raise Untranslatable("instructions", "is no text")
     if type(given) is str:
         messages.append({"role": "user", "content": given})
         return messages
     for at, item in enumerate(given if type(given) is list else []):
         if type(item) is dict:
-            _add_item(messages, item, f"input[{at}]", lost)
+            _add_item(messages, item, f"input[{at}]")
         else:
-            lost.append(Lost(f"input[{at}]", "which is no item"))
+            raise Untranslatable(f"input[{at}]", "is no item")
     return messages
 
 
-def _add_item(messages: list[Json], item: Json, where: str, lost: list[Lost]) -> None:
+def _add_item(messages: list[Json], item: Json, where: str) -> None:
     kind = item.get("type")
     if kind == "message" or (kind is None and "role" in item):
         role = _text(item.get("role"))
-        content = _content(item.get("content"), f"{where}.content", lost)
+        content = _content(item.get("content"), f"{where}.content")
         if role == "assistant" and type(content) is list:
             content = "".join([_text(part.get("text")) for part in content])
         messages.append({"role": ROLES.get(role, role), "content": content})
@@ -182,14 +183,14 @@ def _add_item(messages: list[Json], item: Json, where: str, lost: list[Lost]) ->
         for name in ("namespace", "caller"):
             said = item.get(name)
             if said and said != {"type": "direct"}:
-                lost.append(Lost(f"{where}.{name}", "which chat's calls do not have"))
+                raise Untranslatable(f"{where}.{name}", "is what chat's calls do not have")
         function = {"name": _text(item.get("name")), "arguments": _text(item.get("arguments"))}
         _calling(messages).append({"id": item.get("call_id"), "type": "function", "function": function})
     elif kind == "function_call_output":
-        content = _content(item.get("output"), f"{where}.output", lost, texts_only=True)
+        content = _content(item.get("output"), f"{where}.output", texts_only=True)
         messages.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": content})
     elif kind != "reasoning":
-        lost.append(Lost(where, f"an item of type {_shown(kind)}"))
+        raise Untranslatable(where, f"is an item of type {_shown(kind)}")
 
 
 def _calling(messages: list[Json]) -> list[Json]:
@@ -200,28 +201,26 @@ def _calling(messages: list[Json]) -> list[Json]:
     return calls
 
 
-def _content(given: Any, where: str, lost: list[Lost], texts_only: bool = False) -> Any:
+def _content(given: Any, where: str, texts_only: bool = False) -> Any:
     """A message's content as chat has it: text, or parts where there is more than one, or something else than text."""
     if type(given) is str:
         return given
     if type(given) is not list:
-        lost.append(Lost(where, "which is neither text nor a list of parts"))
-        return ""
+        raise Untranslatable(where, "is neither text nor a list of parts")
     parts: list[Json] = []
     for at, part in enumerate(given):
-        made = _part(part, f"{where}[{at}]", lost) if type(part) is dict else None
-        if made is not None and (not texts_only or made["type"] == "text"):
-            parts.append(made)
-        elif made is not None:
-            lost.append(Lost(f"{where}[{at}]", "in a tool's output, which may only be text"))
-        elif type(part) is not dict:
-            lost.append(Lost(f"{where}[{at}]", "which is no part of a content"))
+        if type(part) is not dict:
+            raise Untranslatable(f"{where}[{at}]", "is no part of a content")
+        made = _part(part, f"{where}[{at}]")
+        if texts_only and made["type"] != "text":
+            raise Untranslatable(f"{where}[{at}]", "is in a tool's output, which may only be text")
+        parts.append(made)
     if len(parts) == 1 and parts[0]["type"] == "text":
         return parts[0]["text"]
     return parts or ""
 
 
-def _part(part: Json, where: str, lost: list[Lost]) -> Json | None:
+def _part(part: Json, where: str) -> Json:
     kind = part.get("type")
     if kind in TEXTS:
         return {"type": "text", "text": _text(part.get("text"))}
@@ -237,63 +236,62 @@ def _part(part: Json, where: str, lost: list[Lost]) -> Json | None:
         return {"type": "file", "file": file}
     if kind == "input_audio":
         return {"type": "input_audio", "input_audio": part.get("input_audio")}
-    what = "a file that the vendor is to fetch" if kind == "input_file" else f"a part of type {_shown(kind)}"
+    what = "is a file that the vendor is to fetch" if kind == "input_file" else f"is a part of type {_shown(kind)}"
     if kind == "input_image":
-        what = "an image that only the vendor has; send it as image_url"
-    lost.append(Lost(where, what))
-    return None
+        what = "is an image that only the vendor has; send it as image_url"
+    raise Untranslatable(where, what)
 
 
 # A request: tools, the answer's form, and bounds.
 
 
-def _add_tools(chat: Json, data: Json, lost: list[Lost]) -> None:
+def _add_tools(chat: Json, data: Json) -> None:
     tools: list[Json] = []
     given, choice = data.get("tools"), data.get("tool_choice")
     if given is not None and type(given) is not list:
-        lost.append(Lost("tools", "which is no list"))
+        raise Untranslatable("tools", "is no list")
     for at, tool in enumerate(given if type(given) is list else []):
-        made = _tool(tool, f"tools[{at}]", lost)
-        if made is not None:
-            tools.append(made)
+        tools.append(_tool(tool, f"tools[{at}]"))
     if type(choice) is dict:
         kind = choice.get("type")
         if kind == "function":
             chat["tool_choice"] = {"type": "function", "function": {"name": choice.get("name")}}
         elif kind == "allowed_tools":
             allowed = [one.get("name") for one in _dicts(choice.get("tools")) if one.get("type") == "function"]
-            if len(allowed) < len(_dicts(choice.get("tools"))):
-                lost.append(Lost("tool_choice.tools", "which names tools that run at the vendor"))
+            if len(allowed) < len(_dicts(choice.get("tools"))) or not allowed:
+                raise Untranslatable("tool_choice.tools", "names tools that are no functions")
             tools = [one for one in tools if one["function"]["name"] in allowed]
             chat["tool_choice"] = choice.get("mode") or "auto"
         else:
-            lost.append(Lost("tool_choice", f"the tool {_shown(kind)}, which chat does not have"))
+            raise Untranslatable("tool_choice", f"is a choice of type {_shown(kind)}; chat has functions only")
     elif choice is not None:
         chat["tool_choice"] = choice
     if tools:
         chat["tools"] = tools
+        return
+    for name in ("tool_choice", "parallel_tool_calls"):  # chat takes them only where there are tools
+        chat.pop(name, None)
 
 
-def _tool(tool: Any, where: str, lost: list[Lost]) -> Json | None:
+def _tool(tool: Any, where: str) -> Json:
     if type(tool) is not dict or tool.get("type") != "function":
         kind = tool.get("type") if type(tool) is dict else None
-        lost.append(Lost(where, f"the tool {_shown(kind)}, which runs at the vendor"))
-        return None
-    function = {}
+        raise Untranslatable(where, f"is a tool of type {_shown(kind)}; chat has functions only")
+    function: Json = {"name": ""}
     for name, value in tool.items():
         if name in ("name", "description", "parameters", "strict"):
             if value is not None:
                 function[name] = value
         elif name != "type" and value:
-            lost.append(Lost(f"{where}.{name}", "which chat's functions do not have"))
-    return {"type": "function", "function": {"name": "", **function}}
+            raise Untranslatable(f"{where}.{name}", "is what chat's functions do not have")
+    return {"type": "function", "function": function}
 
 
-def _add_form(chat: Json, data: Json, lost: list[Lost]) -> None:
+def _add_form(chat: Json, data: Json) -> None:
     text = data.get("text")
     if type(text) is not dict:
         if text is not None:
-            lost.append(Lost("text", "which is no object"))
+            raise Untranslatable("text", "is no object")
         return
     form = text.get("format")
     kind = form.get("type") if type(form) is dict else None
@@ -303,12 +301,12 @@ def _add_form(chat: Json, data: Json, lost: list[Lost]) -> None:
     elif kind == "json_object":
         chat["response_format"] = {"type": "json_object"}
     elif kind != "text" and form is not None:
-        lost.append(Lost("text.format", f"the format {_shown(kind)}"))
+        raise Untranslatable("text.format", f"is the format {_shown(kind)}")
     if text.get("verbosity") is not None:
         chat["verbosity"] = text["verbosity"]
 
 
-def _add_bounds(chat: Json, data: Json, lost: list[Lost]) -> None:
+def _add_bounds(chat: Json, data: Json) -> None:
     most, top, include = data.get("max_output_tokens"), data.get("top_logprobs"), data.get("include")
     if most is not None:
         chat["max_tokens"] = most
@@ -319,14 +317,14 @@ def _add_bounds(chat: Json, data: Json, lost: list[Lost]) -> None:
     reasoning = data.get("reasoning")
     if type(reasoning) is not dict:
         if reasoning is not None:
-            lost.append(Lost("reasoning", "which is no object"))
+            raise Untranslatable("reasoning", "is no object")
         return
     for name, value in reasoning.items():
         if name == "effort":
             if value is not None:
                 chat["reasoning_effort"] = value
         elif name not in ("summary", "generate_summary") and value:
-            lost.append(Lost(f"reasoning.{name}", "which chat does not have"))
+            raise Untranslatable(f"reasoning.{name}", "is what chat does not have")
 
 
 def _dicts(given: Any) -> list[Json]:
