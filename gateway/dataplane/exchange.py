@@ -121,7 +121,7 @@ class Exchange:
         data = asked.data = dialect.parse(request.body)
         targets = asked.targets = shared.routes.get(data["model"])
         if targets is None:
-            raise _unknown_model(data["model"], shared.routes)
+            raise unknown_model(data["model"], shared.routes)
         route = targets.route
         reply.route = route.name
         asked.stream = dialect.streams(data)
@@ -332,7 +332,8 @@ class Exchange:
                 self._shadower.offer(RequestCopy(asked, asked.targets, target, now))
 
 
-def _unknown_model(model: str, routes: Mapping[str, object]) -> RequestError:
+def unknown_model(model: str, routes: Mapping[str, object]) -> RequestError:
+    """The error of a request for a route that there is not."""
     shown = model if len(model) <= 100 else model[:100] + "…"
     hint = did_you_mean(shown, routes) or f" There are: {', '.join(list(routes)[:20])}."
     return RequestError(404, f"there is no model {shown!r} here.{hint}", param="model", code="model_not_found")

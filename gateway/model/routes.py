@@ -50,6 +50,7 @@ def known_mode(text: str | None) -> Mode | None:
 
 DIRECT = "direct"  # the proxy that is none
 BASE_URL = re.compile(r"[!\"$->A-~]+")  # no blanks, query or fragment: it becomes part of a request line
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 FIRST_TOKEN_S = 10.0
@@ -450,6 +451,13 @@ def _named(sections: object) -> object:
     return {name: {**one, "name": name} if isinstance(one, dict) else one for name, one in sections.items()}
 
 
+def _origin(written: object) -> object:
+    """An origin as browsers write it (RFC 6454, 6.2); raise ConfigError if it is none."""
+    if isinstance(written, str) and written != "*" and not ORIGIN.fullmatch(written):
+        raise ConfigError(f"{written!r} is no origin such as https://app.example (no path, no slash at the end) or '*'")
+    return written
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The whole file."""
@@ -489,6 +497,13 @@ class Settings:
         ),
     ] = "file:///./graduand-data/logs"
     record: Annotated[RecordPolicy, Field(description="what is recorded, and what when there is no room")] = DEFAULT
+    cors: Annotated[
+        tuple[Annotated[str, BeforeValidator(_origin)], ...],
+        Field(
+            description="origins of web pages that may call from a browser, such as `https://app.example`, or `*` for all; a key "
+            "in a page is everybody's"
+        ),
+    ] = ()
     client_keys: Annotated[
         ClientKeys | None,
         Field(
