@@ -6,8 +6,9 @@ answer becomes a chat answer.
 What is said with other words is said again: `instructions` and the role `developer` are the system's, calls of functions stand
 in the message before their outputs, `text.format` is `response_format`. What has no effect on the answer of a model that
 speaks chat is left out: where an answer is kept (`store`), how it is cached, in which form reasoning is told (`include`,
-`reasoning.summary`), bounds on tools that it does not have. So is the reasoning of earlier turns, which is for the model that
-wrote it. Fields that neither API knows are an engine's own and stay.
+`reasoning.summary`), bounds on tools that it does not have. Of the reasoning of earlier turns, what is text goes along as
+`reasoning_content`; summaries are for people, and what is encrypted is for the model that wrote it. Fields that neither API
+knows are an engine's own and stay.
 
 Source: OpenAI's API reference (responses, chat completions) and openai-python's types.
 """
@@ -22,7 +23,7 @@ ENDPOINT: Final = "/responses"
 # What both APIs call by the same name and mean the same by.
 SAME: Final = (
     "model", "stream", "temperature", "top_p", "user", "safety_identifier", "metadata", "service_tier", "prompt_cache_key",
-    "prompt_cache_retention", "parallel_tool_calls",
+    "parallel_tool_calls",
 )  # fmt: skip
 # What is translated below.
 SAID: Final = (
@@ -30,7 +31,14 @@ SAID: Final = (
 )  # fmt: skip
 # What changes nothing about the answer of a model that speaks chat. `truncation`: a prompt that is too long is refused by the
 # model, and the teacher asked instead.
-NO_MATTER: Final = ("store", "truncation", "max_tool_calls", "stream_options", "prompt_cache_options")
+NO_MATTER: Final = (
+    "store",
+    "truncation",
+    "max_tool_calls",
+    "stream_options",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+)
 # What only the service itself can do. Without a value, as clients send them, they mean nothing.
 THE_SERVICES: Final = (
     "background", "background_options", "conversation", "previous_response_id", "prompt", "context_management", "image",
@@ -168,7 +176,7 @@ def _messages(data: Json) -> list[Json]:
             _add_item(messages, item, f"input[{at}]")
         else:
             raise Untranslatable(f"input[{at}]", "is no item")
-    return messages
+    return [one for one in messages if not _unsaid(one)]
 
 
 def _add_item(messages: list[Json], item: Json, where: str) -> None:
@@ -177,20 +185,42 @@ def _add_item(messages: list[Json], item: Json, where: str) -> None:
         role = _text(item.get("role"))
         content = _content(item.get("content"), f"{where}.content")
         if role == "assistant" and type(content) is list:
-            content = "".join([_text(part.get("text")) for part in content])
-        messages.append({"role": ROLES.get(role, role), "content": content})
+            if any(part["type"] != "text" for part in content):
+                raise Untranslatable(f"{where}.content", "is an answer that is not only text")
+            content = "".join([part["text"] for part in content])
+        if role == "assistant" and messages and _unsaid(messages[-1]):
+            messages[-1]["content"] = content
+        else:
+            messages.append({"role": ROLES.get(role, role), "content": content})
     elif kind == "function_call":
         for name in ("namespace", "caller"):
-            said = item.get(name)
-            if said and said != {"type": "direct"}:
+            given = item.get(name)
+            if given and given != {"type": "direct"}:
                 raise Untranslatable(f"{where}.{name}", "is what chat's calls do not have")
         function = {"name": _text(item.get("name")), "arguments": _text(item.get("arguments"))}
         _calling(messages).append({"id": item.get("call_id"), "type": "function", "function": function})
     elif kind == "function_call_output":
         content = _content(item.get("output"), f"{where}.output", texts_only=True)
         messages.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": content})
-    elif kind != "reasoning":
+    elif kind == "reasoning":
+        thought = "".join([_text(one.get("text")) for one in _dicts(item.get("content"))])
+        if thought:
+            said = _thinking(messages)
+            said["reasoning_content"] = said.get("reasoning_content", "") + thought
+    else:
         raise Untranslatable(where, f"is an item of type {_shown(kind)}")
+
+
+def _unsaid(message: Json) -> bool:
+    """Whether an assistant's message has nothing but thoughts so far."""
+    return message["role"] == "assistant" and message["content"] is None and "tool_calls" not in message
+
+
+def _thinking(messages: list[Json]) -> Json:
+    """The message that a thought belongs to: the one whose calls have no outputs yet, or the next one."""
+    if not messages or not ("tool_calls" in messages[-1] or _unsaid(messages[-1])):
+        messages.append({"role": "assistant", "content": None})
+    return messages[-1]
 
 
 def _calling(messages: list[Json]) -> list[Json]:

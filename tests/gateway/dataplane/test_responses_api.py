@@ -377,7 +377,7 @@ def test_reasoning(make: Make, case: str) -> None:
         assert "reasoning" not in final.to_dict() or final.output[0].summary == []
     thought = "".join(event.delta for event in events if event.type == "response.reasoning_text.delta")
     assert thought == "I think"
-    # What came back is taken again: a chat model has no place for what it thought.
+    # What came back is taken again: vLLM reads what it thought.
     again: Any = [
         {"role": "user", "content": "hi"},
         *(one.to_dict() for one in whole.output),
@@ -385,7 +385,11 @@ def test_reasoning(make: Make, case: str) -> None:
     ]
     world.student.forget()
     world.sdk.responses.create(model="r", input=again)
-    assert [one["role"] for one in world.student.seen[0].data["messages"]] == ["user", "assistant", "user"]
+    assert world.student.seen[0].data["messages"][1] == {
+        "role": "assistant",
+        "content": "so",
+        "reasoning_content": "I think",
+    }
 
 
 def test_refusal(make: Make) -> None:

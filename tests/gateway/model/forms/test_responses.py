@@ -38,6 +38,7 @@ def put(number: str, text: Any = "42") -> Json:
 
 SAID = {"type": "message", "role": "assistant", "id": "msg_1", "status": "completed"}
 THOUGHT = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "xyz"}
+KEPT = {"type": "reasoning", "id": "rs_2", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]}
 MESSAGES: dict[str, tuple[Json, list[Json]]] = {
     "text": ({"input": "hi"}, [user("hi")]),
     "instructions": ({"input": "hi", "instructions": "Brief."}, [{"role": "system", "content": "Brief."}, user("hi")]),
@@ -144,7 +145,8 @@ LOST: dict[str, Json] = {
         "image_generation_call", "custom_tool_call", "custom_tool_call_output", "item_reference", "compaction",
         "local_shell_call", "apply_patch_call", "a kind that is yet to come",
     )},
-    "input": {"input": [THOUGHT]},
+    "input": {"input": [THOUGHT, KEPT]},
+    "input[0].content: an image": {"input": [{**SAID, "content": [{"type": "input_image", "image_url": PNG}]}]},
     "input[0].content[0]: file_id": {"input": [user([{"type": "input_image", "file_id": "file_1"}])]},
     "input[0].content[0]: url": {"input": [user([{"type": "input_file", "file_url": "https://x/a.pdf"}])]},
     "input[0].content[0]: kind": {"input": [user([{"type": "input_video"}])]},
