@@ -26,6 +26,8 @@ Json = dict[str, Any]
 ENDS: Final = ("response.completed", "response.incomplete")
 # What shows a reader nothing yet.
 SILENT: Final = ("response.created", "response.queued", "response.in_progress", "response.content_part.added")
+ITEMS: Final = ("response.output_item.added", "response.output_item.done")
+WORDS: Final = ("message", "reasoning")  # whose pieces show what there is to see
 # The pieces of an answer, and what they are called in a chunk of chat.
 PIECES: Final = {
     "response.output_text.delta": "content",
@@ -178,12 +180,13 @@ class PassingReader:
             function = {"name": item.get("name"), "arguments": item.get("arguments") or item.get("input") or ""}
             self._add({"tool_calls": [{"index": number, "id": item.get("call_id"), "function": function}]})
         elif kind in ENDS:
-            progress.done = progress.visible = True
-            self._whole.response = response = event["response"]
-            if type(response.get("output")) is not list:
-                progress.failure = failures.MALFORMED
+            response: Json = event["response"]
+            if type(response["output"]) is not list:
+                raise TypeError
+            self._whole.response = response
             self._whole.usage = responses.chat_usage(response.get("usage"))
-        elif kind not in SILENT and kind != "response.output_item.added":
+            progress.done = progress.visible = True
+        elif kind not in SILENT and not (kind in ITEMS and type(item) is dict and item.get("type") in WORDS):
             progress.visible = True
 
     def _add(self, delta: Json) -> None:

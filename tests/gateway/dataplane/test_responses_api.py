@@ -19,6 +19,7 @@ from graduand.gateway.model.routing import STUDENT
 from tests.gateway.checkcases import SECRET
 from tests.gateway.dataplane.inprocess import Running, records
 from tests.gateway.dataplane.inprocess import upstream as one_upstream
+from tests.gateway.responsefaults import BROKEN, FAILED, Broken
 from tests.gateway.speaking import Answer, Client, chat
 from tests.gateway.upstream import (
     Action,
@@ -87,14 +88,17 @@ def passing_events(model: str, text: str, end: str = "response.completed", **mor
     return [{**event, "sequence_number": at} for at, event in enumerate(events)]
 
 
-def stream(conversation: Conversation, events: list[Json], end: bool = True) -> None:
+def stream(conversation: Conversation, events: list[Json], last: bytes = b"", *, cut: bool = False) -> None:
     conversation.start_stream()
     for event in events:
         conversation.piece(f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n".encode())
-    if end:
-        conversation.end_stream()
-    else:
+    if last:
+        conversation.piece(last)
+    if cut:
+        conversation.taken()
         conversation.cut()
+    else:
+        conversation.end_stream()
 
 
 def speaks(conversation: Conversation) -> None:
@@ -553,41 +557,44 @@ def test_fallback(make: Make, streamed: bool) -> None:
     assert (final["model"], final["id"]) == (TEACHER, "resp_1")
 
 
-FAILED = {"type": "response.failed", "sequence_number": 2, "response": {
-    **response(TEACHER, "x", "failed"), "error": {"code": "server_error", "message": "it broke"}}}  # fmt: skip
-BROKEN: dict[str, Callable[[list[Json]], tuple[list[Json], bool]]] = {
-    "failed": lambda events: ([*events, FAILED], True),
-    "error": lambda events: ([*events, {"type": "error", "code": "server_error", "message": "it broke", "param": None}], True),
-    "cut": lambda events: (events, False),
-    "no end": lambda events: (events, True),
-}  # fmt: skip
+@pytest.mark.parametrize("released", [False, True])
+@pytest.mark.parametrize("case", BROKEN, ids=[one.name for one in BROKEN])
+def test_a_passed_stream_that_breaks(make: Make, case: Broken, released: bool) -> None:
+    """Before anything has left it is an error with a status, or the teacher's answer; afterwards an event of this API, the
+    number after the last."""
+    events = passing_events(TEACHER, "one two")[: 8 if released else 6]
 
+    def breaks(conversation: Conversation) -> None:
+        stream(conversation, events, case.last, cut=case.cut)
 
-@pytest.mark.parametrize("begun", [2, 8])
-@pytest.mark.parametrize("case", BROKEN)
-def test_a_passed_stream_that_breaks(make: Make, case: str, begun: int) -> None:
-    """Before anything has left it is an error with a status; afterwards an event of this API, the number after the last."""
-    events, end = BROKEN[case](passing_events(TEACHER, "one two")[:begun])
-    world = make("teacher", teacher=lambda conversation: stream(conversation, events, end))
+    world = make("teacher", teacher=breaks)
     got = world.ask({"model": "r", "input": "hi", "stream": True})
-    if begun == 2:
-        assert got.status == 502
-        assert got.error["type"] == "server_error"
-    else:
+    if released:
         last = told(got)[-1]
-        assert (last["type"], last["sequence_number"]) == ("error", begun)
+        assert (last["type"], last["code"], last["sequence_number"]) == ("error", case.cause, len(events))
         assert type(EVENT.validate_python(last)).__name__ == "ResponseErrorEvent"
+        assert len(told(got)) == len(events) + 1
         assert not got.whole
+    else:
+        assert (got.status, got.error["code"], got.error["type"]) == (502, case.cause, "server_error")
     [record] = world.end()
-    assert (record["completed"], record["error"]) == (
-        False,
-        "truncated" if case in ("cut", "no end") else "error_event",
+    assert (record["completed"], record["error"]) == (False, case.cause)
+
+
+@pytest.mark.parametrize("case", BROKEN, ids=[one.name for one in BROKEN])
+def test_a_students_stream_that_breaks(make: Make, case: Broken) -> None:
+    begun = passing_events(ADAPTER, "one two")[:6]
+    world = make(
+        student=lambda conversation: stream(conversation, begun, case.last, cut=case.cut), s={"responses": True}
     )
+    got = world.ask({"model": "r", "input": "hi", "stream": True})
+    assert got.headers["x-graduand-reason"] == f"fallback:{case.cause}"
+    assert told(got)[-1]["response"]["model"] == TEACHER
 
 
 def test_a_whole_answer_that_failed(make: Make) -> None:
     bad: list[Json] = [
-        FAILED["response"],
+        FAILED,
         {"error": {"message": "x"}},
         {"object": "response", "status": "queued", "output": []},
         {},
