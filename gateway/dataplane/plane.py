@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import orjson
 
 from graduand.gateway.dataplane.cors import Cors
-from graduand.gateway.dataplane.dialects import registry
+from graduand.gateway.dataplane.dialects import messages, registry
 from graduand.gateway.dataplane.exchange import Exchange, unknown_model
 from graduand.gateway.dataplane.http.server import JSON, ClientConnection, Request
 from graduand.gateway.dataplane.shadow import Shadower
@@ -144,21 +144,15 @@ class Plane:
             connection.respond(200, JSON, b'{"status":"ready"}')
 
     def _models(self, connection: ClientConnection, request: Request) -> None:
-        self.shared.recognise(connection, _credential(request.headers))
+        self.shared.recognise(connection, messages.credential(request.headers))  # OpenAI's client, or Anthropic's
         connection.respond(200, JSON, orjson.dumps(model_list([{"id": name} for name in self.shared.table.routes])))
 
     def _model(self, connection: ClientConnection, request: Request) -> None:
-        self.shared.recognise(connection, _credential(request.headers))
+        self.shared.recognise(connection, messages.credential(request.headers))
         name = unquote(request.path.partition(b"?")[0][len(MODEL) :].decode("latin-1"))
         if name not in self.shared.table.routes:
             raise unknown_model(name, self.shared.table.routes)
         connection.respond(200, JSON, orjson.dumps(model_list([{"id": name}])["data"][0]))
-
-
-def _credential(headers: dict[bytes, bytes]) -> bytes:
-    """The key of whoever asks for models, wherever the clients of any API put it."""
-    found = headers.get(b"authorization", b"")
-    return found if found or b"x-api-key" not in headers else b"Bearer " + headers[b"x-api-key"]
 
 
 def _log_full() -> RequestError:

@@ -37,10 +37,16 @@ class Proxy:
 def headers_of(upstream: Upstream) -> dict[str, str]:
     """The headers that go with every request to the upstream, names in lower case: its key's, and those of the file."""
     own = {one.name: one.value for one in upstream.headers}
-    if upstream.kind == "anthropic":
-        key = {"x-api-key": upstream.api_key} if upstream.api_key else {}
-        return {**key, "anthropic-version": ANTHROPIC_VERSION, **own}
-    return {"authorization": f"Bearer {upstream.api_key}", **own} if upstream.api_key else own
+    version = {"anthropic-version": ANTHROPIC_VERSION} if upstream.kind == "anthropic" else {}
+    if not upstream.api_key:
+        return {**version, **own}
+    name = key_header(upstream)
+    return {name: upstream.api_key if version else f"Bearer {upstream.api_key}", **version, **own}
+
+
+def key_header(upstream: Upstream) -> str:
+    """The header in which the upstream wants its key."""
+    return "x-api-key" if upstream.kind == "anthropic" else "authorization"
 
 
 def query_of(upstream: Upstream) -> str:

@@ -1,7 +1,8 @@
 """Claude as an upstream: answers Anthropic's Messages API as its reference says, whole or event by event."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from tests.gateway.upstream import Action, Conversation, text_of
@@ -97,3 +98,96 @@ def refuses(status: int, kind: str, text: str) -> Action:
         conversation.whole(status, error)
 
     return action
+
+
+def whole(status: int, body: Json | bytes) -> Action:
+    return lambda conversation: conversation.whole(status, body)
+
+
+def cut(conversation: Conversation) -> None:
+    """The connection closes in the middle of the answer."""
+    if conversation.streams:
+        conversation.start_stream()
+        conversation.piece(framed(events(message(conversation.seen.data["model"]))[:6]))
+        conversation.taken()
+    else:
+        body = json.dumps(message(conversation.seen.data["model"])).encode()
+        conversation.whole(200, body[:40], length=len(body))
+    conversation.cut()
+
+
+def overloaded_later(conversation: Conversation) -> None:
+    """An error event after the first words."""
+    if not conversation.streams:
+        refuses(529, "overloaded_error", "Overloaded")(conversation)
+        return
+    conversation.start_stream()
+    conversation.piece(framed(events(message(conversation.seen.data["model"]))[:6]))
+    conversation.taken()
+    conversation.piece(framed([{"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}]))
+    conversation.end_stream()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row of the page: what Claude does, and what both kinds of clients get; `says` is a part of the message."""
+
+    name: str
+    action: Action
+    status: int
+    kind: str  # Anthropic's word for it
+    cause: str  # the log's
+    says: str
+    streamed: str = ""  # the cause within a stream that has begun; empty: as not streamed
+
+
+TOO_LONG = "prompt is too long: 210000 tokens > 200000 maximum"
+NO_CREDIT = "Your credit balance is too low to access the Anthropic API."
+FAULTS = (
+    Fault("400 `invalid_request_error`", refuses(400, "invalid_request_error", "max_tokens: 9 > 8"), 400,
+          "invalid_request_error", "bad_request", "max_tokens: 9 > 8"),
+    Fault("400, the prompt is too long", refuses(400, "invalid_request_error", TOO_LONG), 400, "invalid_request_error",
+          "context_length", TOO_LONG),
+    Fault("400, the account has no credit", refuses(400, "invalid_request_error", NO_CREDIT), 502, "api_error",
+          "upstream_account", "the gateway's own account"),
+    Fault("401 `authentication_error`", refuses(401, "authentication_error", "invalid x-api-key"), 502, "api_error",
+          "upstream_auth", "the gateway's own key"),
+    Fault("402 `billing_error`", refuses(402, "billing_error", "secret"), 502, "api_error", "upstream_account",
+          "the gateway's own account"),
+    Fault("404, no such model", refuses(404, "not_found_error", "model: claude-9"), 502, "api_error", "model_missing",
+          "model: claude-9"),
+    Fault("413 `request_too_large`", refuses(413, "request_too_large", "too large"), 413, "request_too_large",
+          "bad_request", "too large"),
+    Fault("429 `rate_limit_error`", refuses(429, "rate_limit_error", "secret"), 429, "rate_limit_error", "rate_limited",
+          "overloaded"),
+    Fault("500 `api_error`", refuses(500, "api_error", "secret"), 500, "api_error", "http_500", "answered 500"),
+    Fault("529 `overloaded_error`", refuses(529, "overloaded_error", "secret"), 529, "overloaded_error", "http_529",
+          "answered 529"),
+    Fault("an error within a 200", whole(200, {"type": "error", "error": {"type": "overloaded_error", "message": "secret"}}),
+          502, "api_error", "error_event", "reported an error"),
+    Fault("a message without content", whole(200, {"type": "message", "content": None}), 502, "api_error", "malformed",
+          "not what its protocol promises"),
+    Fault("no JSON", whole(200, b"<html>"), 502, "api_error", "malformed", "cannot be read"),
+    Fault("cut in the middle", cut, 502, "api_error", "truncated", "broke off", "truncated"),
+    Fault("overloaded, streams after the first words", overloaded_later, 529, "overloaded_error", "http_529", "answered 529",
+          "error_event"),
+)  # fmt: skip
+HEAD = """## By Claude
+
+An upstream of kind `anthropic` that fails as Anthropic's reference says, on a route without a student and without retries;
+each line is a test in tests/gateway/dataplane/test_messages.py. A client of `/v1/messages` gets Anthropic's error object with
+this `type`, a client of `/v1/chat/completions` OpenAI's. What a request says that the API of who is asked cannot say is
+`untranslatable`: the teacher answers in a student's place, otherwise it is 400 with the field's name; nobody is asked, and no
+rollout counts it.
+"""
+
+
+def lines() -> Iterator[str]:
+    """The page's section."""
+    yield HEAD
+    yield "| fault | status | `type` | in the log | streamed, after the first words |"
+    yield "|---" * 5 + "|"
+    for fault in FAULTS:
+        later = f"what was released, an error event `{fault.streamed}`, connection cut" if fault.streamed else "-"
+        yield f"| {fault.name} | {fault.status} | `{fault.kind}` | `{fault.cause}` | {later} |"
+    yield ""

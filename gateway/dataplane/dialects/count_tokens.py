@@ -44,7 +44,7 @@ class CountTokens(messages.Messages):
                 )
         known = ("messages", "tools", "continue_final_message", "add_generation_prompt")
         asked = {"model": to.model, **{name: chat[name] for name in known if name in chat}}
-        return Sending(TOKENIZE, upstream_chat.encoded(asked))
+        return Sending(TOKENIZE, upstream_chat.request_body(asked))
 
     def scorable(self, data: Json, to: Addressee) -> bool:
         return False

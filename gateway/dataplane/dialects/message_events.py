@@ -19,6 +19,7 @@ from graduand.gateway.model.forms import claude
 Json = dict[str, Any]
 
 DELTAS = {"text": "text_delta", "thinking": "thinking_delta"}
+FIRST_HALVES = range(0xD800, 0xDC00)  # of pairs that are one character
 EMPTY: dict[str, Json] = {
     "text": {"type": "text", "text": ""},
     "thinking": {"type": "thinking", "thinking": "", "signature": ""},
@@ -116,7 +117,7 @@ class MessageEvents:
 
     def _text(self, kind: str, text: str, out: list[bytes], *, last: bool = False) -> None:
         text, self._half = self._half + text, ""
-        if text and "\ud800" <= text[-1] <= "\udbff" and not last:
+        if text and not last and ord(text[-1]) in FIRST_HALVES:
             text, self._half = text[:-1], text[-1]
         if not text:
             return

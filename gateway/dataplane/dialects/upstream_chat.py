@@ -47,7 +47,7 @@ def sending(data: Json, to: Addressee, *, scored: bool = False) -> Sending:
         asked = claude.request_of(data, to.model) if to.anthropic else _chat(data, to, scored=scored)
     except Untranslatable as error:
         raise untranslatable(error) from error
-    return Sending(CLAUDE_PATH if to.anthropic else CHAT_PATH, encoded(asked))
+    return Sending(CLAUDE_PATH if to.anthropic else CHAT_PATH, request_body(asked))
 
 
 def whole(body: bytes, headers: dict[bytes, bytes], by: Addressee) -> Whole:
@@ -72,8 +72,16 @@ def untranslatable(error: Untranslatable) -> UpstreamFailed:
     return UpstreamFailed(failures.untranslatable(error.field, str(error)))
 
 
+def request_body(asked: Json) -> bytes:
+    """A request as JSON; raise UpstreamFailed if it is nested deeper than can be written."""
+    try:
+        return orjson.dumps(asked)
+    except TypeError as error:
+        raise UpstreamFailed(failures.untranslatable("messages", "the request is nested too deeply")) from error
+
+
 def encoded(data: Json) -> bytes:
-    """As JSON; what is nested deeper than can be written is refused."""
+    """An answer as JSON; raise UpstreamFailed if it is nested deeper than can be written."""
     try:
         return orjson.dumps(data)
     except TypeError as error:

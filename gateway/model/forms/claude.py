@@ -6,7 +6,7 @@ What has no counterpart is refused by name (Untranslatable), but for a value tha
 
 Stated rules. Without a limit of its own a request gets DEFAULT_MAX_TOKENS, since Claude's API wants one. The system's and
 developer's messages at the beginning are `system`; `user` or `safety_identifier` is `metadata.user_id`. An effort turns
-thinking on (`adaptive`), and `none` off.
+thinking on (`adaptive`), and `none` off. Claude's own `thinking`, `top_k` and `cache_control` pass where a client gives them.
 
 Source: Anthropic's API reference (Messages) and its SDK's types; OpenAI's API reference (chat completions).
 """
@@ -44,6 +44,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
     "verbosity": ("medium",),
 }
+MARKS = ("cache_control",)
 SAME = ("top_p", "top_k", "stream", "thinking")
 EFFORTS = ("low", "medium", "high", "xhigh")
 CHOICES = {"auto": "auto", "required": "any", "none": "none"}
@@ -162,8 +163,9 @@ def _system(listed: list[Json]) -> Json:
     blocks: list[Json] = []
     for at, message in enumerate(listed):
         refuse_others(message, ("role", "content"), CLAUDE, f"messages[{at}].")
-        blocks += _texts(message.get("content"), f"messages[{at}].content")
-    if len(blocks) == 1 and isinstance(listed[0].get("content"), str):
+        if message.get("content") != "":
+            blocks += _texts(message.get("content"), f"messages[{at}].content")
+    if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
         return {"system": blocks[0]["text"]}
     return {"system": blocks} if blocks else {}
 
@@ -264,26 +266,33 @@ def _texts(content: Any, where: str) -> list[Json]:
 def _block(part: Json, where: str) -> Json:
     kind = part.get("type")
     if kind in ("text", "refusal"):
-        refuse_others(part, ("type", "text", "refusal", "annotations"), CLAUDE, f"{where}.")
+        refuse_others(part, ("type", "text", "refusal", "annotations", *MARKS), CLAUDE, f"{where}.")
         text = part.get(str(kind))
         if not isinstance(text, str):
             raise Untranslatable(f"{where}.{kind}", "must be a string")
-        return {"type": "text", "text": text}
+        return {"type": "text", "text": text, **_mark(part)}
     if kind == "image_url":
+        refuse_others(part, ("type", "image_url", *MARKS), CLAUDE, f"{where}.")
         image = part.get("image_url")
         url = image.get("url") if isinstance(image, dict) else image
         detail = image.get("detail") if isinstance(image, dict) else None
         if detail not in (None, "auto", "high"):
             raise Untranslatable(f"{where}.image_url.detail", f"{detail!r} has no counterpart in {CLAUDE}")
-        return {"type": "image", "source": _source(url, f"{where}.image_url.url")}
+        return {"type": "image", "source": _source(url, f"{where}.image_url.url"), **_mark(part)}
     if kind == "file":
+        refuse_others(part, ("type", "file", *MARKS), CLAUDE, f"{where}.")
         given = part.get("file")
         file = given if isinstance(given, dict) else {}
         refuse_others(file, ("filename", "file_data"), CLAUDE, f"{where}.file.")
         source = _source(file.get("file_data"), f"{where}.file.file_data")
         title = {"title": file["filename"]} if isinstance(file.get("filename"), str) else {}
-        return {"type": "document", "source": source, **title}
+        return {"type": "document", "source": source, **title, **_mark(part)}
     raise Untranslatable(f"{where}.type", f"{kind!r} has no counterpart in {CLAUDE}")
+
+
+def _mark(part: Json) -> Json:
+    """Anthropic's own mark of what its cache is to keep, which may stand in a chat as well."""
+    return {name: part[name] for name in MARKS if part.get(name) is not None}
 
 
 def _source(url: Any, where: str) -> Json:
@@ -301,10 +310,10 @@ def _tool(tool: Any, where: str) -> Json:
     function = tool.get("function") if isinstance(tool, dict) else None
     if not isinstance(tool, dict) or not isinstance(function, dict) or tool.get("type") not in (None, "function"):
         raise Untranslatable(f"{where}.type", f"must be 'function': other tools have no counterpart in {CLAUDE}")
-    refuse_others(tool, ("type", "function"), CLAUDE, f"{where}.")
+    refuse_others(tool, ("type", "function", *MARKS), CLAUDE, f"{where}.")
     refuse_others(function, ("name", "description", "parameters", "strict"), CLAUDE, f"{where}.function.")
     schema = function.get("parameters")
-    named: Json = {"name": function.get("name")}
+    named: Json = {"name": function.get("name"), **_mark(tool)}
     if function.get("description") is not None:
         named["description"] = function["description"]
     named["input_schema"] = {"type": "object", "properties": {}} if schema is None else schema
