@@ -169,7 +169,7 @@ class Upstream:
         bool | None,
         Field(
             description="whether it serves `/responses`; without it those of kind `openai` do. Others are asked by chat "
-            "([APIs](apis.md)): set `false` for vendors that are like OpenAI only in chat, such as Gemini and Mistral"
+            "([Responses](responses.md)): set `false` for vendors that are like OpenAI only in chat, such as Gemini and Mistral"
         ),
     ] = None
 
