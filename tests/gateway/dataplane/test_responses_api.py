@@ -20,6 +20,7 @@ from tests.gateway.checkcases import SECRET
 from tests.gateway.dataplane.inprocess import Running, records
 from tests.gateway.dataplane.inprocess import upstream as one_upstream
 from tests.gateway.responsefaults import BROKEN, FAILED, Broken
+from tests.gateway.running import until
 from tests.gateway.speaking import Answer, Client, chat
 from tests.gateway.upstream import (
     Action,
@@ -141,7 +142,9 @@ class World:
             return client.ask(body, path)
 
     def end(self) -> list[Json]:
+        """What it has logged, copies included."""
         self.sdk.close()
+        until(lambda: not self.running.plane.shadower.size, "all copies are answered")
         self.running.close()
         return records(self.folder)
 
@@ -628,10 +631,6 @@ def test_shadow_copies_and_one_evidence(make: Make) -> None:
         both = [{"role": "system", "content": "Brief."}, {"role": "user", "content": "hi"}]
         world.ask({"model": "r", "messages": both, "stream": streamed}, "/v1/chat/completions")
     world.ask({"model": "r", "input": "hi", "tools": [{"type": "web_search"}]})
-    for _ in range(600):
-        if len(world.student.seen) == 4 and not world.running.plane.shadower.size:
-            break
-        world.running.do(_turn())
     found = world.end()
     refused = [one for one in found if one["error"] == "untranslatable"]
     assert [(one["role"], one["adapter"], reader.nobodys(one)) for one in refused] == [("shadow", ADAPTER, True)]
@@ -646,12 +645,6 @@ def test_shadow_copies_and_one_evidence(make: Make) -> None:
             "[system]\nBrief.\n\n[user]\nhi",
         }  # fmt: skip
     assert {one["arm"] for one in by_role["shadow"]} == {STUDENT}
-
-
-async def _turn() -> None:
-    import asyncio
-
-    await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("release", ["observe", "window", "block"])
@@ -681,3 +674,37 @@ def test_units_and_limits_see_the_same(make: Make) -> None:
     one, other = world.end()
     assert one["unit_bucket"] == other["unit_bucket"]
     assert (one["usage"], one["unit_hash"]) == (other["usage"], other["unit_hash"])
+
+
+# A cut that an answer passes whose tokens are as good as certain.
+CUT: Json = {
+    "fit": {"bias": 0.0, "weights": [1.0, 0, 0, 0], "means": [0.0] * 4, "scales": [1.0] * 4}, "reads": None,
+    "threshold": {"cuts": {"": 0.9}, "expires_at": 1e12},
+}  # fmt: skip
+
+
+def unsure(logprob: float) -> Action:
+    told = {"content": [{"token": "so", "logprob": logprob, "bytes": None, "top_logprobs": [
+        {"token": "so", "logprob": logprob, "bytes": None}, {"token": "no", "logprob": -9.0, "bytes": None}]}]}  # fmt: skip
+    one = chunk(ADAPTER, content="so")
+    one["choices"][0]["logprobs"] = told
+    said = {"message": {"role": "assistant", "content": "so"}, "finish_reason": "stop", "logprobs": told}
+    return says(one, chunk(ADAPTER, finish="stop"), whole=said)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(("logprob", "reason"), [(-0.01, "confident"), (-8.99, "deferred")])
+def test_hybrid(make: Make, logprob: float, reason: str, streamed: bool) -> None:
+    """A student that is asked by chat is scored; its log probabilities are not the client's to see."""
+    world = make("hybrid", student=unsure(logprob), threshold=CUT)
+    got = world.ask({"model": "r", "input": "hi", "stream": streamed})
+    assert world.student.seen[0].data["top_logprobs"] == 2
+    assert (got.headers["x-graduand-reason"], b'"logprob"' in got.body) == (f"hybrid:{reason}", False)
+    assert (b"-9.0" in got.body, b'"gpt-5"' in got.body) == (False, reason == "deferred")
+
+
+def test_hybrid_of_a_student_that_speaks_it(make: Make) -> None:
+    """Who is sent the client's bytes tells no log probabilities: the teacher answers."""
+    world = make("hybrid", student=speaks, s={"responses": True}, threshold=CUT)
+    got = world.ask({"model": "r", "input": "hi"})
+    assert (got.headers["x-graduand-arm"], got.headers["x-graduand-reason"]) == ("teacher", "hybrid:deferred")
