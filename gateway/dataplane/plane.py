@@ -57,7 +57,7 @@ class Plane:
             if preflight:
                 connection.respond(200, preflight, b"")
                 return
-        dialect = registry.DIALECTS.get(path if b"?" not in path else path.partition(b"?")[0])
+        dialect = registry.at(path if b"?" not in path else path.partition(b"?")[0])
         if dialect is not None and request.method != b"POST":
             dialect = None
         if dialect is not None and not shared.log.blocks:
@@ -77,7 +77,7 @@ class Plane:
 
     def lets_in(self, connection: ClientConnection, path: bytes, headers: dict[bytes, bytes]) -> bool:
         """Whether whoever sends these headers may send a long body; nobody may to a path that takes none."""
-        dialect = registry.DIALECTS.get(path.partition(b"?")[0])
+        dialect = registry.at(path.partition(b"?")[0])
         if dialect is None:
             return False
         try:
@@ -115,7 +115,7 @@ class Plane:
             self._model(connection, request)
             return
         shown = path.decode("latin-1")[:200]
-        if path in registry.DIALECTS or answer is not None or path.startswith(MODEL):
+        if registry.at(path) is not None or answer is not None or path.startswith(MODEL):
             method = request.method.decode("latin-1")
             raise RequestError(405, f"{shown} does not take {method}", code="method_not_allowed")
         if path.startswith(RESPONSE):
@@ -128,7 +128,7 @@ class Plane:
         """The Allow header of a path (RFC 9110, 10.2.1)."""
         path, _, _ = path.partition(b"?")
         methods = [b"GET", b"HEAD"] if path in self._gets or path.startswith(MODEL) else []
-        if path in registry.DIALECTS:
+        if registry.at(path) is not None:
             methods.append(b"POST")
         return b"allow: %b\r\n" % b", ".join(methods)
 

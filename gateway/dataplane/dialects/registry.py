@@ -1,5 +1,6 @@
 """Which dialect is spoken at which path: the one list of the APIs that clients may speak."""
 
+from graduand.gateway.dataplane.dialects import azure
 from graduand.gateway.dataplane.dialects.chat import CHAT
 from graduand.gateway.dataplane.dialects.completions import COMPLETIONS
 from graduand.gateway.dataplane.dialects.count_tokens import COUNT_TOKENS
@@ -20,3 +21,9 @@ DIALECTS: dict[bytes, Dialect] = {
     b"/generate_stream": GENERATE_STREAM,
     b"/": GENERATE_EITHER,
 }
+
+
+def at(path: bytes) -> Dialect | None:
+    """The dialect that is spoken at a path without its query, also at Azure's addresses."""
+    found = DIALECTS.get(path)
+    return azure.at(path, DIALECTS) if found is None and path.startswith(azure.ROOT) else found

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -12,7 +13,7 @@ from graduand.gateway.model.routes import Route, Teacher
 from tests.gateway.dataplane.inprocess import Running
 from tests.gateway.dataplane.inprocess import upstream as one_upstream
 from tests.gateway.speaking import Answer, Client, chat, request
-from tests.gateway.upstream import Upstream, answer
+from tests.gateway.upstream import Upstream, answer, text_of
 
 KEY = "authorization: Bearer k1"
 PAGE = "https://app.example"
@@ -68,6 +69,34 @@ def test_responses_are_not_kept(running: Running, method: str, path: str) -> Non
     got = asks(running, method, f"/v1/responses/{path}", KEY)
     assert (got.status, got.error["code"]) == (404, "not_found")
     assert "responses are not kept" in got.error["message"]
+
+
+def test_azures_clients(running: Running) -> None:
+    """The old paths and the new: the deployment is the route, the key stands where Azure's clients put it."""
+    root = f"http://127.0.0.1:{running.port}"
+    asked: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
+    with openai.AzureOpenAI(azure_endpoint=root, api_key="k1", api_version="2024-10-21", max_retries=0) as client:
+        assert client.chat.completions.create(model="r", **asked).choices[0].message.content == text_of("gpt-5")
+        pieces = list(client.chat.completions.create(model="team/summaries", stream=True, **asked))
+        assert "".join(one.choices[0].delta.content or "" for one in pieces if one.choices) == text_of("gpt-5")
+        with pytest.raises(openai.NotFoundError):
+            client.chat.completions.create(model="unknown", **asked)
+    at_once = openai.AzureOpenAI(
+        azure_endpoint=root, azure_deployment="r", api_key="k1", api_version="2024-10-21", max_retries=0
+    )
+    with at_once as client:
+        assert client.chat.completions.create(model="whatever", **asked).choices[0].message.content == text_of("gpt-5")
+    with openai.OpenAI(base_url=f"{root}/openai/v1", api_key="k1", max_retries=0) as client:
+        assert client.chat.completions.create(model="r", **asked).choices[0].message.content == text_of("gpt-5")
+    for path, body, status in (
+        ("/openai/deployments/r/chat/completions", asked, 200), ("/openai/deployments/r/chat/completions", b"[]", 400),
+        ("/openai/deployments/r/chat/completions", b"{", 400), ("/openai/deployments/r/images/generations", asked, 404),
+        ("/openai/deployments//chat/completions", asked, 404), ("/openai/deployments/r", asked, 404),
+    ):  # fmt: skip
+        with Client(running.port) as plain:
+            assert plain.ask(body, path, ("api-key: k1",)).status == status
+            assert plain.ask(body, path, ("api-key: k2",)).status == (404 if status == 404 else 401)
+    assert asks(running, "GET", "/openai/deployments/r/chat/completions", KEY).headers["allow"] == "POST"
 
 
 def test_pages(running: Running) -> None:
