@@ -54,6 +54,8 @@ ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 FIRST_TOKEN_S = 10.0
+# Vendors that are like OpenAI only in chat.
+CHAT_ONLY = ("generativelanguage.googleapis.com", "api.mistral.ai", "api.deepseek.com")
 # On a model, which knows best how long it thinks.
 OwnPatience = Annotated[
     Seconds | None, Field(description="seconds of silence before its first token, in place of the route's `timeouts`")
@@ -168,15 +170,19 @@ class Upstream:
     responses: Annotated[
         bool | None,
         Field(
-            description="whether it serves `/responses`; without it those of kind `openai` do. Others are asked by chat "
-            "([Responses](responses.md)): set `false` for vendors that are like OpenAI only in chat, such as Gemini and Mistral"
+            description="whether it serves `/responses`; others are asked by chat ([Responses](responses.md)). Without it those of "
+            "kind `openai` do, but for deployments at Azure, Gemini, Mistral and DeepSeek: set `false` for other vendors that "
+            "are like OpenAI only in chat"
         ),
     ] = None
 
     @property
     def speaks_responses(self) -> bool:
         """Whether requests in OpenAI's Responses API go to it as they are."""
-        return self.kind == "openai" if self.responses is None else self.responses
+        if self.responses is not None:
+            return self.responses
+        chats = any(one.host in CHAT_ONLY or "/openai/deployments/" in one.prefix for one in self.replicas)
+        return self.kind == "openai" and not chats
 
 
 @dataclass(frozen=True, slots=True)

@@ -544,6 +544,19 @@ def test_a_student_that_speaks_it(make: Make) -> None:
     assert world.student.seen[0].line.split()[1].endswith("/responses")
 
 
+@pytest.mark.parametrize(("kind", "url", "said", "speaks"), [
+    ("openai", "https://api.openai.com/v1", None, True), ("openai", "https://api.openai.com/v1", False, False),
+    ("openai", "https://generativelanguage.googleapis.com/v1beta/openai", None, False),
+    ("openai", "https://api.mistral.ai/v1", None, False), ("openai", "https://api.mistral.ai/v1", True, True),
+    ("openai", "https://r.openai.azure.com/openai/deployments/gpt-4o", None, False),
+    ("openai", "https://r.openai.azure.com/openai/v1", None, True), ("vllm", "http://gpu:8000/v1", None, False),
+    ("vllm", "http://gpu:8000/v1", True, True), ("lorax", "http://gpu:8000", None, False),
+    ("anthropic", "https://api.anthropic.com/v1", None, False),
+])  # fmt: skip
+def test_who_speaks_it(kind: str, url: str, said: bool | None, speaks: bool) -> None:
+    assert replace(one_upstream("u", kind, url), responses=said).speaks_responses is speaks
+
+
 # Failures.
 
 
