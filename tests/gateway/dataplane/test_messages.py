@@ -15,8 +15,10 @@ import pytest
 
 from graduand.gateway.model import reader
 from graduand.gateway.model.routes import Route, Student, Teacher, Timeouts
+from graduand.gateway.model.routing import CONFIDENT, DEFERRED
 from graduand.monitoring.prices import Price
 from tests.gateway import claude
+from tests.gateway.checkcases import says as checked
 from tests.gateway.dataplane.inprocess import Running, records
 from tests.gateway.dataplane.inprocess import upstream as one_upstream
 from tests.gateway.faults import cut, refuses
@@ -510,3 +512,55 @@ def test_between_those_who_chat_the_clients_bytes_pass(world: Make) -> None:
     assert there.teacher.seen[0].body == body.replace(b'"r"', b'"claude-opus"')
     there.ask(chat("r"), f"authorization: Bearer {KEY}", path="/v1/chat/completions")
     assert there.teacher.seen[1].data == {**chat("r"), "model": TEACHER}
+
+
+# What looks at answers before they leave.
+
+
+def threshold(bias: float) -> Json:
+    """A student that is always sure, or never."""
+    fit = {"bias": bias, "weights": [0.0] * 4, "means": [0.0] * 4, "scales": [1.0] * 4}
+    return {"fit": fit, "threshold": {"cuts": {"": 0.5}, "expires_at": time.time() + 3600}, "reads": None}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("sure", [True, False])
+def test_a_hybrid_route_asks_the_student_for_its_confidence(world: Make, stream: bool, sure: bool) -> None:
+    there = world(mode="hybrid", threshold=threshold(9.0 if sure else -9.0))
+    tops = [{"token": one, "logprob": value, "bytes": None} for one, value in (("yes", -0.1), ("no", -3.0))]
+    logprobs = {"content": [{**tops[0], "top_logprobs": tops}]}
+
+    def says(conversation: Conversation) -> None:
+        assert conversation.seen.data["top_logprobs"] == 2
+        choice = {"index": 0, "finish_reason": "stop", "logprobs": logprobs}
+        if not conversation.streams:
+            said = {"role": "assistant", "content": "yes"}
+            conversation.whole(200, message(STUDENT, choices=[{**choice, "message": said}]))
+            return
+        conversation.start_stream()
+        chunk = {
+            "id": "c",
+            "object": "chat.completion.chunk",
+            "model": STUDENT,
+            "choices": [{**choice, "delta": {"content": "yes"}}],
+        }
+        conversation.events([chunk, "[DONE]"])
+        conversation.end_stream()
+
+    there.student.then = says
+    found = there.ask({**ASKED, "stream": stream})
+    assert found.said == (("student", CONFIDENT) if sure else ("teacher", DEFERRED))
+    assert b"logprob" not in found.body
+    assert (b"yes" if sure else b" von ") in found.body
+    logged = there.records(1 if sure else 2)
+    assert "logprobs" in next(one["response_json"] for one in logged if one["arm"] == "student")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("release", ["window", "block"])
+def test_a_students_answer_is_checked_before_it_is_a_message(world: Make, stream: bool, release: str) -> None:
+    there = world(mode="student", release=release, release_window=50, checks=("refusal",))
+    there.student.then = checked("I'm sorry, but I can't help with that.", "stop")
+    found = there.ask({**ASKED, "stream": stream})
+    assert found.said == ("teacher", "fallback:check:refusal")
+    assert b"sorry" not in found.body

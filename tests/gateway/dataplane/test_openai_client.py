@@ -1,9 +1,10 @@
-"""Through the real openai client: answers, streams, helpers, and the right exception for each error."""
+"""Through the real openai client, and Anthropic's once: answers, streams, helpers, and the right exception for each error."""
 
 import json
 from collections.abc import Iterator
 from typing import Any
 
+import anthropic
 import openai
 import pytest
 
@@ -53,6 +54,20 @@ def client(gateway: Gateway, place: Place) -> Iterator[openai.OpenAI]:
     place.forget()
     with openai.OpenAI(base_url=gateway.url, api_key=KEY, max_retries=0, timeout=60) as client:
         yield client
+
+
+def test_anthropics_client_asks_the_same_route(gateway: Gateway, place: Place) -> None:
+    place.then = answer
+    url = gateway.url.removesuffix("/v1")
+    with anthropic.Anthropic(base_url=url, api_key=KEY, max_retries=0, timeout=60) as client:
+        raw = client.messages.with_raw_response.create(model="triage", max_tokens=9, system="Be kind.", messages=USER)
+        block = raw.parse().content[0]
+        assert block.type == "text"
+        assert block.text == text_of(STUDENT)
+        with client.messages.stream(model="triage", max_tokens=9, messages=USER) as stream:
+            assert "".join(stream.text_stream) == text_of(STUDENT)
+    record = gateway.record(raw.headers["x-graduand-id"])
+    assert (record["endpoint"], record["adapter"], record["client_key"] is None) == ("/messages", STUDENT, False)
 
 
 def test_chat(client: openai.OpenAI, gateway: Gateway, place: Place) -> None:
