@@ -170,9 +170,9 @@ class Upstream:
     responses: Annotated[
         bool | None,
         Field(
-            description="whether it serves `/responses`; others are asked by chat ([Responses](responses.md)). Without it those of "
-            "kind `openai` do, but for deployments at Azure, Gemini, Mistral and DeepSeek: set `false` for other vendors that "
-            "are like OpenAI only in chat"
+            description="whether it serves `/responses`; others are asked by chat ([Responses](responses.md)). Without it "
+            "those of kind `openai` do, but for deployments at Azure, Gemini, Mistral and DeepSeek: set `false` for other "
+            "vendors that are like OpenAI only in chat"
         ),
     ] = None
 
