@@ -63,6 +63,9 @@ def prompt_sha256(request: dict[str, Any], body: bytes | None = None) -> str:
     system = request.get("system")
     if system is not None and isinstance(prompt, list):  # Anthropic's form of the same conversation
         prompt = [{"role": "system", "content": system}, *prompt]
+    told = request.get("instructions")
+    if told is not None:  # and that of OpenAI's responses
+        prompt = [{"role": "system", "content": told}, prompt]
     try:
         encoded = orjson.dumps(prompt)
     except TypeError:  # orjson reads deeper nesting than it writes
@@ -77,7 +80,7 @@ def record(
     client_disconnected: bool, bytes_released: int, timings: Timings, usage: Usage, attempts: list[Attempt],
     error: str | None, client: Client, verdicts: list[orjson.Fragment], record_bp: int = BUCKETS, cost: float | None = None,
     trace: Trace | None = None, upstream_request_id: str | None = None, upstream_ms: float | None = None,
-    response_note: str | None = None,
+    response_note: str | None = None, error_message: str | None = None,
 ) -> Record:  # fmt: skip
     """Assemble one record; times in `timings` are milliseconds, `cost` is dollars (None: unknown).
 
@@ -142,4 +145,5 @@ def record(
         "upstream_request_id": upstream_request_id,
         "upstream_ms": upstream_ms,
         "response_note": response_note,
+        "error_message": error_message,
     }

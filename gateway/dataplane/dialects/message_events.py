@@ -101,8 +101,8 @@ class MessageEvents:
         thought = claude.thought_of(delta)
         if thought and self._thinks:
             self._say("thinking", thought, out)
-        text, refusal = delta.get("content"), delta.get("refusal")
-        if type(text) is str and text:
+        text, refusal = claude.text_of(delta), delta.get("refusal")
+        if text:
             self._say("text", text, out)
         if type(refusal) is str and refusal:
             self._refused = True

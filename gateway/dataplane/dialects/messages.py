@@ -14,11 +14,11 @@ from graduand.gateway.dataplane.dialects import jsonedit, upstream_chat
 from graduand.gateway.dataplane.dialects.claude_events import ClaudeEvents, Event, message_in
 from graduand.gateway.dataplane.dialects.dialect import Addressee, Progress, Reader, Sending, Whole
 from graduand.gateway.dataplane.dialects.message_events import MessageEvents, event
-from graduand.gateway.dataplane.dialects.openai import wrong
+from graduand.gateway.dataplane.dialects.openai import json_of, wrong
 from graduand.gateway.dataplane.http import failures
 from graduand.gateway.dataplane.http.failures import UpstreamFailed
 from graduand.gateway.errors import RequestError
-from graduand.gateway.model import bounds, usage
+from graduand.gateway.model import usage
 from graduand.gateway.model.forms import claude, messages
 from graduand.gateway.model.forms.untranslatable import Untranslatable
 
@@ -195,13 +195,7 @@ def credential(headers: dict[bytes, bytes]) -> bytes:
 
 def parse(body: bytes) -> Json:
     """A request's body as JSON data with `model` and `messages`; raise RequestError."""
-    try:
-        bounds.check_request(body)
-        data = orjson.loads(body)
-    except bounds.TooManyParts as many:
-        raise RequestError(400, f"the body cannot be read: {many}", code="too_many_parts") from many
-    except orjson.JSONDecodeError as broken:
-        raise RequestError(400, f"the body is not JSON: {broken}", code="invalid_json") from broken
+    data = json_of(body, 400)
     if type(data) is not dict:
         raise RequestError(400, "the body must be a JSON object", code="invalid_json")
     model, said = data.get("model"), data.get("messages")

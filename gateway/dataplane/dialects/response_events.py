@@ -12,7 +12,7 @@ import orjson
 
 from graduand.gateway.dataplane.dialects import jsonedit
 from graduand.gateway.dataplane.dialects import response_items as items
-from graduand.gateway.dataplane.dialects.assembly import Assembly, tool_of
+from graduand.gateway.dataplane.dialects.assembly import Assembly, add_call
 from graduand.gateway.dataplane.dialects.dialect import Addressee, Progress
 from graduand.gateway.dataplane.dialects.upstream_chat import Chunks
 from graduand.gateway.dataplane.http import failures
@@ -221,7 +221,7 @@ class Call:
         self.id = items.new_id("fc")
         self.call_id = ""
         self.name = ""
-        self.arguments: list[str] = []
+        self.arguments = ""
         self.index = -1
 
 
@@ -333,9 +333,10 @@ class WritingReader:
         old = delta.get("function_call")
         if type(old) is dict:
             calls = [{"index": 0, "function": old}]
+        begun = len(self._tools)
         for one in calls if type(calls) is list else []:
             if type(one) is dict:
-                self._call(one)
+                self._call(one, begun)
 
     # Messages and reasoning: one is open at a time, with one part.
 
@@ -409,29 +410,24 @@ class WritingReader:
 
     # Calls: several may be open, for their pieces may come in any order.
 
-    def _call(self, delta: Json) -> None:
-        tool = tool_of(self._latest, self._tools, delta)
+    def _call(self, delta: Json, begun: int) -> None:
+        tool = add_call(self._latest, self._tools, delta, begun)
         at = next(number for number, one in enumerate(self._tools) if one is tool)
         if at == len(self._calls):
             self._calls.append(Call())
-        call, function = self._calls[at], delta.get("function")
-        number = delta.get("id")
-        if type(number) is str and number:
-            tool["id"] = call.call_id = number
+        call, function = self._calls[at], tool.get("function")
         if type(function) is not dict:
             return
-        name, arguments = function.get("name"), function.get("arguments")
-        if type(arguments) is dict:
-            arguments = orjson.dumps(arguments).decode()
-        if type(name) is str and call.index < 0:
-            call.name += name
-        piece: str = arguments if type(arguments) is str else ""
-        if call.index < 0 and call.name and (piece or call.arguments):
+        if call.index < 0:  # what has been told stays
+            call.call_id, call.name = tool["id"] or "", function["name"]
+        whole: str = function["arguments"]
+        piece = whole[len(call.arguments) :]
+        if not piece or not call.name:
+            return
+        call.arguments = whole
+        if call.index < 0:
             self._begin_call(call)
-        if piece:
-            call.arguments.append(piece)
-            if call.index >= 0:
-                self._emit_piece(call, piece)
+        self._emit_piece(call, piece)
 
     def _begin_call(self, call: Call) -> None:
         """A call begins when its first argument comes: by then its name is whole."""
@@ -441,16 +437,13 @@ class WritingReader:
         item = items.call(call.id, call.call_id, call.name, "", "in_progress")
         self._output.append(item)
         self._emit("response.output_item.added", {"output_index": call.index, "item": item})
-        early = "".join(call.arguments)
-        if early:
-            self._emit_piece(call, early)
 
     def _emit_piece(self, call: Call, piece: str) -> None:
         place = {"item_id": call.id, "output_index": call.index}
         self._emit("response.function_call_arguments.delta", {**place, "delta": piece})
 
     def _end_call(self, call: Call, status: str) -> None:
-        arguments = lenient.mended("".join(call.arguments))
+        arguments = lenient.mended(call.arguments)
         item = items.call(call.id, call.call_id, call.name, arguments, status)
         self._output[call.index] = item
         done = {"item_id": call.id, "output_index": call.index, "name": call.name, "arguments": arguments}

@@ -14,6 +14,7 @@ from graduand.gateway.dataplane.dialects import answers, logprobs
 from graduand.gateway.dataplane.dialects.answers import StreamReader
 from graduand.gateway.dataplane.dialects.claude_events import ClaudeEvents, message_in
 from graduand.gateway.dataplane.dialects.dialect import Addressee, Progress, Sending, Whole
+from graduand.gateway.dataplane.dialects.openai import LORAX_NAMES, lorax_format
 from graduand.gateway.dataplane.http import failures
 from graduand.gateway.dataplane.http.failures import UpstreamFailed
 from graduand.gateway.model import lenient
@@ -165,15 +166,24 @@ def _chat(data: Json, to: Addressee, *, scored: bool) -> Json:
     asked = {**data, "model": to.model}
     if to.kind != "vllm":
         asked["messages"] = [_without_thoughts(message) for message in data["messages"]]
-    if to.lorax and asked.get("max_completion_tokens") is not None:
-        asked["max_tokens"] = asked.pop("max_completion_tokens")
-    if to.lorax and isinstance(asked.get("stop"), str):
-        asked["stop"] = [asked["stop"]]  # LoRAX takes lists only
+    if to.lorax:
+        _for_lorax(asked)
     if data.get("stream") is True and to.adds_usage:
         asked["stream_options"] = {"include_usage": True}
     if scored:
         asked |= {"logprobs": True, "top_logprobs": max(logprobs.TOP, asked.get("top_logprobs") or 0)}
     return asked
+
+
+def _for_lorax(asked: Json) -> None:
+    for name, other in LORAX_NAMES.items():
+        if asked.get(name) is not None:
+            asked[other] = asked.pop(name)
+    if isinstance(asked.get("stop"), str):
+        asked["stop"] = [asked["stop"]]  # LoRAX takes lists only
+    form = lorax_format(asked.pop("response_format", None))
+    if form is not None:
+        asked["response_format"] = form
 
 
 def _without_thoughts(message: Json) -> Json:

@@ -98,7 +98,7 @@ def message_of(answer: Json, stops: Any, *, thinks: bool, used: Json) -> Json:
     thought = thought_of(said)
     if thinks and thought:
         content.append({"type": "thinking", "thinking": thought, "signature": ""})
-    text = "".join(one for one in (_text(said.get("content")), _text(said.get("refusal"))) if one)
+    text = "".join(one for one in (text_of(said), _text(said.get("refusal"))) if one)
     if text:
         content.append({"type": "text", "text": text, "citations": None})
     calls = said.get("tool_calls")
@@ -119,8 +119,19 @@ def message_of(answer: Json, stops: Any, *, thinks: bool, used: Json) -> Json:
 
 
 def thought_of(said: Json) -> str:
-    """What servers tell of a model's thinking, under whichever name: vLLM's old one, and the one of OpenRouter and new ones."""
-    return _text(said.get("reasoning_content")) or _text(said.get("reasoning"))
+    """What servers tell of a model's thinking, under whichever name: vLLM's old one, that of OpenRouter and new ones, or as parts
+    of the content (Mistral)."""
+    named = _text(said.get("reasoning_content")) or _text(said.get("reasoning"))
+    content = said.get("content")
+    if named or not isinstance(content, list):
+        return named
+    parts = [one for one in content if isinstance(one, dict) and one.get("type") == "thinking"]
+    return "".join(_text(part.get("thinking")) for part in parts)
+
+
+def text_of(said: Json) -> str:
+    """The text of a message or of a piece of one: its content, or what of it is text."""
+    return _text(said.get("content"))
 
 
 def stop_of(choice: Json, stops: Any, *, called: bool, refused: bool) -> tuple[str, str | None]:

@@ -721,3 +721,27 @@ def test_hybrid_of_a_student_that_speaks_it(make: Make) -> None:
     world = make("hybrid", student=speaks, s={"responses": True}, threshold=CUT)
     got = world.ask({"model": "r", "input": "hi"})
     assert (got.headers["x-graduand-arm"], got.headers["x-graduand-reason"]) == ("teacher", "hybrid:deferred")
+
+
+def test_an_estimate_sees_all_that_is_text(make: Make) -> None:
+    """Where an upstream tells no usage: instructions, items and calls count as a chat's messages do."""
+
+    def bare(conversation: Conversation) -> None:
+        whole = message(ADAPTER)
+        del whole["usage"]
+        conversation.whole(200, whole)
+
+    world = make(student=bare)
+    items = [
+        {"role": "user", "content": "x" * 400}, {"type": "function_call", "call_id": "1", "name": "f", "arguments": "y" * 400},
+        {"type": "function_call_output", "call_id": "1", "output": "z" * 400},
+    ]  # fmt: skip
+    world.ask({"model": "r", "input": items, "instructions": "w" * 400})
+    one, other = {"model": "r", "input": "hi", "instructions": "a"}, {"model": "r", "input": "hi", "instructions": "b"}
+    for body in (one, other, {**one, "temperature": 0}):
+        world.ask(body)
+    found = world.end()
+    assert found[0]["usage"]["kind"] == "estimated"
+    assert 395 <= found[0]["usage"]["prompt_tokens"] <= 410
+    hashes = [record["prompt_sha256"] for record in found[1:]]
+    assert hashes[0] == hashes[2] != hashes[1]
