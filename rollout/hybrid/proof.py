@@ -18,13 +18,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graduand.rollout.hybrid.cuts import CLOSED
+from graduand.rollout.hybrid.cuts import BETS, CLOSED
 from graduand.rollout.hybrid.pairs import Pair, cells
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-# Shares of the largest bet that keeps every factor above 0.
-BETS = np.linspace(0.02, 0.98, 25)
 
 Side = Literal["all", "student", "teacher"]
 
@@ -107,8 +105,9 @@ def _class(
 
 
 def peak(
-    through: Bools, agreed: Bools, cell: NDArray[np.int64], weight: Floats, looks: Sequence[int], risk: float
-) -> tuple[float, int]:
+    through: Bools, agreed: Bools, cell: NDArray[np.int64], weight: Floats, looks: Sequence[int], risk: float,
+    bets: Floats = BETS,
+) -> tuple[float, int]:  # fmt: skip
     """The highest log evidence at a look that agreement among `through` is above 1 - risk, and the observations."""
     size = int(cell.max()) + 1 if len(cell) else 0
     counts = np.bincount(cell, through, size)
@@ -121,8 +120,8 @@ def peak(
     np.maximum.at(last, cell, np.arange(len(cell)))
     look = np.searchsorted(np.asarray(looks, dtype=np.int64), last[there], side="right")
     p0 = 1 - risk
-    logs = np.log1p(BETS[:, None] / p0 * share[there] * (means - p0))
-    best, total = 0.0, np.zeros(len(BETS))
+    logs = np.log1p(bets[:, None] / p0 * share[there] * (means - p0))
+    best, total = 0.0, np.zeros(len(bets))
     for number in range(len(looks)):
         total += logs[:, look == number].sum(1)
         top = total.max()
