@@ -164,7 +164,9 @@ def picture(data: Json) -> RenderableType:
     parts: list[RenderableType] = [_steps(data), _facts(data)]
     if data["gates"]:
         parts.append(_gates(data))
-    parts += [Text(f"- {reason}", style="dim") for reason in data["reasons"][:6]]
+    known = ("proof: ", "not covered: ")  # these stand above
+    shown = [reason for reason in data["reasons"] if not reason.startswith(known)]
+    parts += [Text(f"- {reason}", style="dim") for reason in shown[:6]]
     title = Text.assemble((data["id"], "bold"), "  ", _phase(data), f"  version {data['version']}")
     return Panel(Group(*parts), title=title, title_align="left")
 
@@ -196,6 +198,9 @@ def _facts(data: Json) -> Table:
             f"{wording.span(step['dwelt_s'])} of {wording.span(step['dwell_s'])}",
         )
         table.add_row("this step", f"{n} observations, {dwelt}")
+    if data["claim"]:
+        table.add_row("proof", Text(data["claim"]["says"]))
+        table.add_row("not covered", Text("; ".join(data["claim"]["not_covered"])))
     if data["incumbent"]:
         table.add_row("incumbent", Text(f"{data['incumbent']} stays in service until this is promoted"))
     judge = data["judge"]
@@ -225,7 +230,8 @@ def _band(found: Json) -> Text:
                      "━" if inside else "│" if left <= found["p0"] < right else "·")  # fmt: skip
     band = f"[{found['low']:.3f}, {found['high']:.3f}]"
     return Text(
-        f"{found['share']:.1%} {band} {floor:.2f} {''.join(cells)} 1   asked {found['p0']:g}, {found['n']} pairs"
+        f"{found['share']:.1%} {band} {floor:.2f} {''.join(cells)} 1   asked {found['p0']:g}, {found['n']} sessions, "
+        f"{wording.effective(found['requests'], found['effective'])}"
     )
 
 
