@@ -92,11 +92,14 @@ def plan(data: Json) -> None:
 
 def simulation(data: Json) -> None:
     """What the policy did to each student."""
-    table = Table("student", "agreement", "promoted", "rolled back", "held", "median time", "median pairs")
+    table = Table(
+        "student", "agreement", "promoted", "rolled back", "held", "median time", "median pairs", "wrong served"
+    )
     for name, one in data["students"].items():
         table.add_row(
             name, f"{one['agreement']:.3g}", f"{one['promoted']:.0%}", f"{one['rolled_back']:.0%}",
             f"{one['held']:.0%}", wording.span(one["median_hours"] * 3600), f"{one['median_pairs']:.0f}",
+            f"{one['median_wrong']:,.0f}",
         )  # fmt: skip
     console.print(table)
     students = data["students"]
@@ -104,8 +107,13 @@ def simulation(data: Json) -> None:
         if one["learnt"] is not None:
             console.print(Text(f"hybrid, {name}: {_hybrid(one)}"), soft_wrap=True)
     false, harmful = students["at the bound"]["promoted"], students["harmful"]["rolled_back"]
-    missed = f"missed harm: {1 - harmful:.0%}"
-    console.print(Text(f"false promotion (a student exactly at the bound): {false:.0%}; {missed}; {data['runs']} runs"))
+    back, missed = students["well above"]["rolled_back"], f"missed harm: {1 - harmful:.0%}"
+    console.print(Text(
+        f"false promotion (a student exactly at the bound): {false:.0%}; false rollback (well above it): {back:.0%}; {missed}; "
+        f"{data['runs']} runs"
+    ), soft_wrap=True)  # fmt: skip
+    if data.get("traffic"):
+        console.print(Text(_habits(data["traffic"])), soft_wrap=True)
 
 
 def curve(data: Json) -> None:
@@ -148,6 +156,23 @@ def policy_value(data: Json) -> None:
     console.print(Text(
         f"{first['requests']} requests of {first['units']} users (as {first['effective_units']:.0f} that weigh alike){left_out}"
     ), soft_wrap=True)  # fmt: skip
+
+
+def _habits(known: Json) -> str:
+    """What the log's traffic is like."""
+    parts = [f"{known['requests']:,} requests of {known['users']:,} users in {wording.span(known['seconds'])}"]
+    if known["unknown"]:
+        parts.append(f"{known['unknown']:.0%} name no user")
+    parts.append(
+        f"the busiest user sends {known['top']:.0%}; a user's day has {sum(known['lengths']) / len(known['lengths']):.3g}"
+    )
+    if known["alike"] is not None:
+        parts.append(f"correlation within a user's day {known['alike']:.2f}")
+    if known["swing"] is not None:
+        parts.append(f"rhythm of ±{100 * known['swing']:.2g} points a day")
+    if known["apart"] is not None:
+        parts.append(f"days apart by {100 * known['apart']:.2g} points (SD)")
+    return "played on hours of the log: " + "; ".join(parts)
 
 
 def _hybrid(one: Json) -> str:
