@@ -120,10 +120,12 @@ def peak(
     np.maximum.at(last, cell, np.arange(len(cell)))
     look = np.searchsorted(np.asarray(looks, dtype=np.int64), last[there], side="right")
     p0 = 1 - risk
-    logs = np.log1p(bets[:, None] / p0 * share[there] * (means - p0))
-    best, total = 0.0, np.zeros(len(bets))
-    for number in range(len(looks)):
-        total += logs[:, look == number].sum(1)
-        top = total.max()
-        best = max(best, float(top + np.log(np.exp(total - top).mean())))
-    return best, int(there.sum())
+    # Most users have one pair a day, so there are few different gains.
+    gains, which = np.unique(share[there] * (means - p0), return_inverse=True)
+    logs = np.log1p(bets[:, None] / p0 * gains)
+    before = look < len(looks)
+    seen = np.bincount(look[before] * len(gains) + which[before], minlength=len(looks) * len(gains))
+    totals = (seen.reshape(len(looks), len(gains)) @ logs.T).cumsum(0)
+    top = totals.max(1, keepdims=True, initial=-1e300)
+    peaks = top[:, 0] + np.log(np.exp(totals - top).mean(1))
+    return max(0.0, float(peaks.max(initial=0.0))), int(there.sum())
