@@ -48,6 +48,7 @@ class Pair:
     agreed: bool | None = None
     fields: Mapping[str, bool] = field(default_factory=dict)
     score: float | None = None
+    checks: Mapping[str, bool] = field(default_factory=dict)  # what the route's checks said of the student's answer
     duel: Duel = ""  # against the student in service: empty where there should be an outcome and is none
     slices: tuple[str, ...] = ()  # names of the slices of traffic that the request belongs to
     unparsed: bool = False  # the student's answer could not be read; `agreed` is False then
@@ -173,6 +174,11 @@ class Ledger:
         return self
 
     @property
+    def listened(self) -> list[str]:
+        """The signals that gates and harm gates listen to."""
+        return sorted({*self.signals.values(), *(one.signal for one in self.harm.values())})
+
+    @property
     def course(self) -> Course | None:
         """What certifies the present step; None where nothing has to."""
         return self.courses.get(self.step) if self.phase in PATHS else None
@@ -205,7 +211,7 @@ class Ledger:
         if not answered.by_student or self.phase is Phase.SHADOW:
             return
         self._count(answered.at)
-        for signal in sorted({*self.signals.values(), *(one.signal for one in self.harm.values())}):
+        for signal in self.listened:
             if signal.startswith("latency:"):
                 _, measure, slo_s = signal.split(":")
                 if measure in answered.times_s:
@@ -461,6 +467,9 @@ def outcomes(pair: Pair, signals: Iterable[str]) -> dict[str, float | None]:
         elif name == "incumbent":
             if pair.duel != "equal":  # where both are right or both wrong nothing is learnt
                 found[signal] = {"won": 1.0, "lost": 0.0}.get(pair.duel)
+        elif name.startswith("check:"):
+            passed = pair.checks.get(name.removeprefix("check:"))
+            found[signal] = None if passed is None else float(passed)
         elif name.startswith("agreement:"):
             same = pair.fields.get(name.removeprefix("agreement:"))
             if same is not None or pair.agreed is None:

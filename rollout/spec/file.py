@@ -169,7 +169,9 @@ def _default_harm(items: list[object]) -> list[object]:
         kind, gate = entry(item, PROMOTE, "p0", f"gates[{at}]")
         p0 = getattr(gate, "p0", None)
         if p0 is not None:
-            same = {name: value for name in ("field", "slice") if (value := getattr(gate, name, None)) is not None}
+            same = {
+                name: value for name in ("field", "slice", "name") if (value := getattr(gate, name, None)) is not None
+            }
             found.append({kind: {"p0": max(round(p0 - HARM_MARGIN, 6), p0 / 2), **same}})
     if not found:  # nobody has said how good an answer must be
         found.append({"agreement": {"p0": round(AgreementIn().p0 - HARM_MARGIN, 6)}})

@@ -41,6 +41,14 @@ class ScoreIn(Strict):
     alpha: Probability = 0.05
 
 
+class CheckGateIn(Strict):
+    """Share of the student's answers that pass one of the route's checks; one that it has not seen has not passed."""
+
+    name: str = Field(pattern="^[a-z][a-z0-9_-]*$")
+    p0: Probability = 0.95
+    alpha: Probability = 0.05
+
+
 class IncumbentIn(Strict):
     """Share of wins over the student in service, among requests on which exactly one agrees with the teacher."""
 
@@ -60,7 +68,7 @@ class LatencyIn(Strict):
 class ErrorsIn(Strict):
     """Units that first see the student fail alone, for each that first sees the teacher fail alone: up to 1 + tolerance."""
 
-    tolerance: float = Field(0.25, ge=0, allow_inf_nan=False)
+    tolerance: float = Field(0.25, ge=0)
     alpha: Probability = 0.01
 
 
@@ -68,12 +76,13 @@ class WatchIn(Strict):
     """After promotion: least healthy agreement or score, and audited sessions between false alarms, on average at least."""
 
     p0: Probability = 0.95
-    mean_run: float = Field(10_000, gt=1, allow_inf_nan=False)
+    mean_run: float = Field(10_000, gt=1)
 
 
 PROMOTE: dict[str, type[Strict]] = {
     "agreement": AgreementIn,
     "score": ScoreIn,
+    "check": CheckGateIn,
     "incumbent": IncumbentIn,
     "latency": LatencyIn,
 }
@@ -153,6 +162,8 @@ def _measured(gate: Strict) -> tuple[str, float, tuple[StepKind, ...]]:
             return "agreement" + f":{name}" * bool(name) + f"@{part}" * bool(part), p0, EVERYWHERE
         case ScoreIn(p0=p0):
             return "score", p0, EVERYWHERE
+        case CheckGateIn(name=name, p0=p0):
+            return f"check:{name}", p0, EVERYWHERE
         case IncumbentIn(p0=p0):
             return "incumbent", p0, EVERYWHERE
         case LatencyIn(slo=slo, within=within, measure=measure):

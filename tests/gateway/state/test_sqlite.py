@@ -13,12 +13,12 @@ import pytest
 
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.logs.tail import Line, Place
-from graduand.gateway.state import sqlite_upgrade
+from graduand.gateway.state import sqlite_upgrade, trail
 from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.sqlite import SqliteStore
 from graduand.gateway.state.sqlite_hashes import SqliteHashes
-from graduand.gateway.state.store import Registered
+from graduand.gateway.state.store import Registered, StateStore
 
 # A file with something in every table, and what the last version that wrote such files answered.
 BEFORE = Path(__file__).with_name("state-before.sql")
@@ -83,7 +83,7 @@ def answers(path: Path) -> Any:
     found = {
         "version": state.version(),
         "overrides": {name: _given(asdict(one)) for name, one in state.overrides().items()},
-        "events": state.events(),
+        "events": _chained(state),
         "served": state.served(),
         "adapters": [asdict(one) for one in state.adapters()],
         "leases": {name: state.lease(name) for name in ("controller", "fleet")},
@@ -107,7 +107,7 @@ def answers(path: Path) -> Any:
         "course": {name: store.course(name) for name in both},
         "last_point": store.last_point("triage-2"),
         "disagreements": {name: store.disagreements(name) for name in both},
-        "judging": [[wanted, said, store.judging_case(number)] for number, wanted, said in store.judging(row.id, 10)],
+        "judging": [[wanted, said, store.judging_case(number)] for number, wanted, said in store.judging(row.id, 10)[1]],
         "judging_count": store.judging_count(row.id),
         "judged_on": [store.judged_on(row.id, day) for day in (20422, 20421)],
         "offsets": store.offsets(),
@@ -115,6 +115,14 @@ def answers(path: Path) -> Any:
     }  # fmt: skip
     store.close()
     return json.loads(json.dumps(found))
+
+
+def _chained(state: StateStore) -> list[dict[str, Any]]:
+    """The events as they were, each of which now has its place in the audit trail."""
+    links, events = state.trail(1), state.events()
+    assert trail.broken(links) is None
+    assert [(one.number, one.hash) for one in links[::-1]] == [(one.pop("number"), one.pop("hash")) for one in events]
+    return events
 
 
 def _given(override: dict[str, Any]) -> dict[str, Any]:
@@ -152,10 +160,11 @@ def test_evidence_on_its_way_goes_on(before: Path) -> None:
         assert not store.write_seen("id-5", 1764468106.7234557)
         assert store.write_seen("id-99", 1764468106.7234557)
         assert (store.write_unit(row, 7), store.write_unit(row, 8)) == (False, True)
-        [first, *_] = store.judging(row.id, 1)
+        served, [first, *_] = store.judging(row.id, 1)
+        assert served == []  # a store of that time has one queue
         store.write_judged(first[0])
-        store.write_judging(row, 20422, [0], {"conversation": "new"})
-    assert [store.judging_case(number)["conversation"] for number, _, _ in store.judging(row.id, 9)] == ["c2", "new"]
+        store.write_judging(row, 20422, [0], {"conversation": "new"}, served=False)
+    assert [store.judging_case(number)["conversation"] for number, _, _ in store.judging(row.id, 9)[1]] == ["c2", "new"]
     with store.transaction():
         assert store.write_forgotten(1764468100.0, 1764468000.0 + 7200) == 1
         assert store.write_seen("id-5", 1764468106.7234557)
