@@ -216,7 +216,10 @@ def _missing(reason: Reason) -> Failure:
     if not message or reason.code in MODEL_CODES or NO_MODEL.search(message) is not None:
         return Failure("model_missing", message or "the upstream does not know the model", 502, retry=False, sick=False)
     if message.strip(" .").lower() in NO_PATH:
-        text = "the upstream has nothing at this address; whoever runs this gateway must correct base_urls"
+        text = (
+            "the upstream has nothing at this address; whoever runs this gateway must correct base_urls, or say responses: false "
+            "of an upstream that serves no /responses"
+        )
         return Failure("not_served", text, 502, retry=False, sick=False)
     return Failure("http_404", message, 404, retry=False, sick=False, body=_shown(reason, 404))
 
