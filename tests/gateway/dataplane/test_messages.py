@@ -551,7 +551,7 @@ def test_a_hybrid_route_asks_the_student_for_its_confidence(world: Make, stream:
     found = there.ask({**ASKED, "stream": stream})
     assert found.said == (("student", CONFIDENT) if sure else ("teacher", DEFERRED))
     assert b"logprob" not in found.body
-    assert (b"yes" if sure else b" von ") in found.body
+    assert (b"yes" if sure else b"claude-opus") in found.body
     logged = there.records(1 if sure else 2)
     assert "logprobs" in next(one["response_json"] for one in logged if one["arm"] == "student")
 
