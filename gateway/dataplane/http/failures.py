@@ -237,12 +237,15 @@ def _shown(reason: Reason, status: int) -> bytes | None:
     """
     if not reason.message:
         return None
-    kind = KINDS_OF_ERROR.get(status, "invalid_request_error")
     error = reason.error
+    kind = error.get("type")
+    if (
+        type(kind) is not str or not kind or kind in OWN_CODES
+    ):  # some call a refusal of the request an error of the server
+        kind = KINDS_OF_ERROR.get(status, "invalid_request_error")
+    named = {"param": None, "code": reason.code or None, **error, "type": kind, "message": reason.message}
     try:
-        whole = orjson.dumps(
-            {"error": {"type": kind, "param": None, "code": reason.code or None, **error, "message": reason.message}}
-        )
+        whole = orjson.dumps({"error": named})
     except (orjson.JSONEncodeError, TypeError):  # deeper than orjson writes
         whole = b""
     if whole and len(whole) <= reasons.MOST_BYTES:
