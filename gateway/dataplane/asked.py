@@ -7,6 +7,7 @@ from graduand.gateway.dataplane.dispatch import Dispatch
 from graduand.gateway.dataplane.http.failures import Failure, UpstreamFailed
 from graduand.gateway.dataplane.targets import RouteTargets, Target
 from graduand.gateway.model.clients import UNKNOWN
+from graduand.gateway.model.forms import canonical
 from graduand.gateway.model.routing import TEACHER, Decision
 from graduand.gateway.model.trace import Trace
 
@@ -52,6 +53,10 @@ class Asked:
     def route(self) -> str:
         """The route's name, for people."""
         return self.targets.route.name if self.targets is not None else "unknown"
+
+    def as_chat(self) -> dict[str, Any]:
+        """The request in the one form that checks and evidence know, if it can be said so."""
+        return canonical.request(self.data, self.dialect.endpoint)
 
     def dispatch(
         self, target: Target, *, headers: bytes, began: float, retries: int, scored: bool, held: bool, span: Trace | None

@@ -123,7 +123,7 @@ class Exchange:
         data = asked.data = dialect.parse(request.body)
         targets = asked.targets = shared.routes.get(data["model"])
         if targets is None:
-            raise _unknown_model(data["model"], shared.routes)
+            raise unknown_model(data["model"], shared.routes)
         route = targets.route
         reply.route = route.name
         asked.stream = dialect.streams(data)
@@ -232,7 +232,7 @@ class Exchange:
             return
         if broken:
             body = error_body(f"the answer broke off: {failure.message}", failure.kind, code=failure.cause)
-            reply.break_off(dialect.error_event(body))
+            reply.break_off(dialect.error_event(body, answer.events))
             return
         if self._sent:
             reply.passed = self._sent[-1].passed_on()
@@ -335,7 +335,8 @@ class Exchange:
                 self._shadower.offer(RequestCopy(asked, asked.targets, target, now))
 
 
-def _unknown_model(model: str, routes: Mapping[str, object]) -> RequestError:
+def unknown_model(model: str, routes: Mapping[str, object]) -> RequestError:
+    """The error of a request for a route that there is not."""
     shown = model if len(model) <= 100 else model[:100] + "…"
     hint = did_you_mean(shown, routes) or f" There are: {', '.join(list(routes)[:20])}."
     return RequestError(404, f"there is no model {shown!r} here.{hint}", param="model", code="model_not_found")

@@ -63,6 +63,9 @@ def prompt_sha256(request: dict[str, Any], body: bytes | None = None) -> str:
     system = request.get("system")
     if system is not None and isinstance(prompt, list):  # Anthropic's form of the same conversation
         prompt = [{"role": "system", "content": system}, *prompt]
+    told = request.get("instructions")
+    if told is not None:  # and that of OpenAI's responses
+        prompt = [{"role": "system", "content": told}, prompt]
     try:
         encoded = orjson.dumps(prompt)
     except TypeError:  # orjson reads deeper nesting than it writes

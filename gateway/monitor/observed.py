@@ -38,6 +38,12 @@ def prompt(record: Record) -> Prompt | None:
     return found if found is not None and found.text else None
 
 
+def unit(record: Record) -> str:
+    """Who asked; empty if the request names nobody."""
+    named = record.get("unit")
+    return "" if named is None else str(named)
+
+
 def output(record: Record, adapter: str) -> Output | None:
     """How the student did; None for what is not this student's."""
     served = record["role"] == "served"

@@ -101,7 +101,7 @@ class Lorax:
     def error(self, body: bytes, status: int) -> bytes:
         return error(body, status)
 
-    def error_event(self, body: bytes) -> bytes:
+    def error_event(self, body: bytes, events: int) -> bytes:
         return b"data:" + error(body, 500) + b"\n\n"
 
 

@@ -113,7 +113,7 @@ class Messages:
     def error(self, body: bytes, status: int) -> bytes:
         return error(body, status)
 
-    def error_event(self, body: bytes) -> bytes:
+    def error_event(self, body: bytes, events: int) -> bytes:
         return event("error", error(body, 500))
 
 

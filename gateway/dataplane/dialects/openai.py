@@ -121,7 +121,7 @@ class OpenAI:
     def error(self, body: bytes, status: int) -> bytes:
         return body
 
-    def error_event(self, body: bytes) -> bytes:
+    def error_event(self, body: bytes, events: int) -> bytes:
         return b"data: %b\n\n" % body
 
 

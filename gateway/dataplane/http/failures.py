@@ -216,7 +216,10 @@ def _missing(reason: Reason) -> Failure:
     if not message or reason.code in MODEL_CODES or NO_MODEL.search(message) is not None:
         return Failure("model_missing", message or "the upstream does not know the model", 502, retry=False, sick=False)
     if message.strip(" .").lower() in NO_PATH:
-        text = "the upstream has nothing at this address; whoever runs this gateway must correct base_urls"
+        text = (
+            "the upstream has nothing at this address; whoever runs this gateway must correct base_urls, or say responses: false "
+            "of an upstream that serves no /responses"
+        )
         return Failure("not_served", text, 502, retry=False, sick=False)
     return Failure("http_404", message, 404, retry=False, sick=False, body=_shown(reason, 404))
 
@@ -234,12 +237,15 @@ def _shown(reason: Reason, status: int) -> bytes | None:
     """
     if not reason.message:
         return None
-    kind = KINDS_OF_ERROR.get(status, "invalid_request_error")
     error = reason.error
+    kind = error.get("type")
+    if (
+        type(kind) is not str or not kind or kind in OWN_CODES
+    ):  # some call a refusal of the request an error of the server
+        kind = KINDS_OF_ERROR.get(status, "invalid_request_error")
+    named = {"param": None, "code": reason.code or None, **error, "type": kind, "message": reason.message}
     try:
-        whole = orjson.dumps(
-            {"error": {"type": kind, "param": None, "code": reason.code or None, **error, "message": reason.message}}
-        )
+        whole = orjson.dumps({"error": named})
     except (orjson.JSONEncodeError, TypeError):  # deeper than orjson writes
         whole = b""
     if whole and len(whole) <= reasons.MOST_BYTES:

@@ -7,15 +7,21 @@ APIs and has one evidence. What cannot be translated stays as the client wrote i
 from collections.abc import Callable
 from typing import Any
 
-from graduand.gateway.model.forms import messages
+from graduand.gateway.model.forms import messages, responses
 from graduand.gateway.model.forms.untranslatable import Untranslatable
 
 Json = dict[str, Any]
 
 # By the endpoint that a record names; OpenAI's own APIs are read as they are.
-REQUESTS: dict[str, Callable[[Json], Json]] = {messages.ENDPOINT: messages.read}
+REQUESTS: dict[str, Callable[[Json], Json]] = {
+    messages.ENDPOINT: messages.read,
+    responses.ENDPOINT: responses.chat_of,
+}
 # By what an answer calls itself.
-ANSWERS: dict[tuple[str, str], Callable[[Json], Json]] = {("type", "message"): messages.answer_read}
+ANSWERS: dict[tuple[str, str], Callable[[Json], Json]] = {
+    ("type", "message"): messages.answer_read,
+    ("object", "response"): responses.chat_answer,
+}
 # What goes wrong where something is not made as its API says.
 STRANGE = (Untranslatable, AttributeError, LookupError, TypeError, ValueError)
 

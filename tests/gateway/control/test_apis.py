@@ -35,6 +35,26 @@ def by_messages(record: Json) -> Json:
     return {**chat, **kept, "endpoint": "/messages"}
 
 
+def by_responses(record: Json) -> Json:
+    """The same as openai's client says it first, and as a teacher that speaks it answers."""
+    chat = by_chat(record)
+    asked = json.loads(record["request_json"])
+    said = {"model": "triage", "instructions": SYSTEM["content"], "input": asked["messages"], "store": True}
+    answer = json.loads(chat["response_json"])
+    if record["arm"] == "teacher":
+        part = {"type": "output_text", "text": answer["choices"][0]["message"]["content"], "annotations": []}
+        item = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}
+        answer = {
+            "object": "response",
+            "status": "completed",
+            "model": answer.get("model"),
+            "output": [item],
+            "error": None,
+        }
+    kept = {"request_json": json.dumps(said), "response_json": json.dumps(answer)}
+    return {**chat, **kept, "endpoint": "/responses"}
+
+
 def counted(record: Json) -> Json:
     """A count of the same question's tokens, which nobody is to learn from."""
     told = {"endpoint": "/messages/count_tokens", "response_json": '{"input_tokens": 5}'}
@@ -42,7 +62,8 @@ def counted(record: Json) -> Json:
 
 
 def play(folder: Path, *, mixed: bool) -> tuple[World, list[Json]]:
-    """A rollout in the shadow and in its canary; `mixed`: every second request comes from Claude's client."""
+    """A rollout in the shadow and in its canary; `mixed`: of three requests one comes from Claude's client, and one
+    through the Responses API."""
     folder.mkdir()
     world = World(folder)
     written: list[Json] = []
@@ -52,7 +73,10 @@ def play(folder: Path, *, mixed: bool) -> tuple[World, list[Json]]:
         batch: list[Json] = []
         for record in map(json.loads, world.lines(count, agree=0.9)):
             number = int((record["parent_id"] or record["id"]).removeprefix("id-"))
-            batch += [by_messages(record), counted(record)] if mixed and number % 2 else [by_chat(record)]
+            if mixed and number % 3:
+                batch += [by_messages(record), counted(record)] if number % 3 == 1 else [by_responses(record)]
+            else:
+                batch.append(by_chat(record))
         with (folder / "logs" / "segments" / "w0.jsonl").open("a") as out:
             out.writelines(json.dumps(one) + "\n" for one in batch)
         written += batch
@@ -60,10 +84,12 @@ def play(folder: Path, *, mixed: bool) -> tuple[World, list[Json]]:
     return world, written
 
 
-def test_one_route_in_two_apis_has_one_evidence(tmp_path: Path) -> None:
+def test_one_route_in_three_apis_has_one_evidence(tmp_path: Path) -> None:
     plain, chats = play(tmp_path / "chat", mixed=False)
     both, mixed = play(tmp_path / "both", mixed=True)
-    assert {one["endpoint"] for one in mixed} == {"/chat/completions", "/messages", "/messages/count_tokens"}
+    assert {one["endpoint"] for one in mixed} == {
+        "/chat/completions", "/messages", "/messages/count_tokens", "/responses",
+    }  # fmt: skip
     assert both.phase is plain.phase is Phase.CANARY
     assert both.row.counts == plain.row.counts
     assert both.row.facts == plain.row.facts
