@@ -15,16 +15,19 @@ from graduand.rollout.assignment import BUCKETS, CONTROL_START, Arm
 from graduand.rollout.evidence import Evidence, Reading
 from graduand.rollout.gates import GateError
 from graduand.rollout.gates.constant_bets import ConstantBets
+from graduand.rollout.gates.correctness import Correctness
 from graduand.rollout.gates.cycles import SECONDS, Cycle, Proof, proof_from_dict
+from graduand.rollout.gates.drawing import Guess
 from graduand.rollout.gates.drop import Drop
 from graduand.rollout.gates.one_sided import OneSided
 from graduand.rollout.gates.path_test import PathTest
 from graduand.rollout.gates.srm import SampleRatio
 from graduand.rollout.gates.state import AnyGate, dump, load
 from graduand.rollout.gates.watch import Watch
-from graduand.rollout.spec.spec import Claim, GateSpec
+from graduand.rollout.labelling import Labelling, kind_of, labelling_from_dict, place
+from graduand.rollout.spec.spec import CORRECTNESS, Claim, GateSpec
 from graduand.rollout.state import PASSING, Phase, State, serving
-from graduand.rollout.units import GAP_S, Path, Sitting, Sittings, sittings_from_dict
+from graduand.rollout.units import GAP_S, Candidate, Path, Sitting, Sittings, sittings_from_dict
 
 ARMS: tuple[Arm, ...] = ("treatment", "control", "rest")
 VERSION = 2
@@ -57,6 +60,8 @@ class Pair:
     of_step: bool = True  # asked since this step was entered
     student_failed: bool = False  # at its first attempt
     teacher_failed: bool = False
+    record: str = ""  # the request's id in the log
+    unanswered: bool = False  # the student said nothing that a person could look at
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,7 @@ class Course:
     seen: Seen = field(default_factory=Seen)
     waiting: Seen = field(default_factory=Seen)  # of the cycle that runs
     whole: int = 0  # cycles without a hold
+    labelling: Labelling | None = None  # where correctness is asked about
 
     def every(self) -> Iterable[Proof]:
         """All proofs of both kinds."""
@@ -154,12 +160,14 @@ class Ledger:
     step_last_at: float | None = None
     pairs: int = 0
     unparsed: int = 0
+    salt: str = ""  # of the rollout: who is asked about is drawn by it
+    dropped: list[str] = field(default_factory=list)  # records that nobody will be asked about; never stored
 
     def follow(self, state: State) -> "Ledger":
         """The ledger for `state`: this one, or a fresh one where the evidence starts anew."""
         if state.basis != self.basis:
             return start(state)
-        self.attempt = state.attempt
+        self.attempt, self.salt = state.attempt, state.salt
         self.phase, self.weight_bp = state.held or state.phase, serving(state).weight_bp
         if state.entry != self.entry:
             self._enter(state)
@@ -176,8 +184,18 @@ class Ledger:
         """What certifies the present step; None where nothing has to."""
         return self.courses.get(self.step) if self.phase in PATHS else None
 
-    def pair(self, pair: Pair, once: Once) -> None:
-        """Learn from one request that both were asked."""
+    @property
+    def labelling(self) -> Labelling | None:
+        """What people are asked about in the present step; None where nothing has to be labelled."""
+        return None if self.course is None else self.course.labelling
+
+    def forget(self) -> list[str]:
+        """The records that nobody will be asked about after all, told once."""
+        dropped, self.dropped, self.sittings.dropped = [*self.dropped, *self.sittings.dropped], [], []
+        return dropped
+
+    def pair(self, pair: Pair, once: Once) -> bool:
+        """Learn from one request that both were asked; whether a person may be asked about it."""
         self.tick(pair.at, once)
         self.pairs += 1
         self.unparsed += pair.unparsed
@@ -187,13 +205,17 @@ class Ledger:
                 tracked.last_at = pair.at
         self._failed(pair, once)
         self._asked(pair, found)
-        began, ended = self.sittings.add(pair.unit, pair.path, pair.at, found, p=pair.p, of_step=pair.of_step)
+        candidate = self._candidate(pair)
+        began, ended = self.sittings.add(
+            pair.unit, pair.path, pair.at, found, p=pair.p, of_step=pair.of_step, candidate=candidate
+        )
         if began:
             self._began(pair, found)
         for sitting in ended:
             self._ended(sitting, once)
         if self.phase is Phase.SHADOW:
             self._count(pair.at)
+        return candidate is not None
 
     def answered(self, answered: Answered) -> None:
         """Learn from one served request."""
@@ -227,6 +249,8 @@ class Ledger:
                 self._ended(sitting, once)
             for proof in course.every():
                 proof.close(self.cycle_began, self.cycle_began + span)
+            if course.labelling is not None:
+                self.dropped += course.labelling.close(self.salt)
             course.seen.add(course.waiting)
             course.waiting, course.whole = Seen(), course.whole + 1
             self.cycle_began += span
@@ -245,7 +269,14 @@ class Ledger:
         return Evidence(
             attempt=self.attempt,
             entry=self.entry,
-            gates={name: self._heard(PATHS.get(self.phase), _proved(proof, told)) for name, proof in proofs.items()},
+            gates={
+                **{name: self._heard(PATHS.get(self.phase), _proved(proof, told)) for name, proof in proofs.items()},
+                **(
+                    {}
+                    if course is None or course.labelling is None
+                    else {CORRECTNESS: self._labelled(course.labelling)}
+                ),
+            },
             futile={name: _proved(proof, told) for name, proof in futile.items()},
             harm={name: self._heard(tracked.path, tracked.reading()) for name, tracked in self.harm.items()},
             watch=self.watch.reading(),
@@ -263,6 +294,7 @@ class Ledger:
         return {
             **{name: getattr(self, name) for name in PLAIN},
             "version": VERSION,
+            "salt": self.salt,
             "phase": self.phase.value,
             "harm": {name: _dump(tracked) for name, tracked in self.harm.items()},
             "watch": _dump(self.watch),
@@ -271,6 +303,15 @@ class Ledger:
             "path": dump(self.path),
             "srm": None if self.srm is None else dump(self.srm),
         }
+
+    def _labelled(self, labelling: Labelling) -> Reading:
+        """What labels have proved; that people take their time is no silence."""
+        read = Reading(
+            labelling.log_e, labelling.gate.n, labelling.last_at, wording.labels(labelling), spent=labelling.spent
+        )
+        if labelling.full and self.step_last_at is not None:
+            return replace(read, last_at=max(labelling.last_at or 0.0, self.step_last_at))
+        return self._heard(PATHS.get(self.phase), read)
 
     def _heard(self, path: Path | None, reading: Reading) -> Reading:
         """The reading, as fresh as the traffic where no pair was to be expected since: few users are seldom drawn."""
@@ -297,8 +338,11 @@ class Ledger:
             return
         again = self.courses.get(self.step)
         if again is None:
-            self.courses[self.step] = Course(self._proofs(harm=False), self._proofs(harm=True))
+            asked = labelled(state)
+            self.courses[self.step] = Course(self._proofs(harm=False), self._proofs(harm=True), labelling=asked)
             return
+        if again.labelling is not None:
+            self.dropped += again.labelling.again()
         again.futile, again.waiting = self._proofs(harm=True), Seen()
         for proof in again.proofs.values():
             proof.spoil()
@@ -315,11 +359,26 @@ class Ledger:
             course.waiting = Seen()
             for proof in course.every():
                 proof.spoil()
+            if course.labelling is not None:
+                self.dropped += course.labelling.spoil()
 
     def _cut(self) -> None:
         """End what is open, for the harm gates only."""
         for sitting in self.sittings.cut():
             self._harmed(sitting)
+            self._drop(sitting)
+
+    def _drop(self, sitting: Sitting) -> None:
+        if sitting.candidate is not None:
+            self.dropped.append(sitting.candidate.record)
+
+    def _candidate(self, pair: Pair) -> Candidate | None:
+        """The request as one that may stand for its sitting before a person."""
+        labelling = self.labelling
+        if labelling is None or labelling.full or not self._counts(pair.path, of_step=pair.of_step):
+            return None
+        kind = kind_of(pair.agreed, pair.score)
+        return Candidate(pair.record, pair.at, kind, pair.unanswered, place(self.salt, pair.record))
 
     def _tracked(self) -> Iterable[Tracked]:
         yield from self.harm.values()
@@ -373,6 +432,8 @@ class Ledger:
         course = self.course
         if course is not None and self._counts(sitting.path, of_step=sitting.of_step):
             self._certify(course, sitting, once)
+        else:
+            self._drop(sitting)
 
     def _harmed(self, sitting: Sitting) -> None:
         for tracked in self.harm.values():
@@ -386,7 +447,12 @@ class Ledger:
         seen.sittings += 1
         seen.units += new
         if self.claim == "users" and not new:
+            self._drop(sitting)
             return
+        one = sitting.candidate
+        if one is not None and course.labelling is not None:
+            guess = Guess(one.record, 0.0, one.at, one.kind, one.wrong, sitting.p)
+            self.dropped += course.labelling.take(guess, self.salt)
         whole = bool(SECONDS[self.cycle])
         for name, signal in self.signals.items():
             tally = sitting.tallies.get(signal)
@@ -465,13 +531,25 @@ def outcomes(pair: Pair, signals: Iterable[str]) -> dict[str, float | None]:
 def start(state: State) -> Ledger:
     """A ledger that knows nothing yet."""
     spec = state.spec
-    bounds = {gate.name: float(gate.start["p0"]) for gate in spec.gates}
+    gates = [gate for gate in spec.gates if gate.labels is None]
+    bounds = {gate.name: float(gate.start["p0"]) for gate in gates}
     ledger = Ledger(
         state.attempt, state.basis, -1, state.phase, 0, spec.cycle, spec.claim,
-        {gate.name: gate.signal for gate in spec.gates}, bounds,
-        {gate.name: _tracked(gate) for gate in spec.harm}, _tracked(spec.watch),
+        {gate.name: gate.signal for gate in gates}, bounds,
+        {gate.name: _tracked(gate) for gate in spec.harm}, _tracked(spec.watch), salt=state.salt,
     )  # fmt: skip
     return ledger.follow(state)
+
+
+def labelled(state: State) -> Labelling | None:
+    """What people are asked about in the step that `state` is in; None without a gate of correctness there."""
+    gate = next((one for one in state.spec.gates if one.labels is not None), None)
+    if gate is None or gate.labels is None or state.current is None or state.current.kind not in gate.needed_in:
+        return None
+    built = gate.build()
+    if not isinstance(built, Correctness):
+        raise GateError(f"gate {gate.name} asks for labels and is none of correctness")
+    return Labelling(built, gate.labels.most, whole=bool(SECONDS[state.spec.cycle]))
 
 
 def ledger_from_dict(data: Mapping[str, Any]) -> Ledger:
@@ -488,6 +566,7 @@ def ledger_from_dict(data: Mapping[str, Any]) -> Ledger:
         sittings=sittings_from_dict(data["sittings"]),
         path=path,
         srm=srm,
+        salt=data.get("salt", ""),
         **{name: data[name] for name in PLAIN},
     )
 
@@ -512,6 +591,7 @@ def _dump_course(course: Course) -> dict[str, Any]:
         "proofs": {name: proof.to_dict() for name, proof in course.proofs.items()},
         "futile": {name: proof.to_dict() for name, proof in course.futile.items()},
         "seen": asdict(course.seen), "waiting": asdict(course.waiting), "whole": course.whole,
+        **({} if course.labelling is None else {"labelling": course.labelling.to_dict()}),
     }  # fmt: skip
 
 
@@ -519,7 +599,8 @@ def _load_course(data: Mapping[str, Any]) -> Course:
     proofs, futile = (
         {name: proof_from_dict(proof) for name, proof in data[side].items()} for side in ("proofs", "futile")
     )
-    return Course(proofs, futile, Seen(**data["seen"]), Seen(**data["waiting"]), data["whole"])
+    asked = labelling_from_dict(data["labelling"]) if "labelling" in data else None
+    return Course(proofs, futile, Seen(**data["seen"]), Seen(**data["waiting"]), data["whole"], asked)
 
 
 def _proved(proof: Proof, told: str) -> Reading:

@@ -17,6 +17,7 @@ from graduand.rollout.state import Phase, State
 
 if TYPE_CHECKING:
     from graduand.rollout import ledger
+    from graduand.rollout.labelling import Labelling
 
 AT_REST = {
     Phase.DRAFT: "not started",
@@ -131,6 +132,25 @@ def scope(seen: "ledger.Seen", claim: Claim, cycle: Cycle) -> str:
     if seen.missing:
         said += f"; {seen.missing / seen.requests:.1%} without an outcome, counted against the student"
     return said
+
+
+def labels(labelling: "Labelling") -> str:
+    """What people's labels say so far, and how many are still to come."""
+    gate, parts = labelling.gate, []
+    if gate.n:
+        parts.append(f"{gate.right} of {gate.n} labels say right, an estimate of {gate.estimate():.1%} of sessions")
+    if gate.skipped:
+        parts.append(f"{gate.skipped} without a label, counted as wrong")
+    if labelling.asked:
+        parts.append(f"{len(labelling.asked)} drawn and not counted yet")
+    if labelling.spent:
+        parts.append(f"all {labelling.drawn} draws of this step are used")
+    return "; ".join(parts) or "nothing drawn yet"
+
+
+def spent(spec: GateSpec, reading: Reading) -> str:
+    """Labels that are used up without a proof."""
+    return f"{gate(spec, reading)}; more labels are asked for when the step is entered again"
 
 
 def proof(proof: Proof, told: str) -> str:

@@ -8,7 +8,7 @@ drawn to be compared and has no outcome (no copy came, nobody answered it) is a 
 
 from collections.abc import Mapping
 
-from graduand.gateway.control import facts, judging, outcomes, thresholds
+from graduand.gateway.control import facts, judging, labels, outcomes, thresholds
 from graduand.gateway.control.judging import Case
 from graduand.gateway.control.outcomes import Answers, Drawn, Lesson
 from graduand.gateway.control.store.rollouts import Rollouts
@@ -67,7 +67,8 @@ class Gatherer:
         if served is None or row is None or served["route_version"] < row.attempt_version:
             return
         row.count("copies that never came")
-        self._missing(row, served, "no copy came", student_failed=False, teacher_failed=False)
+        said = reader.answer(served) if _by_student(row, served) else ""
+        self._missing(row, served, "no copy came", said, student_failed=False, teacher_failed=False)
 
     def _served(self, row: Row, record: Record, *, both: bool) -> None:
         path: units.Path = "served" if _by_student(row, record) else "copies"
@@ -109,9 +110,11 @@ class Gatherer:
         answers = self._answers(row, served, reader.answer(served), "", student_failed=True, teacher_failed=failed)
         outcomes.learn(self._store, row, answers, found)
 
-    def _missing(self, row: Row, served: Record, why: str, *, student_failed: bool, teacher_failed: bool) -> None:
+    def _missing(
+        self, row: Row, served: Record, why: str, student: str, *, student_failed: bool, teacher_failed: bool
+    ) -> None:
         answers = self._answers(
-            row, served, "", "", student_failed=student_failed, teacher_failed=teacher_failed
+            row, served, "", student, student_failed=student_failed, teacher_failed=teacher_failed
         )  # fmt: skip
         outcomes.learn(self._store, row, answers, Comparison(None, unscored=f"not answered: {why}"))
 
@@ -121,13 +124,14 @@ class Gatherer:
     ) -> Answers:  # fmt: skip
         asked = reader.request(served)
         prompt = reader.prompt(asked)
+        conversation = "" if labels.labels_of(row) is None else reader.conversation(asked)
         drawn = Drawn(
             "served" if _by_student(row, served) else "copies", served["unit"], served["sampled_p"] or 1.0,
             served["route_version"], student_failed, teacher_failed,
         )  # fmt: skip
         return Answers(
             served["id"], served["time"] if at is None else at, prompt, teacher, student, drawn, incumbent,
-            slices.named(row.state.spec.slices, prompt, label, reader.metadata(asked)), lesson,
+            slices.named(row.state.spec.slices, prompt, label, reader.metadata(asked)), lesson, conversation,
         )  # fmt: skip
 
     def _part(self, row: Row, pair_id: str, line: Line, record: Record) -> None:
@@ -201,7 +205,8 @@ class Gatherer:
         failed = {"student_failed": reader.failed_first(student), "teacher_failed": reader.failed_first(other)}
         if teacher["error"] or student["error"] in reader.NOT_ASKED:
             row.count(f"copies not answered: {teacher['error'] or student['error']}")
-            self._missing(row, served, str(teacher["error"] or student["error"]), **failed)
+            said = "" if student["error"] else reader.answer(student)
+            self._missing(row, served, str(teacher["error"] or student["error"]), said, **failed)
             return
         task, said = self._tasks[row.id], reader.answer(teacher)
         found, known = self._compare(task, said, student), None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from graduand.gateway.control import labels
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.rollout.answers.compare import Comparison
@@ -58,6 +59,7 @@ class Answers:
     incumbent: str | None = None
     parts: tuple[str, ...] = ()  # the slices of traffic that it belongs to
     lesson: Lesson | None = None
+    conversation: str = ""  # all that was said before, where people may be asked about it
 
 
 def answers_from_dict(data: Mapping[str, Any]) -> Answers:
@@ -81,9 +83,14 @@ def learn(
         answers.at, found.agreed, found.fields, score, duel, answers.parts,
         unparsed=bool(found.unparsed), path=drawn.path, unit=drawn.unit, p=drawn.p,
         of_step=drawn.route_version >= row.entry_version, student_failed=drawn.student_failed,
-        teacher_failed=drawn.teacher_failed,
+        teacher_failed=drawn.teacher_failed, record=answers.record, unanswered=not answers.student,
     )  # fmt: skip
-    row.ledger.pair(pair, partial(store.write_once, row))
+    if row.ledger.pair(pair, partial(store.write_once, row)):
+        labels.keep(
+            store, row, answers.record, conversation=answers.conversation or answers.prompt, student=answers.student,
+            teacher=answers.teacher,
+        )  # fmt: skip
+    labels.forget(store, row)
     if answers.lesson is not None:
         teach(store, row, answers.at, answers.lesson, found)
     if found.off_schema:

@@ -16,7 +16,9 @@ from graduand.gateway.model.recording import RecordPolicy
 if TYPE_CHECKING:
     from graduand.gateway.model.routes import Settings
 
-SEGMENTS, FEEDBACK, DRIFT = "segments", "feedback", "drift"
+SEGMENTS, FEEDBACK, LABELS, DRIFT = "segments", "feedback", "labels", "drift"
+# The tables beside the log itself, each in a folder of its name.
+BESIDE = (FEEDBACK, LABELS, DRIFT)
 MEMORY = Path("/dev/shm")
 
 

@@ -20,7 +20,7 @@ from graduand.gateway.logs import places
 Json = dict[str, Any]
 BATCH_ROWS = 1024
 # What a row of each table is known by. Rows of `drift` with the same id say the same request again: the last one counts.
-KEYS = {"log": "id", "feedback": "feedback_id", "drift": "id"}
+KEYS = {"log": "id", "feedback": "feedback_id", "labels": "label_id", "drift": "id"}
 
 
 class LogDamaged(GraduandError, ValueError):
@@ -119,7 +119,7 @@ def segment_paths(source: Source, table: str) -> list[Path]:
         return []
     if table != "log":
         return sorted((source.spool / table).rglob("*.jsonl"))
-    others = {source.spool / name for name in (places.FEEDBACK, places.DRIFT)}
+    others = {source.spool / name for name in places.BESIDE}
     return [path for path in sorted(source.spool.rglob("*.jsonl")) if others.isdisjoint(path.parents)]
 
 

@@ -1,23 +1,28 @@
 """The gates that people may write in a rollout, and the `GateSpec`s that each stands for.
 
-`agreement`, `score`, `incumbent` and `latency` can be asked for before promotion; as harm gates they are mirrored, and
-`errors` is a harm gate only. A harm gate stands for one E on each path, copies and served answers, which share
-`harm_alpha`; where answers are compared with the teacher's, what is served is also watched for a drop.
+`agreement`, `score`, `incumbent`, `latency` and `correctness` can be asked for before promotion; as harm gates all but the
+last, which people's labels feed, are mirrored, and `errors` is a harm gate only. A harm gate stands for one E on each path,
+copies and served answers, which share `harm_alpha`; where answers are compared with the teacher's, what is served is also
+watched for a drop.
 """
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from graduand.gateway.errors import ConfigError
 from graduand.rollout.answers.strict import Probability, Seconds, Strict, entry
+from graduand.rollout.gates.account import draw
 from graduand.rollout.gates.constant_bets import ConstantBets
+from graduand.rollout.gates.correctness import Correctness, labels_needed
+from graduand.rollout.gates.cycles import LEAST
+from graduand.rollout.gates.drawing import FLOOR
 from graduand.rollout.gates.drop import Drop
 from graduand.rollout.gates.one_sided import OneSided
 from graduand.rollout.gates.state import AnyGate, dump
 from graduand.rollout.gates.watch import Watch
-from graduand.rollout.spec.spec import GateSpec, StepKind
+from graduand.rollout.spec.spec import CORRECTNESS, GateSpec, Labels, Step, StepKind
 from graduand.rollout.units import Path
 
 EVERYWHERE: tuple[StepKind, ...] = ("shadow", "canary", "hybrid", "full")
@@ -57,6 +62,31 @@ class LatencyIn(Strict):
     alpha: Probability = 0.05
 
 
+class OutcomesIn(Strict):
+    """What is said of a drawn answer within the deadline: right with one of these labels, or with a score that is high enough."""
+
+    within: Seconds = Field(gt=0)
+    right: list[Annotated[str, Field(min_length=1, max_length=1000)]] = Field(default_factory=list)
+    at_least: float | None = Field(default=None, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> "OutcomesIn":
+        if bool(self.right) == (self.at_least is not None):
+            raise ValueError(
+                "say what a good outcome is: right (labels, such as [accepted, resolved]) or at_least (a score)"
+            )
+        return self
+
+
+class CorrectnessIn(Strict):
+    """Share of answers that are right, by gold labels of sessions that are drawn; with `outcomes`, by what feedback says."""
+
+    p0: Probability = 0.9
+    labels: int = Field(100, ge=1, le=10_000)
+    alpha: Probability = 0.05
+    outcomes: OutcomesIn | None = None
+
+
 class ErrorsIn(Strict):
     """Units that first see the student fail alone, for each that first sees the teacher fail alone: up to 1 + tolerance."""
 
@@ -71,13 +101,14 @@ class WatchIn(Strict):
     mean_run: float = Field(10_000, gt=1, allow_inf_nan=False)
 
 
-PROMOTE: dict[str, type[Strict]] = {
+MIRRORED: dict[str, type[Strict]] = {
     "agreement": AgreementIn,
     "score": ScoreIn,
     "incumbent": IncumbentIn,
     "latency": LatencyIn,
 }
-HARM: dict[str, type[Strict]] = {**PROMOTE, "errors": ErrorsIn}
+PROMOTE: dict[str, type[Strict]] = {**MIRRORED, CORRECTNESS: CorrectnessIn}
+HARM: dict[str, type[Strict]] = {**MIRRORED, "errors": ErrorsIn}
 
 
 def promote_gates(items: list[object]) -> tuple[GateSpec, ...]:
@@ -85,11 +116,17 @@ def promote_gates(items: list[object]) -> tuple[GateSpec, ...]:
     if not items:
         raise ConfigError("gates: at least one is needed, or nothing would have to be proved; such as 'agreement'")
     read = [entry(item, PROMOTE, "p0", f"gates[{at}]")[1] for at, item in enumerate(items)]
-    return _distinct("gates", [_promote(gate) for gate in read])
+    return _distinct("gates", [_correct(gate) if isinstance(gate, CorrectnessIn) else _promote(gate) for gate in read])
 
 
 def harm_gates(items: list[object], alpha: float) -> tuple[GateSpec, ...]:
     """The gates that roll back; what they stand for on both paths shares `alpha`: m of them ask for E >= m / alpha each."""
+    for at, item in enumerate(items):
+        if entry(item, {**HARM, **PROMOTE}, "p0", f"harm[{at}]")[0] == CORRECTNESS:
+            raise ConfigError(
+                f"harm[{at}]: correctness is known only when people have looked, which is too late for harm; use "
+                "agreement, score or errors"
+            )
     read = [entry(item, HARM, "p0", f"harm[{at}]")[1] for at, item in enumerate(items)]
     for at, gate in enumerate(read):
         if "alpha" in gate.model_fields_set:
@@ -114,6 +151,34 @@ def check_sides(promote: tuple[GateSpec, ...], harm: tuple[GateSpec, ...]) -> No
                 f"harm: {gate.signal} rolls back below {gate.p0:g}, but the gate {other.name} promotes above {other.p0:g}: a "
                 f"student between the two would be promoted and rolled back; give the harm gate a p0 below {other.p0:g}"
             )
+
+
+def check_deadline(gates: tuple[GateSpec, ...], steps: tuple[Step, ...], cycle_s: float) -> None:
+    """Refuse outcomes that would come when their step is over."""
+    for gate in gates:
+        within_s = None if gate.labels is None else gate.labels.within_s
+        for step in steps if within_s is not None else ():
+            needed = (within_s or 0.0) + LEAST * cycle_s
+            if step.proof and step.kind in gate.needed_in and step.t_max_s <= needed:
+                raise ConfigError(
+                    f"gates: {gate.name} waits {within_s:.0f} s for an outcome, after {LEAST} whole cycles, and {step.name} has "
+                    f"{step.t_max_s:.0f} s in all: give it a t_max above {needed:.0f} s, or a shorter deadline"
+                )
+
+
+def _correct(gate: CorrectnessIn) -> GateSpec:
+    """The gate of correctness. Outcomes are of answers that somebody got, so copies in the shadow have none."""
+    # A route's first candidate has a part of alpha, so it is asked for more.
+    need = labels_needed(gate.p0, -math.log(gate.alpha) + draw(()).log_more)
+    if need is None or gate.labels < need:
+        raise ConfigError(
+            f"gates: with {gate.labels} labels even a student that is never wrong is not proved to be right more often than "
+            f"{gate.p0:g} (alpha {gate.alpha:g}); " + ("ask for less" if need is None else f"it takes {need} at least")
+        )
+    said = gate.outcomes
+    labels = Labels(gate.labels) if said is None else Labels(gate.labels, said.within, tuple(said.right), said.at_least)
+    start, threshold = dump(Correctness(gate.p0, FLOOR)), -math.log(gate.alpha)
+    return GateSpec(CORRECTNESS, CORRECTNESS, start, threshold, EVERYWHERE if said is None else SERVING, labels=labels)
 
 
 def _promote(gate: Strict) -> GateSpec:

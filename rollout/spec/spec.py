@@ -22,6 +22,8 @@ from graduand.rollout.units import Path
 METHOD = 2
 
 StepKind = Literal["shadow", "canary", "hybrid", "full"]
+# The gate that people's labels feed, and its signal.
+CORRECTNESS = "correctness"
 # What is proved: the mean over sessions of these users in these days, or over users like these (one observation a user).
 Claim = Literal["sessions", "users"]
 
@@ -48,6 +50,18 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Labels:
+    """Gold labels of requests that are drawn: `most` in each step that has to prove something. From people, or, with
+    `within_s`, from outcomes: what is said of a drawn answer so soon after it, right if it has one of the labels `right` or
+    a score of at least `at_least`; none in time is wrong."""
+
+    most: int
+    within_s: float | None = None
+    right: tuple[str, ...] = ()
+    at_least: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GateSpec:
     """One gate: what feeds it, how it starts, the evidence asked of it, and in which kinds of step it must be fresh.
 
@@ -61,6 +75,7 @@ class GateSpec:
     log_threshold: float
     needed_in: tuple[StepKind, ...]
     path: Path | None = None
+    labels: Labels | None = None  # of the gate of correctness
 
     def build(self) -> AnyGate:
         """A fresh gate."""
@@ -143,4 +158,6 @@ def spec_from_dict(data: Mapping[str, Any]) -> Spec:
 
 
 def _gate(data: Mapping[str, Any]) -> GateSpec:
-    return GateSpec(**{**data, "needed_in": tuple(data["needed_in"])})
+    asked = data.get("labels")
+    labels = None if asked is None else Labels(**{**asked, "right": tuple(asked["right"])})
+    return GateSpec(**{**data, "needed_in": tuple(data["needed_in"]), "labels": labels})

@@ -12,6 +12,7 @@ from typing import Any
 from graduand.gateway.control.store.log import ROLES, Log, OwnSegments, SharedStream, half_of, seen_at
 from graduand.gateway.control.store.observations import Observations, once_of, samples_of, units_of
 from graduand.gateway.control.store.queue import JudgeQueue
+from graduand.gateway.control.store.reviews import Reviews
 from graduand.gateway.control.store.rows import Row, from_json, to_json
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.model.fields import Record
@@ -29,7 +30,7 @@ class NoRollout(GraduandError, LookupError):
     """There is no such rollout."""
 
 
-class Rollouts(Observations, JudgeQueue, Log):
+class Rollouts(Observations, JudgeQueue, Reviews, Log):
     """Rollouts in one state store; not for sharing between threads."""
 
     def __init__(self, state: StateStore) -> None:

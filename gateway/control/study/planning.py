@@ -16,8 +16,9 @@ from graduand.rollout.answers.tasks import Task
 from graduand.rollout.assignment import BUCKETS, DAY_S
 from graduand.rollout.gates.account import draw
 from graduand.rollout.gates.cycles import LEAST, SECONDS
+from graduand.rollout.simulate.correctness import World, certified
 from graduand.rollout.simulate.policy import Scenario, many
-from graduand.rollout.spec.spec import GateSpec, Spec, Step, audit_share
+from graduand.rollout.spec.spec import GateSpec, Labels, Spec, Step, audit_share
 
 logger = logging.getLogger("graduand")
 
@@ -28,6 +29,7 @@ WHERE route = ? AND role = 'served' AND time > ? AND dt >= ?"""
 PAIRS_AT_MOST = 16_384
 PLAYED_A_DAY = 5_000
 LOOK_S = 600.0
+LABEL_RUNS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,28 @@ def _warnings(spec: Spec, per_s: float | None) -> list[str]:
     for gate in spec.gates:
         if gate.signal == "incumbent":
             found.append(_duel(gate))
+        if gate.labels is not None:
+            found.append(_labels(gate, gate.labels, spec))
     return found
+
+
+def _labels(gate: GateSpec, asked: Labels, spec: Spec) -> str:
+    """What the gate of correctness asks of people, and how likely that is to prove anything."""
+    steps = [step.name for step in spec.steps if step.proof and step.kind in gate.needed_in]
+    p0 = float(gate.start["p0"])
+    true = 1 - (1 - p0) * 0.4
+    alpha = math.exp(-gate.log_threshold - draw(()).log_more)
+    power = certified(World(true), np.random.default_rng(1), p0=p0, labels=asked.most, runs=LABEL_RUNS, alpha=alpha)
+    who = (
+        "people"
+        if asked.within_s is None
+        else f"outcomes, {wording.span(asked.within_s)} after an answer at the latest,"
+    )
+    return (
+        f"{gate.name}: {who} label {asked.most} drawn sessions in each of {', '.join(steps)}; a student that is right "
+        f"{true:.1%} of the time, where the guess from the teacher is right nine times of ten, is proved to be above {p0:g} by "
+        f"that many in {power:.0%} of {LABEL_RUNS} simulated steps"
+    )
 
 
 def _duel(gate: GateSpec) -> str:
@@ -206,6 +229,10 @@ def simulate(spec: Spec, scenario: Scenario, runs: int, seed: int) -> dict[str, 
     Where whole cycles are waited for, a run is days long, and no more than PLAYED_A_DAY requests a day are played: more would
     only prove more (`requests_per_s` says what was played).
     """
+    if any(gate.labels is not None for gate in spec.gates):
+        raise ConfigError(
+            "a rollout with a gate of correctness cannot be simulated: nobody labels what is made up; leave that gate out"
+        )
     if spec.keeps_incumbent:
         raise ConfigError("a rollout with an incumbent gate cannot be simulated: nothing says how often the two differ")
     rng = np.random.default_rng(seed)

@@ -36,12 +36,16 @@ unit int64, unit_missing bool, session string, sampled_p double, path string, cl
 upstream_request_id string, upstream_ms double"""
 FEEDBACK_COLUMNS = """schema_version int64, feedback_id string, id string, time double, score double, label string,
 correction string, comment string, who string"""
+LABELS_COLUMNS = """schema_version int64, label_id string, id string, time double, route string, rollout string, basis int64,
+step string, correct bool, teacher_correct bool, source string, who string, predicted double, mean double,
+probability double, size int64, share double"""
 DRIFT_COLUMNS = """schema_version int64, id string, time double, route string, adapter string, novelty_p double,
 e_value double, evaluated_at double"""
 
 
 @pytest.mark.parametrize(
-    ("table", "promised"), [("log", LOG_COLUMNS), ("feedback", FEEDBACK_COLUMNS), ("drift", DRIFT_COLUMNS)]
+    ("table", "promised"),
+    [("log", LOG_COLUMNS), ("feedback", FEEDBACK_COLUMNS), ("labels", LABELS_COLUMNS), ("drift", DRIFT_COLUMNS)],
 )
 def test_the_columns(table: str, promised: str) -> None:
     *columns, extra = (f"{field.name} {field.type}" for field in schema.of(table))
