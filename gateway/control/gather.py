@@ -103,7 +103,7 @@ class Gatherer:
         if cause in reader.NOBODYS:
             row.count(f"copies not comparable: {cause}")
             return
-        found = Comparison(False, unparsed=f"failed: {cause}")
+        found = Comparison(False, unparsed=f"{outcomes.FAILED}{cause}")
         if not served["completed"]:
             found = Comparison(None, unscored="not answered: by neither")
         failed = not served["completed"] or reader.flagged(served)
@@ -228,7 +228,7 @@ class Gatherer:
 
     def _compare(self, task: tasks.Task, teacher: str, student: Record) -> Comparison:
         if student["error"]:
-            return Comparison(False, unparsed=f"failed: {student['error']}")
+            return Comparison(False, unparsed=f"{outcomes.FAILED}{student['error']}")
         return compare(task, teacher, reader.answer(student))
 
     def _lesson(self, row: Row, served: Record, student: Record) -> Lesson | None:

@@ -19,6 +19,8 @@ from graduand.rollout.units import Path
 
 SHOWN = 4000
 SHOWN_VERDICT = 600
+# How the reason begins why an answer that failed cannot be compared: of what is there, nobody is asked.
+FAILED = "failed: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ def learn(
         answers.at, found.agreed, found.fields, score, duel, answers.parts,
         unparsed=bool(found.unparsed), path=drawn.path, unit=drawn.unit, p=drawn.p,
         of_step=drawn.route_version >= row.entry_version, student_failed=drawn.student_failed,
-        teacher_failed=drawn.teacher_failed, record=answers.record, unanswered=not answers.student,
+        teacher_failed=drawn.teacher_failed, record=answers.record,
+        unanswered=not answers.student or found.unparsed.startswith(FAILED),
     )  # fmt: skip
     if row.ledger.pair(pair, partial(store.write_once, row)):
         labels.keep(

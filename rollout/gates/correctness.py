@@ -1,6 +1,7 @@
 """Is the student right often enough? Gold labels of a few requests, with a cheap guess about all of them."""
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from graduand.rollout.gates import GateError, check_open
@@ -97,15 +98,19 @@ class Correctness:
         return min(max(gain - belief * surprise, 0.0), 1.0)
 
 
-def labels_needed(p0: float, log_threshold: float, at_most: int = 100_000) -> int | None:
-    """How many labels certify a student that is never wrong: with fewer there is nothing to hope for. None beyond `at_most`.
+def labels_needed(p0: float, log_threshold: float, floor: float = 1.0, at_most: int = 100_000) -> int | None:
+    """How many labels certify a student that is never wrong, where every guess is right: with fewer there is nothing to hope
+    for. None beyond `at_most`.
 
-    >>> labels_needed(0.8, math.log(20)), labels_needed(0.95, math.log(20))
-    (22, 90)
+    >>> labels_needed(0.8, math.log(20)), labels_needed(0.95, math.log(20)), labels_needed(0.99999, math.log(20))
+    (22, 90, None)
     """
-    gate = Correctness(p0)
-    while gate.log_e < log_threshold:
-        if gate.n >= at_most:
-            return None
-        gate.update(True, predicted=1.0, mean=1.0)
-    return gate.n
+    gate = Correctness(p0, floor)
+    gate.update(True, predicted=1.0, mean=1.0)
+    each = gate.logs
+
+    def certified(n: int) -> bool:
+        gate.logs = [n * log for log in each]
+        return gate.log_e >= log_threshold
+
+    return bisect_left(range(1, at_most + 1), True, key=certified) + 1 if certified(at_most) else None

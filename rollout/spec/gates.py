@@ -169,7 +169,7 @@ def check_deadline(gates: tuple[GateSpec, ...], steps: tuple[Step, ...], cycle_s
 def _correct(gate: CorrectnessIn) -> GateSpec:
     """The gate of correctness. Outcomes are of answers that somebody got, so copies in the shadow have none."""
     # A route's first candidate has a part of alpha, so it is asked for more.
-    need = labels_needed(gate.p0, -math.log(gate.alpha) + draw(()).log_more)
+    need = labels_needed(gate.p0, -math.log(gate.alpha) + draw(()).log_more, FLOOR)
     if need is None or gate.labels < need:
         raise ConfigError(
             f"gates: with {gate.labels} labels even a student that is never wrong is not proved to be right more often than "
