@@ -21,6 +21,8 @@ BLOCK = 10
 RATES = {"same": 0.95, "other": 0.3, "better": 0.95, "equal": 0.85, "worse": 0.4, "": 0.5}
 PRIOR = 5
 PLACES = 2**53
+# Of a cycle whose length nobody knows yet, OPEN times as many blocks are open as will be drawn from, where that is few.
+OPEN, MOST_OPEN = 4, 512
 
 
 def place(salt: str, *records: str) -> float:
@@ -78,9 +80,7 @@ class Labelling:
     p_min: float = 0.0
     log_e: float = 0.0  # at the last look that was due
     last_at: float | None = None  # when a session could last have come
-    blocks: list[Block] = field(
-        default_factory=list
-    )  # of the cycle that runs; only the last may be smaller than `size`
+    blocks: list[Block] = field(default_factory=list)  # of the cycle that runs, in their order
     asked: list[Draw] = field(default_factory=list)  # drawn and not yet learnt from, oldest first
     known: dict[str, list[int]] = field(default_factory=dict)  # of each kind of guess: labels that said right, labels
 
@@ -97,6 +97,11 @@ class Labelling:
     def spent(self) -> bool:
         """Nothing more will be learnt."""
         return self.full and not self.asked
+
+    @property
+    def a_cycle(self) -> int:
+        """The most draws of one cycle: no fewer cycles than a proof needs share the labels."""
+        return math.ceil(self.labels / LEAST)
 
     def predicted(self, kind: str) -> float:
         """How likely an answer of this kind is right, by the labels so far."""
@@ -116,15 +121,15 @@ class Labelling:
         else:
             self.blocks[-1], dropped = _join(self.blocks[-1], one, salt)
         if self.whole:
-            return dropped + self._halved(math.ceil(self.labels / LEAST), salt)
+            return dropped + self._halved(max(self.a_cycle, min(OPEN * self.a_cycle, MOST_OPEN)), salt)
         if self.blocks[-1].size >= self.size:
             self._ask()
         return dropped
 
     def close(self, salt: str) -> list[str]:
         """A cycle has ended without a hold: its draws are made. The records that will not be asked about after all."""
-        dropped = self._halved(self.budget - self.drawn, salt)
-        self.usual = self.usual or float(self.size)
+        dropped = self._grouped(min(self.a_cycle, self.budget - self.drawn), salt)
+        self.usual = self.usual or float(max((block.size for block in self.blocks), default=0))
         self._ask()
         return dropped
 
@@ -158,7 +163,7 @@ class Labelling:
         return asdict(self)
 
     def _ask(self) -> None:
-        usual = self.usual or float(self.size)
+        usual = self.usual or float(BLOCK)
         for number, block in enumerate(self.blocks, 1):
             # A block that is smaller than usual, or whose sessions were drawn more often, stands for less of the traffic.
             share = min(1.0, self.p_min / block.p) * min(1.0, block.size / usual)
@@ -168,16 +173,28 @@ class Labelling:
         self.spoil()
 
     def _halved(self, most: int, salt: str) -> list[str]:
-        """Join neighbours until there are at most so many blocks."""
-        dropped = []
-        while len(self.blocks) > max(most, 1):
-            self.size *= 2
-            blocks, self.blocks = self.blocks, []
-            for at in range(0, len(blocks) - 1, 2):
-                block, lost = _join(blocks[at], blocks[at + 1], salt)
-                self.blocks.append(block)
+        """Let blocks be twice as large where there are more than so many."""
+        if len(self.blocks) <= most:
+            return []
+        self.size *= 2
+        return self._grouped(math.ceil(len(self.blocks) / 2), salt, 2)
+
+    def _grouped(self, groups: int, salt: str, each: int = 0) -> list[str]:
+        """Join neighbours to so many blocks, of as many as can be alike, or of `each`."""
+        dropped: list[str] = []
+        blocks, n = self.blocks, len(self.blocks)
+        if n <= groups:
+            return dropped
+        self.blocks = []
+        for number in range(groups):
+            first, end = (
+                (number * each, (number + 1) * each) if each else (number * n // groups, (number + 1) * n // groups)
+            )
+            block, *others = blocks[first:end]
+            for other in others:
+                block, lost = _join(block, other, salt)
                 dropped += lost
-            self.blocks += blocks[-1:] if len(blocks) % 2 else []
+            self.blocks.append(block)
         return dropped
 
 

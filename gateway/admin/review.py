@@ -3,8 +3,10 @@
 A label is in the log and in the store before it is acknowledged.
 """
 
+import math
 import threading
 import time
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -12,7 +14,7 @@ from pydantic import Field
 
 from graduand.gateway.admin.calls import Body, RolloutsHere, SettingsHere, WhoHere
 from graduand.gateway.control import labels
-from graduand.gateway.control.labels import NAMES, Verdict
+from graduand.gateway.control.labels import NAMES, Label, Question, Verdict
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.errors import RequestError
@@ -32,6 +34,29 @@ class NewLabel(Body):
 
     id: str = Field(min_length=1, max_length=200, description="of the request, as `next` gave it")
     verdict: Verdict = Field(description="which of the answers are right; skip: cannot tell, which counts as wrong")
+
+
+class Population(Body):
+    """What labels were drawn from, as the queue says it."""
+
+    rollout: str
+    basis: int
+    step: str
+
+
+class DrawnLabel(Body):
+    """A label in a file, with the probability with which its request was drawn; without a verdict it is still to come."""
+
+    id: str = Field(min_length=1, max_length=200)
+    probability: float = Field(gt=0, le=1)
+    verdict: Verdict | None = None
+
+
+class LabelFile(Body):
+    """A file of labels, which says how they were drawn."""
+
+    population: Population
+    labels: list[DrawnLabel] = Field(max_length=10_000)
 
 
 class LabelDesk:
@@ -69,10 +94,26 @@ def following(state: RolloutsHere, rollout: str = "", who: WhoHere = "api") -> J
     for row in rows:
         found = labels.next_for(state, row, who)
         if found is not None:
-            answers = [{"name": name, "text": text} for name, text in zip(NAMES, found.answers, strict=False)]
-            question = {"id": found.record, "conversation": found.conversation, "answers": answers}
-            return {"question": question, "rollout": row.id, "waiting": len(labels.wait(state, row))}
+            return {"question": _shown(found), "rollout": row.id, "waiting": len(labels.wait(state, row))}
     return {"question": None, "rollout": rollout or None, "waiting": 0}
+
+
+@router.get("/export")
+def export(state: RolloutsHere, rollout: str = "") -> Json:
+    """All requests that wait for a label, to be labelled elsewhere: how they were drawn, and what there is to see."""
+    rows = [state.find(rollout)] if rollout else state.live()
+    row = next((one for one in rows if labels.wait(state, one)), None)
+    if row is None:
+        raise RequestError(404, "no request waits for a label", param="rollout", code="nothing_waits")
+    waits = [(draw.probability, labels.question(state, row, draw.guess.record)) for draw in labels.wait(state, row)]
+    return {
+        "population": labels.population(row),
+        "labels": [
+            {**_shown(question), "probability": probability, "verdict": None}
+            for probability, question in waits
+            if question is not None
+        ],
+    }
 
 
 @router.post("/labels", status_code=201)
@@ -83,57 +124,128 @@ def label(
     """Store a label; the same one again is stored once, and another of the same request is refused."""
     try:
         with state.transaction():
-            row, number, fresh = _given(state, desk.log(settings), new, who)
+            found = _found(state, state.live(), new.id, new.verdict, who, "review")
+            number = _stored(state, desk.log(settings), found)
     except OSError as error:
         raise NotStored(f"the label was not stored: {error.strerror or error}; give it again later") from error
-    if not fresh:
+    if found.known:
         response.status_code = 200
-    return {"label_id": number, "id": new.id, "rollout": row.id, "stored": fresh}
+    return {"label_id": number, "id": new.id, "rollout": found.row.id, "stored": not found.known}
 
 
-def _given(state: Rollouts, log: LabelLog, new: NewLabel, who: str) -> tuple[Row, str, bool]:
-    """The rollout that asked, the label's id, and whether it is new."""
-    for row in state.live():
-        known = state.label(row, new.id)
-        draw = _draw(row, new.id)
+@router.post("/import")
+def take_in(
+    file: LabelFile, state: RolloutsHere, settings: SettingsHere, desk: Annotated[LabelDesk, Depends(_desk)],
+    who: WhoHere = "api",
+) -> Json:  # fmt: skip
+    """Store the labels of a file, all or none: only of the population that it names, and as the queue drew them."""
+    try:
+        with state.transaction():
+            row = state.find(file.population.rollout)
+            _check_drawn(state, row, file)
+            found = [
+                _found(state, [row], one.id, one.verdict, who, "file") for one in file.labels if one.verdict is not None
+            ]
+            for one in found:
+                _stored(state, desk.log(settings), one)
+    except OSError as error:
+        raise NotStored(f"no label was stored: {error.strerror or error}; give them again later") from error
+    known = sum(bool(one.known) for one in found)
+    return {"rollout": row.id, "stored": len(found) - known, "known": known, "left": len(file.labels) - len(found)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A label that may be stored: the rollout that asked, its draw, and what is said; or the id of the same one, if it is
+    there already."""
+
+    row: Row
+    known: str
+    draw: Draw | None = None
+    label: Label | None = None
+    verdict: str = ""
+
+
+def _stored(state: Rollouts, log: LabelLog, found: _Found) -> str:
+    """The label's id, once it is in the log and in the store."""
+    if found.draw is None or found.label is None:
+        return found.known
+    return labels.give(state, log, found.row, found.draw, found.label, found.verdict)
+
+
+def _check_drawn(state: Rollouts, row: Row, file: LabelFile) -> None:
+    """Raise RequestError if the file's labels are of anything but the present draws of its population."""
+    present, verdicts = labels.population(row), dict[str, str]()
+    if file.population.model_dump() != present:
+        raise RequestError(
+            409, f"these labels are of {file.population.model_dump()}, and {row.id} asks about {present} now: they prove nothing "
+            "about that", param="population", code="another_population",
+        )  # fmt: skip
+    for one in file.labels:
+        draw = _draw(row, one.id)
+        if draw is not None and not math.isclose(draw.probability, one.probability, rel_tol=1e-6):
+            raise RequestError(
+                409, f"{one.id!r} was drawn with probability {draw.probability:g}, and the file says {one.probability:g}: the "
+                "queue drew something else", param="probability", code="another_probability",
+            )  # fmt: skip
+        known = state.label(row, one.id)
+        if draw is None and known is None:
+            raise _not_asked(one.id)
+        if one.verdict is not None:
+            _check_same(one.id, one.verdict, (known or {}).get("verdict", verdicts.setdefault(one.id, one.verdict)))
+
+
+def _found(state: Rollouts, rows: list[Row], record: str, verdict: Verdict, who: str, source: str) -> _Found:
+    """What to store of a verdict; raise RequestError if nobody asked, or if it was said otherwise."""
+    for row in rows:
+        known, draw = state.label(row, record), _draw(row, record)
         if known is not None:
-            return row, _same(known, new), False
+            _check_same(record, verdict, known.get("verdict", ""))
+            return _Found(row, str(known["label_id"]))
         if draw is None:
             continue
-        source = labels.labels_of(row)
-        if source is not None and source.within_s is not None:
+        asked, question = labels.labels_of(row), labels.question(state, row, record)
+        if asked is not None and asked.within_s is not None:
             raise RequestError(
                 409, f"rollout {row.id} learns from outcomes, not from people's labels: send them to /v1/feedback",
                 param="id", code="outcomes_only",
             )  # fmt: skip
-        question = labels.question(state, row, new.id)
         if question is None:
             break
-        if len(question.answers) < len(NAMES) and new.verdict == NAMES[1]:
+        if len(question.answers) < len(NAMES) and verdict == NAMES[1]:
             raise RequestError(400, "there is one answer only, A", param="verdict", code="no_such_answer")
-        return row, labels.give(state, log, row, draw, question.label(new.verdict, who, time.time()), new.verdict), True
-    raise RequestError(
-        404, f"nobody is asked about {new.id!r}, or not any longer; GET /v1/review/next says what is", param="id",
+        return _Found(row, "", draw, question.label(verdict, who, time.time(), source), verdict)
+    raise _not_asked(record)
+
+
+def _not_asked(record: str) -> RequestError:
+    return RequestError(
+        404, f"nobody is asked about {record!r}, or not any longer; GET /v1/review/next says what is", param="id",
         code="not_asked",
     )  # fmt: skip
 
 
-def _same(known: Json, new: NewLabel) -> str:
-    """The id of the label that is there; raise RequestError if it says something else."""
-    if known.get("verdict") != new.verdict:
+def _check_same(record: str, verdict: str, known: str) -> None:
+    """Raise RequestError if a label that is there says something else."""
+    if known != verdict:
         raise RequestError(
             409,
-            f"{new.id!r} has a label already, and another one; the first counts",
+            f"{record!r} has a label already, and another one; the first counts",
             param="id",
             code="labelled_already",
         )
-    return str(known["label_id"])
 
 
 def _draw(row: Row, record: str) -> Draw | None:
     labelling = row.ledger.labelling
     asked = [] if labelling is None else labelling.asked
     return next((draw for draw in asked if draw.guess.record == record), None)
+
+
+def _shown(question: Question) -> Json:
+    """What a person sees."""
+    answers = [{"name": name, "text": text} for name, text in zip(NAMES, question.answers, strict=False)]
+    return {"id": question.record, "conversation": question.conversation, "answers": answers}
 
 
 def _line(row: Row, shown: Json) -> Json:

@@ -2,10 +2,12 @@
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from graduand.gateway.client.options import Subparsers, admin_of, leaf_of
+from graduand.gateway.errors import ConfigError
 
 Json = dict[str, Any]
 # Of one answer there is no both and neither.
@@ -24,7 +26,12 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     label.add_argument(
         "verdict", choices=tuple(WORDS), help="skip: cannot tell, which counts as wrong; right and wrong: of one answer"
     )
-    for leaf in (listing, following, label):
+    export = leaf_of(actions, "export", "write all requests that wait, to be labelled elsewhere", _export)
+    export.add_argument("rollout", nargs="?", default="", help="a rollout's id, or a route (default: any)")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl", help="the file to write")
+    taken = leaf_of(actions, "import", "take in such a file, all of it or nothing, once verdicts are in it", _import)
+    taken.add_argument("file", type=Path, metavar="FILE.jsonl", help="its first line says how the requests were drawn")
+    for leaf in (listing, following, label, export, taken):
         leaf.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -46,6 +53,42 @@ def _label(arguments: argparse.Namespace) -> int:
     data = admin_of(arguments).call("POST", "/v1/review/labels", body)
     told = "stored" if data["stored"] else "known already: it was said before"
     return _out(arguments, data, lambda _: print(told))
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    query = f"?{urlencode({'rollout': arguments.rollout})}" if arguments.rollout else ""
+    data = admin_of(arguments).call("GET", f"/v1/review/export{query}")
+    lines = [{"population": data["population"]}, *data["labels"]]
+    arguments.out.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    told = f"{len(data['labels'])} requests in {arguments.out}; write a verdict into each (A, B, both, neither, skip)"
+    return _out(arguments, {"population": data["population"], "requests": len(data["labels"])}, lambda _: print(told))
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    population, drawn = read_labels(arguments.file)
+    data = admin_of(arguments).call("POST", "/v1/review/import", {"population": population, "labels": drawn})
+    told = f"{data['stored']} stored, {data['known']} known already, {data['left']} without a verdict yet"
+    return _out(arguments, data, lambda _: print(told))
+
+
+def read_labels(path: Path) -> tuple[Json, list[Json]]:
+    """The population of a file of labels and its lines; ConfigError for one that does not say how they were drawn."""
+    try:
+        lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if not lines or not isinstance(lines[0], dict) or not isinstance(lines[0].get("population"), dict):
+        raise ConfigError(
+            f"{path}: its first line does not say what the requests were drawn from, so its labels prove nothing; "
+            "graduand review export writes such a file"
+        )
+    drawn: list[Json] = []
+    for number, line in enumerate(lines[1:], 2):
+        if not isinstance(line, dict) or "id" not in line or "probability" not in line:
+            raise ConfigError(f"{path}, line {number}: a label needs the id of its request and its probability")
+        verdict = line.get("verdict")
+        drawn.append({"id": line["id"], "probability": line["probability"], "verdict": WORDS.get(verdict, verdict)})
+    return lines[0]["population"], drawn
 
 
 def _out(arguments: argparse.Namespace, data: Json, show: Any) -> int:

@@ -5,6 +5,7 @@ Invariants: a label is in the log (`gateway.logs.labels`) before the gate learns
 person is told neither whose an answer is nor how they compare. Which requests are asked about says the rollout's ledger alone.
 """
 
+import logging
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +23,8 @@ SLACK_S = 86400.0
 # Two who label at once begin with different questions of the oldest few.
 BESIDE = 5
 NAMES = ("A", "B")
+
+logger = logging.getLogger("graduand")
 
 Json = dict[str, Any]
 # Which of the answers that are shown are right; `skip`: cannot tell, which counts as wrong.
@@ -49,12 +52,12 @@ class Question:
     student: int  # whose place nobody is told
     teacher: int | None
 
-    def label(self, verdict: Verdict, who: str, at: float) -> Label:
+    def label(self, verdict: Verdict, who: str, at: float, source: str = "review") -> Label:
         """The label of somebody who says so."""
         if verdict == "skip":
-            return Label(None, None, "review", who, at)
+            return Label(None, None, source, who, at)
         said = [verdict in (name, "both") for name in NAMES]
-        return Label(said[self.student], None if self.teacher is None else said[self.teacher], "review", who, at)
+        return Label(said[self.student], None if self.teacher is None else said[self.teacher], source, who, at)
 
 
 def labels_of(row: Row) -> Labels | None:
@@ -107,6 +110,11 @@ def question(store: Rollouts, row: Row, record: str) -> Question | None:
     return Question(record, shown["conversation"], both, 0 if first else 1, 1 if first else 0)
 
 
+def population(row: Row) -> Json:
+    """What the draws of a step are of: a file of labels says it, and is taken for no other."""
+    return {"rollout": row.id, "basis": row.state.basis, "step": row.ledger.step}
+
+
 def log_row(row: Row, draw: Draw, label: Label) -> Json:
     """A label as the log has it."""
     return {
@@ -140,7 +148,11 @@ def settle(store: Rollouts, row: Row, log: LabelLog, now: float) -> bool:
             found = _found(store, row, source, draw, now)
             if found is None:
                 return learnt > 0
-            give(store, log, row, draw, found)
+            try:
+                give(store, log, row, draw, found)
+            except OSError as error:  # the others go on, and this draw waits until there is room
+                logger.error("the label of %s cannot be logged, so %s waits: %s", draw.guess.record, row.id, error)
+                return learnt > 0
             said = {"correct": found.correct}
         labelling.learn(said["correct"])
         store.write_forget_questions(row, [draw.guess.record])

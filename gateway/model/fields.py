@@ -210,7 +210,7 @@ class LabelRow(TypedDict):
     step: Annotated[str, own("the step that the request belongs to")]
     correct: Annotated[bool | None, own("whether the student's answer is right; null: skipped, or no outcome in time")]
     teacher_correct: Annotated[bool | None, own("whether the teacher's is, where people saw it")]
-    source: Annotated[str, own("`review`, `outcome`, or `empty`: there was no answer to look at")]
+    source: Annotated[str, own("`review`, `file`, `outcome`, or `empty`: there was no answer to look at")]
     who: Annotated[str, Field("who says so")]
     predicted: Annotated[float, own("what was guessed about the answer before")]
     mean: Annotated[float, own("what was guessed about its block on average")]

@@ -82,7 +82,7 @@ class CorrectnessIn(Strict):
     """Share of answers that are right, by gold labels of sessions that are drawn; with `outcomes`, by what feedback says."""
 
     p0: Probability = 0.9
-    labels: int = Field(100, ge=1, le=10_000)
+    labels: int = Field(100, ge=1, le=2_000)
     alpha: Probability = 0.05
     outcomes: OutcomesIn | None = None
 

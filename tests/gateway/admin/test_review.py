@@ -244,3 +244,77 @@ def test_the_command_line(world: World, capsys: pytest.CaptureFixture[str]) -> N
     assert json.loads(said("label", found["id"], "both", "--json"))["stored"] is False
     with pytest.raises(SystemExit):
         cli.main(["review", "label", found["id"], "maybe"])
+
+
+def exported(admin: TestClient) -> Json:
+    answer = admin.get("/v1/review/export")
+    assert answer.status_code == 200
+    found: Json = answer.json()
+    return found
+
+
+def sent(found: Json, verdict: str | None = "both", **changes: Any) -> Json:
+    lines = [{"id": one["id"], "probability": one["probability"], "verdict": verdict} for one in found["labels"]]
+    return {"population": found["population"], "labels": lines, **changes}
+
+
+def test_a_file_says_how_it_was_drawn(admin: TestClient, world: World) -> None:
+    assert admin.get("/v1/review/export").status_code == 404
+    asking(world)
+    found = exported(admin)
+    assert found["population"] == {"rollout": world.row.id, "basis": 1, "step": "shadow"}
+    assert [set(one) for one in found["labels"]] == [{"id", "conversation", "answers", "probability", "verdict"}] * 3
+    answer = admin.post("/v1/review/import", json=sent(found, None))
+    assert answer.json() == {"rollout": world.row.id, "stored": 0, "known": 0, "left": 3}
+    assert admin.post("/v1/review/import", json=sent(found)).json()["stored"] == 3
+    assert admin.post("/v1/review/import", json=sent(found)).json()["known"] == 3  # the same file again
+    world.look(2)
+    assert admin.post("/v1/review/import", json=sent(found)).json()["known"] == 3
+    assert {(row["source"], row["correct"]) for row in rows(world)} == {("file", True)}
+    assert len(rows(world)) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "code"),
+    [
+        (lambda file: {**file, "population": None}, 422, "invalid_request"),
+        (lambda file: {"labels": file["labels"]}, 422, "invalid_request"),
+        (lambda file: {**file, "population": {**file["population"], "step": "full"}}, 409, "another_population"),
+        (lambda file: {**file, "population": {**file["population"], "basis": 2}}, 409, "another_population"),
+        (lambda file: {**file, "population": {**file["population"], "rollout": "x"}}, 404, "rollout_not_found"),
+        (lambda file: {**file, "labels": [{**file["labels"][0], "probability": 0.5}]}, 409, "another_probability"),
+        (lambda file: {**file, "labels": [{"id": file["labels"][0]["id"], "verdict": "A"}]}, 422, "invalid_request"),
+        (lambda file: {**file, "labels": [*file["labels"], {**file["labels"][0], "id": "id-x"}]}, 404, "not_asked"),
+        (
+            lambda file: {**file, "labels": [*file["labels"], {**file["labels"][0], "verdict": "neither"}]},
+            409, "labelled_already",
+        ),
+        (lambda file: {**file, "labels": [{**file["labels"][0], "probability": 0}]}, 422, "invalid_request"),
+    ],
+)  # fmt: skip
+def test_a_file_of_anything_else_is_refused_whole(
+    admin: TestClient, world: World, change: Any, status: int, code: str
+) -> None:
+    asking(world)
+    answer = admin.post("/v1/review/import", json=change(sent(exported(admin))))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert len(labels.wait(world.store, world.row)) == 3
+
+
+@pytest.mark.usefixtures("_commands")
+def test_a_file_on_the_command_line(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asking(world)
+    path = tmp_path / "labels.jsonl"
+    assert cli.main(["review", "export", "triage", "--out", str(path)]) == 0
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[1]["verdict"], lines[2]["verdict"] = "right", "neither"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    assert cli.main(["review", "import", str(path)]) == 0
+    assert "2 stored, 0 known already, 1 without a verdict yet" in capsys.readouterr().out
+    for text, words in (
+        ("", "does not say what"), (json.dumps(lines[1]), "does not say what"), ("x", "Expecting value"),
+        (json.dumps(lines[0]) + '\n{"id": "x", "verdict": "A"}', "line 2: a label needs"),
+    ):  # fmt: skip
+        path.write_text(text)
+        assert cli.main(["review", "import", str(path)]) == 2
+        assert words in capsys.readouterr().err

@@ -90,7 +90,7 @@ REFUSED = [
         "{gates: [agreement, {correctness: {p0: 0.95, labels: 50}}]}",
         "with 50 labels even a student that is never wrong",
     ),
-    ("{gates: [agreement, {correctness: {p0: 0.99999, labels: 10000}}]}", "ask for less"),
+    ("{gates: [agreement, {correctness: {p0: 0.99999, labels: 2000}}]}", "ask for less"),
     ("{gates: [agreement, {correctness: {labels: 0}}]}", "greater than or equal to 1"),
     ("{gates: [agreement, {correctness: {p0: 1}}]}", "less than 1"),
     ("{gates: [agreement, {correctness: {lables: 5}}]}", "Did you mean 'labels'"),
