@@ -29,7 +29,7 @@ class Configuration:
 class Body(BaseModel):
     """A request's body. Unknown fields are refused, with the nearest known one (gateway.admin.errors)."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 def _configuration(request: Request) -> Configuration:

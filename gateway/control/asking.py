@@ -20,7 +20,7 @@ from graduand.gateway.model import retry_after, usage
 from graduand.gateway.model.routes import Replica, Upstream
 from graduand.rollout.answers.judge import Messages
 
-AT_ONCE = 8
+AT_ONCE = 16
 CONNECT_S = 5.0
 TOTAL_S = 60.0
 LONGEST_ANSWER = 1 << 20
@@ -136,9 +136,11 @@ class JudgeClient:
             return JudgeReply(question.key, came.text)
         if came.status in REFUSED:
             return JudgeReply(question.key, None, came.cause)
-        one.failures += 1
-        rest_s = min(LONGEST_REST_S, REST_S * 2.0 ** min(one.failures - 1, 16)) * (0.5 + self._jitter())
-        one.rest_until = self._clock() + max(rest_s, came.retry_after_s)
+        now, rest_s = self._clock(), 0.0
+        if now >= one.rest_until:  # one failure: what was under way together fails together
+            one.failures += 1
+            rest_s = min(LONGEST_REST_S, REST_S * 2.0 ** min(one.failures - 1, 16)) * (0.5 + self._jitter())
+        one.rest_until = max(one.rest_until, now + max(rest_s, came.retry_after_s))
         return JudgeReply(question.key, None, came.cause, final=False)
 
     def _run(self) -> None:

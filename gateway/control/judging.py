@@ -1,10 +1,10 @@
 """Pairs of free text that wait for a judge, and what becomes of its verdicts.
 
 Invariants: a pair that was taken in is in the store until all its verdicts are, and leaves it in the transaction in which
-the gates learn from it, so a crash anywhere loses none and counts none twice. Pairs are learnt from in the order in which
-they came, however long the judge took for each, or answers that a judge is slow about (and a judge that is away) would
-choose what the gates see next. Whether a pair is taken in depends on its unit and day only, never on what was said; what the
-budget or the queue then has no room for is a missing outcome.
+the gates learn from it, so a crash anywhere loses none and counts none twice. Pairs of a path are learnt from in the order in
+which they came, however long the judge took for each, or answers that a judge is slow about (and a judge that is away)
+would choose what the gates see next. Whether a pair is taken in depends on its unit and day only, never on what was said;
+what the budget or the queue then has no room for is a missing outcome.
 """
 
 import math
@@ -16,6 +16,7 @@ from typing import Any
 from graduand.gateway.control import outcomes
 from graduand.gateway.control.asking import JudgeClient, JudgeQuestion, JudgeReply
 from graduand.gateway.control.outcomes import Answers, answers_from_dict
+from graduand.gateway.control.store.queue import Waiting
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.model.routes import Upstream
@@ -28,7 +29,7 @@ from graduand.rollout.gates import betabinomial
 from graduand.rollout.spec.spec import audit_share
 from graduand.rollout.units import Path
 
-# So many pairs of a rollout are under way, or wait for an older one's verdicts.
+# So many pairs of a path of a rollout are under way, or wait for an older one's verdicts.
 WINDOW = 64
 # A question that failed so often is given up once so many later pairs have their verdicts: it is not the judge's fault.
 TRIES = 3
@@ -98,7 +99,7 @@ def take_in(store: Rollouts, row: Row, task: Task, case: Case) -> None:
     if len(case.conversation) + len(said.teacher) + len(said.student) + len(said.incumbent or "") > LONGEST:
         outcomes.learn(store, row, said, Comparison(None, unscored="too long for a judge"))
         return
-    store.write_judging(row, day, case.wanted, case.to_dict())
+    store.write_judging(row, day, case.wanted, case.to_dict(), served=said.drawn.path == "served")
 
 
 def seen_share(row: Row, path: Path) -> float:
@@ -158,9 +159,9 @@ class Desk:
                 self._asker.offer(asked)
 
     def _open(self, store: Rollouts, row: Row) -> list[Key]:
-        """Questions to ask, oldest first; but those that failed go last, or one that nobody can answer would look like a
-        judge that is away."""
-        waiting = store.judging(row.id, WINDOW)
+        """Questions to ask, about served answers first and then oldest first; but those that failed go last, or one that
+        nobody can answer would look like a judge that is away."""
+        waiting = [pair for queue in store.judging(row.id, WINDOW) for pair in queue]
         keys = [(number, at) for number, wanted, verdicts in waiting for at in wanted if str(at) not in verdicts]
         return sorted((key for key in keys if key not in self._out), key=lambda key: self._failures[key])
 
@@ -173,19 +174,19 @@ class Desk:
             store.write_verdict(*reply.key, reply.text)
 
     def _learn(self, store: Rollouts, row: Row) -> bool:
-        task = tasks.read(row.task)
-        if task.judge is None:
+        if tasks.read(row.task).judge is None:
             return False
-        waiting = store.judging(row.id, WINDOW)
+        learnt = [self._learn_queue(store, row, queue) for queue in store.judging(row.id, WINDOW)]
+        return any(learnt)
+
+    def _learn_queue(self, store: Rollouts, row: Row, waiting: list[Waiting]) -> int:
         whole = [len(verdicts) == len(wanted) for _, wanted, verdicts in waiting]
-        learnt = 0
         for at, (number, wanted, verdicts) in enumerate(waiting):
             if not whole[at] and not (sum(whole[at:]) >= OVERTAKEN and self._given_up(number, wanted, verdicts)):
-                break
+                return at
             self._close(store, row, case_from_dict(store.judging_case(number)), verdicts)
             store.write_judged(number)
-            learnt += 1
-        return learnt > 0
+        return len(waiting)
 
     def _given_up(self, number: int, wanted: list[int], verdicts: Mapping[str, str | None]) -> bool:
         missing = [(number, at) for at in wanted if str(at) not in verdicts]

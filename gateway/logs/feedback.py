@@ -31,10 +31,10 @@ TEXT = 100_000
 class NewFeedback(BaseModel):
     """A statement about one answer; at least one of score, label, correction and comment."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     id: uuid.UUID = Field(description="the answer's x-graduand-id")
-    score: float | None = Field(None, ge=-1e9, le=1e9, allow_inf_nan=False, examples=[1])
+    score: float | None = Field(None, ge=-1e9, le=1e9, examples=[1])
     label: str | None = Field(None, min_length=1, max_length=1000, examples=["thumbs_up"])
     correction: str | None = Field(None, min_length=1, max_length=TEXT, description="the answer as it should have been")
     comment: str | None = Field(None, min_length=1, max_length=TEXT)

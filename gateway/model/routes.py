@@ -7,10 +7,10 @@ because the supervisor hands it to the workers. No I/O.
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from graduand.gateway.errors import ConfigError
 from graduand.gateway.model.keys import (
@@ -439,6 +439,9 @@ def _named(sections: object) -> object:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The whole file."""
+
+    # Pydantic carries it into each section: no key takes an infinite number, however it is written.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(allow_inf_nan=False)
 
     upstreams: Annotated[
         dict[str, Upstream], BeforeValidator(_named), Field(min_length=1, description="services, by name")

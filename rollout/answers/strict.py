@@ -21,14 +21,14 @@ def seconds(value: object) -> object:
     return float(match[1]) * UNITS_S[match[2]] if match else value
 
 
-Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Strict(BaseModel):
     """Refuses unknown keys, naming the nearest known one."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

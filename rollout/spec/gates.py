@@ -90,7 +90,7 @@ class CorrectnessIn(Strict):
 class ErrorsIn(Strict):
     """Units that first see the student fail alone, for each that first sees the teacher fail alone: up to 1 + tolerance."""
 
-    tolerance: float = Field(0.25, ge=0, allow_inf_nan=False)
+    tolerance: float = Field(0.25, ge=0)
     alpha: Probability = 0.01
 
 
@@ -98,7 +98,7 @@ class WatchIn(Strict):
     """After promotion: least healthy agreement or score, and audited sessions between false alarms, on average at least."""
 
     p0: Probability = 0.95
-    mean_run: float = Field(10_000, gt=1, allow_inf_nan=False)
+    mean_run: float = Field(10_000, gt=1)
 
 
 MIRRORED: dict[str, type[Strict]] = {

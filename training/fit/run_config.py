@@ -17,7 +17,7 @@ from graduand.rollout.spec.names import check_name
 class Part(BaseModel):
     """A part of a curriculum: rows that are learned before the others."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     data: Path
     epochs: float = Field(1.0, gt=0, le=1000)
@@ -26,7 +26,7 @@ class Part(BaseModel):
 class FitConfig(BaseModel):
     """What `graduand train fit` needs to know; the defaults suit a few hundred short rows on a CPU."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     data: Path
     out: Path

@@ -119,6 +119,7 @@ PLACES = (st.sampled_from(NASTY), st.sampled_from(PATHS), st.booleans())
 
 @FUZZ
 @given(*PLACES)
+@example("1e400", ("prices", "m", "input"), False)  # to YAML it is text, and to pydantic a number
 def test_nasty_values_and_names_anywhere(tmp_path: Path, snippet: str, at: tuple[str | int, ...], as_key: bool) -> None:
     outcome(text_with(snippet, at, as_key), tmp_path)
 

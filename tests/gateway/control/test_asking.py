@@ -61,6 +61,22 @@ def test_rests_grow_and_end(judge: JudgeServer) -> None:
     asker.close()
 
 
+def test_questions_that_fail_together_are_one_failure(judge: JudgeServer) -> None:
+    clock = Clock()
+    asker = JudgeClient(clock, jitter=lambda: 0.5)
+    judge.mode = "down"
+    for number in range(AT_ONCE):
+        asker.offer(JudgeQuestion((number, 0), judge.upstream(), "judge-1", FIRST))
+    came, until = 0, time.monotonic() + 30
+    while came < AT_ONCE and time.monotonic() < until:
+        came += len(asker.replies())
+        time.sleep(0.002)
+    assert (came, asker.room("judge", "judge-1")) == (AT_ONCE, 0)
+    clock.now = 0.5
+    assert asker.room("judge", "judge-1") == 1
+    asker.close()
+
+
 def test_what_an_answer_took_is_told(judge: JudgeServer) -> None:
     spent: list[tuple[str, int, int]] = []
     asker = JudgeClient(spent=lambda question, prompt, completion: spent.append((question.route, prompt, completion)))

@@ -265,12 +265,14 @@ def test_kill_the_controller_while_the_judge_is_away_and_in_mid_judging(world: W
     world.rollouts.verb(name, "abort")
 
 
-def _pairs(world: World, name: str) -> tuple[int, int, int]:
-    """How many pairs the ledger has, how many its gate, and how many the log without those that are counted as no pairs: a
-    breaker may still be open after what another test broke, and a copy that was never sent teaches nothing."""
+def _pairs(world: World, name: str) -> tuple[int, int]:
+    """How many pairs the ledger has, and how many the log without those that are counted as no pairs: a breaker may still
+    be open after what another test broke, and a copy that was never sent teaches nothing; of the copies beside served
+    answers, the judge sees about as many as of these."""
     store = stored(world.gateway)
     row = store.row(name)
     store.close()
     assert row is not None
     accounted, logged = pairs_of(row, world.gateway.records())
-    return row.ledger.pairs, row.ledger.courses["shadow"].seen.requests, logged - (accounted - row.ledger.pairs)
+    unseen = row.counts.get("not judged: outside the sample", 0)
+    return row.ledger.pairs, logged - (accounted - row.ledger.pairs) - unseen

@@ -107,7 +107,7 @@ def answers(path: Path) -> Any:
         "course": {name: store.course(name) for name in both},
         "last_point": store.last_point("triage-2"),
         "disagreements": {name: store.disagreements(name) for name in both},
-        "judging": [[wanted, said, store.judging_case(number)] for number, wanted, said in store.judging(row.id, 10)],
+        "judging": [[wanted, said, store.judging_case(number)] for number, wanted, said in store.judging(row.id, 10)[1]],
         "judging_count": store.judging_count(row.id),
         "judged_on": [store.judged_on(row.id, day) for day in (20422, 20421)],
         "offsets": store.offsets(),
@@ -152,10 +152,11 @@ def test_evidence_on_its_way_goes_on(before: Path) -> None:
         assert not store.write_seen("id-5", 1764468106.7234557)
         assert store.write_seen("id-99", 1764468106.7234557)
         assert (store.write_unit(row, 7), store.write_unit(row, 8)) == (False, True)
-        [first, *_] = store.judging(row.id, 1)
+        served, [first, *_] = store.judging(row.id, 1)
+        assert served == []  # a store of that time has one queue
         store.write_judged(first[0])
-        store.write_judging(row, 20422, [0], {"conversation": "new"})
-    assert [store.judging_case(number)["conversation"] for number, _, _ in store.judging(row.id, 9)] == ["c2", "new"]
+        store.write_judging(row, 20422, [0], {"conversation": "new"}, served=False)
+    assert [store.judging_case(number)["conversation"] for number, _, _ in store.judging(row.id, 9)[1]] == ["c2", "new"]
     with store.transaction():
         assert store.write_forgotten(1764468100.0, 1764468000.0 + 7200) == 1
         assert store.write_seen("id-5", 1764468106.7234557)

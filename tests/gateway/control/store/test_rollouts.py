@@ -57,7 +57,7 @@ def _event(store: Rollouts, row: Row) -> str:
 
 def _nth(store: Rollouts, row: Row, place: int) -> int:
     """The number of a pair that waits, or one that nobody has."""
-    waiting = store.judging(row.id, 10)
+    waiting = [pair for queue in store.judging(row.id, 10) for pair in queue]
     return waiting[place][0] if place < len(waiting) else 10**15
 
 
@@ -83,7 +83,10 @@ CALLS: dict[str, tuple[Call, tuple[st.SearchStrategy[Any], ...]]] = {
     "disagreement": (lambda store, row, at, record: store.write_disagreement(row, at, record, {"a": at}), (TIMES, RECORDS)),
     "sample": (lambda store, row, what, no: store.write_sample(row, Pair(what, 1.0, (what / 3,), no)), (SMALL, st.booleans())),
     "forget samples": (lambda store, row: store.write_forget_samples(row), ()),
-    "judging": (lambda store, row, day: store.write_judging(row, day, [0, 1], {"day": day}), (SMALL,)),
+    "judging": (
+        lambda store, row, day, served: store.write_judging(row, day, [0, 1], {"day": day}, served=served),
+        (SMALL, st.booleans()),
+    ),
     "verdict": (_verdict, (SMALL,)),
     "judged": (lambda store, row, place: store.write_judged(_nth(store, row, place)), (SMALL,)),
     "forget judging": (lambda store, row: store.write_forget_judging(row), ()),
@@ -118,7 +121,8 @@ def shown(store: Rollouts) -> Any:
         "of routes": [([row.id for row in store.rows(route=one, limit=1)], store.number(one)) for one in ROUTES],
         "live": [row.id for row in store.live()],
         "judging": [
-            [(wanted, said, store.judging_case(number)) for number, wanted, said in store.judging(name, 3)] for name in IDS
+            [(wanted, said, store.judging_case(number)) for queue in store.judging(name, 3) for number, wanted, said in queue]
+            for name in IDS
         ],
         "offsets": store.offsets(),
         "samples": [(store.samples(row, 2), store.sample_count(row)) for row in rows],
@@ -266,19 +270,36 @@ def test_ids_are_forgotten_by_the_quarter_of_an_hour(store: Rollouts) -> None:
         assert [store.write_seen("id", 1.0), store.write_seen("id", SEEN_S + 1.0)] == [True, False]
 
 
-def test_a_late_verdict_meets_no_other_pair(store: Rollouts) -> None:
+@pytest.mark.parametrize("served", [False, True])
+def test_a_late_verdict_meets_no_other_pair(store: Rollouts, served: bool) -> None:
     row = row_of(IDS[0])
     with store.transaction():
         store.write_row(row)
-        store.write_judging(row, 1, [0], {"n": 1})
-        [(number, _, _)] = store.judging(row.id, 10)
+        store.write_judging(row, 1, [0], {"n": 1}, served=served)
+        [(number, _, _)] = store.judging(row.id, 10)[not served]
         store.write_forget_judging(row)
-        store.write_judging(row, 1, [0], {"n": 2})
+        store.write_judging(row, 1, [0], {"n": 2}, served=served)
         store.write_verdict(number, 0, "A")
         store.write_judged(number)
-        [(other, _, verdicts)] = store.judging(row.id, 10)
+        [(other, _, verdicts)] = store.judging(row.id, 10)[not served]
+        assert store.judging(row.id, 10)[served] == []
     assert other != number
     assert (verdicts, store.judging_count(row.id), store.judging_case(other)) == ({}, 1, {"n": 2})
+
+
+def test_what_was_served_waits_apart_and_comes_first(store: Rollouts) -> None:
+    row = row_of(IDS[0])
+    with store.transaction():
+        store.write_row(row)
+        for number in range(20):
+            store.write_judging(row, 1, [0], {"n": number}, served=number >= 18)
+        served, copies = store.judging(row.id, 5)
+        assert [store.judging_case(number)["n"] for number, _, _ in served] == [18, 19]
+        assert [store.judging_case(number)["n"] for number, _, _ in copies] == [0, 1, 2, 3, 4]
+        assert (store.judging_count(row.id), store.judged_on(row.id, 1)) == (20, 20)
+        store.write_judged(served[0][0])
+        store.write_judged(copies[1][0])
+        assert [len(queue) for queue in store.judging(row.id, 50)] == [1, 17]
 
 
 def test_halves_that_wait_too_long_are_given_up(world: World) -> None:
