@@ -17,6 +17,7 @@ from graduand.rollout.gates.account import weight
 from graduand.rollout.planning import pairs_needed
 from graduand.rollout.simulate import bets, correctness, labelled, policy, rows
 from graduand.rollout.simulate.correctness import World
+from graduand.rollout.simulate.outcomes import Arms, certified, rolled_back
 from graduand.rollout.simulate.policy import Scenario
 from graduand.rollout.spec.file import read
 
@@ -237,7 +238,26 @@ def labels(scale: int) -> None:
         print(f"  {name}: {interval(labelled.certified(step, generator(95 + part), runs=runs), runs)}", flush=True)
 
 
-PARTS: tuple[Callable[[int], None], ...] = (pairs, sessions, days, harm, others, policies, labels)
+def outcomes(scale: int) -> None:
+    runs = 500 * scale
+    print(f"\nOutcomes of users, matched one with one, looked at after each of 3,000 pairs ({runs} runs)")
+    worlds = {
+        "a tenth lost, of 60%, margin .1": Arms(0.6, 0.9, 0.1),
+        "a tenth lost, of 5%, margin .1": Arms(0.05, 0.9, 0.1),
+        "a tenth lost, of 60% that swing by 20 points, margin .1": Arms(0.6, 0.9, 0.1, swing=0.2),
+        "nobody says anything, margin .1": Arms(0.0, 1.0, 0.1),
+        "nothing lost, of 60%, margin .1": Arms(0.6, 1.0, 0.1),
+        "nothing lost, of 60%, margin .2": Arms(0.6, 1.0, 0.2),
+        "nothing lost, of 5%, margin .2": Arms(0.05, 1.0, 0.2),
+    }
+    for part, (name, arms) in enumerate(worlds.items()):
+        print(f"  {name}: certified {interval(certified(arms, generator(110 + part), 3000, runs), runs)}")
+    for part, lost in enumerate((0.0, 0.15, 0.5)):
+        found = rolled_back(Arms(0.6, 1 - lost, 0.15), generator(120 + part), 3000, runs)
+        print(f"  harm, margin .15, {lost:g} of 60% lost, alpha .01: {interval(found, runs)}")
+
+
+PARTS: tuple[Callable[[int], None], ...] = (pairs, sessions, days, harm, others, policies, labels, outcomes)
 
 
 def main() -> None:

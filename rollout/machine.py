@@ -159,6 +159,11 @@ def _unmet(state: State, evidence: Evidence, now: float) -> list[str]:
         for gate, reading in _required(state, step, evidence.gates)
         if reading is None or reading.n < 1 or not reading.log_e >= gate.log_threshold
     ]
+    unmet += [
+        wording.apart(gate, reading)
+        for gate, reading in _required(state, step, evidence.gates)
+        if reading is not None and reading.apart
+    ]
     if step.proof and SECONDS[state.spec.cycle]:
         if evidence.cycles < LEAST:
             unmet.append(wording.too_few_cycles(step, evidence.cycles))

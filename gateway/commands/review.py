@@ -87,7 +87,9 @@ def read_labels(path: Path) -> tuple[Json, list[Json]]:
         if not isinstance(line, dict) or "id" not in line or "probability" not in line:
             raise ConfigError(f"{path}, line {number}: a label needs the id of its request and its probability")
         verdict = line.get("verdict")
-        drawn.append({"id": line["id"], "probability": line["probability"], "verdict": WORDS.get(verdict, verdict)})
+        drawn.append(
+            {"id": line["id"], "probability": line["probability"], "verdict": WORDS.get(str(verdict), verdict)}
+        )
     return lines[0]["population"], drawn
 
 

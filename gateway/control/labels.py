@@ -73,7 +73,8 @@ def keep(store: Rollouts, row: Row, record: str, *, conversation: str, student: 
 
 def forget(store: Rollouts, row: Row) -> None:
     """Drop what nobody will be asked about after all."""
-    if dropped := row.ledger.forget():
+    dropped = row.ledger.forget()
+    if dropped and labels_of(row) is not None:
         store.write_forget_questions(row, dropped)
 
 
@@ -184,10 +185,9 @@ def good(source: Labels, said: tuple[float, float | None, str | None]) -> bool:
 
 def wants_outcomes(rows: list[Row]) -> float | None:
     """The longest deadline of the live rollouts that learn from outcomes; None if none does."""
-    return max(
-        (found.within_s for row in rows if (found := labels_of(row)) is not None and found.within_s is not None),
-        default=None,
-    )
+    found = [one.within_s for row in rows for one in row.state.spec.outcomes.values()]
+    found += [one.within_s for row in rows if (one := labels_of(row)) is not None and one.within_s is not None]
+    return max(found, default=None)
 
 
 def status(store: Rollouts, row: Row) -> Json | None:

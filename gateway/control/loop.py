@@ -10,7 +10,17 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
-from graduand.gateway.control import facts, incumbents, judging, labels, moves, precheck, thresholds, verdicts
+from graduand.gateway.control import (
+    comparing,
+    facts,
+    incumbents,
+    judging,
+    labels,
+    moves,
+    precheck,
+    thresholds,
+    verdicts,
+)
 from graduand.gateway.control.asking import JudgeClient, JudgeQuestion
 from graduand.gateway.control.course import point
 from graduand.gateway.control.gather import Gatherer
@@ -129,6 +139,7 @@ class Controller:
         self._gather(batch, rows, now)
         judged = self._desk.settle(store, rows)
         labelled = {row.id for row in rows.values() if labels.settle(store, row, self._labels, now)}
+        labelled |= {row.id for row in rows.values() if comparing.settle(store, row, now)}
         self._forget_statements(list(rows.values()), now)
         changed_facts = [row for row in rows.values() if self._renew(row, now)]
         moved = False
@@ -141,6 +152,7 @@ class Controller:
             # A cycle ends when all that was written in it has been read.
             ticked = not batch.more and row.ledger.tick(now, partial(store.write_once, row))
             labels.forget(store, row)
+            comparing.keep(store, row)
             thinned = moves.thin(store, row, now, self.settings.routes)
             changed = fresh or bool(batch.lines) or row.id in judged | labelled or ticked or thinned
             if incumbents.sleeping(row, rows) is None:

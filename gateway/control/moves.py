@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from graduand.gateway.control import incumbents, labels, thinning, thresholds
+from graduand.gateway.control import comparing, incumbents, labels, thinning, thresholds
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.errors import RequestError
@@ -59,11 +59,13 @@ def carry_out(store: Rollouts, row: Row, event: Event, routes: Mapping[str, Rout
         store.write_forget_judging(row)
     row.ledger = row.ledger.follow(after)
     labels.forget(store, row)
+    comparing.keep(store, row)
     store.write_row(row)
     store.write_event(row, event)
     store.write_forget_units(row)
     store.write_forget_once(row)
     store.write_forget_reviews(row)
+    store.write_forget_awaited(row)
     return row
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from graduand.gateway.control import labels
+from graduand.gateway.control import comparing, labels
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.rollout.answers.compare import Comparison
@@ -94,6 +94,7 @@ def learn(
             teacher=answers.teacher,
         )  # fmt: skip
     labels.forget(store, row)
+    comparing.keep(store, row)
     if answers.lesson is not None:
         teach(store, row, answers.at, answers.lesson, found)
     if found.off_schema:

@@ -27,8 +27,8 @@ def chance(predicted: float) -> float:
     """
     if not 0 <= predicted <= 1:
         raise GateError(f"a guess must lie in [0, 1]; it is {predicted!r}")
-    sure = min(max(predicted, SUREST), 1 - SUREST)
-    return EVEN + (1 - EVEN) * 2 * math.sqrt(sure * (1 - sure))
+    least = max(min(predicted, 1 - predicted), SUREST)
+    return EVEN + (1 - EVEN) * 2 * math.sqrt(least * (1 - least))
 
 
 FLOOR = chance(0.0)

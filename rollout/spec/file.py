@@ -23,6 +23,7 @@ from graduand.rollout.gates.cycles import SECONDS, Cycle, room_s
 from graduand.rollout.spec.gates import (
     PROMOTE,
     AgreementIn,
+    OutcomeIn,
     WatchIn,
     check_deadline,
     check_sides,
@@ -132,7 +133,7 @@ def read(data: object) -> Spec:
     harm = harm_gates(_default_harm(written) if written.harm is None else written.harm, written.harm_alpha)
     check_sides(gates, harm)
     steps = _steps(written.steps, written.approvals, written.cycle)
-    check_deadline(gates, steps, SECONDS[written.cycle])
+    check_deadline((*gates, *harm), steps, SECONDS[written.cycle])
     if written.holdout and steps[-1].kind != "full":
         raise ConfigError("holdout: only after a 'full' step are there units that it would keep with the teacher")
     return Spec(
@@ -170,10 +171,17 @@ def _default_harm(written: SpecIn) -> list[object]:
     for at, item in enumerate(written.gates):
         kind, gate = entry(item, PROMOTE, "p0", f"gates[{at}]")
         p0 = getattr(gate, "p0", None)
+        if isinstance(gate, OutcomeIn):
+            wider = min(round(gate.margin + HARM_MARGIN, 6), (1 + gate.margin) / 2)
+            found.append(
+                {kind: gate.model_copy(update={"margin": wider}).model_dump(exclude={"alpha"}, exclude_none=True)}
+            )
         if p0 is not None and kind != CORRECTNESS:
             same = {name: value for name in ("field", "slice") if (value := getattr(gate, name, None)) is not None}
             found.append({kind: {"p0": _lower(p0), **same}})
-    if not found:  # no gate says how alike an answer must be: the watch does, if anything
+    if all(
+        "outcome" in one for one in found if isinstance(one, dict)
+    ):  # no gate says how alike an answer must be: the watch does, if anything
         found.append({"agreement": {"p0": _lower((written.watch or WatchIn()).p0)}})
     return [*found, "errors"]
 
@@ -185,7 +193,7 @@ def _lower(p0: float) -> float:
 def _check_watch(written: SpecIn, gates: tuple[GateSpec, ...]) -> None:
     asked = [gate for gate in gates if gate.signal.startswith(("agreement", "score"))]
     others = ("incumbent", CORRECTNESS)  # a student that is right may well differ from a teacher that is not
-    if written.watch is None and not asked and any(gate.signal in others for gate in gates):
+    if written.watch is None and not asked and any(gate.signal in others or gate.outcome for gate in gates):
         raise ConfigError(
             "watch: say which agreement with the teacher is still healthy after promotion, such as watch: {p0: 0.9}; the "
             "gates do not say it"

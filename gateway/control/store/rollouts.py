@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+from graduand.gateway.control.store.awaiting import Awaiting
 from graduand.gateway.control.store.log import ROLES, Log, OwnSegments, SharedStream, half_of, seen_at
 from graduand.gateway.control.store.observations import Observations, once_of, samples_of, units_of
 from graduand.gateway.control.store.queue import JudgeQueue
@@ -30,7 +31,7 @@ class NoRollout(GraduandError, LookupError):
     """There is no such rollout."""
 
 
-class Rollouts(Observations, JudgeQueue, Reviews, Log):
+class Rollouts(Observations, JudgeQueue, Reviews, Awaiting, Log):
     """Rollouts in one state store; not for sharing between threads."""
 
     def __init__(self, state: StateStore) -> None:

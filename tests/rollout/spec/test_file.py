@@ -9,7 +9,7 @@ import yaml
 
 from graduand.gateway.errors import ConfigError
 from graduand.rollout.spec.file import read
-from graduand.rollout.spec.spec import Labels, audit_share, spec_from_dict
+from graduand.rollout.spec.spec import Labels, Outcome, audit_share, spec_from_dict
 
 SIX_LINES = """
 route: support-triage
@@ -106,6 +106,25 @@ REFUSED = [
     ),
     ("{gates: [agreement, {correctness: {outcomes: {within: 1d, right: ['']}}}]}", "at least 1 character"),
     ("{gates: [agreement, {correctness: {outcomes: {within: 6d, right: [ok]}}}]}", "give it a t_max above 691200 s"),
+    ("{gates: [agreement, outcome]}", "within: Field required"),
+    ("{gates: [agreement, {outcome: {within: 1d}}]}", "say what an outcome is"),
+    ("{gates: [agreement, {outcome: {within: 1d, right: [ok], worst: 0, best: 1}}]}", "say what an outcome is"),
+    ("{gates: [agreement, {outcome: {within: 1d, worst: 1, best: 1}}]}", "say what an outcome is"),
+    ("{gates: [agreement, {outcome: {within: 1d, worst: 1}}]}", "say what an outcome is"),
+    ("{gates: [agreement, {outcome: {within: 1d, right: [ok], margin: 0}}]}", "greater than 0"),
+    ("{gates: [agreement, {outcome: {within: 1d, right: [ok], name: 'a b'}}]}", "pattern"),
+    ("{gates: [{outcome: {within: 1d, right: [ok]}}]}", "still healthy after promotion"),
+    ("{steps: [shadow, full], gates: [agreement, {outcome: {within: 1d, right: [ok]}}]}", "there is no canary step"),
+    ("{steps: [shadow, full], harm: [{outcome: {within: 1d, right: [ok]}}]}", "there is no canary step"),
+    ("{gates: [agreement, {outcome: {within: 5d, right: [ok]}}]}", "give it a t_max above 691200 s"),
+    (
+        "{gates: [agreement, {outcome: {within: 1d, right: [ok]}}], harm: [{outcome: {within: 1d, right: [ok]}}]}",
+        "give the harm gate a larger margin",
+    ),
+    (
+        "{gates: [agreement, {outcome: {within: 1d, right: [ok]}}], harm: [{outcome: {within: 2d, right: [ok], margin: 0.2}}]}",
+        "measure different things",
+    ),
 ]
 
 
@@ -162,6 +181,21 @@ def test_outcomes_are_of_what_was_served() -> None:
     gate = spec.gates[1]
     assert gate.labels == Labels(200, 172800.0, ("accepted", "resolved"), None)
     assert "shadow" not in gate.needed_in
+    assert spec_from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_outcomes_are_compared_in_canaries_and_their_harm_gate_allows_more() -> None:
+    asked = {"outcome": {"within": "2d", "right": ["accepted"], "margin": 0.1}}
+    stars = {"outcome": {"within": "1d", "name": "stars", "worst": 1, "best": 5}}
+    spec = read({"route": "r", "student": "s@3f9c1a", "gates": ["agreement", asked, stars]})
+    assert [(gate.name, gate.needed_in) for gate in spec.gates[1:]] == [
+        ("outcome", ("canary",)), ("outcome:stars", ("canary",)),
+    ]  # fmt: skip
+    assert spec.gates[1].outcome == Outcome(172800.0, ("accepted",), margin=0.1)
+    assert spec.gates[2].outcome == Outcome(86400.0, (), 1.0, 5.0, 0.05)
+    margins = {gate.signal: gate.outcome.margin for gate in spec.harm if gate.outcome is not None}
+    assert margins == {"outcome": 0.15, "outcome:stars": 0.1}
+    assert {gate.signal for gate in spec.harm} == {"agreement", "outcome", "outcome:stars", "errors"}
     assert spec_from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 

@@ -23,11 +23,13 @@ from graduand.gateway.state.sqlite import SqliteStore
 from graduand.rollout import ledger
 from graduand.rollout.hybrid.learning import Learning
 from graduand.rollout.hybrid.pairs import Pair
+from graduand.rollout.ledger import Awaited
 from graduand.rollout.spec import file as specfile
 from graduand.rollout.state import Event, Phase, draft
 from tests.gateway.control.worlds import SPEC, TASK, World
 from tests.gateway.redises import RedisServer
 
+OUTCOME = {"outcome": {"within": "1m", "right": ["accepted"]}}
 ROUTES = ("triage", "team/triage")
 IDS = ("triage-1", "triage-2", "team-triage-1")
 TIMES = st.sampled_from([0.0, 899.5, 900.0, 1e9 + 1 / 3, 1e9 + 60, 1e9 + 3700])
@@ -99,6 +101,13 @@ CALLS: dict[str, tuple[Call, tuple[st.SearchStrategy[Any], ...]]] = {
         (STATED, TIMES, st.one_of(st.none(), TIMES)),
     ),
     "forget statements": (lambda store, row, before: store.write_forget_statements(before), (TIMES,)),
+    "awaited": (
+        lambda store, row, record, at: store.write_awaited(row, Awaited(record, at, True, 1, True, False)), (RECORDS, TIMES)
+    ),
+    "awaited done": (
+        lambda store, row, most: store.write_awaited_done(row, [place for place, _ in store.awaited(row, most)]), (SMALL,)
+    ),
+    "forget awaited": (lambda store, row: store.write_forget_awaited(row), ()),
     "offsets": (lambda store, row, end: store.write_offsets({"evidence": end}), (SMALL,)),
     "gone": (lambda store, row: store.write_gone(["evidence", "other"]), ()),
     "seen": (lambda store, row, record, at: store.write_seen(record, at), (RECORDS, TIMES)),
@@ -131,6 +140,7 @@ def shown(store: Rollouts) -> Any:
             for row in rows
             for one in ("id-1", "ö\0")
         ],
+        "awaited": [store.awaited(row, 3) for row in rows],
         "statements": [store.statements(one) for one in ("id-1", "019ac5f0-0000-7000-8000-000000000001")],
         "of each": [
             (
