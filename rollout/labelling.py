@@ -76,6 +76,7 @@ class Labelling:
     budget: int = 0  # draws in all, `labels` an entry
     drawn: int = 0
     size: int = 1  # sessions a block, in the cycle that runs
+    cycles: int = 0  # of which all draws are learnt from
     usual: float = 0.0  # sessions a block in the first cycle, 0 before its end
     p_min: float = 0.0
     log_e: float = 0.0  # at the last look that was due
@@ -154,7 +155,8 @@ class Labelling:
         if correct is not None and not guess.wrong:
             right, n = self.known.get(guess.kind, (0, 0))
             self.known[guess.kind] = [right + correct, n + 1]
-        if draw.last or not self.whole:
+        self.cycles += draw.last
+        if not self.whole or (draw.last and self.cycles >= LEAST):
             self.log_e = self.gate.log_e
         return draw
 

@@ -16,9 +16,10 @@ from graduand.rollout.answers.tasks import Task
 from graduand.rollout.assignment import BUCKETS, DAY_S
 from graduand.rollout.gates.account import draw
 from graduand.rollout.gates.cycles import LEAST, SECONDS
+from graduand.rollout.simulate import outcomes
 from graduand.rollout.simulate.correctness import World, certified
 from graduand.rollout.simulate.policy import Scenario, many
-from graduand.rollout.spec.spec import GateSpec, Labels, Spec, Step, audit_share
+from graduand.rollout.spec.spec import GateSpec, Labels, Outcome, Spec, Step, audit_share
 
 logger = logging.getLogger("graduand")
 
@@ -30,6 +31,7 @@ PAIRS_AT_MOST = 16_384
 PLAYED_A_DAY = 5_000
 LOOK_S = 600.0
 LABEL_RUNS = 200
+OUTCOME_USERS, OUTCOME_RUNS = 1000, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,21 @@ def _warnings(spec: Spec, per_s: float | None) -> list[str]:
             found.append(_duel(gate))
         if gate.labels is not None:
             found.append(_labels(gate, gate.labels, spec))
+        if gate.outcome is not None:
+            found.append(_outcome(gate, gate.outcome))
     return found
+
+
+def _outcome(gate: GateSpec, asked: Outcome) -> str:
+    """How many users it takes to hear that nothing is lost, where half of them say so."""
+    rng, alpha = np.random.default_rng(1), math.exp(-gate.log_threshold - draw(()).log_more)
+    arms = outcomes.Arms(0.5, 1.0, asked.margin)
+    power = outcomes.certified(arms, rng, OUTCOME_USERS, OUTCOME_RUNS, alpha)
+    return (
+        f"{gate.name}: users have {wording.span(asked.within_s)} to say something; where half of them say yes in both arms, "
+        f"{OUTCOME_USERS} users of each prove that no more than {asked.margin:g} is lost in {power:.0%} of {OUTCOME_RUNS} "
+        "simulated steps; the rarer they speak, the more it takes"
+    )
 
 
 def _labels(gate: GateSpec, asked: Labels, spec: Spec) -> str:
@@ -232,6 +248,10 @@ def simulate(spec: Spec, scenario: Scenario, runs: int, seed: int) -> dict[str, 
     if any(gate.labels is not None for gate in spec.gates):
         raise ConfigError(
             "a rollout with a gate of correctness cannot be simulated: nobody labels what is made up; leave that gate out"
+        )
+    if spec.outcomes:
+        raise ConfigError(
+            "a rollout with an outcome gate cannot be simulated: nobody says anything of what is made up; leave that gate out"
         )
     if spec.keeps_incumbent:
         raise ConfigError("a rollout with an incumbent gate cannot be simulated: nothing says how often the two differ")

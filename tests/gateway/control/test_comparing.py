@@ -6,10 +6,16 @@ from typing import Any
 
 import pytest
 
+from graduand.gateway.admin import requests
 from graduand.gateway.control.store.rollouts import Rollouts
+from graduand.gateway.control.study import planning
+from graduand.gateway.errors import ConfigError
+from graduand.gateway.model.routes import Route, Student, Teacher
 from graduand.rollout.gates.matching import WINDOW_S
+from graduand.rollout.simulate.policy import Scenario
+from graduand.rollout.spec import file as specfile
 from graduand.rollout.state import Hold, Phase
-from tests.gateway.control.worlds import World
+from tests.gateway.control.worlds import SPEC, TASK, World
 
 OUTCOME = {"outcome": {"within": "60s", "right": ["accepted"], "margin": 0.3}}
 ASKED: dict[str, Any] = {
@@ -155,3 +161,18 @@ def test_a_controller_that_is_killed_counts_each_user_once(world: World) -> None
     world.now += 60
     world.look(3)
     assert world.proof("outcome").so_far.n == before
+
+
+def test_a_plan_says_what_it_takes_and_nothing_simulates_users() -> None:
+    spec = specfile.read({**SPEC, **ASKED, "cycle": "none"})
+    [told] = [one for one in planning.plan(spec, 1.0, None)["warnings"] if one.startswith("outcome")]
+    assert "users have 60 s to say something" in told
+    assert "no more than 0.3 is lost in 100% of" in told
+    with pytest.raises(ConfigError, match="nobody says anything of what is made up"):
+        planning.simulate(spec, Scenario(0.98), 1, 1)
+
+
+def test_a_route_without_copies_is_warned_of() -> None:
+    spec = specfile.read({**SPEC, **ASKED})
+    route = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", "old@3f9c1a"), shadow_bp=0)
+    assert any("an outcome gate learns nothing" in one for one in requests.advice(spec, TASK, route))

@@ -155,6 +155,41 @@ def test_a_controller_that_is_killed_counts_each_label_once(world: World, log: L
     assert (before, labelling(world).gate.n) == (0, 3)
 
 
+def test_a_day_is_asked_about_when_it_is_over_and_counts_when_all_of_it_is_labelled(
+    world: World, log: LabelLog
+) -> None:
+    day = 86_400.0
+    started(world, cycle="24h", stale_after="3d", steps=[{"shadow": {"pairs": 20, "t_max": "7d"}}, "full"])
+    for cycle in (1, 2):
+        for _ in range(4):
+            world.ask(50, agree=0.9)
+            world.look(1, step_s=day / 5)
+        world.look(2, step_s=day / 10)
+        waiting = [draw.guess.record for draw in labels.wait(world.store, world.row)]
+        assert len(waiting) == 30  # half of the labels, spread over the day
+        assert min(int(one[3:]) for one in waiting) % 200 < 20
+        assert max(int(one[3:]) for one in waiting) % 200 in (0, *range(180, 200))
+        for record in waiting[:-1]:
+            say(world, log, record, "both")
+        world.look(2)
+        assert labelling(world).gate.n == 30 * cycle - 1
+        say(world, log, waiting[-1], "both")
+        world.look(1)
+        assert world.phase is (Phase.SHADOW if cycle == 1 else Phase.FULL)  # one day's labels say nothing about days
+
+
+def test_a_day_with_a_hold_in_it_is_never_asked_about(world: World) -> None:
+    started(world, cycle="24h", stale_after="3d", steps=[{"shadow": {"pairs": 20, "t_max": "7d"}}, "full"])
+    world.ask(50)
+    world.look(2)
+    key = f"review:questions:{world.row.id}:1:shadow"
+    assert len(world.store._hashes.all(key)) == 50
+    world.verb("pause")
+    assert world.store._hashes.all(key) == {}
+    world.look(2, step_s=86_400)
+    assert labels.wait(world.store, world.row) == []
+
+
 def test_nobody_is_told_whose_an_answer_is(world: World) -> None:
     started(world)
     for _ in range(4):
