@@ -53,6 +53,7 @@ class Pair:
     agreed: bool | None = None
     fields: Mapping[str, bool] = field(default_factory=dict)
     score: float | None = None
+    checks: Mapping[str, bool] = field(default_factory=dict)  # what the route's checks said of the student's answer
     duel: Duel = ""  # against the student in service: empty where there should be an outcome and is none
     slices: tuple[str, ...] = ()  # names of the slices of traffic that the request belongs to
     unparsed: bool = False  # the student's answer could not be read; `agreed` is False then
@@ -621,6 +622,9 @@ def outcomes(pair: Pair, signals: Iterable[str]) -> dict[str, float | None]:
         elif name == "incumbent":
             if pair.duel != "equal":  # where both are right or both wrong nothing is learnt
                 found[signal] = {"won": 1.0, "lost": 0.0}.get(pair.duel)
+        elif name.startswith("check:"):
+            passed = pair.checks.get(name.removeprefix("check:"))
+            found[signal] = None if passed is None else float(passed)
         elif name.startswith("agreement:"):
             same = pair.fields.get(name.removeprefix("agreement:"))
             if same is not None or pair.agreed is None:

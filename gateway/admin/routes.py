@@ -91,7 +91,7 @@ def show(route: Route) -> dict[str, Any]:
         "shadow_sample": route.shadow_bp / 100,
         "on_student_failure": route.on_student_failure,
         "release": route.release,
-        "checks": {one.check.name: one.action for one in written.of_route(route.checks, route.task)},
+        "checks": {one.name: one.action for one in written.of_route(route.checks, route.task)},
         "incumbent": None if route.incumbent is None else route.incumbent.adapter,
         "rollout": route.rollout or None,
         "limit": None if route.limit_bp is None else route.limit_bp / 100,

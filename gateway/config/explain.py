@@ -63,7 +63,7 @@ def explain_checks(route: Route) -> str:
     """One sentence on how a route's answers are checked."""
     armed, behind = written.of_route(route.checks, route.task), route.falls_back
     if armed and route.student is None:
-        return f"of its answers {', '.join(one.check.name for one in armed)} are only logged and counted"
+        return f"of its answers {', '.join(one.name for one in armed)} are only logged and counted"
     return written.explain(armed, release=route.release, fallback_behind=behind)
 
 

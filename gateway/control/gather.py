@@ -107,7 +107,11 @@ class Gatherer:
         if not served["completed"]:
             found = Comparison(None, unscored="not answered: by neither")
         failed = not served["completed"] or reader.flagged(served)
-        answers = self._answers(row, served, reader.answer(served), "", student_failed=True, teacher_failed=failed)
+        own = reader.by_own_check(str(cause))
+        held = {str(cause).removeprefix("check:"): False} if reader.held_back(served) else {}
+        answers = self._answers(
+            row, served, reader.answer(served), "", student_failed=not own, teacher_failed=failed, checks=held
+        )
         outcomes.learn(self._store, row, answers, found)
 
     def _missing(
@@ -121,6 +125,7 @@ class Gatherer:
     def _answers(
         self, row: Row, served: Record, teacher: str, student: str, *, student_failed: bool, teacher_failed: bool,
         at: float | None = None, label: str = "", incumbent: str | None = None, lesson: Lesson | None = None,
+        checks: Mapping[str, bool] | None = None,
     ) -> Answers:  # fmt: skip
         asked = reader.request(served)
         prompt = reader.prompt(asked)
@@ -131,7 +136,7 @@ class Gatherer:
         )  # fmt: skip
         return Answers(
             served["id"], served["time"] if at is None else at, prompt, teacher, student, drawn, incumbent,
-            slices.named(row.state.spec.slices, prompt, label, reader.metadata(asked)), lesson, conversation,
+            slices.named(row.state.spec.slices, prompt, label, reader.metadata(asked)), lesson, checks or {}, conversation,
         )  # fmt: skip
 
     def _part(self, row: Row, pair_id: str, line: Line, record: Record) -> None:
@@ -217,7 +222,7 @@ class Gatherer:
         answers = self._answers(
             row, served, said, reader.answer(student), at=max(teacher["time"], student["time"]), label=found.teacher,
             incumbent=None if known is None or incumbent is None else reader.answer(incumbent),
-            lesson=self._lesson(row, served, student), **failed,
+            lesson=self._lesson(row, served, student), checks=reader.passed(student), **failed,
         )  # fmt: skip
         agreed = None if known is None else known.agreed
         if task.kind == "text" and not found.unscored.startswith("teacher"):

@@ -4,7 +4,7 @@ Invariant: an outcome is learnt from once, by whoever found it: the comparison i
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -61,6 +61,7 @@ class Answers:
     incumbent: str | None = None
     parts: tuple[str, ...] = ()  # the slices of traffic that it belongs to
     lesson: Lesson | None = None
+    checks: Mapping[str, bool] = field(default_factory=dict)  # whether the student's answer passes, by the check's name
     conversation: str = ""  # all that was said before, where people may be asked about it
 
 
@@ -82,7 +83,7 @@ def learn(
     """Give an outcome to everything that learns from it."""
     drawn = answers.drawn
     pair = Pair(
-        answers.at, found.agreed, found.fields, score, duel, answers.parts,
+        answers.at, found.agreed, found.fields, score, answers.checks, duel, answers.parts,
         unparsed=bool(found.unparsed), path=drawn.path, unit=drawn.unit, p=drawn.p,
         of_step=drawn.route_version >= row.entry_version, student_failed=drawn.student_failed,
         teacher_failed=drawn.teacher_failed, record=answers.record,

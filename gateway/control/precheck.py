@@ -8,6 +8,7 @@ from graduand.gateway.model.routes import Replica, Route, Settings, Upstream
 from graduand.gateway.state import places
 from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.open import open_state
+from graduand.monitoring.checks import written
 from graduand.rollout.answers import tasks
 from graduand.rollout.spec.spec import Spec
 
@@ -21,17 +22,31 @@ def problems(spec: Spec, settings: Settings, served: Route | None) -> tuple[str,
         return (f"the configuration has no route {spec.route!r} any more",)
     if route.student is None:
         return (f"route {spec.route!r} has no student: section, so it names no upstream for {spec.student}",)
+    unknown = _unknown_checks(spec, route)
+    if unknown:
+        return unknown
     upstream = settings.upstreams[route.student.upstream]
     found = _managed(settings, upstream, spec.student)
     if found is None:
         found = [_replica(upstream, replica, spec.student) for replica in upstream.replicas]
     if served is not None:
         found.append(incumbents.problem(spec, served))
-    written = spec.task or route.task
-    judge = None if written is None else tasks.read(written).judge
+    task = spec.task or route.task
+    judge = None if task is None else tasks.read(task).judge
     if judge is not None and not any(found):  # its questions cost money, so it is tried last
         found += trial.problems(judge, settings.upstreams)
     return tuple(problem for problem in found if problem)
+
+
+def _unknown_checks(spec: Spec, route: Route) -> tuple[str, ...]:
+    """Gates that ask for checks which the route does not have: nothing would ever be learnt of them."""
+    names = [one.name for one in written.of_route(route.checks, route.task)]
+    asked = {gate.signal.removeprefix("check:") for gate in spec.gates + spec.harm if gate.signal.startswith("check:")}
+    there = f"its checks are {', '.join(names)}" if names else "it has no checks"
+    return tuple(
+        f"a gate asks for the check {one!r}, which route {route.name!r} does not have; {there}"
+        for one in sorted(asked.difference(names))
+    )
 
 
 def _managed(settings: Settings, upstream: Upstream, student: str) -> list[str] | None:

@@ -9,6 +9,7 @@ from typing import Any
 from graduand.gateway.dataplane.http.failures import Failure
 from graduand.gateway.dataplane.http.fiber import sleep
 from graduand.gateway.model.openai import error_body
+from graduand.monitoring.checks import own
 from graduand.monitoring.checks.answer import Choice, choices_of
 from graduand.monitoring.checks.judging import BLOCK, TURN, Checks, Verdict, length
 
@@ -37,7 +38,9 @@ async def in_turns(checks: Checks, loop: Any, seen: list[Choice], *, acting: boo
 def failure(verdict: Verdict, route: str) -> Failure:
     """What an answer that must not be released comes to: `block` is final, otherwise another model may answer."""
     cause = CHECK + verdict.name
-    said = f"the student's answer failed the check {verdict.name!r} ({verdict.label})"
+    # The reason that a check of the user's own gives is for the log: it may quote the answer.
+    why = "" if verdict.version == own.VERSION else f" ({verdict.label})"
+    said = f"the student's answer failed the check {verdict.name!r}{why}"
     if verdict.action != BLOCK:
         return Failure(cause, said, retry=False, sick=False)
     body = error_body(f"{said} of route {route} and was held back", "invalid_request_error", code="content_filter")

@@ -10,6 +10,7 @@ from typing import Final
 
 from graduand.gateway.dataplane.answer import Answer
 from graduand.gateway.dataplane.asked import Asked
+from graduand.gateway.dataplane.checking import CHECK
 from graduand.gateway.dataplane.dialects.dialect import Dialect
 from graduand.gateway.dataplane.dispatch import ClientGone, Dispatch
 from graduand.gateway.dataplane.entry import DEFERRED as DEFERRED_ROLE
@@ -315,8 +316,9 @@ class Exchange:
         """Whether whoever was meant to answer was asked and failed: the other one is asked then too, or each failure that
         only one of the two has would look like the copy's."""
         reply, error = self._reply, self._error
-        broken = reply.begun or reply.status >= 500
-        return bool(self._sent) and broken and not reply.gone and error is not None and error not in NOBODYS
+        if error is None or error in NOBODYS or reply.gone or not self._sent:
+            return False
+        return reply.begun or reply.status >= 500 or error.startswith(CHECK)
 
     def _offer_copies(self, now: float) -> None:
         asked, reply, decision = self._asked, self._reply, self._asked.decision

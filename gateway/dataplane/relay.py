@@ -20,7 +20,7 @@ from graduand.gateway.dataplane.targets import RouteTargets
 from graduand.gateway.dataplane.window import HOLD_ALL, Window
 from graduand.gateway.model.routes import Route
 from graduand.gateway.model.routing import STUDENT
-from graduand.monitoring.checks import judging
+from graduand.monitoring.checks import judging, own
 from graduand.monitoring.checks.judging import Verdict, Watcher
 from graduand.rollout.hybrid.scorer import Scorer
 
@@ -60,7 +60,7 @@ class Relay:
         self._refuse_strange(whole.strange)
         if scorer is not None and self._defers(scorer, whole.form):
             return
-        armed, acting = bool(self._targets.checks.armed), dispatch.target.arm == STUDENT
+        armed, acting = self._targets.checks.there, dispatch.target.arm == STUDENT
         if armed and acting and await self._judge(whole.form, None, acting=True):
             return
         shown = asked.dialect.shown(whole, asked.data, scored=scorer is not None)
@@ -80,7 +80,7 @@ class Relay:
         reader = asked.dialect.reader(asked.data, by, scored=scorer is not None)
         progress = reader.progress
         release = HOLD_ALL if scorer is not None else _held(self._targets.route)
-        acting = bool(checks.armed) and dispatch.target.arm == STUDENT and release != 0
+        acting = checks.there and dispatch.target.arm == STUDENT and release != 0
         watcher = checks.watcher() if acting and release != HOLD_ALL else None
         if watcher is not None and not asked.dialect.watchable(asked.data):
             release, watcher = HOLD_ALL, None
@@ -100,7 +100,7 @@ class Relay:
             await self._reply.drained(call)
         dispatch.committed = answer.whole = True
         self._reply.end_stream(last)
-        if checks.armed and not acting:
+        if checks.there and not acting:
             await self._judge(progress.assembly.answer(), None, acting=False)
 
     async def _follow(self, call: Call, reader: Reader, window: Window, watcher: Watcher | None) -> None:
@@ -133,7 +133,7 @@ class Relay:
 
     def _refuse_strange(self, strange: bool) -> None:
         """A student's answer that cannot be read whole passes no check and is never confident."""
-        looked_at = bool(self._targets.checks.armed) or self._scorer is not None
+        looked_at = self._targets.checks.there or self._scorer is not None
         if strange and looked_at and self.dispatch.target.arm == STUDENT:
             raise UpstreamFailed(failures.UNREADABLE)
 
@@ -170,6 +170,10 @@ class Relay:
         if verdicts is None:
             verdicts = await checking.in_turns(checks, self._shared.loop, seen, acting=acting)
         answer.verdicts = verdicts if watcher is None else watcher.confirmed(verdicts)
+        # What has failed already need not be asked for; nor is an answer kept waiting that goes out anyway.
+        if checks.own and acting and judging.worst(answer.verdicts) is None:
+            question = own.question(self._targets.route.name, self._asked.data, form)
+            answer.verdicts += await self._shared.own_checks.judge(checks.own, question, acting=True)
         self._count(answer.verdicts)
         if not acting:
             return False

@@ -26,6 +26,7 @@ from graduand.gateway.dataplane.targets import RouteTargets, Target
 from graduand.gateway.model import record
 from graduand.gateway.model.routing import STUDENT
 from graduand.monitoring import metrics as m
+from graduand.monitoring.checks import own
 
 MAX_UNDER_WAY = 16
 MAX_WAITING = 1000
@@ -157,9 +158,12 @@ class _Shadow:
         """Nothing follows from it: it shows how often an adapter would fail before it serves anybody."""
         shared, copy = self._shared, self._copy
         checks, target = copy.targets.checks, copy.target
-        if checks.armed and form.get("choices"):
+        if checks.there and form.get("choices"):
             seen = checking.choices(form, copy.asked.data)
             at_once = checking.at_once(checks, seen, acting=False)
             verdicts = await checking.in_turns(checks, shared.loop, seen, acting=False) if at_once is None else at_once
+            if checks.own:
+                question = own.question(copy.targets.route.name, copy.asked.data, form)
+                verdicts += await shared.own_checks.judge(checks.own, question, acting=False)
             self._answer.verdicts = verdicts
             shared.meters.judged(verdicts, copy.targets.route.name, target.arm, target.adapter)

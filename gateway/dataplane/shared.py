@@ -14,6 +14,7 @@ from graduand.gateway.dataplane.http.pauses import Pauses
 from graduand.gateway.dataplane.http.server import ClientConnection
 from graduand.gateway.dataplane.keys import ClientKeys, KeyLimits
 from graduand.gateway.dataplane.meters import Meters
+from graduand.gateway.dataplane.own_checks import OwnChecks
 from graduand.gateway.dataplane.targets import RouteTargets, resolve
 from graduand.gateway.dataplane.units import Shares
 from graduand.gateway.logs.segment import LogWriter
@@ -60,6 +61,7 @@ class Shared:
         self.log = log
         self.pauses = Pauses(sweep.EVERY_S)
         self.dispatcher = Dispatcher(fleet, metrics, self.clock, time.time)
+        self.own_checks = OwnChecks(self.loop)
         self.in_flight = 0
         self._shares: dict[str, Shares] = {}
         self._prepare()

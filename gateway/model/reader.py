@@ -19,6 +19,7 @@ from graduand.gateway.model.fields import Record
 from graduand.gateway.model.record import NOBODYS as NOBODYS
 from graduand.gateway.model.routing import DEFERRED, STUDENT
 from graduand.monitoring.checks.answer import choices_of
+from graduand.monitoring.checks.written import KNOWN as BUILT_IN
 
 Json = dict[str, Any]
 
@@ -103,7 +104,8 @@ def failure(record: Record) -> str:
 def comparable(record: Record) -> bool:
     """Whether a served request has an answer, or a failure that whoever was meant to answer is to blame for: then the
     gateway asks the other one as well."""
-    broken = record["bytes_released_before_verdict"] > 0 or record["status"] >= 500
+    blocked = (record["error"] or "").startswith("check:")
+    broken = record["bytes_released_before_verdict"] > 0 or record["status"] >= 500 or blocked
     return bool(record["completed"] or (broken and not record["client_disconnected"] and not nobodys(record)))
 
 
@@ -114,16 +116,28 @@ def nobodys(record: Record) -> bool:
 
 def failed_first(record: Record) -> bool:
     """Whether an arm failed at its first attempt: one definition for both arms, for copies and served answers. A retry that
-    went well does not undo it, and an answer that a check set aside, or flagged, is a failure whoever gave it."""
+    went well does not undo it, and an answer that a check set aside, or flagged, is a failure whoever gave it. What a check
+    of the user's own thinks is none: the teacher's answers are not put to it as they are served."""
     attempts = [one for one in record["attempts"] if one["arm"] == record["arm"]]
     if attempts and attempts[0]["outcome"] != "ok":
         return attempts[0]["outcome"] not in NOBODYS
-    return bool(failure(record)) or (bool(record["error"]) and not nobodys(record)) or flagged(record)
+    causes = (failure(record), "" if nobodys(record) else record["error"] or "")
+    return any(cause and not by_own_check(cause) for cause in causes) or flagged(record)
+
+
+def by_own_check(cause: str) -> bool:
+    """Whether this is the cause of a failure that a check of the user's own found."""
+    return cause.startswith("check:") and cause.removeprefix("check:") not in BUILT_IN
 
 
 def flagged(record: Record) -> bool:
-    """Whether a check found something in the answer, whatever followed from that."""
-    return any(verdict["action"] != "none" for verdict in record["verdicts"])
+    """Whether a built-in check found something in the answer, whatever followed from that."""
+    return any(verdict["action"] != "none" and verdict["name"] in BUILT_IN for verdict in record["verdicts"])
+
+
+def passed(record: Record) -> dict[str, bool]:
+    """Whether the answer passes each check that has seen it, by the check's name."""
+    return {verdict["name"]: verdict["action"] == "none" for verdict in record["verdicts"]}
 
 
 def held_back(record: Record) -> bool:

@@ -12,6 +12,7 @@ import orjson
 
 from graduand.monitoring.checks.answer import Choice
 from graduand.monitoring.checks.check import PASS, Check, Finding, Watch
+from graduand.monitoring.checks.own import OwnCheck
 from graduand.monitoring.checks.patterns import Growing, PatternCheck
 
 FALLBACK, FLAG, BLOCK = "fallback", "flag", "block"
@@ -81,19 +82,24 @@ class Verdict:
 class Checks:
     """The checks of one route, asked in their order. Nothing of one answer is kept for the next.
 
+    `armed` are ours, which are asked here; `own` are the user's, whom the data plane asks. `there`: there is one of either.
+
     `used`: this thread's processor time. A limit is judged by it, so that a machine that has no time for us makes no check
     late; it is slow to read, so the clock says whether it needs to be.
     """
 
-    __slots__ = ("armed", "clock", "used")
+    __slots__ = ("armed", "clock", "own", "there", "used")
 
     def __init__(
         self,
-        armed: Iterable[Armed],
+        armed: Iterable["Armed | OwnCheck"],
         clock: Callable[[], float] = perf_counter,
         used: Callable[[], float] = thread_time,
     ) -> None:
-        self.armed = tuple(armed)
+        given = tuple(armed)
+        self.armed = tuple([one for one in given if isinstance(one, Armed)])
+        self.own = tuple([one for one in given if isinstance(one, OwnCheck)])
+        self.there = len(given) > 0
         self.clock = clock
         self.used = used
 

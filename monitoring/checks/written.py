@@ -5,8 +5,9 @@ checks: [not_empty, refusal, {json: {schema: {type: object}, action: block}}, {l
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from graduand.gateway.errors import ConfigError
 from graduand.monitoring.checks import language, repetition
@@ -17,6 +18,8 @@ from graduand.monitoring.checks.judging import BLOCK, FALLBACK, FLAG, LIMIT_S, A
 from graduand.monitoring.checks.label import LabelSet
 from graduand.monitoring.checks.language import Language
 from graduand.monitoring.checks.length import MaxLength
+from graduand.monitoring.checks.own import LEAST, OwnCheck
+from graduand.monitoring.checks.own import LIMIT_S as OWN_LIMIT_S
 from graduand.monitoring.checks.patterns import PATTERNS, PatternCheck
 from graduand.monitoring.checks.refusal import Refusal
 from graduand.monitoring.checks.repetition import Repetition
@@ -71,6 +74,37 @@ class LanguageIn(CheckIn):
         return expect
 
 
+class OwnIn(CheckIn):
+    """Your own: `url` is asked by POST, or `command` is run; see docs/checks.md."""
+
+    name: str = Field(pattern="^[a-z][a-z0-9_-]{0,39}$")
+    url: str = ""
+    command: tuple[str, ...] = ()
+    least: float = Field(LEAST, ge=0, le=1)
+    time_limit: Seconds = Field(OWN_LIMIT_S, gt=0, le=60)
+
+    @field_validator("name")
+    @classmethod
+    def _free(cls, name: str) -> str:
+        if name in KNOWN:
+            raise ValueError(f"{name!r} is the name of a check that is built in; give yours another")
+        return name
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError(f"{url!r} is no address; write http://HOST:PORT/PATH")
+        return url
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "OwnIn":
+        if bool(self.url) == bool(self.command):
+            raise ValueError("give a url or a command, one of the two")
+        return self
+
+
 class MaxLengthIn(CheckIn):
     """In characters, since tokens are the upstream's."""
 
@@ -103,6 +137,7 @@ KNOWN: dict[str, tuple[type[CheckIn], Make]] = {
     "max_length": (MaxLengthIn, lambda given, _: MaxLength(given.characters)),
     **{name: (CheckIn, lambda *_, name=name: PatternCheck(name)) for name in PATTERNS},
 }
+OWN = "own"
 # What a single value after a check's name is: `max_length: 2000`; of the others it is the action.
 SHORT = {"max_length": "characters", "language": "expect"}
 
@@ -114,40 +149,44 @@ DEFAULTS: dict[str, tuple[object, ...]] = {
 }
 
 
-def read(written: Sequence[object] | None, task: Task | None) -> list[Armed]:
+def read(written: Sequence[object] | None, task: Task | None) -> list[Armed | OwnCheck]:
     """The checks as written, or the task's defaults where nothing was; raise ConfigError with what is wrong."""
     if written is None:
         written = DEFAULTS[task.kind] if task is not None else ()
     armed = [_armed(item, task) for item in written]
-    names = [one.check.name for one in armed]
+    names = [one.name for one in armed]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ConfigError(f"checks: {twice} is there twice; give it once, with one action")
     return armed
 
 
-def of_route(written: Sequence[object] | None, task: object | None) -> list[Armed]:
+def of_route(written: Sequence[object] | None, task: object | None) -> list[Armed | OwnCheck]:
     """The checks of a route from its two keys as they are written: `checks` and `task`."""
     return read(written, None if task is None else tasks.read(task))
 
 
-def _armed(item: object, task: Task | None) -> Armed:
+def _armed(item: object, task: Task | None) -> Armed | OwnCheck:
     word = str(next(iter(item))) if isinstance(item, dict) and len(item) == 1 else str(item).partition(" ")[0]
-    models = {name: model for name, (model, _) in KNOWN.items()}
+    models: dict[str, type[Strict]] = {OWN: OwnIn, **{name: model for name, (model, _) in KNOWN.items()}}
     name, given = entry(item, models, SHORT.get(word, "action"), "checks")
     assert isinstance(given, CheckIn)
+    if isinstance(given, OwnIn):
+        return OwnCheck(
+            given.name, given.action, url=given.url, command=given.command, least=given.least, limit_s=given.time_limit
+        )
     return Armed(KNOWN[name][1](given, task), given.action, given.time_limit)
 
 
 WORDS = {FALLBACK: "the teacher answers instead", FLAG: "only logged and counted", BLOCK: "the client gets an error"}
 
 
-def explain(armed: Sequence[Armed], *, release: str, fallback_behind: bool) -> str:
+def explain(armed: Sequence[Armed | OwnCheck], *, release: str, fallback_behind: bool) -> str:
     """The checks in words, for `graduand check`."""
     if not armed:
         return "answers are not checked (no checks)"
     words = WORDS if fallback_behind else {**WORDS, FALLBACK: WORDS[BLOCK]}
-    by_action = {action: [one.check.name for one in armed if one.action == action] for action in WORDS}
+    by_action = {action: [one.name for one in armed if one.action == action] for action in WORDS}
     parts = [f"{', '.join(names)} ({words[action]})" for action, names in by_action.items() if names]
     text = f"the student's answers are checked by {'; '.join(parts)}"
     if release == "observe" and any(one.action != FLAG for one in armed):

@@ -177,11 +177,11 @@ def _default_harm(written: SpecIn) -> list[object]:
                 {kind: gate.model_copy(update={"margin": wider}).model_dump(exclude={"alpha"}, exclude_none=True)}
             )
         if p0 is not None and kind != CORRECTNESS:
-            same = {name: value for name in ("field", "slice") if (value := getattr(gate, name, None)) is not None}
+            same = {
+                name: value for name in ("field", "slice", "name") if (value := getattr(gate, name, None)) is not None
+            }
             found.append({kind: {"p0": _lower(p0), **same}})
-    if all(
-        "outcome" in one for one in found if isinstance(one, dict)
-    ):  # no gate says how alike an answer must be: the watch does, if anything
+    if all(isinstance(one, dict) and "outcome" in one for one in found):  # no gate says how alike answers must be
         found.append({"agreement": {"p0": _lower((written.watch or WatchIn()).p0)}})
     return [*found, "errors"]
 

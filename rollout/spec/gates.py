@@ -50,6 +50,14 @@ class ScoreIn(Strict):
     alpha: Probability = 0.05
 
 
+class CheckGateIn(Strict):
+    """Share of the student's answers that pass one of the route's checks; one that it has not seen has not passed."""
+
+    name: str = Field(pattern="^[a-z][a-z0-9_-]*$")
+    p0: Probability = 0.95
+    alpha: Probability = 0.05
+
+
 class IncumbentIn(Strict):
     """Share of wins over the student in service, among requests on which exactly one agrees with the teacher."""
 
@@ -140,6 +148,7 @@ class WatchIn(Strict):
 MIRRORED: dict[str, type[Strict]] = {
     "agreement": AgreementIn,
     "score": ScoreIn,
+    "check": CheckGateIn,
     "incumbent": IncumbentIn,
     "latency": LatencyIn,
     "outcome": OutcomeIn,
@@ -281,6 +290,8 @@ def _measured(gate: Strict) -> tuple[str, float, tuple[StepKind, ...]]:
             return "agreement" + f":{name}" * bool(name) + f"@{part}" * bool(part), p0, EVERYWHERE
         case ScoreIn(p0=p0):
             return "score", p0, EVERYWHERE
+        case CheckGateIn(name=name, p0=p0):
+            return f"check:{name}", p0, EVERYWHERE
         case IncumbentIn(p0=p0):
             return "incumbent", p0, EVERYWHERE
         case LatencyIn(slo=slo, within=within, measure=measure):

@@ -24,7 +24,7 @@ PLAIN = (
     "gateway.address", "gateway.errors", "gateway.adapters.", "gateway.config.", "gateway.logs.", "gateway.processes.",
     "gateway.state.", "gateway.model.clients", "gateway.model.fields", "gateway.model.keys", "gateway.model.monitors",
     "gateway.model.openai", "gateway.model.outbound", "gateway.model.plain",
-    "gateway.model.recording", "gateway.model.routes",
+    "gateway.model.recording", "gateway.model.routes", "gateway.dataplane.own_checks",
     "monitoring.checks.jsontext", "monitoring.checks.language", "monitoring.checks.written",
     "monitoring.metrics", "monitoring.prices", "monitoring.series", "rollout.answers.", "rollout.hybrid.", "rollout.spec.",
 )  # fmt: skip

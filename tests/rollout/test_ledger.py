@@ -49,7 +49,7 @@ def test_each_signal_reaches_its_gates() -> None:
     ledger = start(reach("canary-10", RICH)[0])
     pairs = [
         Pair(1.0, agreed=True, fields={"kind": True, "other": False}, score=0.7, duel="equal", path="served"),
-        Pair(2.0, agreed=False, score=0.7, duel="lost", unparsed=True, path="served"),
+        Pair(2.0, agreed=False, score=0.7, checks={"policy": True}, duel="lost", unparsed=True, path="served"),
         Pair(3.0, path="served"),  # no outcome: the worst one
     ]
     fed(ledger, pairs)

@@ -58,6 +58,36 @@ def test_a_good_student_graduates(world: World) -> None:
     assert kinds == ["start", "prechecked", "advance", "advance", "advance"]
 
 
+POLICY = ({"own": {"name": "policy", "url": "http://127.0.0.1:1/check", "action": "flag"}},)
+PASSES: Any = {"gates": ["agreement 0.8", {"check": {"name": "policy", "p0": 0.8}}]}
+
+
+@pytest.mark.parametrize(("fails", "phase"), [(0, Phase.CANARY), (30, Phase.HOLD), (60, Phase.ROLLED_BACK)])
+def test_a_check_of_ones_own_is_a_measure(tmp_path: Path, fails: int, phase: Phase) -> None:
+    """All its answers are the teacher's; the check thinks otherwise of some."""
+    world = World(tmp_path, checks=POLICY, fails_check=fails)
+    world.start(**PASSES)
+    world.look(3)
+    for _ in range(3):
+        world.ask(100)
+        world.look(2)
+        world.served()
+        world.look(2)
+    assert world.phase is phase, world.row.state.note
+    if phase is Phase.ROLLED_BACK:
+        assert "check:policy" in str([event.reason for _, _, event in world.store.events(world.row.id)])
+
+
+def test_what_a_check_has_not_seen_has_not_passed(tmp_path: Path) -> None:
+    """Another check is asked for than the records have."""
+    world = World(tmp_path, checks=POLICY)
+    world.start(gates=["agreement 0.8", {"check": {"name": "other", "p0": 0.8}}])
+    world.look(3)
+    world.ask(300)
+    world.look(3)
+    assert world.phase is Phase.SHADOW
+
+
 def test_a_drop_after_promotion_rolls_back(world: World) -> None:
     world.start(audit=0.5, harm=[{"agreement": {"p0": 0.01}}])
     world.look(3)

@@ -47,13 +47,19 @@ class World:
     controllers: int = 0
     upstreams: dict[str, Upstream] = field(default_factory=dict)  # more of them
     mode: Mode = "teacher"  # of the route, as the file has it
+    checks: tuple[Any, ...] | None = None  # of the route
+    fails_check: int = (
+        0  # of every hundred answers of the student, how many the route's check `policy` does not let pass
+    )
 
     def __post_init__(self) -> None:
         upstreams = {
             name: Upstream(name, "openai", (Replica("http", "127.0.0.1", 1, "/v1"),)) for name in ("openai", "gpu")
         }
         upstreams.update(self.upstreams)
-        route = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", OLD_NAME), mode=self.mode)
+        route = Route(
+            "triage", Teacher("openai", "gpt-4o"), Student("gpu", OLD_NAME), mode=self.mode, checks=self.checks
+        )
         self.settings = Settings(
             upstreams,
             {"triage": route},
@@ -170,6 +176,10 @@ class World:
             role, side = ("audit", "teacher") if to is None else ("shadow", "student")
             copy = record(f"{role}-{self.asked}", self.now, decision, side, role, says[to], prompt, to)
             found.append({**copy, "role": role, "parent_id": one["id"]})
+        if self.checks is not None:
+            action = "flag" if self.asked % 100 < self.fails_check else "none"
+            for answer in found:
+                answer["verdicts"] = [{"name": "policy", "action": action}] * (answer["arm"] == STUDENT)
         return found
 
 

@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 
 from graduand.gateway.errors import ConfigError
+from graduand.monitoring.checks.own import OwnCheck
 from graduand.monitoring.checks.written import explain, of_route
 
 LABEL = {"kind": "label", "labels": ["a", "b"]}
 
 
 def named(checks: Any, task: Any = None) -> dict[str, str]:
-    return {one.check.name: one.action for one in of_route(checks, task)}
+    return {one.name: one.action for one in of_route(checks, task)}
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,22 @@ def test_forms() -> None:
     ]
     assert named(written) == {"not_empty": "fallback", "refusal": "block", "json": "flag", "secret": "block"}
     [length, language] = of_route([{"max_length": 9}, {"language": {"expect": "de", "time_limit": "5ms"}}], None)
-    assert (length.check.name, language.check.name, language.limit_s) == ("max_length", "language", 0.005)
+    assert (length.name, language.name, language.limit_s) == ("max_length", "language", 0.005)
+
+
+def test_ones_own() -> None:
+    asked = {"own": {"name": "policy", "url": "http://127.0.0.1:9000/check"}}
+    ran = {
+        "own": {"name": "sql", "command": ["python", "check.py"], "least": 0.9, "action": "block", "time_limit": "5s"}
+    }
+    [first, second] = of_route([asked, ran], None)
+    assert isinstance(first, OwnCheck)
+    assert isinstance(second, OwnCheck)
+    assert (first.name, first.url, first.command, first.least, first.action, first.limit_s) == (
+        "policy", "http://127.0.0.1:9000/check", (), 0.5, "fallback", 2.0,
+    )  # fmt: skip
+    assert (second.command, second.least, second.action, second.limit_s) == (("python", "check.py"), 0.9, "block", 5.0)
+    assert "policy (the teacher answers instead)" in explain([first], release="block", fallback_behind=True)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +74,16 @@ def test_forms() -> None:
         (["max_length"], "characters"),
         (["label"], "kind label"),
         (["refusal", {"refusal": "flag"}], "twice"),
+        ([{"own": {"name": "a", "url": "http://h/x"}}, {"own": {"name": "a", "command": ["x"]}}], "twice"),
+        ([{"own": {"name": "a"}}], "a url or a command"),
+        ([{"own": {"name": "a", "url": "http://h/x", "command": ["x"]}}], "a url or a command"),
+        ([{"own": {"name": "a", "url": "localhost:9000"}}], "http://HOST:PORT/PATH"),
+        ([{"own": {"name": "refusal", "url": "http://h/x"}}], "built in"),
+        ([{"own": {"name": "A b", "url": "http://h/x"}}], "name"),
+        ([{"own": {"name": "a", "url": "http://h/x", "time_limit": "2m"}}], "less than or equal to 60"),
+        ([{"own": {"name": "a", "url": "http://h/x", "least": 2}}], "less than or equal to 1"),
+        ([{"own": {"name": "a", "uri": "http://h/x"}}], "Did you mean 'url'"),
+        (["own"], "name"),
         ([3], "write a name"),
     ],
 )
