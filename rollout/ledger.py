@@ -311,28 +311,20 @@ class Ledger:
         """The evidence now; `facts` are what only the shell knows (precheck, trips, lease_held, ...)."""
         course = self.courses.get(self.step)  # after the last step too: what promoted it stays to be seen
         told = "" if course is None else wording.scope(course.seen, self.claim, self.cycle)
-        proofs, futile = ({}, {}) if course is None else (course.proofs, course.futile)
+        futile = {} if course is None else course.futile
         return Evidence(
             attempt=self.attempt,
             entry=self.entry,
-            gates={
-                **{
-                    name: self._heard(PATHS.get(self.phase), self._proved(name, proof, told))
-                    for name, proof in proofs.items()
-                },
-                **(
-                    {}
-                    if course is None or course.labelling is None
-                    else {CORRECTNESS: self._labelled(course.labelling)}
-                ),
-            },
+            gates={} if course is None else self._gates(course, told),
             futile={name: self._proved(name, proof, told) for name, proof in futile.items()},
             harm={name: self._heard(tracked.path, self._harm(name, tracked)) for name, tracked in self.harm.items()},
             watch=self.watch.reading(),
             srm=None if self.srm is None else Reading(self.srm.log_e, self.srm.n, self.step_last_at),
             path=Reading(self.path.log_e, self.path.n, self.step_last_at, wording.seen(self.path)),
             cycles=0 if course is None else course.whole,
-            differ=wording.differing({name: proof.cycles for name, proof in proofs.items()}),
+            differ=""
+            if course is None
+            else wording.differing({name: one.cycles for name, one in course.proofs.items()}),
             step_n=self.step_n,
             step_last_at=self.step_last_at,
             **facts,
@@ -358,6 +350,12 @@ class Ledger:
             "path": dump(self.path),
             "srm": None if self.srm is None else dump(self.srm),
         }
+
+    def _gates(self, course: Course, told: str) -> dict[str, Reading]:
+        """What certifies a step: its proofs, and what people's labels say."""
+        path = PATHS.get(self.phase)
+        found = {name: self._heard(path, self._proved(name, proof, told)) for name, proof in course.proofs.items()}
+        return found if course.labelling is None else {**found, CORRECTNESS: self._labelled(course.labelling)}
 
     def _proved(self, name: str, proof: Proof, told: str) -> Reading:
         means = tuple(one.mean for one in proof.cycles if one.n)
