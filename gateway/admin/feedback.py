@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from graduand.gateway.admin.calls import ConfigurationHere, WhoHere
-from graduand.gateway.control import labels
 from graduand.gateway.control.store.open import open_rollouts
 from graduand.gateway.errors import RequestError
 from graduand.gateway.logs import places
@@ -83,7 +82,7 @@ def _tell(settings: Settings, row: dict[str, Any]) -> None:
     try:
         store = open_rollouts(settings)
         try:
-            if labels.wants_outcomes(store.live()) is not None:
+            if store.listening() is not None:
                 with store.transaction():
                     store.write_statement(row["id"], row["time"], row["score"], row["label"])
         finally:

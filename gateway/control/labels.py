@@ -183,13 +183,6 @@ def good(source: Labels, said: tuple[float, float | None, str | None]) -> bool:
     return label in source.right
 
 
-def wants_outcomes(rows: list[Row]) -> float | None:
-    """The longest deadline of the live rollouts that learn from outcomes; None if none does."""
-    found = [one.within_s for row in rows for one in row.state.spec.outcomes.values()]
-    found += [one.within_s for row in rows if (one := labels_of(row)) is not None and one.within_s is not None]
-    return max(found, default=None)
-
-
 def status(store: Rollouts, row: Row) -> Json | None:
     """How far the labels of a rollout's step are; None without a gate of correctness."""
     source, course = labels_of(row), row.ledger.courses.get(row.ledger.step)

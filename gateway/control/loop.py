@@ -140,7 +140,7 @@ class Controller:
         judged = self._desk.settle(store, rows)
         labelled = {row.id for row in rows.values() if labels.settle(store, row, self._labels, now)}
         labelled |= {row.id for row in rows.values() if comparing.settle(store, row, now)}
-        self._forget_statements(list(rows.values()), now)
+        self._forget_statements(now)
         changed_facts = [row for row in rows.values() if self._renew(row, now)]
         moved = False
         for row in rows.values():
@@ -161,12 +161,12 @@ class Controller:
                 store.write_row(row)
         return moved or bool(judged | labelled) or bool(changed_facts)  # the judge is waiting for more questions
 
-    def _forget_statements(self, rows: list[Row], now: float) -> None:
+    def _forget_statements(self, now: float) -> None:
         """Now and then, drop what was said of answers for which nobody waits any longer."""
-        within_s = labels.wants_outcomes(rows)
-        if within_s is not None and not 0 <= now - self._forgot_at < FORGET_EVERY_S:
-            self._forgot_at = now
-            self._store.write_forget_statements(now - within_s - labels.SLACK_S)
+        if 0 <= now - self._forgot_at < FORGET_EVERY_S:
+            return
+        self._forgot_at = now
+        self._store.write_forget_statements(now - (self._store.listening() or 0.0) - labels.SLACK_S)
 
     def _renew(self, row: Row, now: float) -> bool:
         """Start new evidence if what it is about has changed; whether it has."""

@@ -159,6 +159,15 @@ class Spec:
         return {gate.signal: gate.outcome for gate in (*self.gates, *self.harm) if gate.outcome is not None}
 
     @property
+    def deadline_s(self) -> float | None:
+        """How long after an answer somebody may say something that a gate hears; None if none listens."""
+        found = [one.within_s for one in self.outcomes.values()]
+        found += [
+            one.labels.within_s for one in self.gates if one.labels is not None and one.labels.within_s is not None
+        ]
+        return max(found, default=None)
+
+    @property
     def digest(self) -> str:
         """First 12 hex digits of the SHA-256 of the canonical JSON form."""
         canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))

@@ -23,6 +23,8 @@ from graduand.rollout.state import Event, event_from_dict
 
 # The lease of the one controller that decides.
 LEASE, LEASE_S = "controller", 3.0
+# By rollout that hears what is said of answers, its longest deadline.
+LISTENING = "rollouts:listening"
 
 Json = dict[str, Any]
 
@@ -80,6 +82,11 @@ class Rollouts(Observations, JudgeQueue, Reviews, Awaiting, Log):
             number = hashes.next("meta", "rollouts")
             hashes.set("rollouts:index", row.id, json.dumps([row.state.spec.route, number]))
         hashes.set("rollouts", row.id, to_json(row))
+        deadline_s = None if row.at_rest else row.state.spec.deadline_s
+        if deadline_s is not None:
+            hashes.set(LISTENING, row.id, deadline_s)
+        elif hashes.get(LISTENING, row.id) is not None:
+            hashes.unset(LISTENING, [row.id])
         if row.at_rest:
             hashes.unset("rollouts:live", [row.id])
             # Memory that nobody asks for again: another attempt begins with neither.
@@ -87,6 +94,10 @@ class Rollouts(Observations, JudgeQueue, Reviews, Awaiting, Log):
             hashes.drop(samples_of(row))
         else:
             hashes.set("rollouts:live", row.id, row.started_at)
+
+    def listening(self) -> float | None:
+        """The longest deadline of the live rollouts that hear what is said of answers; None if none does."""
+        return max((float(one) for one in self._hashes.all(LISTENING).values()), default=None)
 
     def write_event(self, row: Row, event: Event) -> None:
         """Store what happened; a second event at the same version is impossible."""

@@ -140,6 +140,7 @@ def shown(store: Rollouts) -> Any:
             for row in rows
             for one in ("id-1", "ö\0")
         ],
+        "listening": store.listening(),
         "awaited": [store.awaited(row, 3) for row in rows],
         "statements": [store.statements(one) for one in ("id-1", "019ac5f0-0000-7000-8000-000000000001")],
         "of each": [
