@@ -32,9 +32,9 @@ from graduand.gateway.logs import places
 from graduand.gateway.logs.labels import LabelLog
 from graduand.gateway.logs.tail import PAIR_WITHIN_S, Batch, Line, Segments
 from graduand.gateway.model import reader
-from graduand.gateway.model.fields import Record
 from graduand.gateway.model.routes import Route, Settings
 from graduand.gateway.state.documents import Documents
+from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.lease import Lease, LeaseLost
 from graduand.monitoring import metrics as m
 from graduand.monitoring.metrics import Metrics
@@ -195,18 +195,23 @@ class Controller:
         with Segments(self._folder) as segments:
             gatherer = Gatherer(store, segments, rows)
             for line, record in records:
-                self._take(gatherer, line, record)
+                self._take(partial(gatherer.take, line, record), line, rows.get(record["rollout"] or ""))
             for line in store.overdue(now - PAIR_WITHIN_S) if batch.lines else ():
-                gatherer.overdue(line)
+                self._take(partial(gatherer.overdue, line), line, None)
         store.write_offsets({name: end for name, end in batch.offsets.items() if end > stored.get(name, 0)})
         if batch.lines:
             store.write_forgotten(now - PAIR_WITHIN_S, now - IDS_KEPT_S)
 
-    def _take(self, gatherer: Gatherer, line: Line, record: Record) -> None:
+    def _take(self, take: Callable[[], None], line: Line, row: Row | None) -> None:
+        """Learn from one record. One that cannot be taken, whatever is wrong with it, must not stop all rollouts for ever: it is
+        skipped and counted."""
         try:
-            gatherer.take(line, record)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            # One strange record must not stop all rollouts for ever.
+            take()
+        except (StateError, LeaseLost):
+            raise  # the store's matter, and none of the record's
+        except Exception as error:
+            if row is not None:
+                row.count("records that could not be taken")
             logger.error("%s at %d is no record as this version writes them: %r", *_at(line), error)
 
     def _decide(self, row: Row, now: float, *, changed: bool) -> bool:

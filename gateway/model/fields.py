@@ -181,6 +181,7 @@ class Record(TypedDict):
             "`mended`: the answer was no JSON by the standard; here NaN and Infinity are null, half characters are U+FFFD"
         ),
     ]
+    error_message: Annotated[str | None, Field("the same in words: the vendor's, where it gave a reason")]
 
 
 class FeedbackRow(TypedDict):

@@ -148,7 +148,7 @@ class World:
         self, count: int, agree: float = 1.0, broken: bool = False, prompt: str = "?", incumbent: float = 1.0
     ) -> list[str]:
         """The records of so many requests; where an `incumbent` is in service, it agrees on as many of every hundred."""
-        lines = []
+        lines, route = [], self.route
         for _ in range(count):
             self.asked += 1
             says = {
@@ -156,11 +156,10 @@ class World:
                 OLD_NAME: "yes" if self.asked % 100 < incumbent * 100 else "no",
                 None: "yes",
             }
-            lines += [json.dumps(one) for one in self._records(says, broken, prompt)]
+            lines += [json.dumps(one) for one in self._records(route, says, broken, prompt)]
         return lines
 
-    def _records(self, says: dict[str | None, str], broken: bool, prompt: str) -> list[dict[str, Any]]:
-        route = self.route
+    def _records(self, route: Route, says: dict[str | None, str], broken: bool, prompt: str) -> list[dict[str, Any]]:
         decision = decide(route, f"user-{self.asked}", str(self.asked), self.now)
         old = OLD_NAME if decision.incumbent else STUDENT_NAME
         failed = broken and decision.arm == STUDENT and not decision.incumbent
