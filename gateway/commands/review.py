@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from graduand.gateway.client.options import Subparsers, admin_of, leaf_of
+from graduand.gateway.client.options import Subparsers, admin_of, leaf_of, out
 from graduand.gateway.errors import ConfigError
 
 Json = dict[str, Any]
@@ -18,7 +18,7 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     """Register `review` and its sub-commands."""
     review = commands.add_parser("review", help="label the answers that a rollout asks people about")
     actions = review.add_subparsers(metavar="ACTION", required=True)
-    listing = leaf_of(actions, "list", "the rollouts that ask, and how many requests wait", _list)
+    leaf_of(actions, "list", "the rollouts that ask, and how many requests wait", _list)
     following = leaf_of(actions, "next", "the next request and its answers; nobody says whose is which", _next)
     following.add_argument("rollout", nargs="?", default="", help="a rollout's id, or a route (default: any)")
     label = leaf_of(actions, "label", "say which answers are right; the first label of a request counts", _label)
@@ -31,28 +31,26 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     export.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl", help="the file to write")
     taken = leaf_of(actions, "import", "take in such a file, all of it or nothing, once verdicts are in it", _import)
     taken.add_argument("file", type=Path, metavar="FILE.jsonl", help="its first line says how the requests were drawn")
-    for leaf in (listing, following, label, export, taken):
-        leaf.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _list(arguments: argparse.Namespace) -> int:
     from graduand.gateway.commands import screen
 
-    return _out(arguments, admin_of(arguments).call("GET", "/v1/review"), screen.reviews)
+    return out(arguments, admin_of(arguments).call("GET", "/v1/review"), screen.reviews)
 
 
 def _next(arguments: argparse.Namespace) -> int:
     from graduand.gateway.commands import screen
 
     query = f"?{urlencode({'rollout': arguments.rollout})}" if arguments.rollout else ""
-    return _out(arguments, admin_of(arguments).call("GET", f"/v1/review/next{query}"), screen.question)
+    return out(arguments, admin_of(arguments).call("GET", f"/v1/review/next{query}"), screen.question)
 
 
 def _label(arguments: argparse.Namespace) -> int:
     body = {"id": arguments.id, "verdict": WORDS[arguments.verdict]}
     data = admin_of(arguments).call("POST", "/v1/review/labels", body)
     told = "stored" if data["stored"] else "known already: it was said before"
-    return _out(arguments, data, lambda _: print(told))
+    return out(arguments, data, lambda _: print(told))
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -61,14 +59,14 @@ def _export(arguments: argparse.Namespace) -> int:
     lines = [{"population": data["population"]}, *data["labels"]]
     arguments.out.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     told = f"{len(data['labels'])} requests in {arguments.out}; write a verdict into each (A, B, both, neither, skip)"
-    return _out(arguments, {"population": data["population"], "requests": len(data["labels"])}, lambda _: print(told))
+    return out(arguments, {"population": data["population"], "requests": len(data["labels"])}, lambda _: print(told))
 
 
 def _import(arguments: argparse.Namespace) -> int:
     population, drawn = read_labels(arguments.file)
     data = admin_of(arguments).call("POST", "/v1/review/import", {"population": population, "labels": drawn})
     told = f"{data['stored']} stored, {data['known']} known already, {data['left']} without a verdict yet"
-    return _out(arguments, data, lambda _: print(told))
+    return out(arguments, data, lambda _: print(told))
 
 
 def read_labels(path: Path) -> tuple[Json, list[Json]]:
@@ -91,11 +89,3 @@ def read_labels(path: Path) -> tuple[Json, list[Json]]:
             {"id": line["id"], "probability": line["probability"], "verdict": WORDS.get(str(verdict), verdict)}
         )
     return lines[0]["population"], drawn
-
-
-def _out(arguments: argparse.Namespace, data: Json, show: Any) -> int:
-    if arguments.json:
-        print(json.dumps(data, indent=2))
-    else:
-        show(data)
-    return 0
