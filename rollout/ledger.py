@@ -104,7 +104,8 @@ class Tracked:
         """What a decision sees."""
         gate = self.gate
         apart = gate.apart(self.log_threshold) if isinstance(gate, OneSided) else ""
-        return Reading(gate.log_e, gate.n, self.last_at, wording.seen(gate), apart=apart)
+        told = "; ".join(filter(None, (wording.seen(gate), wording.unharmed(gate, self.log_threshold))))
+        return Reading(gate.log_e, gate.n, self.last_at, told, apart=apart)
 
 
 @dataclass(slots=True)
@@ -176,7 +177,7 @@ class Ledger:
     step_last_at: float | None = None
     pairs: int = 0
     unparsed: int = 0
-    salt: str = ""  # of the rollout: who is asked about is drawn by it
+    key: str = ""  # the rollout's name: who is asked about is drawn by a hash of it and the records' ids
     dropped: list[str] = field(default_factory=list)  # records that nobody will be asked about; never stored
     within_s: dict[str, float] = field(default_factory=dict)  # until when an outcome may come, by signal
     awaited: list[Awaited] = field(default_factory=list)  # of sittings that have ended; never stored
@@ -188,7 +189,7 @@ class Ledger:
         """The ledger for `state`: this one, or a fresh one where the evidence starts anew."""
         if state.basis != self.basis:
             return start(state)
-        self.attempt, self.salt = state.attempt, state.salt
+        self.attempt = state.attempt
         self.phase, self.weight_bp = state.held or state.phase, serving(state).weight_bp
         if state.entry != self.entry:
             self._enter(state)
@@ -199,6 +200,11 @@ class Ledger:
             self.cycle_began = state.updated_at
         self.held = held
         return self
+
+    @property
+    def listened(self) -> list[str]:
+        """The signals that gates and harm gates listen to."""
+        return sorted({*self.signals.values(), *(one.signal for one in self.harm.values())})
 
     @property
     def course(self) -> Course | None:
@@ -239,6 +245,11 @@ class Ledger:
                 course.proofs[name].update(x, whole=whole)
                 course.futile[name].update(x, whole=whole)
 
+    def label(self, correct: bool | None) -> None:
+        """The label of the oldest draw; None: nobody labelled it, which counts as wrong."""
+        if self.labelling is not None:
+            self.labelling.learn(correct)
+
     def pair(self, pair: Pair, once: Once) -> bool:
         """Learn from one request that both were asked; whether a person may be asked about it."""
         self.tick(pair.at, once)
@@ -272,7 +283,7 @@ class Ledger:
         if not answered.by_student or self.phase is Phase.SHADOW:
             return
         self._count(answered.at)
-        for signal in sorted({*self.signals.values(), *(one.signal for one in self.harm.values())}):
+        for signal in self.listened:
             if signal.startswith("latency:"):
                 _, measure, slo_s = signal.split(":")
                 if measure in answered.times_s:
@@ -296,7 +307,7 @@ class Ledger:
             for proof in course.every():
                 proof.close(self.cycle_began, self.cycle_began + span)
             if course.labelling is not None:
-                self.dropped += course.labelling.close(self.salt)
+                self.dropped += course.labelling.close(self.key)
             course.seen.add(course.waiting)
             course.waiting, course.whole = Seen(), course.whole + 1
             self.cycle_began += span
@@ -310,13 +321,12 @@ class Ledger:
     def snapshot(self, **facts: Any) -> Evidence:
         """The evidence now; `facts` are what only the shell knows (precheck, trips, lease_held, ...)."""
         course = self.courses.get(self.step)  # after the last step too: what promoted it stays to be seen
-        told = "" if course is None else wording.scope(course.seen, self.claim, self.cycle)
         futile = {} if course is None else course.futile
         return Evidence(
             attempt=self.attempt,
             entry=self.entry,
-            gates={} if course is None else self._gates(course, told),
-            futile={name: self._proved(name, proof, told) for name, proof in futile.items()},
+            gates={} if course is None else self._gates(course),
+            futile={name: self._proved(name, proof) for name, proof in futile.items()},
             harm={name: self._heard(tracked.path, self._harm(name, tracked)) for name, tracked in self.harm.items()},
             watch=self.watch.reading(),
             srm=None if self.srm is None else Reading(self.srm.log_e, self.srm.n, self.step_last_at),
@@ -335,7 +345,7 @@ class Ledger:
         return {
             **{name: getattr(self, name) for name in PLAIN},
             "version": VERSION,
-            "salt": self.salt,
+            "key": self.key,
             **(
                 {"within_s": self.within_s, "keeps": self.keeps, "responses": dump(self.responses)}
                 if self.within_s
@@ -351,15 +361,17 @@ class Ledger:
             "srm": None if self.srm is None else dump(self.srm),
         }
 
-    def _gates(self, course: Course, told: str) -> dict[str, Reading]:
+    def _gates(self, course: Course) -> dict[str, Reading]:
         """What certifies a step: its proofs, and what people's labels say."""
         path = PATHS.get(self.phase)
-        found = {name: self._heard(path, self._proved(name, proof, told)) for name, proof in course.proofs.items()}
+        found = {name: self._heard(path, self._proved(name, proof)) for name, proof in course.proofs.items()}
         return found if course.labelling is None else {**found, CORRECTNESS: self._labelled(course.labelling)}
 
-    def _proved(self, name: str, proof: Proof, told: str) -> Reading:
+    def _proved(self, name: str, proof: Proof) -> Reading:
+        course = self.courses[self.step]
         means = tuple(one.mean for one in proof.cycles if one.n)
         if self.signals[name] not in self.within_s:
+            told = wording.scope(course.seen, self.claim, self.cycle, proof.gate.independent)
             return Reading(proof.log_e, proof.n, proof.last_at, wording.proof(proof, told), means)
         apart = wording.responses(self.responses) if self.responses.log_e >= RESPONSES else ""
         note = wording.difference(proof.so_far, self.keeps[name], self.responses)
@@ -456,7 +468,7 @@ class Ledger:
         if not (self._compared and pair.of_step) and not self._labels(pair):
             return None
         kind = kind_of(pair.agreed, pair.score)
-        return Candidate(pair.record, pair.at, kind, pair.unanswered, place(self.salt, pair.record))
+        return Candidate(pair.record, pair.at, kind, pair.unanswered, place(self.key, pair.record))
 
     def _tracked(self) -> Iterable[Tracked]:
         yield from self.harm.values()
@@ -547,7 +559,7 @@ class Ledger:
         one = sitting.candidate
         if one is not None and course.labelling is not None:
             guess = Guess(one.record, 0.0, one.at, one.kind, one.wrong, sitting.p)
-            self.dropped += course.labelling.take(guess, self.salt)
+            self.dropped += course.labelling.take(guess, self.key)
         whole = bool(SECONDS[self.cycle])
         for name, signal in self.signals.items():
             tally = sitting.tallies.get(signal)
@@ -638,7 +650,7 @@ def start(state: State) -> Ledger:
     ledger = Ledger(
         state.attempt, state.basis, -1, state.phase, 0, spec.cycle, spec.claim,
         {gate.name: gate.signal for gate in gates}, bounds,
-        {gate.name: _tracked(gate) for gate in spec.harm}, _tracked(spec.watch), salt=state.salt,
+        {gate.name: _tracked(gate) for gate in spec.harm}, _tracked(spec.watch), key=state.id,
         within_s={signal: one.within_s for signal, one in spec.outcomes.items()}, keeps=_keeps(spec),
     )  # fmt: skip
     return ledger.follow(state)
@@ -674,7 +686,7 @@ def ledger_from_dict(data: Mapping[str, Any]) -> Ledger:
         sittings=sittings_from_dict(data["sittings"]),
         path=path,
         srm=srm,
-        salt=data.get("salt", ""),
+        key=data.get("key", ""),
         within_s=data.get("within_s", {}),
         keeps=data.get("keeps", {}),
         matchers={name: Matcher(**one) for name, one in data.get("matchers", {}).items()},

@@ -11,6 +11,7 @@ from graduand.gateway.admin.calls import RolloutsHere, SettingsHere, WhoHere
 from graduand.gateway.admin.requests import NewRollout, Plan, Simulation, Verb, advice, check_incumbent, startable
 from graduand.gateway.config.read import budgets_folder
 from graduand.gateway.control import incumbents, labels, moves, verdicts
+from graduand.gateway.control.certificate.issue import issue
 from graduand.gateway.control.store.rollouts import LEASE, Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.control.study import planning
@@ -60,7 +61,8 @@ def plan(wanted: Plan, state: RolloutsHere, settings: SettingsHere) -> Json:
     per_s = wanted.requests_per_s or (None if seen is None else seen.per_s)
     paid = planning.copies_a_day(settings.routes[spec.route].shadow_budget, seen)
     sampling = planning.sampling(spec, tasks.read(task), served.shadow_bp / 10_000, paid)
-    planned = planning.plan(spec, per_s, wanted.agreement, sampling)
+    known = planning.habits_of(Source(settings.logs, places.spool(settings)), spec.route)
+    planned = planning.plan(spec, per_s, wanted.agreement, sampling, known)
     return {**planned, "warnings": advice(spec, task, served) + planned["warnings"]}
 
 
@@ -108,6 +110,11 @@ def course(name: str, state: RolloutsHere, points: Annotated[int, Query(ge=2, le
 def disagreements(name: str, state: RolloutsHere, limit: Annotated[int, Query(ge=1, le=200)] = 20) -> Json:
     row = state.find(name)
     return {"id": row.id, "disagreements": state.disagreements(row.id, limit)}
+
+
+@router.post("/{name}/certificate", status_code=201)
+def certificate(name: str, state: RolloutsHere, settings: SettingsHere) -> Json:
+    return issue(state, name, settings.logs, state.state.now())
 
 
 @router.post("/{name}/{verb}")

@@ -1,14 +1,14 @@
 """`graduand rollout`: plan, start, look at and move rollouts of a running gateway, through its admin plane.
 
 `simulate` and `curve` need no gateway. Exit codes: 0 success, 1 refused or failed, 2 bad usage or a
-specification that cannot be read.
+specification that cannot be read; `verify` has two more (gateway.commands.certificate).
 """
 
 import argparse
 import json
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 from graduand.gateway.client.admin import Admin
 from graduand.gateway.client.options import Subparsers, admin_of, leaf_of, out
 from graduand.gateway.client.spec import read_spec
+from graduand.gateway.commands import certificate
 from graduand.gateway.config import read
 from graduand.gateway.errors import ConfigError
 
@@ -42,6 +43,7 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     _curve_action(actions)
     _evaluate_action(actions)
     _looking(actions)
+    certificate.add_actions(actions, _path)
     for verb, text in VERBS.items():
         leaf = leaf_of(actions, verb, text, lambda arguments, verb=verb: _verb(arguments, verb))
         leaf.add_argument("rollout", help="a rollout's id, or a route: its newest rollout")
@@ -144,8 +146,7 @@ def _start(arguments: argparse.Namespace) -> int:
 
 def _simulate(arguments: argparse.Namespace) -> int:
     from graduand.gateway.commands import screen
-    from graduand.gateway.control.study import planning
-    from graduand.gateway.control.study.replay import outcomes
+    from graduand.gateway.control.study import planning, replay
     from graduand.gateway.logs.reading import Source
     from graduand.rollout.simulate.policy import Scenario
     from graduand.rollout.spec import file as specfile
@@ -159,13 +160,12 @@ def _simulate(arguments: argparse.Namespace) -> int:
         arguments.agreement, separation=arguments.separation, error_rate=arguments.error_rate,
         error_ratio=arguments.error_ratio, requests_per_s=arguments.requests_per_s,
     )  # fmt: skip
-    scenario = described
+    scenario, known = described, None
     if arguments.logs is not None:
-        logged = outcomes(Source.of(arguments.logs), spec)
-        scenario = replace(described, agreement=logged.agreed, vectors=logged.vectors)
+        scenario, known = replay.scenario(Source.of(arguments.logs), spec, described)
     with screen.busy("playing; a student at the bound takes seconds a rollout"):
         students = planning.simulate(spec, scenario, arguments.runs, arguments.seed)
-    data = {"runs": arguments.runs, "seed": arguments.seed, "students": students}
+    data = {"runs": arguments.runs, "seed": arguments.seed, "students": students, "traffic": known and asdict(known)}
     return out(arguments, data, screen.simulation)
 
 

@@ -4,6 +4,7 @@ Invariants: a request waits in the store from the end of its session until the l
 the transaction in which the gates learn from it; nothing is looked at earlier, so nobody who speaks fast counts more.
 """
 
+from graduand.gateway.control import journal
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.rollout.spec.spec import Outcome
@@ -27,7 +28,7 @@ def settle(store: Rollouts, row: Row, now: float) -> bool:
         if now < awaited.at + longest:
             break
         said = store.statements(awaited.record)
-        row.ledger.outcome(awaited, {name: _value(one, awaited.at, said) for name, one in measures.items()})
+        journal.outcome(row, now, awaited, {name: _value(one, awaited.at, said) for name, one in measures.items()})
         places.append(place)
     store.write_awaited_done(row, places)
     return bool(places)

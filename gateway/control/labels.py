@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from graduand.gateway.control import journal
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.logs.labels import LabelLog
@@ -150,12 +151,12 @@ def settle(store: Rollouts, row: Row, log: LabelLog, now: float) -> bool:
             if found is None:
                 return learnt > 0
             try:
-                give(store, log, row, draw, found)
+                number = give(store, log, row, draw, found)
             except OSError as error:  # the others go on, and this draw waits until there is room
                 logger.error("the label of %s cannot be logged, so %s waits: %s", draw.guess.record, row.id, error)
                 return learnt > 0
-            said = {"correct": found.correct}
-        labelling.learn(said["correct"])
+            said = {"correct": found.correct, "label_id": number}
+        journal.label(row, now, draw.guess.record, said["label_id"], correct=said["correct"])
         store.write_forget_questions(row, [draw.guess.record])
     return True
 

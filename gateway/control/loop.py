@@ -14,6 +14,7 @@ from graduand.gateway.control import (
     comparing,
     facts,
     incumbents,
+    journal,
     judging,
     labels,
     moves,
@@ -141,20 +142,22 @@ class Controller:
         labelled = {row.id for row in rows.values() if labels.settle(store, row, self._labels, now)}
         labelled |= {row.id for row in rows.values() if comparing.settle(store, row, now)}
         self._forget_statements(now)
+        named = self._name_parts(rows, now)
         changed_facts = [row for row in rows.values() if self._renew(row, now)]
         moved = False
         for row in rows.values():
             if row.wants_threshold and (batch.lines or row.id in judged) and thresholds.learn(store, row, now):
                 moves.carry_threshold(store, row, now, self.settings.routes)
-        for row in rows.values():
+        # The oldest first: a rollout that takes another one's place changes a row that was looked at before.
+        for row in sorted(rows.values(), key=lambda one: one.created_at):
             fresh = row.token != self.token
             row.token = self.token
             # A cycle ends when all that was written in it has been read.
-            ticked = not batch.more and row.ledger.tick(now, partial(store.write_once, row))
+            ticked = not batch.more and journal.tick(store, row, now)
             labels.forget(store, row)
             comparing.keep(store, row)
             thinned = moves.thin(store, row, now, self.settings.routes)
-            changed = fresh or bool(batch.lines) or row.id in judged | labelled or ticked or thinned
+            changed = fresh or bool(batch.lines) or row.id in judged | labelled | named or ticked or thinned
             if incumbents.sleeping(row, rows) is None:
                 moved |= self._decide(row, now, changed=changed)
             elif changed:
@@ -167,6 +170,13 @@ class Controller:
             return
         self._forgot_at = now
         self._store.write_forget_statements(now - (self._store.listening() or 0.0) - labels.SLACK_S)
+
+    def _name_parts(self, rows: Mapping[str, Row], now: float) -> set[str]:
+        """Write down which parts of the log hold records of which rollouts; which of these changed by that."""
+        held = [(rows[name], one) for one in self._store.write_shipped_taken() for name in one.rollouts if name in rows]
+        for row, one in held:
+            journal.part(row, now, one.key, one.sha256, one.rollouts[row.id])
+        return {row.id for row, _ in held}
 
     def _renew(self, row: Row, now: float) -> bool:
         """Start new evidence if what it is about has changed; whether it has."""

@@ -16,8 +16,8 @@ from graduand.gateway.model.recording import RecordPolicy
 if TYPE_CHECKING:
     from graduand.gateway.model.routes import Settings
 
-SEGMENTS, FEEDBACK, LABELS, DRIFT = "segments", "feedback", "labels", "drift"
-# The tables beside the log itself, each in a folder of its name.
+SEGMENTS, FEEDBACK, LABELS, DRIFT, EVIDENCE = "segments", "feedback", "labels", "drift", "evidence"
+# The tables beside the log itself that any replica ships, each in a folder of its name.
 BESIDE = (FEEDBACK, LABELS, DRIFT)
 MEMORY = Path("/dev/shm")
 

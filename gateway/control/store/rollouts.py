@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from graduand.gateway.control.store.awaiting import Awaiting
+from graduand.gateway.control.store.evidence import EvidenceLines
 from graduand.gateway.control.store.log import ROLES, Log, OwnSegments, SharedStream, half_of, seen_at
 from graduand.gateway.control.store.observations import Observations, once_of, samples_of, units_of
 from graduand.gateway.control.store.queue import JudgeQueue
@@ -33,7 +34,7 @@ class NoRollout(GraduandError, LookupError):
     """There is no such rollout."""
 
 
-class Rollouts(Observations, JudgeQueue, Reviews, Awaiting, Log):
+class Rollouts(Observations, JudgeQueue, Reviews, Awaiting, EvidenceLines, Log):
     """Rollouts in one state store; not for sharing between threads."""
 
     def __init__(self, state: StateStore) -> None:
@@ -81,6 +82,7 @@ class Rollouts(Observations, JudgeQueue, Reviews, Awaiting, Log):
         if hashes.get("rollouts:index", row.id) is None:
             number = hashes.next("meta", "rollouts")
             hashes.set("rollouts:index", row.id, json.dumps([row.state.spec.route, number]))
+        self.write_lines(row)
         hashes.set("rollouts", row.id, to_json(row))
         deadline_s = None if row.at_rest else row.state.spec.deadline_s
         if deadline_s is not None:
@@ -114,12 +116,12 @@ class Rollouts(Observations, JudgeQueue, Reviews, Awaiting, Log):
         """The fencing token under which each event was written, in order."""
         return [token for _, (_, token, _) in self._events(rollout_id)]
 
-    def told(self, rollout_id: str, hook: int) -> int:
-        """Up to which version a webhook was told."""
+    def notified(self, rollout_id: str, hook: int) -> int:
+        """Up to which version a webhook was notified."""
         return self._hashes.number("told", f"{rollout_id}/{hook}")
 
-    def write_told(self, rollout_id: str, hook: int, version: int) -> None:
-        """A webhook was told up to this version."""
+    def write_notified(self, rollout_id: str, hook: int, version: int) -> None:
+        """A webhook was notified up to this version."""
         self._hashes.set("told", f"{rollout_id}/{hook}", version)
 
     def expect(self, records: list[Record], rows: Mapping[str, Row]) -> None:
