@@ -13,14 +13,16 @@ from typing import Any, Literal
 from graduand.rollout import ledger as ledgers
 from graduand.rollout.certificate import claims
 from graduand.rollout.gates.account import Account
-from graduand.rollout.ledger import Answered, Ledger, Pair
+from graduand.rollout.ledger import Answered, Awaited, Ledger, Pair
 from graduand.rollout.state import Event, State, state_from_dict
 from graduand.rollout.transitions import IllegalEvent, StaleVersion, apply
 
 Json = dict[str, Any]
 # How the outcome of a pair was found: by comparing the answers, by a judge, from the request alone, or not at all.
 How = Literal["compared", "judged", "fell back", "missing"]
-KINDS = frozenset({"begin", "read", "served", "pair", "verdict", "tick", "event", "part", "certificate"})
+KINDS = frozenset(
+    {"begin", "read", "served", "pair", "verdict", "label", "outcome", "tick", "event", "part", "certificate"}
+)
 # Not for a log: the salt would tell who gets the student, webhooks and keys are their owners' secrets.
 LEFT_OUT = ("salt", "keys")
 INFINITE = float("inf")
@@ -93,6 +95,8 @@ class Replay:
             ArithmeticError, AttributeError, LookupError, TypeError, ValueError
         ):  # the rollout went on as well
             self._learn(self.ledger, kind, body)
+            self.ledger.forget()  # nobody is asked here, and nothing is waited for
+            self.ledger.await_outcomes()
         return ""
 
     def _begin(self, body: Json) -> str:
@@ -128,6 +132,10 @@ class Replay:
     def _learn(self, ledger: Ledger, kind: str, body: Json) -> None:
         if kind == "pair":
             ledger.pair(pair_from_dict(body), self._once)
+        elif kind == "label":
+            ledger.label(body["correct"])
+        elif kind == "outcome":
+            ledger.outcome(Awaited(**body["awaited"]), body["said"])
         elif kind == "tick":
             ledger.tick(body["at"], self._once)
         elif kind == "served":
