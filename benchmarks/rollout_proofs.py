@@ -16,6 +16,7 @@ from scipy import stats
 from graduand.rollout.gates.account import weight
 from graduand.rollout.planning import pairs_needed
 from graduand.rollout.simulate import bets, policy, rows
+from graduand.rollout.simulate import peers as others_rules
 from graduand.rollout.simulate.policy import Scenario
 from graduand.rollout.spec.file import read
 
@@ -196,7 +197,17 @@ def policies(scale: int) -> None:
         )
 
 
-PARTS: tuple[Callable[[int], None], ...] = (pairs, sessions, days, harm, others, policies)
+def peers(scale: int) -> None:
+    runs = 100 * scale
+    print(
+        f"\nOther systems' rules on the same streams, {others_rules.PAIRS:,} pairs, looked at every {others_rules.LOOK}: alarms"
+    )
+    for name, found in others_rules.alarms(generator(80), runs).items():
+        shown = {rule: interval(found[rule], runs) if rule in found else "not installed" for rule in others_rules.RULES}
+        print(f"  {name}: " + "; ".join(f"{rule} {share}" for rule, share in shown.items()), flush=True)
+
+
+PARTS: tuple[Callable[[int], None], ...] = (pairs, sessions, days, harm, others, peers, policies)
 
 
 def main() -> None:
