@@ -72,23 +72,24 @@ def sessions(scale: int) -> None:
     )
 
 
+def by_days(hourly: float, found: dict[str, float], runs: int) -> str:
+    """Before and now, side by side."""
+    now = f"by cycles {interval(found['promoted'], runs)}, held {found['held']:.1%}"
+    return f"looked at every hour {interval(hourly, runs)}; {now}"
+
+
 def days(scale: int) -> None:
     runs = 500 * scale
     print("\nDays, at the bound .95 on average: promoted within a week; held because they differ")
     for part, swing in enumerate((0.0, 0.01, 0.03)):
-        hourly = rows.hourly(generator(20 + part), a_day=2000, swing=swing, runs=runs)
         for a_day in (2000, 86_400):
             found = rows.days(generator(23 + part), a_day=a_day, swing=swing, runs=runs)
-            before = f"looked at every hour {interval(hourly, runs)}; " if a_day == 2000 else ""
-            print(
-                f"  rhythm +-{swing:g}, {a_day} a day: {before}by cycles {interval(found['promoted'], runs)}, held "
-                f"{found['held']:.1%}"
-            )
+            hourly = rows.hourly(generator(20 + part), a_day=a_day, swing=swing, runs=runs)
+            print(f"  rhythm +-{swing:g}, {a_day} a day: {by_days(hourly, found, runs)}")
     for part, apart in enumerate((0.002, 0.005, 0.01)):
         found = rows.days(generator(30 + part), a_day=20_000, apart=apart, runs=runs)
-        print(
-            f"  days' means apart by {apart:g}, 20,000 a day: {interval(found['promoted'], runs)}, held {found['held']:.1%}"
-        )
+        hourly = rows.hourly(generator(33 + part), a_day=20_000, apart=apart, runs=runs)
+        print(f"  days' means apart by {apart:g}, 20,000 a day: {by_days(hourly, found, runs)}")
     for part, (mean, a_day) in enumerate(((0.97, 2000), (0.98, 2000), (0.97, 500))):
         found = rows.days(generator(35 + part), a_day=a_day, mean=mean, swing=0.01, runs=runs)
         print(
