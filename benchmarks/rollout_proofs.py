@@ -15,8 +15,10 @@ from scipy import stats
 
 from graduand.rollout.gates.account import weight
 from graduand.rollout.planning import pairs_needed
-from graduand.rollout.simulate import bets, policy, rows
+from graduand.rollout.simulate import bets, correctness, labelled, policy, rows
 from graduand.rollout.simulate import peers as others_rules
+from graduand.rollout.simulate.correctness import World
+from graduand.rollout.simulate.outcomes import Arms, certified, rolled_back
 from graduand.rollout.simulate.policy import Scenario
 from graduand.rollout.spec.file import read
 
@@ -208,7 +210,66 @@ def peers(scale: int) -> None:
         print(f"  {name}: " + "; ".join(f"{rule} {share}" for rule, share in shown.items()), flush=True)
 
 
-PARTS: tuple[Callable[[int], None], ...] = (pairs, sessions, days, harm, others, peers, policies)
+def labels(scale: int) -> None:
+    runs = 1000 * scale
+    print(
+        f"\nCorrectness by 100 gold labels, one of a block of 20, at each look: certified, by gold alone ({runs} runs)"
+    )
+    worlds = {
+        "at the bound .8, guess right 90%": (World(0.8), 0.8, 100),
+        "at .8, guess right 50%: worth nothing": (World(0.8, 0.5), 0.8, 100),
+        "at .8, guess always says right": (World(0.8, flattering=True), 0.8, 100),
+        "at .8, what is in doubt drawn more often": (World(0.8, 0.97, doubtful=True), 0.8, 100),
+        "at .8, the share wanders, bad blocks first": (World(0.8, worst_first=True), 0.8, 100),
+        "at .9": (World(0.9), 0.9, 100),
+        "at .95": (World(0.95), 0.95, 100),
+        "above .8: .92, guess right 90%": (World(0.92), 0.8, 100),
+        "above .8: .92, guess right 50%": (World(0.92, 0.5), 0.8, 100),
+        "above .95: .98, 100 labels": (World(0.98), 0.95, 100),
+        "above .95: .98, 300 labels": (World(0.98), 0.95, 300),
+        "above .95: .98, 1,000 labels": (World(0.98), 0.95, 1000),
+    }
+    for part, (name, (world, p0, most)) in enumerate(worlds.items()):
+        both = [
+            correctness.certified(world, generator(80 + part), p0=p0, labels=most, runs=runs, gold_alone=alone)
+            for alone in (False, True)
+        ]
+        print(f"  {name}: {interval(both[0], runs)}, gold alone {interval(both[1], runs)}")
+    runs = 200 * scale
+    print(
+        f"The same by the queue itself: the real ledger, two days, sessions of 4 that correlate by .3, 100 labels ({runs} runs)"
+    )
+    steps = {
+        "at .8, 150 sessions a day": labelled.Step(0.8),
+        "at .8 on average, the first half of a day 15 points better": labelled.Step(0.8, swing=0.15),
+        "at .8 with wrong answers skipped half the time": labelled.Step(0.8, skipped=0.5),
+        "above .8: .92, 150 sessions a day": labelled.Step(0.92),
+        "above .8: .92, 600 sessions a day": labelled.Step(0.92, sessions=600, length=2),
+    }
+    for part, (name, step) in enumerate(steps.items()):
+        print(f"  {name}: {interval(labelled.certified(step, generator(95 + part), runs=runs), runs)}", flush=True)
+
+
+def outcomes(scale: int) -> None:
+    runs = 500 * scale
+    print(f"\nOutcomes of users, matched one with one, looked at after each of 3,000 pairs ({runs} runs)")
+    worlds = {
+        "a tenth lost, of 60%, margin .1": Arms(0.6, 0.9, 0.1),
+        "a tenth lost, of 5%, margin .1": Arms(0.05, 0.9, 0.1),
+        "a tenth lost, of 60% that swing by 20 points, margin .1": Arms(0.6, 0.9, 0.1, swing=0.2),
+        "nobody says anything, margin .1": Arms(0.0, 1.0, 0.1),
+        "nothing lost, of 60%, margin .1": Arms(0.6, 1.0, 0.1),
+        "nothing lost, of 60%, margin .2": Arms(0.6, 1.0, 0.2),
+        "nothing lost, of 5%, margin .2": Arms(0.05, 1.0, 0.2),
+    }
+    for part, (name, arms) in enumerate(worlds.items()):
+        print(f"  {name}: certified {interval(certified(arms, generator(110 + part), 3000, runs), runs)}")
+    for part, lost in enumerate((0.0, 0.15, 0.5)):
+        found = rolled_back(Arms(0.6, 1 - lost, 0.15), generator(120 + part), 3000, runs)
+        print(f"  harm, margin .15, {lost:g} of 60% lost, alpha .01: {interval(found, runs)}")
+
+
+PARTS: tuple[Callable[[int], None], ...] = (pairs, sessions, days, harm, others, peers, policies, labels, outcomes)
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ class Checked:
 
 def prompt(record: Record) -> Prompt | None:
     """The prompt of a client's request, once a request."""
-    if record["role"] != "served":
+    if record["role"] != "served" or not reader.asks(record):
         return None
     asked = reader.request(record)
     found = prompt_of(asked) if asked else None

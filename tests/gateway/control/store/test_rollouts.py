@@ -18,27 +18,33 @@ from graduand.gateway.logs.tail import Line, Place
 from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.redis_client import connect
 from graduand.gateway.state.redis_store import RedisStore
-from graduand.gateway.state.replica import Replica
+from graduand.gateway.state.replica import ReplicaFolder
 from graduand.gateway.state.sqlite import SqliteStore
 from graduand.rollout import ledger
 from graduand.rollout.hybrid.learning import Learning
 from graduand.rollout.hybrid.pairs import Pair
+from graduand.rollout.ledger import Awaited
 from graduand.rollout.spec import file as specfile
 from graduand.rollout.state import Event, Phase, draft
 from tests.gateway.control.worlds import SPEC, TASK, World
 from tests.gateway.redises import RedisServer
 
+OUTCOME = {"outcome": {"within": "1m", "right": ["accepted"]}}
 ROUTES = ("triage", "team/triage")
 IDS = ("triage-1", "triage-2", "team-triage-1")
 TIMES = st.sampled_from([0.0, 899.5, 900.0, 1e9 + 1 / 3, 1e9 + 60, 1e9 + 3700])
 SMALL = st.integers(0, 3)
 RECORDS = st.sampled_from(["id-1", "id-2", "ö\0"])
 PARTS = st.sampled_from(["served", "shadow", "audit"])
+# Of the first day of 1970, and of one in 2026.
+STATED = st.sampled_from(["id-1", "019ac5f0-0000-7000-8000-000000000001"])
 PHASES = st.sampled_from(list(Phase))
 
 
 def row_of(name: str, phase: Phase = Phase.SHADOW, version: int = 1, entry: int = 1, attempt: int = 0) -> Row:
-    spec = specfile.read({**SPEC, "route": ROUTES[name.startswith("team")]})
+    spec = specfile.read(
+        {**SPEC, "route": ROUTES[name.startswith("team")], "gates": ["agreement 0.8", "correctness 0.6"]}
+    )
     state = replace(draft(name, spec, "salt", 1.0), phase=phase, version=version, entry=entry, attempt=attempt)
     return Row(state, ledger.start(state), TASK, created_at=1764468045.1234567, started_at=5.5, token=version)
 
@@ -72,7 +78,7 @@ Call = Callable[..., Any]
 CALLS: dict[str, tuple[Call, tuple[st.SearchStrategy[Any], ...]]] = {
     "row": (lambda store, row: store.write_row(row), ()),
     "event": (_event, ()),
-    "told": (lambda store, row, hook, version: store.write_told(row.id, hook, version), (SMALL, SMALL)),
+    "told": (lambda store, row, hook, version: store.write_notified(row.id, hook, version), (SMALL, SMALL)),
     "unit": (lambda store, row, unit: store.write_unit(row, unit), (SMALL,)),
     "forget units": (lambda store, row: store.write_forget_units(row), ()),
     "point": (lambda store, row, at, what: store.write_point(row, at, {"n": what}), (TIMES, SMALL)),
@@ -86,6 +92,22 @@ CALLS: dict[str, tuple[Call, tuple[st.SearchStrategy[Any], ...]]] = {
     "verdict": (_verdict, (SMALL,)),
     "judged": (lambda store, row, place: store.write_judged(_nth(store, row, place)), (SMALL,)),
     "forget judging": (lambda store, row: store.write_forget_judging(row), ()),
+    "question": (lambda store, row, record, what: store.write_question(row, record, {"q": what}), (RECORDS, SMALL)),
+    "forget question": (lambda store, row, record: store.write_forget_questions(row, [record]), (RECORDS,)),
+    "label": (lambda store, row, record, what: store.write_label(row, record, {"l": what}), (RECORDS, SMALL)),
+    "forget reviews": (lambda store, row: store.write_forget_reviews(row), ()),
+    "statement": (
+        lambda store, row, record, at, score: store.write_statement(record, at, score, "ö"),
+        (STATED, TIMES, st.one_of(st.none(), TIMES)),
+    ),
+    "forget statements": (lambda store, row, before: store.write_forget_statements(before), (TIMES,)),
+    "awaited": (
+        lambda store, row, record, at: store.write_awaited(row, Awaited(record, at, True, 1, True, False)), (RECORDS, TIMES)
+    ),
+    "awaited done": (
+        lambda store, row, most: store.write_awaited_done(row, [place for place, _ in store.awaited(row, most)]), (SMALL,)
+    ),
+    "forget awaited": (lambda store, row: store.write_forget_awaited(row), ()),
     "offsets": (lambda store, row, end: store.write_offsets({"evidence": end}), (SMALL,)),
     "gone": (lambda store, row: store.write_gone(["evidence", "other"]), ()),
     "seen": (lambda store, row, record, at: store.write_seen(record, at), (RECORDS, TIMES)),
@@ -113,11 +135,19 @@ def shown(store: Rollouts) -> Any:
         ],
         "offsets": store.offsets(),
         "samples": [(store.samples(row, 2), store.sample_count(row)) for row in rows],
+        "reviews": [
+            (store.question(row, one), store.label(row, one), store.labelled(row, [one, "other"]))
+            for row in rows
+            for one in ("id-1", "ö\0")
+        ],
+        "listening": store.listening(),
+        "awaited": [store.awaited(row, 3) for row in rows],
+        "statements": [store.statements(one) for one in ("id-1", "019ac5f0-0000-7000-8000-000000000001")],
         "of each": [
             (
                 store.row(name) is None, store.events(name), store.tokens(name), store.course(name, most=3),
                 store.last_point(name), store.disagreements(name, 2), store.judging_count(name),
-                [store.judged_on(name, day) for day in range(4)], [store.told(name, hook) for hook in range(4)],
+                [store.judged_on(name, day) for day in range(4)], [store.notified(name, hook) for hook in range(4)],
             )
             for name in IDS
         ],
@@ -154,7 +184,7 @@ def test_both_answer_the_same(
 ) -> None:
     redis_server.empty()
     folder = tmp_path_factory.mktemp("stores")
-    redis = RedisStore(connect(redis_server.url, None), Replica(folder))
+    redis = RedisStore(connect(redis_server.url, None), ReplicaFolder(folder))
     redis.found()
     stores = [Rollouts(SqliteStore(folder / "state.db")), Rollouts(redis)]
     for steps, kept in transactions:
@@ -207,10 +237,10 @@ def test_no_second_event_at_a_version(store: Rollouts) -> None:
     with store.transaction():
         store.write_event(row, event)
     with pytest.raises(StateError, match="has an event at version 1 already"), store.transaction():
-        store.write_told(row.id, 0, 1)
+        store.write_notified(row.id, 0, 1)
         store.write_event(row, event)
     assert [version for version, _, _ in store.events(row.id)] == [1]
-    assert store.told(row.id, 0) == 0
+    assert store.notified(row.id, 0) == 0
 
 
 def test_only_the_latest_disagreements_are_kept(store: Rollouts, monkeypatch: pytest.MonkeyPatch) -> None:
