@@ -16,6 +16,7 @@ from scipy import stats
 from graduand.rollout.gates.account import weight
 from graduand.rollout.planning import pairs_needed
 from graduand.rollout.simulate import bets, correctness, labelled, policy, rows
+from graduand.rollout.simulate import peers as others_rules
 from graduand.rollout.simulate.correctness import World
 from graduand.rollout.simulate.outcomes import Arms, certified, rolled_back
 from graduand.rollout.simulate.policy import Scenario
@@ -73,23 +74,24 @@ def sessions(scale: int) -> None:
     )
 
 
+def by_days(hourly: float, found: dict[str, float], runs: int) -> str:
+    """Before and now, side by side."""
+    now = f"by cycles {interval(found['promoted'], runs)}, held {found['held']:.1%}"
+    return f"looked at every hour {interval(hourly, runs)}; {now}"
+
+
 def days(scale: int) -> None:
     runs = 500 * scale
     print("\nDays, at the bound .95 on average: promoted within a week; held because they differ")
     for part, swing in enumerate((0.0, 0.01, 0.03)):
-        hourly = rows.hourly(generator(20 + part), a_day=2000, swing=swing, runs=runs)
         for a_day in (2000, 86_400):
             found = rows.days(generator(23 + part), a_day=a_day, swing=swing, runs=runs)
-            before = f"looked at every hour {interval(hourly, runs)}; " if a_day == 2000 else ""
-            print(
-                f"  rhythm +-{swing:g}, {a_day} a day: {before}by cycles {interval(found['promoted'], runs)}, held "
-                f"{found['held']:.1%}"
-            )
+            hourly = rows.hourly(generator(20 + part), a_day=a_day, swing=swing, runs=runs)
+            print(f"  rhythm +-{swing:g}, {a_day} a day: {by_days(hourly, found, runs)}")
     for part, apart in enumerate((0.002, 0.005, 0.01)):
         found = rows.days(generator(30 + part), a_day=20_000, apart=apart, runs=runs)
-        print(
-            f"  days' means apart by {apart:g}, 20,000 a day: {interval(found['promoted'], runs)}, held {found['held']:.1%}"
-        )
+        hourly = rows.hourly(generator(33 + part), a_day=20_000, apart=apart, runs=runs)
+        print(f"  days' means apart by {apart:g}, 20,000 a day: {by_days(hourly, found, runs)}")
     for part, (mean, a_day) in enumerate(((0.97, 2000), (0.98, 2000), (0.97, 500))):
         found = rows.days(generator(35 + part), a_day=a_day, mean=mean, swing=0.01, runs=runs)
         print(
@@ -198,6 +200,16 @@ def policies(scale: int) -> None:
         )
 
 
+def peers(scale: int) -> None:
+    runs = 100 * scale
+    print(
+        f"\nOther systems' rules on the same streams, {others_rules.PAIRS:,} pairs, looked at every {others_rules.LOOK}: alarms"
+    )
+    for name, found in others_rules.alarms(generator(80), runs).items():
+        shown = {rule: interval(found[rule], runs) if rule in found else "not installed" for rule in others_rules.RULES}
+        print(f"  {name}: " + "; ".join(f"{rule} {share}" for rule, share in shown.items()), flush=True)
+
+
 def labels(scale: int) -> None:
     runs = 1000 * scale
     print(
@@ -257,7 +269,7 @@ def outcomes(scale: int) -> None:
         print(f"  harm, margin .15, {lost:g} of 60% lost, alpha .01: {interval(found, runs)}")
 
 
-PARTS: tuple[Callable[[int], None], ...] = (pairs, sessions, days, harm, others, policies, labels, outcomes)
+PARTS: tuple[Callable[[int], None], ...] = (pairs, sessions, days, harm, others, peers, policies, labels, outcomes)
 
 
 def main() -> None:
