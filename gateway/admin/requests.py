@@ -26,6 +26,10 @@ class NewRollout(Body):
     key: str = Field("", max_length=200, description="the same key again starts nothing new")
 
 
+class Nothing(Body):
+    """A body, be it `{}`: a page of another site cannot send JSON."""
+
+
 class Verb(Body):
     """One verb. With `version` it is refused unless the rollout is still at that version."""
 

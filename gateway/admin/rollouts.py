@@ -8,7 +8,16 @@ from fastapi import APIRouter, Header, Query
 
 from graduand.gateway.admin import allowance, views
 from graduand.gateway.admin.calls import RolloutsHere, SettingsHere, WhoHere
-from graduand.gateway.admin.requests import NewRollout, Plan, Simulation, Verb, advice, check_incumbent, startable
+from graduand.gateway.admin.requests import (
+    NewRollout,
+    Nothing,
+    Plan,
+    Simulation,
+    Verb,
+    advice,
+    check_incumbent,
+    startable,
+)
 from graduand.gateway.config.read import budgets_folder
 from graduand.gateway.control import incumbents, labels, moves, verdicts
 from graduand.gateway.control.certificate.issue import issue
@@ -113,7 +122,7 @@ def disagreements(name: str, state: RolloutsHere, limit: Annotated[int, Query(ge
 
 
 @router.post("/{name}/certificate", status_code=201)
-def certificate(name: str, state: RolloutsHere, settings: SettingsHere) -> Json:
+def certificate(name: str, wanted: Nothing, state: RolloutsHere, settings: SettingsHere) -> Json:
     return issue(state, name, settings.logs, state.state.now())
 
 
