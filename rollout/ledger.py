@@ -20,13 +20,13 @@ from graduand.rollout.gates.correctness import Correctness
 from graduand.rollout.gates.cycles import SECONDS, Cycle, Proof, proof_from_dict
 from graduand.rollout.gates.drawing import Guess
 from graduand.rollout.gates.drop import Drop
+from graduand.rollout.gates.labelling import Labelling, kind_of, labelling_from_dict, place
 from graduand.rollout.gates.matching import Matcher
 from graduand.rollout.gates.one_sided import OneSided
 from graduand.rollout.gates.path_test import PathTest
 from graduand.rollout.gates.srm import SampleRatio
 from graduand.rollout.gates.state import AnyGate, dump, load
 from graduand.rollout.gates.watch import Watch
-from graduand.rollout.labelling import Labelling, kind_of, labelling_from_dict, place
 from graduand.rollout.spec.spec import CORRECTNESS, Claim, GateSpec, Spec
 from graduand.rollout.state import PASSING, Phase, State, serving
 from graduand.rollout.units import GAP_S, Candidate, Path, Sitting, Sittings, sittings_from_dict

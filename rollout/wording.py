@@ -18,7 +18,7 @@ from graduand.rollout.state import Phase, State
 
 if TYPE_CHECKING:
     from graduand.rollout import ledger
-    from graduand.rollout.labelling import Labelling
+    from graduand.rollout.gates.labelling import Labelling
 
 AT_REST = {
     Phase.DRAFT: "not started",

@@ -22,7 +22,7 @@ from graduand.gateway.logs import places
 from graduand.gateway.logs.feedback import NotStored
 from graduand.gateway.logs.labels import LabelLog
 from graduand.gateway.model.routes import Settings
-from graduand.rollout.labelling import Draw
+from graduand.rollout.gates.labelling import Draw
 
 Json = dict[str, Any]
 

@@ -13,7 +13,7 @@ from graduand.gateway.control import journal
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.logs.labels import LabelLog
-from graduand.rollout.labelling import Draw, place
+from graduand.rollout.gates.labelling import Draw, place
 from graduand.rollout.spec.spec import Labels
 
 SHOWN = 20_000

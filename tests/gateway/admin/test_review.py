@@ -15,7 +15,7 @@ from graduand.gateway.control import labels
 from graduand.gateway.logs import synced
 from graduand.gateway.model import record
 from graduand.monitoring.metrics import Totals
-from graduand.rollout.labelling import BLOCK
+from graduand.rollout.gates.labelling import BLOCK
 from tests.gateway.control.worlds import OPEN, World
 
 Json = dict[str, Any]

@@ -13,7 +13,7 @@ from graduand.gateway.control.store.rollouts import LEASE_S
 from graduand.gateway.control.study import planning
 from graduand.gateway.model.routes import Route, Teacher
 from graduand.rollout.answers import tasks
-from graduand.rollout.labelling import BLOCK
+from graduand.rollout.gates.labelling import BLOCK
 from graduand.rollout.spec import file as specfile
 from graduand.rollout.state import Hold, Phase
 from tests.gateway.control.judges import JudgeServer

@@ -15,7 +15,7 @@ from graduand.gateway.errors import ConfigError
 from graduand.gateway.logs.labels import LabelLog
 from graduand.gateway.logs.query import Log
 from graduand.gateway.logs.reading import Source
-from graduand.rollout.labelling import BLOCK, Labelling
+from graduand.rollout.gates.labelling import BLOCK, Labelling
 from graduand.rollout.simulate.policy import Scenario
 from graduand.rollout.spec import file as specfile
 from graduand.rollout.state import Hold, Phase

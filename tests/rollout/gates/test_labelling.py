@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from graduand.rollout.gates.correctness import Correctness
 from graduand.rollout.gates.drawing import FLOOR, Guess
-from graduand.rollout.labelling import BLOCK, RATES, Labelling, kind_of, labelling_from_dict
+from graduand.rollout.gates.labelling import BLOCK, RATES, Labelling, kind_of, labelling_from_dict
 
 KINDS = st.sampled_from(sorted(RATES))
 
