@@ -19,11 +19,7 @@ SCHEMA_VERSION = 1
 
 Json = dict[str, Any]
 Kind = Literal[
-<<<<<<< HEAD
     "begin", "read", "served", "pair", "verdict", "label", "outcome", "tick", "event", "part", "certificate"
-=======
-    "begin", "read", "served", "pair", "verdict", "label", "outcome", "tick", "event", "part", "certificate",
->>>>>>> labels
 ]  # fmt: skip
 # A digest: the record's id, the hash of all but its payloads, and the hash of each payload; None for one that is not there.
 Digest = tuple[str, str, str | None, str | None]
