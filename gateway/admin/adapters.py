@@ -38,11 +38,12 @@ def list_adapters(state: StateHere, settings: SettingsHere) -> dict[str, Any]:
 @router.post("/v1/adapters", status_code=201)
 def add_adapter(new: NewAdapter, state: StateHere, settings: SettingsHere, who: WhoHere = "api") -> dict[str, Any]:
     upstream = _upstream(new.upstream, settings)
+    server = residency.server_of(upstream)
     digest = new.digest or new.name.partition("@")[2]
     path = artifacts.local(
         new.path, digest, settings.artifacts, adapters_folder(settings)
     )  # fmt: skip
-    name = residency.resolve_name(new.name, path)
+    name = residency.resolve_name(new.name, path, server)
     files = adapter.read(path)
     admission.require(files)
     if upstream.slots is not None:  # where it has a place is the fleet manager's to find
