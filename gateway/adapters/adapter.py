@@ -69,7 +69,7 @@ def read(path: Path) -> AdapterFiles:
     """Read an adapter folder without loading its weights; raise AdapterError if it is not one."""
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not os.path.isfile(path / name):  # false for a path that no file system takes, too
-            raise AdapterError(f"{path} is no LoRA adapter: {name} is missing; {_instead(path)}")
+            raise AdapterError(f"{path} is no LoRA adapter: {name} is missing; {instead(path)}")
     try:
         config = read_config(path)
         return AdapterFiles(path, config, _shapes(path / WEIGHTS_FILE), digest(path))
@@ -82,7 +82,7 @@ def read_config(path: Path) -> dict[str, Any]:
     config = read_json(path / CONFIG_FILE)
     if config.get("peft_type") != "LORA":
         found = "it has none" if "peft_type" not in config else f"it is {shown(config['peft_type'])}"
-        hint = f"; {_instead(path)}" if "lora_parameters" in config else ""
+        hint = f"; {instead(path)}" if "lora_parameters" in config else ""
         raise AdapterError(
             f"{path / CONFIG_FILE} does not describe a LoRA adapter: peft_type must be 'LORA', {found}{hint}"
         )
@@ -110,7 +110,7 @@ def refuse_pointer(start: bytes, path: Path) -> None:
         raise AdapterError(f"{path} is a Git LFS pointer, not the file itself: run `git lfs pull` where you cloned it")
 
 
-def _instead(path: Path) -> str:
+def instead(path: Path) -> str:
     """What there is in place of an adapter's two files, and the command that helps."""
     convert = f"`graduand adapters convert {path} --out DIR` makes an adapter of it"
     if (path / PICKLED_FILE).is_file():
