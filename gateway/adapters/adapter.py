@@ -24,6 +24,7 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLED_FILE = "adapter_model.bin"
 MLX_FILE = "adapters.safetensors"
 DIGEST_LENGTH = 12
+SAVED = "give the folder that PEFT saved"
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 MOST_HEADER = 100_000_000  # bytes; safetensors' own limit
 # Bits of each element type that PEFT casts to the base's own when it loads the weights; complex numbers are none.
@@ -112,6 +113,13 @@ def refuse_pointer(start: bytes, path: Path) -> None:
 
 def instead(path: Path) -> str:
     """What there is in place of an adapter's two files, and the command that helps."""
+    try:
+        return _there(path)
+    except (OSError, ValueError):  # a path that no file system takes
+        return SAVED
+
+
+def _there(path: Path) -> str:
     convert = f"`graduand adapters convert {path} --out DIR` makes an adapter of it"
     if (path / PICKLED_FILE).is_file():
         return f"there is {PICKLED_FILE}, which older versions of PEFT save; {convert}"
@@ -121,15 +129,12 @@ def instead(path: Path) -> str:
         return f"there is {MLX_FILE}, as MLX saves it; {convert}"
     if found := below(path):
         return f"there are adapters in {', '.join(found[:5])}: name one of them"
-    return "give the folder that PEFT saved"
+    return SAVED
 
 
 def below(path: Path) -> list[str]:
     """The folders one level down that hold an adapter, such as `checkpoint-100`; the last checkpoint first."""
-    try:
-        found = [each.parent for each in path.glob(f"*/{CONFIG_FILE}") if each.is_file()]
-    except (OSError, ValueError):
-        return []
+    found = [each.parent for each in path.glob(f"*/{CONFIG_FILE}") if each.is_file()]
     numbers = {each: int(tail) if (tail := each.name.rpartition("-")[2]).isdecimal() else -1 for each in found}
     return [each.name for each in sorted(found, key=lambda each: (-numbers[each], each.name))]
 

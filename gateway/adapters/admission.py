@@ -36,6 +36,14 @@ def require(files: AdapterFiles) -> dict[str, Any]:
     return dict(record)
 
 
+def training(record: dict[str, Any]) -> str:
+    """What an admission record says of the training: `known`, or `unknown` and who vouched for the adapter."""
+    said = record.get("training")
+    if not isinstance(said, dict) or said.get("known") is not False:
+        return "known"
+    return f"unknown; {said.get('vouched_by')} vouches for it"
+
+
 def _remedy(files: AdapterFiles) -> str:
     command = f"graduand train admit --adapter {files.path}"
     if (files.path / RUN_FILE).is_file():

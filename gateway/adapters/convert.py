@@ -119,7 +119,9 @@ def _peft(source: Path) -> Source:
 def _refuse_lost_parts(parts: list[Path]) -> None:
     counts = {part.stem.rpartition("-of-")[2] for part in parts}
     if len(counts) != 1 or not (count := counts.pop()).isdecimal() or int(count) != len(parts):
-        raise AdapterError(f"{parts[0].parent} lacks parts of its weights: there are {', '.join(part.name for part in parts)}")
+        raise AdapterError(
+            f"{parts[0].parent} lacks parts of its weights: there are {', '.join(part.name for part in parts)}"
+        )
 
 
 def _joined(parts: list[Tensors], source: Path) -> Tensors:

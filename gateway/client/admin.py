@@ -43,6 +43,10 @@ class Admin:
         try:
             data = answer.json()
         except ValueError as error:
+            if answer.status_code >= 500:
+                raise AdminRefused(
+                    f"{self._base_url} failed to answer (status {answer.status_code}); its log has the reason"
+                ) from error
             raise AdminRefused(
                 f"{self._base_url} is not Graduand's admin plane (status {answer.status_code})"
             ) from error

@@ -14,6 +14,7 @@ from graduand.gateway.client.admin import who_asks
 from graduand.gateway.client.options import Subparsers, admin_of, leaf_of
 from graduand.gateway.errors import AdapterError, ConfigError
 
+COLUMNS = ("adapter", "base", "rank", "training", "upstream", "replica", "state", "path")
 CONVERT = "write an adapter as plain LoRA that every server reads alike, proved equal to PEFT"
 
 
@@ -57,11 +58,13 @@ def _adapters_list(arguments: argparse.Namespace) -> int:
         print(json.dumps(data, indent=2))
         return 0
     # Folded, never cut: names are there to be copied.
-    table = Table(*(Column(name, overflow="fold") for name in ("adapter", "upstream", "replica", "state", "path")))
+    table = Table(*(Column(name, overflow="fold") for name in COLUMNS))
     for one in data["adapters"]:
         for place in one["replicas"] or [{"replica": "-", "state": "no place"}]:
             problem = f": {place['problem']}" if "problem" in place else ""
-            table.add_row(one["name"], one["upstream"], place["replica"], place["state"] + problem, one["path"])
+            made = one["base"] or "-", str(one["rank"] or "-"), one["training"] or "-"
+            where = one["upstream"], place["replica"], place["state"] + problem, one["path"]
+            table.add_row(one["name"], *made, *where)
     Console().print(table)
     return 0
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from graduand.gateway.adapters import adapter as adapter_files
-from graduand.gateway.adapters import fitting
+from graduand.gateway.adapters import beside, fitting
 from graduand.gateway.adapters.fitting import Layout
 from graduand.gateway.errors import AdapterError
 from graduand.rollout.spec.names import check_name
@@ -65,8 +66,8 @@ def _rows(tensors: Mapping[str, Tensor], name: str) -> Tensor:
 class AdapterTable:
     """The adapters by name. Running requests keep the adapter that they started with, whatever happens here."""
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+    def __init__(self, layout: Layout, tokenizer: Any) -> None:
+        self._layout, self._tokenizer = layout, tokenizer
         self._by_name: dict[str, LoadedAdapter] = {}
         self._changing = threading.Lock()
 
@@ -84,6 +85,8 @@ class AdapterTable:
             if name in self._by_name and not replace:
                 return None
             loaded = load(name, path, self._layout)
+            if found := beside.differences(path, self._tokenizer):
+                raise AdapterError(f"adapter {path}: {'; '.join(found)}")
             self._by_name[name] = loaded
             return loaded
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from graduand import __version__
-from graduand.gateway.adapters import adapter, admission, base_model, residency
+from graduand.gateway.adapters import adapter, admission, base_model, beside, residency
 from graduand.gateway.adapters.adapter import AdapterFiles
 from graduand.gateway.adapters.servers import Server
 from graduand.gateway.errors import AdapterError, ConfigError
@@ -120,13 +120,19 @@ def _tried(
             tuned = served.next_tokens(name, contexts)
             most, endings = _endings(served, name, sampled)
         after = served.next_tokens(served.base(), contexts)
-    checks = verdict.judge(verdict.distances(before, tuned, after, known))
+    checks = [_beside(files, tokenizer)]
+    checks += verdict.judge(verdict.distances(before, tuned, after, known))
     if run is None:
         texts = [tokenizer.decode([probe.ids[cut]]) for probe in sampled for cut in probe.cuts]
         checks.append(verdict.of_rows(texts, known, endings))
     else:
         checks.append(verdict.judge_endings(endings, most))
     return "the engine named" if request.engine else "the embedded engine", sampled, checks
+
+
+def _beside(files: AdapterFiles, tokenizer: Any) -> Check:
+    found = beside.differences(files.path, tokenizer)
+    return Check("beside", not found, "; ".join(found) or "no chat template or tokenizer that differs from the base's")
 
 
 def _endings(served: Engine, name: str, sampled: Sequence[Probe]) -> tuple[int, list[str]]:

@@ -87,7 +87,7 @@ def test_refuses_unsafe_names(engine: Engine, adapters: dict[str, Path], name: s
 
 
 def test_the_table_never_replaces_unasked(engine: Engine, adapters: dict[str, Path]) -> None:
-    table = loading.AdapterTable(engine._model.layout)
+    table = loading.AdapterTable(engine._model.layout, engine._tokenizer)
     first = table.load("one", adapters["blue"])
     assert first is not None
     assert table.load("one", adapters["blue"]) is None
