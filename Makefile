@@ -12,7 +12,7 @@ SIDE_BY_SIDE := -n $(TESTERS) --dist loadfile
 QUICK := tests/rollout tests/monitoring tests/docs tests/house/test_imports.py tests/house/test_mentions.py \
 	tests/gateway/model tests/gateway/config tests/gateway/dataplane/dialects tests/gateway/logs/test_redaction.py \
 	tests/training/data tests/training/curation tests/training/stages tests/training/assess tests/training/review \
-	tests/training/redistil tests/training/synthesis
+	tests/training/synthesis
 JIGSAW ?= jigsaw
 LORAX_URL ?=
 LORAX_ADAPTER ?=

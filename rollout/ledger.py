@@ -173,6 +173,11 @@ class Ledger:
         return self
 
     @property
+    def listened(self) -> list[str]:
+        """The signals that gates and harm gates listen to."""
+        return sorted({*self.signals.values(), *(one.signal for one in self.harm.values())})
+
+    @property
     def course(self) -> Course | None:
         """What certifies the present step; None where nothing has to."""
         return self.courses.get(self.step) if self.phase in PATHS else None
@@ -205,7 +210,7 @@ class Ledger:
         if not answered.by_student or self.phase is Phase.SHADOW:
             return
         self._count(answered.at)
-        for signal in sorted({*self.signals.values(), *(one.signal for one in self.harm.values())}):
+        for signal in self.listened:
             if signal.startswith("latency:"):
                 _, measure, slo_s = signal.split(":")
                 if measure in answered.times_s:

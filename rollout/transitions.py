@@ -199,10 +199,7 @@ def _renewed(state: State, event: Event) -> State:
     return renewed
 
 
-STEP: dict[str, Handler] = {
-    "advance": _advance,
-    "ask_approval": _ask_approval,
-    "hold": _hold,
+IN_A_STEP: dict[str, Handler] = {
     "trip": _roll_back,
     "pause": _pause,
     "approve": _approve,
@@ -214,6 +211,7 @@ STEP: dict[str, Handler] = {
     "supersede": _supersede,
     "renew": _renewed,
 }
+STEP: dict[str, Handler] = {"advance": _advance, "ask_approval": _ask_approval, "hold": _hold, **IN_A_STEP}
 TABLE: dict[Phase, dict[str, Handler]] = {
     Phase.DRAFT: {"start": _start, "abort": _abort, "supersede": _supersede},
     Phase.PRECHECK: {
@@ -227,21 +225,7 @@ TABLE: dict[Phase, dict[str, Handler]] = {
     Phase.CANARY: STEP,
     Phase.HYBRID: STEP,
     Phase.FULL: STEP,
-    Phase.HOLD: {
-        "recover": _recover,
-        "resume": _resume,
-        "trip": _roll_back,
-        "pause": _pause,
-        "approve": _approve,
-        "deny": _deny,
-        "promote": _promote,
-        "skip": _skip,
-        "abort": _abort,
-        "retry": _retry,
-        "rollback": _roll_back,
-        "supersede": _supersede,
-        "renew": _renewed,
-    },
+    Phase.HOLD: {"recover": _recover, "resume": _resume, "retry": _retry, **IN_A_STEP},
     Phase.PROMOTED: {"trip": _roll_back, "rollback": _roll_back, "supersede": _supersede, "renew": _renewed},
     Phase.ROLLING_BACK: {"zeroed": _zeroed},
     Phase.ROLLED_BACK: {"retry": _retry, "supersede": _supersede},

@@ -85,7 +85,7 @@ def remove_adapter(name: str, state: StateHere, settings: SettingsHere, who: Who
     if users:
         raise RequestError(
             409,
-            f"{name} is used by the route{'s' if len(users) > 1 else ''} {', '.join(users)}; set the mode to teacher first",
+            f"{name} is used by the route{'s' if len(users) > 1 else ''} {', '.join(users)}; set its mode to teacher first",
             code="adapter_in_use",
         )
     managed = places.read(Documents(state))

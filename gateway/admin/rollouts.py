@@ -11,6 +11,7 @@ from graduand.gateway.admin.calls import RolloutsHere, SettingsHere, WhoHere
 from graduand.gateway.admin.requests import NewRollout, Plan, Simulation, Verb, advice, check_incumbent, startable
 from graduand.gateway.config.read import budgets_folder
 from graduand.gateway.control import incumbents, moves, verdicts
+from graduand.gateway.control.certificate.issue import issue
 from graduand.gateway.control.store.rollouts import LEASE, Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.control.study import planning
@@ -108,6 +109,11 @@ def course(name: str, state: RolloutsHere, points: Annotated[int, Query(ge=2, le
 def disagreements(name: str, state: RolloutsHere, limit: Annotated[int, Query(ge=1, le=200)] = 20) -> Json:
     row = state.find(name)
     return {"id": row.id, "disagreements": state.disagreements(row.id, limit)}
+
+
+@router.post("/{name}/certificate", status_code=201)
+def certificate(name: str, state: RolloutsHere, settings: SettingsHere) -> Json:
+    return issue(state, name, settings.logs, state.state.now())
 
 
 @router.post("/{name}/{verb}")

@@ -1,19 +1,20 @@
 """`graduand adapters`: see and change the adapters of a running gateway."""
 
 import argparse
-import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from rich.console import Console
 from rich.table import Column, Table
 
 from graduand.gateway.client.admin import who_asks
-from graduand.gateway.client.options import Subparsers, admin_of, leaf_of
+from graduand.gateway.client.options import Subparsers, admin_of, leaf_of, out
 from graduand.gateway.errors import AdapterError, ConfigError
 
+Json = dict[str, Any]
 COLUMNS = ("adapter", "base", "rank", "training", "upstream", "replica", "state", "path")
 CONVERT = "write an adapter as plain LoRA that every server reads alike, proved equal to PEFT"
 
@@ -22,8 +23,7 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     """Register `adapters`."""
     adapters = commands.add_parser("adapters", help="see and change adapters on upstreams")
     of_adapters = adapters.add_subparsers(metavar="ACTION", required=True)
-    listing = leaf_of(of_adapters, "list", "list the adapters and where they are", _adapters_list)
-    listing.add_argument("--json", action="store_true", help="print JSON")
+    leaf_of(of_adapters, "list", "list the adapters and where they are", _adapters_list)
     add = leaf_of(of_adapters, "add", "load an adapter on every replica and verify it", _adapters_add)
     add.add_argument(
         "adapter", metavar="NAME=SOURCE",
@@ -31,7 +31,6 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     )  # fmt: skip
     add.add_argument("--digest", default="", help="what its digest begins with; needed for what is not a folder")
     add.add_argument("--upstream", required=True, help="the upstream to load it on")
-    add.add_argument("--json", action="store_true", help="print JSON")
     add.add_argument(
         "--rows", metavar="ROWS.jsonl",
         help="admit an adapter that was trained elsewhere first, tried on these rows (see `graduand train admit`)",
@@ -49,14 +48,13 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     ):
         leaf = leaf_of(of_adapters, name, text, run)
         leaf.add_argument("name", help="the adapter's name, digest included")
-        leaf.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _adapters_list(arguments: argparse.Namespace) -> int:
-    data = admin_of(arguments).call("GET", "/v1/adapters")
-    if arguments.json:
-        print(json.dumps(data, indent=2))
-        return 0
+    return out(arguments, admin_of(arguments).call("GET", "/v1/adapters"), _show_list)
+
+
+def _show_list(data: Json) -> None:
     # Folded, never cut: names are there to be copied.
     table = Table(*(Column(name, overflow="fold") for name in COLUMNS))
     for one in data["adapters"]:
@@ -66,7 +64,6 @@ def _adapters_list(arguments: argparse.Namespace) -> int:
             where = one["upstream"], place["replica"], place["state"] + problem, one["path"]
             table.add_row(one["name"], *made, *where)
     Console().print(table)
-    return 0
 
 
 def _adapters_add(arguments: argparse.Namespace) -> int:
@@ -79,16 +76,16 @@ def _adapters_add(arguments: argparse.Namespace) -> int:
     if arguments.rows is not None:
         _admit(arguments, path)
     body = {"name": name, "path": path, "upstream": arguments.upstream, "digest": arguments.digest}
-    added = admin_of(arguments).call("POST", "/v1/adapters", body)
-    if arguments.json:
-        print(json.dumps(added, indent=2))
-    elif not added["replicas"]:
+    return out(arguments, admin_of(arguments).call("POST", "/v1/adapters", body), _show_added)
+
+
+def _show_added(added: Json) -> None:
+    if not added["replicas"]:
         print(
             f"{added['name']} is registered; where it gets a place on {added['upstream']}, graduand adapters list says"
         )
     else:
         print(f"{added['name']} is loaded and applied on {len(added['replicas'])} replica(s) of {added['upstream']}")
-    return 0
 
 
 def _admit(arguments: argparse.Namespace, path: str) -> None:
@@ -120,18 +117,19 @@ def _adapters_convert(arguments: argparse.Namespace) -> int:
 
 def _adapters_remove(arguments: argparse.Namespace) -> int:
     removed = admin_of(arguments).call("DELETE", f"/v1/adapters/{quote(arguments.name, safe='')}")
-    print(json.dumps(removed) if arguments.json else f"{removed['removed']} was removed")
-    return 0
+    return out(arguments, removed, lambda _: print(f"{removed['removed']} was removed"))
 
 
 def _adapters_verify(arguments: argparse.Namespace) -> int:
     data = admin_of(arguments).call("GET", f"/v1/adapters/{quote(arguments.name, safe='')}/verify")
-    if arguments.json:
-        print(json.dumps(data, indent=2))
-    for replica in [] if arguments.json else data["replicas"]:
+    out(arguments, data, _show_proofs)
+    return 0 if data["applied"] else 1
+
+
+def _show_proofs(data: Json) -> None:
+    for replica in data["replicas"]:
         text = "applied" if replica["applied"] else replica["problem"]
         apart = replica["largest_logprob_difference"]
         print(
             f"{replica['replica']}: {text}" + ("" if apart is None else f" (log probabilities differ by {apart:.3g})")
         )
-    return 0 if data["applied"] else 1

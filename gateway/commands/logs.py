@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from graduand.gateway.client.options import Subparsers, admin_of, leaf_of
+from graduand.gateway.client.options import Subparsers, admin_of, leaf_of, out
 from graduand.gateway.errors import ConfigError
 
 EXPORT_FORMATS = ("chat", "prompt-completion", "raw")
@@ -36,7 +36,6 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     say.add_argument("--label", help="a word, such as thumbs_up")
     say.add_argument("--correction", help="the answer as it should have been")
     say.add_argument("--comment", help="anything else")
-    say.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _leaf(commands: "Subparsers[argparse.ArgumentParser]", name: str, text: str, run: Any) -> argparse.ArgumentParser:
@@ -119,8 +118,5 @@ def _feedback(arguments: argparse.Namespace) -> int:
     names = ("score", "label", "correction", "comment")
     said = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     answer = admin_of(arguments).call("POST", "/v1/feedback", {"id": arguments.id, **said})
-    if arguments.json:
-        print(json.dumps(answer))
-    else:
-        print("stored" if answer["stored"] else "known already: it was said before in the same words")
-    return 0
+    told = "stored" if answer["stored"] else "known already: it was said before in the same words"
+    return out(arguments, answer, lambda _: print(told))

@@ -1,7 +1,7 @@
 """`graduand rollout`: plan, start, look at and move rollouts of a running gateway, through its admin plane.
 
 `simulate` and `curve` need no gateway. Exit codes: 0 success, 1 refused or failed, 2 bad usage or a
-specification that cannot be read.
+specification that cannot be read; `verify` has two more (gateway.commands.certificate).
 """
 
 import argparse
@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from graduand.gateway.client.admin import Admin
-from graduand.gateway.client.options import Subparsers, admin_of, leaf_of
+from graduand.gateway.client.options import Subparsers, admin_of, leaf_of, out
 from graduand.gateway.client.spec import read_spec
+from graduand.gateway.commands import certificate
 from graduand.gateway.config import read
 from graduand.gateway.errors import ConfigError
 
@@ -42,8 +43,9 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     _curve_action(actions)
     _evaluate_action(actions)
     _looking(actions)
+    certificate.add_actions(actions, _path)
     for verb, text in VERBS.items():
-        leaf = _leaf(actions, verb, text, lambda arguments, verb=verb: _verb(arguments, verb))
+        leaf = leaf_of(actions, verb, text, lambda arguments, verb=verb: _verb(arguments, verb))
         leaf.add_argument("rollout", help="a rollout's id, or a route: its newest rollout")
         leaf.add_argument("--why", default="", help="a reason, kept with the decision")
         leaf.add_argument("--version", type=int, help="refuse unless the rollout is at this version")
@@ -53,15 +55,15 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
 
 
 def _spec_actions(actions: "Subparsers[argparse.ArgumentParser]") -> None:
-    plan = _leaf(actions, "plan", "what a rollout would take: pairs, time, what holds it up", _plan)
+    plan = leaf_of(actions, "plan", "what a rollout would take: pairs, time, what holds it up", _plan)
     plan.add_argument("spec", type=Path, metavar="FILE", help="the rollout's specification")
     plan.add_argument("--requests-per-s", type=float, help="traffic to reckon with (default: the log's)")
     plan.add_argument("--agreement", type=float, help="agreement to reckon with, such as 0.98")
-    start = _leaf(actions, "start", "start a rollout", _start)
+    start = leaf_of(actions, "start", "start a rollout", _start)
     start.add_argument("spec", type=Path, metavar="FILE", help="the rollout's specification")
     start.add_argument("--why", default="", help="a reason, kept with the decision")
     start.add_argument("--key", default="", help="idempotency key: the same one again starts nothing new")
-    simulate = _leaf(actions, "simulate", "play a policy against students, made up or logged", _simulate)
+    simulate = leaf_of(actions, "simulate", "play a policy against students, made up or logged", _simulate)
     simulate.add_argument("spec", type=Path, metavar="FILE", help="the rollout's specification")
     simulate.add_argument("--agreement", type=float, default=0.98, help="how often the student agrees (default: 0.98)")
     simulate.add_argument(
@@ -77,7 +79,7 @@ def _spec_actions(actions: "Subparsers[argparse.ArgumentParser]") -> None:
 
 
 def _curve_action(actions: "Subparsers[argparse.ArgumentParser]") -> None:
-    curve = _leaf(actions, "curve", "cost against quality, from a log's pairs: numbers and a picture", _curve)
+    curve = leaf_of(actions, "curve", "cost against quality, from a log's pairs: numbers and a picture", _curve)
     curve.add_argument(
         "--from", required=True, dest="logs", metavar="URL", help="the gateway's log: a folder or an address"
     )
@@ -89,7 +91,7 @@ def _curve_action(actions: "Subparsers[argparse.ArgumentParser]") -> None:
 
 
 def _evaluate_action(actions: "Subparsers[argparse.ArgumentParser]") -> None:
-    leaf = _leaf(actions, "evaluate-policy", "what another share of users would have earned, from a log", _evaluate)
+    leaf = leaf_of(actions, "evaluate-policy", "what another share of users would have earned, from a log", _evaluate)
     leaf.add_argument(
         "--from", required=True, dest="logs", metavar="URL", help="the gateway's log: a folder or an address"
     )
@@ -101,24 +103,18 @@ def _evaluate_action(actions: "Subparsers[argparse.ArgumentParser]") -> None:
 
 
 def _looking(actions: "Subparsers[argparse.ArgumentParser]") -> None:
-    listing = _leaf(actions, "list", "list the rollouts", _list)
+    listing = leaf_of(actions, "list", "list the rollouts", _list)
     listing.add_argument("--route", help="of this route only")
     for name, text, run in (
         ("status", "where a rollout stands", _status),
         ("explain", "why it is where it is, and what is missing", _explain),
         ("history", "what happened, who did it and why", _history),
     ):
-        leaf = _leaf(actions, name, text, run)
+        leaf = leaf_of(actions, name, text, run)
         leaf.add_argument("rollout", help="a rollout's id, or a route: its newest rollout")
-    watch = _leaf(actions, "watch", "follow a rollout until it ends; exit code 0 if it is promoted", _watch)
+    watch = leaf_of(actions, "watch", "follow a rollout until it ends; exit code 0 if it is promoted", _watch)
     watch.add_argument("rollout", help="a rollout's id, or a route: its newest rollout")
     watch.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="between two looks (default: 1)")
-
-
-def _leaf(actions: "Subparsers[argparse.ArgumentParser]", name: str, text: str, run: Any) -> argparse.ArgumentParser:
-    leaf = leaf_of(actions, name, text, run)
-    leaf.add_argument("--json", action="store_true", help="print JSON")
-    return leaf
 
 
 def _path(admin: Admin, name: str, more: str = "") -> str:
@@ -126,14 +122,6 @@ def _path(admin: Admin, name: str, more: str = "") -> str:
         found = admin.call("GET", f"/v1/rollouts?{urlencode({'route': name})}")["rollouts"]
         name = found[0]["id"] if found else name
     return f"/v1/rollouts/{quote(name, safe='')}{more}"
-
-
-def _out(arguments: argparse.Namespace, data: Json, show: Any) -> int:
-    if arguments.json:
-        print(json.dumps(data, indent=2))
-    else:
-        show(data)
-    return 0
 
 
 def _plan(arguments: argparse.Namespace) -> int:
@@ -145,7 +133,7 @@ def _plan(arguments: argparse.Namespace) -> int:
         "agreement": arguments.agreement,
     }
     data = admin_of(arguments).call("POST", "/v1/rollouts/plan", wanted)
-    return _out(arguments, data, screen.plan)
+    return out(arguments, data, screen.plan)
 
 
 def _start(arguments: argparse.Namespace) -> int:
@@ -153,7 +141,7 @@ def _start(arguments: argparse.Namespace) -> int:
     data = admin_of(arguments).call("POST", "/v1/rollouts", body)
     told = f"{data['id']} has started; follow it with: graduand rollout watch {data['id']}"
     told = "\n".join([*(f"warning: {one}" for one in data["warnings"]), told])
-    return _out(arguments, data, lambda _: print(told))
+    return out(arguments, data, lambda _: print(told))
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
@@ -180,7 +168,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
     with screen.busy("playing; a student at the bound takes seconds a rollout"):
         students = planning.simulate(spec, scenario, arguments.runs, arguments.seed)
     data = {"runs": arguments.runs, "seed": arguments.seed, "students": students}
-    return _out(arguments, data, screen.simulation)
+    return out(arguments, data, screen.simulation)
 
 
 def _curve(arguments: argparse.Namespace) -> int:
@@ -196,7 +184,7 @@ def _curve(arguments: argparse.Namespace) -> int:
         data["written"].append(str(tradeoff.draw([drawn], arguments.out / "curve.png")))
     except tradeoff.CannotDraw as error:
         data["not_written"] = str(error)
-    return _out(arguments, data, screen.curve)
+    return out(arguments, data, screen.curve)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -209,7 +197,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         offpolicy.moment(arguments.since) if arguments.since else 0.0,
         offpolicy.moment(arguments.until) if arguments.until else float("inf"),
     )  # fmt: skip
-    return _out(arguments, offpolicy.evaluate(Source.of(arguments.logs), asked), screen.policy_value)
+    return out(arguments, offpolicy.evaluate(Source.of(arguments.logs), asked), screen.policy_value)
 
 
 def _written_task(arguments: argparse.Namespace) -> Json:
@@ -235,25 +223,25 @@ def _list(arguments: argparse.Namespace) -> int:
 
     query = f"?{urlencode({'route': arguments.route})}" if arguments.route else ""
     data = admin_of(arguments).call("GET", f"/v1/rollouts{query}")
-    return _out(arguments, data, screen.listing)
+    return out(arguments, data, screen.listing)
 
 
 def _status(arguments: argparse.Namespace) -> int:
     from graduand.gateway.commands import screen
 
-    return _out(arguments, _get(arguments), screen.status)
+    return out(arguments, _get(arguments), screen.status)
 
 
 def _explain(arguments: argparse.Namespace) -> int:
     from graduand.gateway.commands import screen
 
-    return _out(arguments, _get(arguments, "/explain"), screen.explain)
+    return out(arguments, _get(arguments, "/explain"), screen.explain)
 
 
 def _history(arguments: argparse.Namespace) -> int:
     from graduand.gateway.commands import screen
 
-    return _out(arguments, _get(arguments, "/history"), screen.history)
+    return out(arguments, _get(arguments, "/history"), screen.history)
 
 
 def _get(arguments: argparse.Namespace, more: str = "") -> Json:
@@ -269,7 +257,7 @@ def _verb(arguments: argparse.Namespace, verb: str) -> int:
     admin = admin_of(arguments)
     data = admin.call("POST", _path(admin, arguments.rollout, f"/{verb}"), body)
     where = f"{data['id']}: {data['phase']}" + f" ({data['hold']})" * bool(data["hold"])
-    return _out(arguments, data, lambda _: print(f"{where}, mode {data['mode']}, weight {data['weight']:g}%"))
+    return out(arguments, data, lambda _: print(f"{where}, mode {data['mode']}, weight {data['weight']:g}%"))
 
 
 def _watch(arguments: argparse.Namespace) -> int:

@@ -1,23 +1,23 @@
 """`graduand routes`: see and change the routes of a running gateway."""
 
 import argparse
-import json
 from typing import Any
 from urllib.parse import quote
 
 from rich.console import Console
 from rich.table import Table
 
-from graduand.gateway.client.options import Subparsers, admin_of, leaf_of
+from graduand.gateway.client.options import Subparsers, admin_of, leaf_of, out
 from graduand.gateway.errors import ConfigError
+
+Json = dict[str, Any]
 
 
 def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     """Register `routes`."""
     routes = commands.add_parser("routes", help="see and change routes of a running gateway")
     of_routes = routes.add_subparsers(metavar="ACTION", required=True)
-    listing = leaf_of(of_routes, "list", "list the routes", _routes_list)
-    listing.add_argument("--json", action="store_true", help="print JSON")
+    leaf_of(of_routes, "list", "list the routes", _routes_list)
     change = leaf_of(of_routes, "set", "change a route's mode, weight or adapter", _routes_set)
     change.add_argument("route", help="the route's name")
     change.add_argument("--mode", help="teacher, shadow, canary, hybrid or student")
@@ -26,14 +26,13 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     change.add_argument("--version", type=int, help="refuse unless the route is at this version")
     change.add_argument("--from-file", action="store_true", help="undo what was changed at run time")
     change.add_argument("--why", default="", help="a reason, kept with the change")
-    change.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _routes_list(arguments: argparse.Namespace) -> int:
-    data = admin_of(arguments).call("GET", "/v1/routes")
-    if arguments.json:
-        print(json.dumps(data, indent=2))
-        return 0
+    return out(arguments, admin_of(arguments).call("GET", "/v1/routes"), _show_list)
+
+
+def _show_list(data: Json) -> None:
     table = Table("route", "mode", "weight", "teacher", "student", "unit", "version")
     for route in data["routes"]:
         student = route["student"]["adapter"] if route["student"] else "-"
@@ -54,10 +53,9 @@ def _routes_list(arguments: argparse.Namespace) -> int:
     for route in data["routes"]:
         for verdict in route.get("verdicts", ()):
             console.print(f"{route['name']}: {verdict}", markup=False, highlight=False, soft_wrap=True)
-    return 0
 
 
-def _copies(route: dict[str, Any]) -> list[str]:
+def _copies(route: Json) -> list[str]:
     """What budgeted copies have used of their day."""
     return [
         f"{route['name']}: {kind} copies have used {budget[f'{unit}_today']} of {budget[f'{unit}_per_day']} {unit} today"
@@ -76,8 +74,5 @@ def _routes_set(arguments: argparse.Namespace) -> int:
     if not given.keys() & {"mode", "weight", "adapter", "from_file"}:
         raise ConfigError("nothing to change: give --mode, --weight, --adapter or --from-file")
     route = admin_of(arguments).call("PATCH", f"/v1/routes/{quote(arguments.route)}", given)
-    if arguments.json:
-        print(json.dumps(route, indent=2))
-    else:
-        print(f"{route['name']}: mode {route['mode']}, weight {route['weight']:g}%, version {route['version']}")
-    return 0
+    now = f"{route['name']}: mode {route['mode']}, weight {route['weight']:g}%, version {route['version']}"
+    return out(arguments, route, lambda _: print(now))

@@ -7,23 +7,20 @@ drawn to be compared and has no outcome (no copy came, nobody answered it) is a 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from graduand.gateway.control import facts, judging, outcomes, thresholds
+from graduand.gateway.control import facts, journal, judging, outcomes, pairing, thresholds
 from graduand.gateway.control.judging import Case
-from graduand.gateway.control.outcomes import Answers, Drawn, Lesson
+from graduand.gateway.control.outcomes import Lesson
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.logs.tail import Line, Segments
 from graduand.gateway.model import reader
 from graduand.gateway.model.fields import Record
 from graduand.gateway.model.routing import CONFIDENT, DEFERRED, STUDENT
-from graduand.rollout import assignment, units
 from graduand.rollout.answers import tasks
-from graduand.rollout.answers.compare import Comparison, compare
-from graduand.rollout.assignment import Arm
 from graduand.rollout.hybrid.scorer import vector_of
 from graduand.rollout.ledger import Answered
-from graduand.rollout.spec import slices
 from graduand.rollout.state import Phase
 
 COPIES = ("shadow", "audit")  # to a student, to the teacher
@@ -46,6 +43,7 @@ class Gatherer:
         if not self._store.write_seen(record["id"], record["time"]):
             row.count("seen before")
             return
+        journal.read(row, line.data)
         if record["role"] == "served":
             both = record["copy_wanted"] and reader.comparable(record)
             self._served(row, record, both=both)
@@ -67,22 +65,21 @@ class Gatherer:
         if served is None or row is None or served["route_version"] < row.attempt_version:
             return
         row.count("copies that never came")
-        self._missing(row, served, "no copy came", student_failed=False, teacher_failed=False)
+        pair = pairing.missing(row, served, "no copy came")
+        outcomes.learn(self._store, row, pair.answers, pair.found, how="missing")
 
     def _served(self, row: Row, record: Record, *, both: bool) -> None:
-        path: units.Path = "served" if _by_student(row, record) else "copies"
         in_shadow = row.ledger.phase is Phase.SHADOW
         if record["route_version"] < row.entry_version:
             return
-        drawn = path if both else None
+        drawn = pairing.path(row, record) if both else None
         if in_shadow:
-            row.ledger.answered(Answered(record["time"], by_student=False, drawn=drawn))
+            journal.served(row, record["id"], Answered(record["time"], by_student=False, drawn=drawn))
             return
-        store, unit, cause = self._store, record["unit_hash"], reader.failure(record)
-        if store.write_unit(row, unit):
-            row.ledger.unit(_arm(row, record))
-        student = _by_student(row, record)
-        row.ledger.answered(Answered(record["time"], student, reader.times_s(record), drawn))
+        unit, cause, student = record["unit_hash"], reader.failure(record), pairing.by_student(row, record)
+        arm = pairing.arm(row, record) if self._store.write_unit(row, unit) else None
+        answered = Answered(record["time"], student, reader.times_s(record), drawn)
+        journal.served(row, record["id"], answered, unit, arm)
         if student:
             row.count("requests for the student")
         if cause:
@@ -92,48 +89,12 @@ class Gatherer:
             row.count(f"absent: {cause}")
 
     def _fell_back(self, row: Row, served: Record) -> None:
-        """The student was to answer and failed, so the teacher did: nobody else has to be asked."""
-        cause = served["fallback_reason"]
-        asked = {model for one in served["attempts"] if one["arm"] == STUDENT and (model := one.get("model"))}
-        if asked and row.state.spec.student not in asked:
-            # Records of the incumbent still come in when the student has taken its place.
-            row.count("pairs of another adapter")
+        """The student was to answer and failed, so the teacher did."""
+        pair = pairing.fell_back(row, served)
+        if isinstance(pair, str):
+            row.count(pair)
             return
-        if cause in reader.NOBODYS:
-            row.count(f"copies not comparable: {cause}")
-            return
-        found = Comparison(False, unparsed=f"failed: {cause}")
-        if not served["completed"]:
-            found = Comparison(None, unscored="not answered: by neither")
-        failed = not served["completed"] or reader.flagged(served)
-        own = reader.by_own_check(str(cause))
-        held = {str(cause).removeprefix("check:"): False} if reader.held_back(served) else {}
-        answers = self._answers(
-            row, served, reader.answer(served), "", student_failed=not own, teacher_failed=failed, checks=held
-        )
-        outcomes.learn(self._store, row, answers, found)
-
-    def _missing(self, row: Row, served: Record, why: str, *, student_failed: bool, teacher_failed: bool) -> None:
-        answers = self._answers(
-            row, served, "", "", student_failed=student_failed, teacher_failed=teacher_failed
-        )  # fmt: skip
-        outcomes.learn(self._store, row, answers, Comparison(None, unscored=f"not answered: {why}"))
-
-    def _answers(
-        self, row: Row, served: Record, teacher: str, student: str, *, student_failed: bool, teacher_failed: bool,
-        at: float | None = None, label: str = "", incumbent: str | None = None, lesson: Lesson | None = None,
-        checks: Mapping[str, bool] | None = None,
-    ) -> Answers:  # fmt: skip
-        asked = reader.request(served)
-        prompt = reader.prompt(asked)
-        drawn = Drawn(
-            "served" if _by_student(row, served) else "copies", served["unit"], served["sampled_p"] or 1.0,
-            served["route_version"], student_failed, teacher_failed,
-        )  # fmt: skip
-        return Answers(
-            served["id"], served["time"] if at is None else at, prompt, teacher, student, drawn, incumbent,
-            slices.named(row.state.spec.slices, prompt, label, reader.metadata(asked)), lesson, checks or {},
-        )  # fmt: skip
+        outcomes.learn(self._store, row, pair.answers, pair.found, how="fell back")
 
     def _part(self, row: Row, pair_id: str, line: Line, record: Record) -> None:
         """One record of a pair: compare all of them if it is the last, else let it wait for the others."""
@@ -170,7 +131,7 @@ class Gatherer:
             return
         student, served = (record, found) if ours == "deferred" else (found, record)
         lesson = self._lesson(row, served, student)
-        compared = self._compare(self._tasks[row.id], reader.answer(served), student)
+        compared = pairing.compared(self._tasks[row.id], reader.answer(served), student)
         if lesson is not None:
             outcomes.teach(self._store, row, max(served["time"], student["time"]), lesson, compared)
 
@@ -180,56 +141,30 @@ class Gatherer:
         return None if data is None else reader.parsed(data)
 
     def _compared(self, row: Row, served: Record, copies: dict[str, Record]) -> None:
-        """The records of one request that belong together, without those that are gone from the log."""
-        students = [one for one in (served, copies.get("shadow")) if one is not None and one["arm"] == STUDENT]
-        teacher = copies.get("audit") if served["arm"] == STUDENT else served
-        student = next((one for one in students if one["adapter"] == row.state.spec.student), None)
-        incumbent = next(
-            (one for one in students if row.incumbent and one["adapter"] == row.incumbent["adapter"]), None
-        )
-        if teacher is None or not students:
-            row.count("copies whose request is gone from the log")
-        elif student is None:
-            row.count("pairs of another adapter")
-        elif reader.nobodys(student) or reader.nobodys(teacher):
-            row.count(f"copies not comparable: {student['error'] or teacher['error']}")
-        else:
-            self._judge(row, served, teacher, student, incumbent)
-
-    def _judge(self, row: Row, served: Record, teacher: Record, student: Record, incumbent: Record | None) -> None:
-        """Compare the answers, or leave them to a judge."""
+        """Compare the records of one request that belong together, or leave them to a judge."""
+        said = pairing.sides(row, served, copies)
+        if isinstance(said, str):
+            row.count(said)
+            return
+        teacher, student = said.teacher, said.student
         told = (
             facts.served(row, teacher["served_model"]), facts.asked(row, reader.system(reader.request(served))),
         )  # fmt: skip
         row.renewal = "; ".join(one for one in (row.renewal, *told) if one)
-        other = teacher if incumbent is None else incumbent
-        failed = {"student_failed": reader.failed_first(student), "teacher_failed": reader.failed_first(other)}
-        if teacher["error"] or student["error"] in reader.NOT_ASKED:
+        task = self._tasks[row.id]
+        pair = pairing.paired(row, task, served, said)
+        if pair.found.unscored.startswith("not answered"):
             row.count(f"copies not answered: {teacher['error'] or student['error']}")
-            self._missing(row, served, str(teacher["error"] or student["error"]), **failed)
+            outcomes.learn(self._store, row, pair.answers, pair.found, how="missing")
             return
-        task, said = self._tasks[row.id], reader.answer(teacher)
-        found, known = self._compare(task, said, student), None
-        if incumbent is not None and incumbent["error"] not in reader.NOT_ASKED | reader.NOBODYS:
-            known = self._compare(task, said, incumbent)
-        elif row.incumbent and reader.held_back(served):
-            known = Comparison(False, unparsed=served["reason"])
-        answers = self._answers(
-            row, served, said, reader.answer(student), at=max(teacher["time"], student["time"]), label=found.teacher,
-            incumbent=None if known is None or incumbent is None else reader.answer(incumbent),
-            lesson=self._lesson(row, served, student), checks=reader.passed(student), **failed,
-        )  # fmt: skip
-        agreed = None if known is None else known.agreed
-        if task.kind == "text" and not found.unscored.startswith("teacher"):
-            case = Case(reader.conversation(reader.request(served)), answers, found.unparsed, agreed)
+        answers = replace(pair.answers, lesson=self._lesson(row, served, student))
+        if pair.to_judge(task):
+            conversation = reader.conversation(reader.request(served))
+            case = Case(conversation, answers, pair.found.unparsed, pair.incumbent_agreed)
             judging.take_in(self._store, row, task, case)
         else:
-            outcomes.learn(self._store, row, answers, found, duel=outcomes.duel(found.agreed, agreed))
-
-    def _compare(self, task: tasks.Task, teacher: str, student: Record) -> Comparison:
-        if student["error"]:
-            return Comparison(False, unparsed=f"failed: {student['error']}")
-        return compare(task, teacher, reader.answer(student))
+            duel = outcomes.duel(pair.found.agreed, pair.incumbent_agreed)
+            outcomes.learn(self._store, row, answers, pair.found, duel=duel)
 
     def _lesson(self, row: Row, served: Record, student: Record) -> Lesson | None:
         """What this pair may teach the confidence threshold. Shadow copies are drawn whatever the student's confidence, so
@@ -273,22 +208,3 @@ def _copies_of(row: Row, served: Record) -> tuple[str, ...]:
     if served["arm"] != STUDENT:
         return ("shadow",)
     return COPIES if row.incumbent else ("audit",)
-
-
-def _by_student(row: Row, record: Record) -> bool:
-    """Whether the student of this rollout was to answer; the records of an incumbent are of the same arm."""
-    if not reader.by_student(record):
-        return False
-    return row.incumbent is None or _placed(row, record) == "treatment"
-
-
-def _arm(row: Row, record: Record) -> Arm:
-    if row.incumbent is not None:
-        return _placed(row, record)
-    if reader.by_student(record):
-        return "treatment"
-    return "control" if record["reason"] == "control" else "rest"
-
-
-def _placed(row: Row, record: Record) -> Arm:
-    return assignment.arm(record["unit_bucket"], row.ledger.weight_bp)

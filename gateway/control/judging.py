@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from graduand.gateway.control import outcomes
+from graduand.gateway.control import journal, outcomes
 from graduand.gateway.control.asking import JudgeClient, JudgeQuestion, JudgeReply
 from graduand.gateway.control.outcomes import Answers, answers_from_dict
 from graduand.gateway.control.store.queue import Waiting
@@ -26,6 +26,7 @@ from graduand.rollout.answers.judge import Judged, Messages
 from graduand.rollout.answers.tasks import Task
 from graduand.rollout.assignment import BUCKETS, DAY_S, drawn
 from graduand.rollout.gates import betabinomial
+from graduand.rollout.ledger import Duel
 from graduand.rollout.spec.spec import audit_share
 from graduand.rollout.units import Path
 
@@ -94,10 +95,10 @@ def take_in(store: Rollouts, row: Row, task: Task, case: Case) -> None:
         full = "too many pairs wait already"
     if full:  # drawn and not judged: a missing outcome
         row.count(f"not judged: {full}")
-        outcomes.learn(store, row, said, Comparison(None, unscored="not judged"))
+        outcomes.learn(store, row, said, Comparison(None, unscored="not judged"), how="missing")
         return
     if len(case.conversation) + len(said.teacher) + len(said.student) + len(said.incumbent or "") > LONGEST:
-        outcomes.learn(store, row, said, Comparison(None, unscored="too long for a judge"))
+        outcomes.learn(store, row, said, Comparison(None, unscored="too long for a judge"), how="missing")
         return
     store.write_judging(row, day, case.wanted, case.to_dict(), served=said.drawn.path == "served")
 
@@ -193,20 +194,39 @@ class Desk:
         return all(self._failures[key] >= TRIES and key not in self._out for key in missing)
 
     def _close(self, store: Rollouts, row: Row, case: Case, verdicts: Mapping[str, str | None]) -> None:
-        said = case.answers
-        judged = _judged(verdicts, 0, same=said.student == said.teacher)
-        incumbent = _judged(verdicts, 2, same=said.incumbent == said.teacher)
-        if case.unparsed:
-            judged = Judged(0.0)
-        else:
+        said, to = case.answers, tasks.read(row.task).judge
+        ended = closed(case, verdicts)
+        if not case.unparsed:
+            judged = ended.judged
             self._count(row.state.spec.route, "contradiction" if judged.contradicted else OUTCOMES[judged.score])
             if judged.score is not None or judged.contradicted:
                 row.count("judged in both orders")
-        found = Comparison(judged.agreed, unparsed=case.unparsed, unscored=judged.unscored)
-        known = incumbent.score if case.incumbent_agreed is None else float(case.incumbent_agreed)
         words = () if case.unparsed else tuple(verdicts.get(str(at)) or "" for at in (0, 1))
-        duel = outcomes.duel(judged.score, known)
-        outcomes.learn(store, row, said, found, duel=duel, score=judged.score, verdicts=words)
+        journal.verdicts(row, said.at, said.record, "" if to is None else to.model, verdicts)
+        outcomes.learn(
+            store, row, said, ended.found, duel=ended.duel, score=ended.judged.score, verdicts=words, how="judged",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What a pair's verdicts say together."""
+
+    judged: Judged
+    found: Comparison
+    duel: Duel
+
+
+def closed(case: Case, verdicts: Mapping[str, str | None]) -> Closed:
+    """A pair that has all its verdicts, by the number of the question. Pure."""
+    said = case.answers
+    judged = _judged(verdicts, 0, same=said.student == said.teacher)
+    incumbent = _judged(verdicts, 2, same=said.incumbent == said.teacher)
+    if case.unparsed:
+        judged = Judged(0.0)
+    found = Comparison(judged.agreed, unparsed=case.unparsed, unscored=judged.unscored)
+    known = incumbent.score if case.incumbent_agreed is None else float(case.incumbent_agreed)
+    return Closed(judged, found, outcomes.duel(judged.score, known))
 
 
 def contradictions(row: Row) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
-from graduand.gateway.control import facts, incumbents, judging, moves, precheck, thresholds, verdicts
+from graduand.gateway.control import facts, incumbents, journal, judging, moves, precheck, thresholds, verdicts
 from graduand.gateway.control.asking import JudgeClient, JudgeQuestion
 from graduand.gateway.control.course import point
 from graduand.gateway.control.gather import Gatherer
@@ -21,9 +21,9 @@ from graduand.gateway.control.store.rows import AT_REST, Row
 from graduand.gateway.logs import places
 from graduand.gateway.logs.tail import PAIR_WITHIN_S, Batch, Line, Segments
 from graduand.gateway.model import reader
-from graduand.gateway.model.fields import Record
 from graduand.gateway.model.routes import Route, Settings
 from graduand.gateway.state.documents import Documents
+from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.lease import Lease, LeaseLost
 from graduand.monitoring import metrics as m
 from graduand.monitoring.metrics import Metrics
@@ -122,23 +122,32 @@ class Controller:
                 moves.upgrade(store, row, now, self.settings.routes)
         self._gather(batch, rows, now)
         judged = self._desk.settle(store, rows)
+        named = self._name_parts(rows, now)
         changed_facts = [row for row in rows.values() if self._renew(row, now)]
         moved = False
         for row in rows.values():
             if row.wants_threshold and (batch.lines or row.id in judged) and thresholds.learn(store, row, now):
                 moves.carry_threshold(store, row, now, self.settings.routes)
-        for row in rows.values():
+        # The oldest first: a rollout that takes another one's place changes a row that was looked at before.
+        for row in sorted(rows.values(), key=lambda one: one.created_at):
             fresh = row.token != self.token
             row.token = self.token
             # A cycle ends when all that was written in it has been read.
-            ticked = not batch.more and row.ledger.tick(now, partial(store.write_once, row))
+            ticked = not batch.more and journal.tick(store, row, now)
             thinned = moves.thin(store, row, now, self.settings.routes)
-            changed = fresh or bool(batch.lines) or row.id in judged or ticked or thinned
+            changed = fresh or bool(batch.lines) or row.id in judged | named or ticked or thinned
             if incumbents.sleeping(row, rows) is None:
                 moved |= self._decide(row, now, changed=changed)
             elif changed:
                 store.write_row(row)
         return moved or bool(judged) or bool(changed_facts)  # the judge is waiting for more questions
+
+    def _name_parts(self, rows: Mapping[str, Row], now: float) -> set[str]:
+        """Write down which parts of the log hold records of which rollouts; which of these changed by that."""
+        held = [(rows[name], one) for one in self._store.write_shipped_taken() for name in one.rollouts if name in rows]
+        for row, one in held:
+            journal.part(row, now, one.key, one.sha256, one.rollouts[row.id])
+        return {row.id for row, _ in held}
 
     def _renew(self, row: Row, now: float) -> bool:
         """Start new evidence if what it is about has changed; whether it has."""
@@ -167,18 +176,23 @@ class Controller:
         with Segments(self._folder) as segments:
             gatherer = Gatherer(store, segments, rows)
             for line, record in records:
-                self._take(gatherer, line, record)
+                self._take(partial(gatherer.take, line, record), line, rows.get(record["rollout"] or ""))
             for line in store.overdue(now - PAIR_WITHIN_S) if batch.lines else ():
-                gatherer.overdue(line)
+                self._take(partial(gatherer.overdue, line), line, None)
         store.write_offsets({name: end for name, end in batch.offsets.items() if end > stored.get(name, 0)})
         if batch.lines:
             store.write_forgotten(now - PAIR_WITHIN_S, now - IDS_KEPT_S)
 
-    def _take(self, gatherer: Gatherer, line: Line, record: Record) -> None:
+    def _take(self, take: Callable[[], None], line: Line, row: Row | None) -> None:
+        """Learn from one record. One that cannot be taken, whatever is wrong with it, must not stop all rollouts for ever: it is
+        skipped and counted."""
         try:
-            gatherer.take(line, record)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            # One strange record must not stop all rollouts for ever.
+            take()
+        except (StateError, LeaseLost):
+            raise  # the store's matter, and none of the record's
+        except Exception as error:
+            if row is not None:
+                row.count("records that could not be taken")
             logger.error("%s at %d is no record as this version writes them: %r", *_at(line), error)
 
     def _decide(self, row: Row, now: float, *, changed: bool) -> bool:

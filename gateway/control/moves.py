@@ -8,8 +8,9 @@ Where a rollout keeps the student in service, that one takes the teacher's place
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
-from graduand.gateway.control import incumbents, thinning, thresholds
+from graduand.gateway.control import incumbents, journal, thinning, thresholds
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.errors import RequestError
@@ -17,7 +18,7 @@ from graduand.gateway.model.routes import Route
 from graduand.gateway.state.store import Override
 from graduand.rollout import ledger as ledgers
 from graduand.rollout.assignment import BUCKETS
-from graduand.rollout.gates.account import draw
+from graduand.rollout.gates.account import Account
 from graduand.rollout.hybrid.learning import Learning
 from graduand.rollout.spec.spec import Spec, audit_share
 from graduand.rollout.state import STEPPING, TEACHER, Event, Hold, Phase, draft, serving
@@ -32,11 +33,12 @@ def carry_out(store: Rollouts, row: Row, event: Event, routes: Mapping[str, Rout
     before = row.state
     if event.kind == "retry" and before.phase is Phase.ROLLED_BACK:
         # What rolled it back would do so again at once: somebody has repaired something, so the evidence starts anew.
-        share = drawn_share(store, before.spec)
+        share = account(store, before.spec).drawn.share
         event = replace(event, data={**event.data, "anew": True, "share": share})
     after = apply(before, event)
     if after is before:
         return row
+    claim, drew = journal.claim(row, event), account(store, after.spec) if after.basis != before.basis else None
     if event.kind in ("trip", "rollback"):
         _check_awake(store, row)
     row.state = after
@@ -47,8 +49,9 @@ def carry_out(store: Rollouts, row: Row, event: Event, routes: Mapping[str, Rout
         row.incumbent = incumbents.found(store, after.spec, routes)
     if after.phase is Phase.PROMOTED:
         row.incumbent = None
+    audit = None
     if entered or serving(after) != serving(before) or after.salt != before.salt:
-        _change_route(store, row, event, routes)
+        audit = _change_route(store, row, event, routes)
         if entered:
             row.entry_version = _version(store, row, routes)
         if entered and before.step < 0:
@@ -57,7 +60,9 @@ def carry_out(store: Rollouts, row: Row, event: Event, routes: Mapping[str, Rout
             _supersede_others(store, row, event)
     if row.at_rest or after.attempt != before.attempt:
         store.write_forget_judging(row)
-    row.ledger = row.ledger.follow(after)
+    journal.follow(row, after, event, claim, audit)
+    if drew is not None:
+        journal.begin(row, drew)
     store.write_row(row)
     store.write_event(row, event)
     store.write_forget_units(row)
@@ -65,18 +70,18 @@ def carry_out(store: Rollouts, row: Row, event: Event, routes: Mapping[str, Rout
     return row
 
 
-def drawn_share(store: Rollouts, spec: Spec) -> float:
-    """What the next candidate of a route gets of its alpha: every basis of every rollout has drawn once."""
+def account(store: Rollouts, spec: Spec) -> Account:
+    """From what the next candidate of a route draws its share of alpha: every basis of every rollout has drawn once."""
     promoted: list[bool] = []
     for row in reversed(store.rows(route=spec.route, limit=EVERY)):
         certified = any(phase == Phase.PROMOTED.value for _, phase, _ in store.events(row.id))
         promoted += [False] * (row.state.basis - 1) + [certified]
-    return draw(promoted, spec.error_rate).share
+    return Account(tuple(promoted), spec.error_rate)
 
 
 def renew(store: Rollouts, row: Row, why: str, at: float, routes: Mapping[str, Route]) -> None:
     """What the evidence is about has changed: it starts anew, with the reason shown."""
-    data = {"share": drawn_share(store, row.state.spec)}
+    data = {"share": account(store, row.state.spec).drawn.share}
     carry_out(store, row, Event("renew", at, row.state.version, reason=why, data=data), routes)
 
 
@@ -144,8 +149,10 @@ def begin(
             )  # fmt: skip
     check()
     name = _free_name(store, spec.route)
-    state = draft(name, spec, salt, at, drawn_share(store, spec))
+    drew = account(store, spec)
+    state = draft(name, spec, salt, at, drew.drawn.share)
     row = Row(state, ledgers.start(state), task, created_at=at, started_at=at)
+    journal.begin(row, drew)
     return carry_out(store, row, Event("start", at, 0, actor=who, reason=why, key=key), {})
 
 
@@ -157,24 +164,31 @@ def _free_name(store: Rollouts, route: str) -> str:
     return f"{base}-{number}"
 
 
-def _change_route(store: Rollouts, row: Row, event: Event, routes: Mapping[str, Route]) -> None:
+def _change_route(store: Rollouts, row: Row, event: Event, routes: Mapping[str, Route]) -> int | None:
+    """Let the route do what the state says; the number of the change in the audit trail, None if there was none."""
     route = routes.get(row.state.spec.route)
     if route is None:  # the file has lost it: there is nothing to serve
-        return
+        return None
     if row.state.phase is Phase.SUPERSEDED:  # the one that took its place says what the route does
-        return
+        return None
     doing = serving(row.state)
     old = store.state.override(route)
     if doing == TEACHER and row.state.spec.keeps_incumbent and old.rollout != row.id:
-        return  # given back already: a retry takes nothing away before its first step
+        return None  # given back already: a retry takes nothing away before its first step
     if doing == TEACHER and row.incumbent is not None:
         new, row.incumbent = incumbents.restored(row, old.version + 1), None
     else:
         new = _override(row, old.version + 1, old.unit_salt or row.state.salt, _rule(row, old, route))
     store.state.put(route.name, replace(new, limit_bp=old.limit_bp))
-    what = {"rollout": row.id, "mode": new.mode, "weight_bp": new.weight_bp, "why": f"{event.kind}: {event.reason}"}
-    store.state.changed(f"route/{route.name}", event.actor, what)
+    what: dict[str, Any] = {
+        "rollout": row.id, "mode": new.mode, "weight_bp": new.weight_bp, "why": f"{event.kind}: {event.reason}",
+    }  # fmt: skip
+    if row.trail is not None:  # what was known when this was decided
+        row.note_read(event.at)
+        what["evidence"] = [row.trail.number, row.trail.head]
+    number = store.state.changed(f"route/{route.name}", event.actor, what)
     row.table_version = store.state.version()
+    return number
 
 
 def _rule(row: Row, old: Override, route: Route) -> str | None:

@@ -5,9 +5,10 @@ Invariant: an outcome is learnt from once, by whoever found it: the comparison i
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
+from graduand.gateway.control import journal
+from graduand.gateway.control.journal import How
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.rollout.answers.compare import Comparison
@@ -18,6 +19,7 @@ from graduand.rollout.units import Path
 
 SHOWN = 4000
 SHOWN_VERDICT = 600
+NONE = Comparison(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,14 @@ class Answers:
     parts: tuple[str, ...] = ()  # the slices of traffic that it belongs to
     lesson: Lesson | None = None
     checks: Mapping[str, bool] = field(default_factory=dict)  # whether the student's answer passes, by the check's name
+    records: tuple[str, ...] = ()  # the ids of all that belong to it, the request's first
 
 
 def answers_from_dict(data: Mapping[str, Any]) -> Answers:
     """The answers whose `dataclasses.asdict` this is."""
     lesson = None if data["lesson"] is None else lesson_from_dict(data["lesson"])
-    return Answers(**{**data, "parts": tuple(data["parts"]), "lesson": lesson, "drawn": Drawn(**data["drawn"])})
+    parts, records = tuple(data["parts"]), tuple(data.get("records", ()))
+    return Answers(**{**data, "parts": parts, "records": records, "lesson": lesson, "drawn": Drawn(**data["drawn"])})
 
 
 def lesson_from_dict(data: Mapping[str, Any]) -> Lesson:
@@ -74,17 +78,11 @@ def lesson_from_dict(data: Mapping[str, Any]) -> Lesson:
 
 def learn(
     store: Rollouts, row: Row, answers: Answers, found: Comparison, *, duel: Duel = "",
-    score: float | None = None, verdicts: tuple[str, ...] = (),
+    score: float | None = None, verdicts: tuple[str, ...] = (), how: How = "compared",
 ) -> None:  # fmt: skip
-    """Give an outcome to everything that learns from it."""
-    drawn = answers.drawn
-    pair = Pair(
-        answers.at, found.agreed, found.fields, score, answers.checks, duel, answers.parts,
-        unparsed=bool(found.unparsed), path=drawn.path, unit=drawn.unit, p=drawn.p,
-        of_step=drawn.route_version >= row.entry_version, student_failed=drawn.student_failed,
-        teacher_failed=drawn.teacher_failed,
-    )  # fmt: skip
-    row.ledger.pair(pair, partial(store.write_once, row))
+    """Give an outcome to everything that learns from it; `how` it was found."""
+    pair = pair_of(answers, found, duel, score, row.entry_version)
+    journal.pair(store, row, pair, how, answers.records or (answers.record,))
     if answers.lesson is not None:
         teach(store, row, answers.at, answers.lesson, found)
     if found.off_schema:
@@ -93,6 +91,19 @@ def learn(
         row.count(f"unscored: {found.unscored.partition(':')[0]}")
     if found.agreed is False:
         store.write_disagreement(row, answers.at, answers.record, _shown(answers, found, verdicts))
+
+
+def pair_of(
+    answers: Answers, found: Comparison, duel: Duel, score: float | None, entry_version: int
+) -> Pair:  # fmt: skip
+    """What the gates see of an outcome; requests since the route's `entry_version` belong to the present step."""
+    drawn = answers.drawn
+    return Pair(
+        answers.at, found.agreed, found.fields, score, answers.checks, duel, answers.parts,
+        unparsed=bool(found.unparsed), path=drawn.path, unit=drawn.unit, p=drawn.p,
+        of_step=drawn.route_version >= entry_version, student_failed=drawn.student_failed,
+        teacher_failed=drawn.teacher_failed,
+    )  # fmt: skip
 
 
 def teach(store: Rollouts, row: Row, at: float, lesson: Lesson, found: Comparison) -> None:

@@ -12,7 +12,7 @@ from graduand.gateway.dataplane import vendor
 from graduand.gateway.dataplane.fleet import Fleet, ReplicaState
 from graduand.gateway.dataplane.http import failures
 from graduand.gateway.dataplane.http.client import Call, Connection
-from graduand.gateway.dataplane.http.failures import Failure, UpstreamFailed, is_about
+from graduand.gateway.dataplane.http.failures import Failure, UpstreamFailed, is_about, may_be_about_a_field
 from graduand.gateway.dataplane.http.fiber import sleep
 from graduand.gateway.dataplane.targets import Target
 from graduand.gateway.model.fields import Attempt
@@ -111,23 +111,27 @@ class Dispatcher:
         tried: set[ReplicaState] = set()
         retries = 0
         silent = plainly = False
+        last: Failure | None = None
         while True:
             now = self._clock()
             replica = upstream.choose(target.model, now, tried, target.replicas)
             if replica is None and not target.replicas:
                 raise UpstreamFailed(failures.NOT_LOADED)
             if replica is None:
-                raise UpstreamFailed(failures.BREAKER_OPEN)
+                # If it was this very request that opened the breaker, what it was told says more.
+                raise UpstreamFailed(last or failures.BREAKER_OPEN)
             try:
                 await self._attempt(dispatch, replica, now, take)
                 if plainly:
                     upstream.refuses_usage()
+                elif dispatch.stream:
+                    upstream.has_streamed = True
                 return
             except UpstreamFailed as error:
-                failure = error.failure
+                last = failure = error.failure
                 if dispatch.committed:
                     raise
-                if not plainly and _made_plain(dispatch, failure):
+                if not plainly and _made_plain(dispatch, failure, proven=upstream.has_streamed):
                     plainly = True
                     continue
                 if not failure.retry or retries == dispatch.retries:
@@ -260,9 +264,13 @@ def milliseconds(began: float, ended: float) -> float:
     return int((ended - began) * 1e6 + 0.5) / 1000
 
 
-def _made_plain(dispatch: Dispatch, failure: Failure) -> bool:
-    """Take out what the client did not ask for, if there is such a thing and the upstream seems to have refused it."""
-    if not dispatch.stream or not (is_about(failure, "stream_options") or is_about(failure, "include_usage")):
+def _made_plain(dispatch: Dispatch, failure: Failure, *, proven: bool) -> bool:
+    """Take out what the client did not ask for, if there is such a thing and the upstream seems to have refused it. Of one that
+    is not `proven` to take it, a refusal that names no field is enough: nobody but us knows what it may mean."""
+    if not dispatch.stream:
+        return False
+    named = is_about(failure, "stream_options") or is_about(failure, "include_usage")
+    if not named and (proven or not may_be_about_a_field(failure)):
         return False
     body = dispatch.asked.plain(dispatch.target, scored=dispatch.scored)
     if body == dispatch.body:

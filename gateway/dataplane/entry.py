@@ -23,7 +23,7 @@ MENDED: Final = "mended"
 def entry(
     asked: Asked, answer: Answer, sent: list[Dispatch], *, id: str, parent_id: str | None, role: str, arm: str, reason: str,
     status: int, error: str | None, used: Tokens, cost: float | None, trace: Trace | None,
-    timings: Timings, released: int = 0, gone: bool = False,
+    timings: Timings, released: int = 0, gone: bool = False, error_message: str | None = None,
 ) -> Record:  # fmt: skip
     """The record of `answer`, for which `sent` was sent; `arm` is whose it is. `released` are the bytes a client got of it.
 
@@ -45,6 +45,7 @@ def entry(
         upstream_request_id=last.vendors_id.decode() if last is not None and last.vendors_id else None,
         upstream_ms=None if last is None else vendor.processing_ms(last.said),
         record_bp=BUCKETS if targets is None else targets.route.record_bp, response_note=MENDED if answer.mended else None,
+        error_message=error_message,
     )  # fmt: skip
 
 

@@ -44,8 +44,8 @@ class Exchange:
     """Serves one request on one connection. `start()` runs it; the connection calls `client_gone`."""
 
     __slots__ = (
-        "_answer", "_asked", "_began", "_charged", "_connection", "_deferred", "_error", "_fiber", "_reply", "_request",
-        "_scorer", "_sent", "_shadower", "_shared",
+        "_answer", "_asked", "_began", "_charged", "_connection", "_deferred", "_error", "_error_message", "_fiber", "_reply",
+        "_request", "_scorer", "_sent", "_shadower", "_shared",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +67,7 @@ class Exchange:
         self._scorer: Scorer | None = None
         self._deferred = False
         self._error: str | None = None
+        self._error_message: str | None = None
         self._fiber: Fiber | None = None
 
     def start(self) -> None:
@@ -213,7 +214,7 @@ class Exchange:
 
     def _refuse(self, error: RequestError) -> None:
         self._shared.metrics.add(m.REJECTED, (error.code or error.kind,))
-        self._error = error.code or error.kind
+        self._error, self._error_message = error.code or error.kind, error.message
         body = error_body(error.message, error.kind, param=error.param, code=error.code)
         body = self._asked.dialect.error(body, error.status)
         self._reply.refuse(error.status, retry_after.line(error.retry_after_s), body)
@@ -224,19 +225,17 @@ class Exchange:
         broken = reply.begun
         told = not (reply.gone or answer.whole)
         if broken or told:
-            self._error = failure.cause
+            self._error, self._error_message = failure.cause, failure.message
         if not told:
             return
         if broken:
-            kind = "invalid_request_error" if failure.cause == "content_filter" else "server_error"
-            body = error_body(f"the answer broke off: {failure.message}", kind, code=failure.cause)
+            body = error_body(f"the answer broke off: {failure.message}", failure.kind, code=failure.cause)
             reply.break_off(dialect.error_event(body))
             return
         if self._sent:
             reply.passed = self._sent[-1].passed_on()
-        kind = "rate_limit_error" if failure.status == 429 else "server_error"
         message = failure.message if failure.status == 500 else f"{failure.message} (route {self._asked.route})"
-        body = dialect.error(failure.body or error_body(message, kind, code=failure.cause), failure.status)
+        body = dialect.error(failure.body or error_body(message, failure.kind, code=failure.cause), failure.status)
         answer.text = body.decode("utf-8", "replace")
         reply.fail(failure.status, retry_after.line(failure.retry_after_s), body)
 
@@ -270,7 +269,7 @@ class Exchange:
             entry(
                 asked, answer, sent, id=asked.id, parent_id=None, role=SERVED, arm=reply.arm, reason=reply.reason,
                 status=reply.status, error=self._error, used=used, cost=cost, trace=asked.trace, released=reply.released,
-                gone=reply.gone,
+                gone=reply.gone, error_message=self._error_message,
                 timings=timings(began, now, queue_ms=answer.queue_ms, sent_at=sent_at, first_at=answer.first_at),
             )
         )  # fmt: skip

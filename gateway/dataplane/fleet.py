@@ -119,6 +119,8 @@ class UpstreamState:
         self.budget = RetryBudget()
         # Whether its streams are asked for their usage where a client does not; not once it has refused that.
         self.adds_usage = upstream.stream_usage == "ask"
+        # Whether it has answered a stream so: then a refusal that names no field is about something else.
+        self.has_streamed = False
         secure = any(replica.scheme == "https" for replica in upstream.replicas)
         tls = ssl.create_default_context(cafile=upstream.ca_file) if secure else None
         self.replicas = [

@@ -76,7 +76,7 @@ class Relay:
         checks, by = self._targets.checks, dispatch.target.addressee
         if b"event-stream" not in call.headers.get(b"content-type", b"").lower():
             asked.dialect.whole(await call.body(), call.headers, by)  # for what it says of a failure
-            raise UpstreamFailed(failures.MALFORMED)
+            raise UpstreamFailed(failures.NO_ANSWER)
         reader = asked.dialect.reader(asked.data, by, scored=scorer is not None)
         progress = reader.progress
         release = HOLD_ALL if scorer is not None else _held(self._targets.route)

@@ -110,12 +110,12 @@ class _Shadow:
             target, headers=b"", began=began, retries=route.retries, held=False, span=span,
             scored=learning and asked.dialect.scorable(asked.data, target.addressee),
         )  # fmt: skip
-        error = None
+        error = message = None
         try:
             await shared.dispatcher.send(dispatch, self._take)
             answer.whole = True
         except UpstreamFailed as failed:
-            error = failed.failure.cause
+            error, message = failed.failure.cause, failed.failure.message
         shared.metrics.add(m.SHADOWS, (route.name, error or "ok"))
         used = answer.tokens(asked.data)
         if answer.came:
@@ -126,7 +126,7 @@ class _Shadow:
             entry(
                 asked, answer, [dispatch], id=record.new_id(), parent_id=asked.id, role=role, arm=arm, reason=role,
                 status=200 if error is None else 502, error=error, used=used, cost=cost, trace=span,
-                timings=timings(began, shared.clock(), queue_ms=waited_ms, first_at=answer.first_at),
+                timings=timings(began, shared.clock(), queue_ms=waited_ms, first_at=answer.first_at), error_message=message,
             )
         )  # fmt: skip
 

@@ -16,7 +16,7 @@ from graduand.gateway.model.recording import RecordPolicy
 if TYPE_CHECKING:
     from graduand.gateway.model.routes import Settings
 
-SEGMENTS, FEEDBACK, DRIFT = "segments", "feedback", "drift"
+SEGMENTS, FEEDBACK, DRIFT, EVIDENCE = "segments", "feedback", "drift", "evidence"
 MEMORY = Path("/dev/shm")
 
 

@@ -5,7 +5,8 @@ while a shipper works; what a segment has is then left out of the parts. Importe
 may be imported here.
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from graduand.gateway.logs import places
 Json = dict[str, Any]
 BATCH_ROWS = 1024
 # What a row of each table is known by. Rows of `drift` with the same id say the same request again: the last one counts.
-KEYS = {"log": "id", "feedback": "feedback_id", "drift": "id"}
+KEYS = {"log": "id", "feedback": "feedback_id", "drift": "id", "evidence": "id"}
 
 
 class LogDamaged(GraduandError, ValueError):
@@ -62,11 +63,23 @@ class Reader:
             )
             self.cut = 0
             for key in parts:
-                for record in self._rows(key):
+                for record in _rows(self._source, key, _part(self._source, key)):
                     if _key(record, self._table) not in known:
                         yield record
             for path, file in files:
                 yield from self._lines(path, file)
+
+    def files(self, order: Callable[[str], str] | None = None) -> Iterator["File"]:
+        """Every file by itself with all that it holds, parts first; a record may be in a segment and in a part. With `order`
+        only the parts to whose key it says something, by what it says."""
+        with ExitStack() as stack:
+            files = [(path, stack.enter_context(file)) for path, file in self._segments()]
+            keys = part_keys(self._source, self._table)
+            for key in keys if order is None else sorted(filter(order, keys), key=order):
+                data = _part(self._source, key)
+                yield File(key, hashlib.sha256(data).hexdigest(), _rows(self._source, key, data))
+            for path, file in files:
+                yield File(path.name, None, self._lines(path, file))
 
     def waiting(self) -> Iterator[Json]:
         """The records of the segments only."""
@@ -97,20 +110,34 @@ class Reader:
                 raise LogDamaged(f"{path}, line {number} is no record; give the gateway's own log")
             yield record
 
-    def _rows(self, key: str) -> Iterator[Json]:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
 
-        from graduand.gateway.logs import schema
-        from graduand.gateway.logs.target import Target
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a log: its key or name, the hash of a part's bytes (None: it is a segment), and its records."""
 
-        target = Target(self._source.url)
-        try:
-            file = pq.ParquetFile(pa.BufferReader(target.get(key)))
-            for batch in file.iter_batches(BATCH_ROWS):
-                yield from map(schema.record_of, batch.to_pylist())
-        except pa.ArrowException as error:
-            raise LogDamaged(f"{key} at {self._source.url} is no part of a log: {error}; move it away") from error
+    name: str
+    sha256: str | None
+    records: Iterator[Json]
+
+
+def _part(source: Source, key: str) -> bytes:
+    from graduand.gateway.logs.target import Target
+
+    return Target(source.url).get(key)
+
+
+def _rows(source: Source, key: str, data: bytes) -> Iterator[Json]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from graduand.gateway.logs import schema
+
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        for batch in file.iter_batches(BATCH_ROWS):
+            yield from map(schema.record_of, batch.to_pylist())
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise LogDamaged(f"{key} at {source.url} is no part of a log: {error}; move it away") from error
 
 
 def segment_paths(source: Source, table: str) -> list[Path]:
@@ -119,7 +146,7 @@ def segment_paths(source: Source, table: str) -> list[Path]:
         return []
     if table != "log":
         return sorted((source.spool / table).rglob("*.jsonl"))
-    others = {source.spool / name for name in (places.FEEDBACK, places.DRIFT)}
+    others = {source.spool / name for name in (places.FEEDBACK, places.DRIFT, places.EVIDENCE)}
     return [path for path in sorted(source.spool.rglob("*.jsonl")) if others.isdisjoint(path.parents)]
 
 

@@ -17,6 +17,8 @@ from urllib.parse import quote
 
 import orjson
 
+from graduand.gateway.logs import places
+
 ROW_GROUP_ROWS = 4096
 
 
@@ -69,6 +71,15 @@ def seal(segment: Path, table: str) -> Sealed:
     for folder, lines in sorted(groups.items()):
         sealed.parts.append(Part(_key(folder, begins[folder], lines), table, tuple(lines)))
     return sealed
+
+
+def evidence_part(lines: tuple[bytes, ...]) -> Part:
+    """The part of a batch of a rollout's evidence. It stands in the folder of its first line: the lines' order is their
+    number, and their name begins with that."""
+    first = orjson.loads(lines[0])
+    digest = hashlib.sha256(b"".join(lines)).hexdigest()[:32]
+    name = f"{quote(first['rollout'], safe='')}-{first['number']:012d}-{digest}.parquet"
+    return Part(f"{folder_of(first, places.EVIDENCE)}/{name}", places.EVIDENCE, lines)
 
 
 def folder_of(record: dict[str, Any], table: str) -> str:

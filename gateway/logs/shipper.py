@@ -5,10 +5,13 @@ lands once. Must never delete a segment before the target has all of its parts a
 """
 
 import fcntl
+import hashlib
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -45,14 +48,32 @@ class Readers(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """A part that the target has: its key, the hash of its bytes, and how many records of which rollouts are in it."""
+
+    key: str
+    sha256: str
+    rollouts: Mapping[str, int]
+
+
+class Evidence(Protocol):
+    """Who writes down which parts hold what a rollout learnt from."""
+
+    def shipped(self, parts: Sequence[Shipped]) -> None:
+        """The target has these."""
+        ...
+
+
 class Shipper:
     """One spool's shipper; `look` does what there is to do. Two at once would do the same twice, which is harmless."""
 
     def __init__(
         self, spool: Path, policy: RecordPolicy, target: Callable[[], Target], readers: Readers, metrics: Metrics,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.time, evidence: Evidence | None = None,
     ) -> None:  # fmt: skip
         self._spool = spool
+        self._evidence = evidence
         self._policy = policy
         self._open_target = target
         self._target: Target | None = None
@@ -140,12 +161,20 @@ class Shipper:
             aside = segment.with_suffix(".damaged")
             logger.error("%d lines of %s are no records; they are kept in %s", len(sealed.damaged), segment.name, aside)
             _write_whole(aside, b"".join(sealed.damaged))
+        shipped: list[Shipped] = []
         for part in sealed.parts:
             data = part.encoded()
             self._metrics.add(m.LOG_PARTS, ("sealed",))
             self._to_target().put(part.key, data)
             self._metrics.add(m.LOG_PARTS, ("uploaded",))
             self._succeeded()
+            if table == "log" and (rollouts := _rollouts(part.lines)):
+                shipped.append(Shipped(part.key, hashlib.sha256(data).hexdigest(), rollouts))
+        if shipped and self._evidence is not None:
+            try:
+                self._evidence.shipped(shipped)
+            except GraduandError as error:  # the records' own digests are in the evidence already
+                logger.warning("the evidence of rollouts cannot name %d parts: %s", len(shipped), error)
         _write_whole(_marker(segment), b"")
 
     def _to_target(self) -> Target:
@@ -239,6 +268,12 @@ def _ids(segments: Iterable[Path]) -> set[str]:
         with segment.open("rb") as file:
             found |= {orjson.loads(line)["id"] for line in file if line.startswith(b"{") and line.endswith(b"}\n")}
     return found
+
+
+def _rollouts(lines: Iterable[bytes]) -> Counter[str]:
+    """How many records of each rollout there are."""
+    found = (orjson.loads(line).get("rollout") for line in lines if b'"rollout":null' not in line)
+    return Counter(one for one in found if one)
 
 
 def _write_whole(path: Path, data: bytes) -> None:

@@ -181,6 +181,7 @@ class Record(TypedDict):
             "`mended`: the answer was no JSON by the standard; here NaN and Infinity are null, half characters are U+FFFD"
         ),
     ]
+    error_message: Annotated[str | None, Field("the same in words: the vendor's, where it gave a reason")]
 
 
 class FeedbackRow(TypedDict):
@@ -210,8 +211,22 @@ class DriftRow(TypedDict):
     evaluated_at: Annotated[float, own("when the detector said so, seconds since 1970")]
 
 
+class EvidenceRow(TypedDict):
+    """One thing that a rollout learnt from (`gateway.model.evidence`)."""
+
+    schema_version: Annotated[int, own("changes when the meaning of a field does")]
+    id: Annotated[str, own("ROLLOUT/NUMBER")]
+    rollout: Annotated[str, own("the rollout")]
+    number: Annotated[int, own("the line's place in the rollout's evidence, from 1 on, without a gap")]
+    time: Annotated[float, own("when it happened, seconds since 1970")]
+    kind: Annotated[str, own("`begin`, `read`, `served`, `pair`, `verdict`, `tick`, `event`, `part` or `certificate`")]
+    body: Annotated[str, own("what happened: canonical JSON")]
+    previous: Annotated[str, own("the hash of the line before it; empty in the first")]
+    text: Annotated[str | None, Field("what a judge said, in its own words; erased, its hash stays in `body`")]
+
+
 # The tables of the log and the one class that each of them follows.
-TABLES: dict[str, type] = {"log": Record, "feedback": FeedbackRow, "drift": DriftRow}
+TABLES: dict[str, type] = {"log": Record, "feedback": FeedbackRow, "drift": DriftRow, "evidence": EvidenceRow}
 
 
 class Declared(NamedTuple):

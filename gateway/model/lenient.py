@@ -1,4 +1,5 @@
-"""JSON as servers write it, where the standard refuses it: NaN, Infinity, half of a surrogate pair, bytes that are no UTF-8.
+"""JSON as servers write it, where the standard refuses it: NaN, Infinity, half of a surrogate pair, bytes that are no UTF-8,
+bare control characters in texts, a byte order mark.
 
 The bytes pass to the client as they came; this is for whoever must look inside. Such an answer is `strange`: it is not taken
 for more than it says, and nobody calls the server ill for it.
@@ -35,7 +36,7 @@ def loads(data: bytes) -> tuple[Any, bool]:
     except orjson.JSONDecodeError:
         pass
     try:
-        return json.loads(data.decode("utf-8", "replace")), True
+        return json.loads(data.decode("utf-8-sig", "replace"), strict=False), True
     except (ValueError, RecursionError) as error:
         raise Unreadable(str(error)) from error
 

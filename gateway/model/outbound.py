@@ -16,6 +16,11 @@ from graduand.gateway.model.routes import DIRECT, Replica, Upstream
 # In the order in which curl and most other programs look.
 PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY")
 NO_PROXY_VARIABLES = ("no_proxy", "NO_PROXY")
+# Proxies that speak otherwise, by their schemes.
+OTHER_PROXIES = {
+    **dict.fromkeys(("socks", "socks4", "socks4a", "socks5", "socks5h"), "it is a SOCKS proxy"),
+    "https": "it is a proxy that is spoken to in TLS",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,9 @@ def read_proxy(text: str) -> Proxy:
         parts, port = urlsplit(""), 0
     if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment:
         shown = text.rpartition("@")[2].partition("?")[0]
-        raise ConfigError(f"{shown!r} is not the address of an HTTP proxy, such as http://proxy.example:3128")
+        why = OTHER_PROXIES.get(parts.scheme, "")
+        also = f": {why} ({parts.scheme}://), which is not supported" if why else ""
+        raise ConfigError(f"{shown!r} is not the address of an HTTP proxy, such as http://proxy.example:3128{also}")
     return Proxy(parts.hostname, port, _basic(parts.username, parts.password))
 
 

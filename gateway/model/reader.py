@@ -43,12 +43,13 @@ def record_of(data: object) -> Record | None:
     """What was read from a log as a record; None for what is none. Fields that are younger than it are blank."""
     if not isinstance(data, dict) or not data.keys() >= _NEEDED:
         return None
+    known: Json = data
     try:
-        values = _values(data)
+        values = _values(known)
     except KeyError:
-        data = {**_blank(Record), **data}
-        values = _values(data)
-    return cast(Record, data) if _fit(tuple(map(type, values))) else None
+        known = orjson.loads(_BLANK) | known
+        values = _values(known)
+    return cast(Record, known) if _fit(tuple(map(type, values))) else None
 
 
 def _blank(kind: Any) -> Any:
@@ -56,6 +57,10 @@ def _blank(kind: Any) -> Any:
     if is_typeddict(kind):
         return {one.name: None if one.nullable else _blank(one.type) for one in fields.of(kind)}
     return (get_origin(kind) or kind)()
+
+
+# As JSON: read anew for each record, so that none shares its lists with another.
+_BLANK = orjson.dumps(_blank(Record))
 
 
 @lru_cache(1024)

@@ -70,7 +70,7 @@ def record(
     client_disconnected: bool, bytes_released: int, timings: Timings, usage: Usage, attempts: list[Attempt],
     error: str | None, client: Client, verdicts: list[orjson.Fragment], record_bp: int = BUCKETS, cost: float | None = None,
     trace: Trace | None = None, upstream_request_id: str | None = None, upstream_ms: float | None = None,
-    response_note: str | None = None,
+    response_note: str | None = None, error_message: str | None = None,
 ) -> Record:  # fmt: skip
     """Assemble one record; times in `timings` are milliseconds, `cost` is dollars (None: unknown).
 
@@ -135,4 +135,5 @@ def record(
         "upstream_request_id": upstream_request_id,
         "upstream_ms": upstream_ms,
         "response_note": response_note,
+        "error_message": error_message,
     }

@@ -24,6 +24,8 @@ TEXT_BYTES = 4
 MOST = 10**12  # more is no count
 # Fields of a message, or of a part of its content, that are text.
 TEXTS = ("content", "text", "refusal", "reasoning_content", "reasoning", "thinking")
+# What a call of a tool calls, a function or a tool that takes text as it is.
+CALLED = ("function", "custom")
 PROMPTS = ("prompt", "suffix", "input")
 PROMPT_NAMES = ("prompt_tokens", "input_tokens")
 COMPLETION_NAMES = ("completion_tokens", "output_tokens")
@@ -209,9 +211,10 @@ def _said(message: Any) -> int:
         calls = one.get("tool_calls")
         listed = [*calls] if isinstance(calls, list) else []
         for call in [*listed, {"function": one.get("function_call")}]:
-            function = call.get("function") if isinstance(call, dict) else None
-            if isinstance(function, dict):
-                size += _all([function.get("name"), function.get("arguments")])
+            for kind in CALLED if isinstance(call, dict) else ():
+                called = call.get(kind)
+                if isinstance(called, dict):
+                    size += _all([called.get("name"), called.get("arguments"), called.get("input")])
     return size
 
 

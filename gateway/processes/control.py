@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 
+from graduand.gateway.control.certificate.parts import EvidenceShipper
 from graduand.gateway.control.loop import Controller
 from graduand.gateway.control.notify import Notifier
 from graduand.gateway.errors import GraduandError
@@ -29,11 +30,13 @@ def main() -> None:
     metrics = process.metrics()
     controller = Controller(process.settings, process.holder, metrics=metrics)
     notifier = Notifier(process.settings, process.holder)
+    shipper = EvidenceShipper(process.settings, process.holder)
     process.follow(controller)
     try:
         _run(controller, metrics, process.stopping)
     finally:
         notifier.stop()
+        shipper.stop()
         with contextlib.suppress(GraduandError):  # the lease ends by itself
             controller.close()
 

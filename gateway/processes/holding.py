@@ -6,10 +6,11 @@ other; and, for an hour at most, until the monitor has read it. When the store c
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graduand.gateway.logs.shipper import Shipped
 from graduand.gateway.logs.tail import PAIR_WITHIN_S, SLACK_S
 from graduand.gateway.monitor import store as monitor
 from graduand.gateway.state.hashes import StateError
@@ -60,6 +61,15 @@ class Holding:
                 store.write_gone(gone)
         except StateError:  # rows that are left over do no harm
             pass
+        finally:
+            store.close()
+
+    def shipped(self, parts: Sequence[Shipped]) -> None:
+        """The target has these: the controller writes it down as evidence of the rollouts whose records they hold."""
+        store = self._open()
+        try:
+            with store.transaction():  # a short one: this process gives way to all others, even while it holds the lock
+                store.write_shipped(parts)
         finally:
             store.close()
 

@@ -58,7 +58,8 @@ def shipper_of(settings: Settings, metrics: Metrics) -> Shipper:
 
     spool = places.spool(settings)
     readers = Holding(spool, rollouts)
-    return Shipper(spool, settings.record, lambda: Target(settings.logs), readers, metrics)
+
+    return Shipper(spool, settings.record, lambda: Target(settings.logs), readers, metrics, evidence=readers)
 
 
 def run(shipper: Shipper, stopping: threading.Event) -> None:

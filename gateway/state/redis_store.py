@@ -92,6 +92,7 @@ class RedisStore(StateStore):
             with told():
                 self._found(keys=[META], args=[uuid.uuid4().hex])
             self._meet()
+        self.link_trail()
 
     def risks(self) -> list[str]:
         """What of Redis's own configuration lets it lose data."""

@@ -22,6 +22,7 @@ class SqliteStore(StateStore):
                     sqlite_upgrade.fill(self._file)
             except sqlite3.Error as error:
                 raise StateError(f"the state file {path} cannot be brought to this version's form: {error}") from error
+        self.link_trail()
 
     def close(self) -> None:
         """Close the file."""

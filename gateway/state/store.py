@@ -1,8 +1,9 @@
 """The run-time state, by whatever its hashes are kept: a SQLite file (gateway.state.sqlite) or Redis (gateway.state.redis_store).
 
 Invariants: a change is a compare-and-swap on the route's version, in one transaction with its audit event; the store's
-own `version` grows with every change. What stands in a store wins over the configuration file. Rollouts live in the same
-store (gateway.control.store), so a decision and the route change that it means are one transaction.
+own `version` grows with every change, and audit events are chained by hashes (gateway.state.trail). What stands in a store
+wins over the configuration file. Rollouts live in the same store (gateway.control.store), so a decision and the route change
+that it means are one transaction.
 """
 
 import json
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.model.routes import TEACHER_ALONE, USER_ORDER, Incumbent, Mode, Route, RouteTable, Student, Unit
+from graduand.gateway.state import trail
 from graduand.gateway.state.hashes import Hashes, StateError
 
 if TYPE_CHECKING:
@@ -128,6 +130,12 @@ class Registered:
     base: str | None = None
 
 
+def _event(number: str, stored: bytes, hashed: bytes | None) -> dict[str, Any]:
+    at, subject, who, what = json.loads(stored)
+    hash_ = None if hashed is None else hashed.decode()
+    return {"number": int(number), "hash": hash_, "time": at, "subject": subject, "who": who, **what}
+
+
 def table_of(version: int, overrides: Mapping[str, Override], routes: Mapping[str, Route]) -> RouteTable:
     """The configured `routes` with the overrides applied."""
     return RouteTable(
@@ -229,22 +237,37 @@ class StateStore(ABC):
         """Write what is changed of a route; only inside a transaction, together with `changed`."""
         self.hashes.set("routes", name, json.dumps(asdict(new)))
 
-    def changed(self, subject: str, who: str, what: Mapping[str, Any]) -> None:
-        """Note a change and who made it; only inside a transaction. Workers look for a new table after it."""
+    def changed(self, subject: str, who: str, what: Mapping[str, Any]) -> int:
+        """Note a change and who made it; only inside a transaction. Workers look for a new table after it. The event's
+        number, from 1 on."""
         hashes = self.hashes
         hashes.next("meta", "version")
         hashes.set("meta", "mark", secrets.token_hex(8))
         number = hashes.next("meta", "events")
         hashes.set("events", str(number), json.dumps([self.now(), subject, who, what]))
+        trail.link(hashes)
         if self.events_kept is not None:
-            hashes.unset("events", [str(number - self.events_kept)])
+            gone = [str(number - self.events_kept)]
+            hashes.unset("events", gone)
+            hashes.unset(trail.KEY, gone)
+        return number
 
     def events(self, limit: int = 100) -> list[dict[str, Any]]:
-        """The latest changes, newest first."""
+        """The latest changes, newest first, each with its number and its hash in the audit trail."""
         newest = self.hashes.number("meta", "events")
-        found = self.hashes.many("events", [str(number) for number in range(newest, max(0, newest - limit), -1)])
-        rows = [json.loads(one) for one in found if one is not None]
-        return [{"time": at, "subject": subject, "who": who, **what} for at, subject, who, what in rows]
+        numbers = [str(number) for number in range(newest, max(0, newest - limit), -1)]
+        found = zip(numbers, self.hashes.many("events", numbers), self.hashes.many(trail.KEY, numbers), strict=True)
+        return [_event(number, one, hashed) for number, one, hashed in found if one is not None]
+
+    def trail(self, first: int) -> list[trail.Link]:
+        """The audit trail's links from event number `first` to the newest; those that are kept."""
+        return trail.links(self.hashes, first)
+
+    def link_trail(self) -> None:
+        """Give events of an earlier version, which kept no hashes, their places in the chain."""
+        if trail.is_behind(self.hashes):
+            with self.transaction():
+                trail.link(self.hashes)
 
     def served(self) -> dict[str, int]:
         """By worker, the version of the table that it serves by; those only that were heard of lately."""

@@ -9,9 +9,13 @@ from typing import Any
 Json = dict[str, Any]
 
 
+# What a message may show besides its text.
+SHOWN = ("images", "reasoning_details", "reasoning_content", "reasoning", "annotations")
+
+
 class Choice:
     """One choice: what a person reads (or hears), why it ended, the model's own refusal, the arguments of the tools it calls,
-    and whether it `shows` what is no text: a sound, a picture.
+    and whether it `shows` what is no text: a sound, a picture, a thought.
 
     Never changed once it is made; a plain class, because that is the quickest to make once it is compiled.
     """
@@ -47,21 +51,28 @@ def _choice(data: Json, echoed: str) -> Choice:
     content, refusal, calls = message.get("content"), message.get("refusal"), message.get("tool_calls")
     said: str = content if type(content) is str else _parts(content)
     refused: str = refusal if type(refusal) is str else ""
-    if said or refused or calls:
+    if (said and not said.isspace()) or refused or calls:
         return Choice(said, reason, refused, _arguments(calls) if calls else ())
-    return _otherwise(message, reason)
+    return _otherwise(message, said, reason)
 
 
-def _otherwise(message: Json, reason: str) -> Choice:
+def _otherwise(message: Json, blank: str, reason: str) -> Choice:
     """A message without text or calls of tools: it may call a function the old way, speak, or show."""
-    call, audio, images = message.get("function_call"), message.get("audio"), message.get("images")
+    call, audio = message.get("function_call"), message.get("audio")
     if type(call) is dict:
-        return Choice("", reason, arguments=_arguments([{"function": call}]))
+        return Choice(blank, reason, arguments=_arguments([{"function": call}]))
     if type(audio) is dict:
         transcript = audio.get("transcript")
         heard: str = transcript if type(transcript) is str else ""
-        return Choice(heard, reason, shows=audio.get("data") is not None)
-    return Choice("", reason, shows=type(images) is list and len(images) > 0)
+        return Choice(heard or blank, reason, shows=audio.get("data") is not None)
+    content = message.get("content")
+    parts = type(content) is list and any(_shows(part) for part in content)
+    return Choice(blank, reason, shows=parts or any(bool(message.get(name)) for name in SHOWN))
+
+
+def _shows(part: Any) -> bool:
+    """Whether a part of a content is there to be seen and no text."""
+    return type(part) is dict and part.get("type") not in (None, "text")
 
 
 def _parts(content: Any) -> str:

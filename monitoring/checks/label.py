@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from graduand.monitoring.checks.answer import Choice
 from graduand.monitoring.checks.check import PASS, Finding, Watch, trigger
-from graduand.rollout.answers.answers import LEAD, Label, normalise, parse_label
+from graduand.rollout.answers.answers import LEAD, Label, parse_label
+from graduand.rollout.answers.spelling import plain
 
 # What is longer is no label, and no object with one; it would take long to read.
 LONGEST = 2_000
@@ -15,7 +16,7 @@ NO_LABEL = trigger("no_label")
 
 
 class LabelSet:
-    """Triggers on what is no label. `labels` maps normalised spellings to labels; `field` is the object's that holds it.
+    """Triggers on what is no label. `labels` maps the identities of spellings to labels; `field` is the object's that holds it.
 
     >>> check = LabelSet({"yes": "yes", "no": "no"}, None)
     >>> check.judge(Choice("Answer: Yes.")).label, check.judge(Choice("maybe")).label
@@ -65,4 +66,4 @@ class _Rambling:
         said = " ".join(begun.split())
         if len(said) <= self._longest + LEAD_ENDS:
             return None
-        return NO_LABEL if len(normalise(LEAD.sub("", said))) > self._longest else None
+        return NO_LABEL if len(plain(LEAD.sub("", said))) > self._longest else None

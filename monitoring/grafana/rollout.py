@@ -3,6 +3,7 @@
 from graduand.monitoring.grafana.panels import ROUTE, Board, Panel, Query, counted, quantile
 
 R = 'route="$route"'
+ALL = f"sum(rate(graduand_requests_total{{{R}}}[$__rate_interval]))"
 ENDED = f'sum by (arm) (rate(graduand_requests_total{{{R}, outcome=~"ok|error|broken"}}[$__rate_interval]))'
 
 STANDS = (
@@ -71,6 +72,12 @@ SIDE_BY_SIDE = (
     Panel(
         "Requests without their unit", "Users that cannot stick to an arm, because the request does not name them.",
         (Query(counted("graduand_unit_missing", "route", R), "{{route}}"),), "reqps", span=8,
+    ),
+    Panel(
+        "Requests of heavy units", "Share of requests of users with more than 20% of the traffic: such a one decides alone.",
+        (Query(f"(sum(rate(graduand_unit_heavy_total{{{R}}}[$__rate_interval])) or 0 * {ALL}) / ({ALL} > 0)", "heavy"),),
+        "percentunit", span=8,
+        runbooks=("GraduandUnitHeavy",),
     ),
 )  # fmt: skip
 

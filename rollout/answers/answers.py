@@ -7,11 +7,12 @@ contradict each other are as good as none. Nothing here executes what it reads.
 import ast
 import json
 import re
-import string
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from graduand.rollout.answers import spelling
 
 FENCE = re.compile(r"```[\w+-]*[ \t]*\n?(.*?)```", re.DOTALL)
 LEAD = re.compile(r"^(?:the\s+)?(?:final\s+)?(?:answer|label|category|class|verdict)\s*(?:is\s*:?|:)\s*", re.IGNORECASE)
@@ -138,19 +139,8 @@ def _last_field(text: str, field: str) -> object:
     return last[1] if last and len(re.findall(mention, text)) == 1 else MISSING
 
 
-def normalise(value: object) -> str:
-    """A label's canonical spelling.
-
-    >>> normalise(' "Not-Toxic." '), normalise(1), normalise(1.0), normalise(True)
-    ('not-toxic', '1', '1', 'true')
-    """
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return " ".join(str(value).casefold().split()).strip(string.punctuation + " ")
-
-
 def parse_label(text: str, labels: Mapping[str, str], field: str | None = None) -> Label | Unparsed:
-    """The answer's label. `labels` maps normalised spellings to labels; with `field`, it is that field of an object.
+    """The answer's label. `labels` maps the identities of their spellings to labels; with `field`, it is that field of an object.
 
     >>> known = {"0": "0", "1": "1", "true": "1"}
     >>> parse_label('```json\\n{"is_bad": true}\\n```', known, "is_bad")
@@ -166,12 +156,11 @@ def parse_label(text: str, labels: Mapping[str, str], field: str | None = None) 
             return answer if isinstance(answer, Unparsed) else Unparsed(f"no field {field!r}")
         if isinstance(value, dict | list) or value is None:
             return Unparsed(f"field {field!r} holds no label")
-    else:
+    elif spelling.identity(text) not in labels:
         fenced = FENCE.fullmatch(text.strip())
         value = LEAD.sub("", (fenced[1] if fenced else text).strip())
-    spelling = normalise(value)
-    if not spelling:
-        return Unparsed("empty")
-    if spelling not in labels:
-        return Unparsed(f"{spelling[:60]!r} is none of the labels")
-    return Label(labels[spelling])
+    label = spelling.find(labels, value)
+    if label is not None:
+        return Label(label)
+    said = spelling.plain(value)
+    return Unparsed(f"{said[:60]!r} is none of the labels" if said else "empty")

@@ -14,8 +14,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from graduand.gateway.errors import ConfigError, did_you_mean
-from graduand.rollout.answers.answers import normalise
 from graduand.rollout.answers.schemas import Schema, schema_of
+from graduand.rollout.answers.spelling import identity, plain
 from graduand.rollout.answers.strict import Strict, checked
 
 Kind = Literal["label", "json", "text"]
@@ -45,14 +45,17 @@ class Task:
     judge: Judge | None = None  # text tasks: without one, nothing can be proved
 
 
+MINUS = "\u2212"  # as typesetters write it
+
+
 def exact(value: object) -> object:
     """Equal as JSON values."""
     return value
 
 
 def text(value: object) -> object:
-    """Case, blanks and surrounding punctuation do not matter; a number equals its spelling."""
-    return None if value is None else normalise(value)
+    """Case, blanks and what is put around a value do not matter; a number equals its spelling."""
+    return None if value is None else plain(value)
 
 
 def number(value: object) -> object:
@@ -62,7 +65,7 @@ def number(value: object) -> object:
     (True, 'n/a')
     """
     try:
-        return f"{float(str(value).replace(',', '').strip()):.6g}"
+        return f"{float(str(value).replace(',', '').replace(MINUS, '-').strip()):.6g}"
     except ValueError:
         return text(value)
 
@@ -81,7 +84,7 @@ def date(value: object) -> object:
 
 def as_set(value: object) -> object:
     """A list whose order and repetitions do not matter."""
-    return sorted({normalise(item) for item in value}) if isinstance(value, list) else [text(value)]
+    return sorted({plain(item) for item in value}) if isinstance(value, list) else [text(value)]
 
 
 NORMALISERS: dict[str, Callable[[object], object]] = {
@@ -119,13 +122,13 @@ class TaskIn(Strict):
 def read(data: object) -> Task:
     """The resolved task, or a ConfigError that says what is wrong."""
     written = checked(TaskIn, data, "task")
-    labels = {normalise(label): str(label) for label in written.labels}
+    labels = {identity(label): str(label) for label in written.labels}
     if written.kind == "label" and (len(labels) < 2 or len(labels) < len(written.labels)):
         raise ConfigError("task: a label task needs two labels or more, with spellings that differ")
     for alias, label in written.aliases.items():
-        if normalise(label) not in labels:
+        if identity(label) not in labels:
             raise ConfigError(f"task: alias {alias!r} stands for {label!r}, which is none of the labels")
-        labels[normalise(alias)] = labels[normalise(label)]
+        labels[identity(alias)] = labels[identity(label)]
     for name, normaliser in written.fields.items():
         if normaliser not in NORMALISERS:
             hint = did_you_mean(normaliser, NORMALISERS)

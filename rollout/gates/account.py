@@ -7,9 +7,9 @@ testing with e-values", AISTATS 2024, arXiv:2311.06412.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from graduand.rollout.gates import GateError
 
@@ -28,6 +28,31 @@ class Drawn:
     def log_more(self) -> float:
         """What the logarithm of the evidence asked for rises by."""
         return -math.log(self.share)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A route's account before a candidate draws from it: of each earlier one, in order, whether it was certified."""
+
+    promoted: tuple[bool, ...]
+    promise: Promise = "any"
+
+    @staticmethod
+    def of(data: Mapping[str, Any]) -> "Account":
+        """The account that `to_dict` described."""
+        return Account(tuple(data["promoted"]), data["promise"])
+
+    @property
+    def drawn(self) -> Drawn:
+        """What the candidate gets."""
+        return draw(self.promoted, self.promise)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, with what the candidate got."""
+        drawn = self.drawn
+        return {
+            "promise": self.promise, "promoted": list(self.promoted), "number": drawn.number, "share": drawn.share,
+        }  # fmt: skip
 
 
 def weight(number: int) -> float:

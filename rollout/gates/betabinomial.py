@@ -8,7 +8,7 @@ of the data does not matter.
 import math
 from functools import lru_cache
 
-from scipy import special
+import scipy  # loads its parts when they are first used: half a second, which most processes never need
 
 # Below this the incomplete beta function is near underflow, and the continued fraction takes over.
 TINY = 1e-280
@@ -27,7 +27,7 @@ def log_evidence(successes: int, failures: int, p0: float, a: float = 1.0, b: fl
     """
     if not successes and not failures:
         return 0.0
-    tail = float(special.betainc(b + failures, a + successes, 1 - p0))
+    tail = float(scipy.special.betainc(b + failures, a + successes, 1 - p0))
     if tail < TINY:
         return _log_evidence_far_below(successes, failures, p0, a, b)
     fit = _log_beta(a + successes, b + failures) - successes * math.log(p0) - failures * math.log1p(-p0)
@@ -42,7 +42,7 @@ def _log_evidence_far_below(successes: int, failures: int, p0: float, a: float, 
 
 @lru_cache(maxsize=1024)
 def _log_prior(p0: float, a: float, b: float) -> float:
-    return _log_beta(a, b) + math.log(float(special.betainc(b, a, 1 - p0)))
+    return _log_beta(a, b) + math.log(float(scipy.special.betainc(b, a, 1 - p0)))
 
 
 def _log_beta(a: float, b: float) -> float:

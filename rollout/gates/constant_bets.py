@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from graduand.rollout.gates import GateError, check_open
+from graduand.rollout.gates import GateError, check_drawn, check_floor, check_open
 
 # Shares of the largest bet that keeps every factor above 0.
 SHARES = tuple(0.02 + 0.04 * at for at in range(25))
@@ -56,16 +56,12 @@ class ConstantBets:
 
     def __post_init__(self) -> None:
         check_open("p0", self.p0)
-        if not 0 < self.p_min <= 1:
-            raise GateError(f"p_min must lie in (0, 1]; it is {self.p_min!r}")
+        check_floor(self.p_min)
         self.logs = list(self.logs)
 
     def update(self, x: float, p: float = 1.0) -> None:
         """Bet on one observation that was drawn with probability `p`."""
-        if not 0 <= x <= 1:
-            raise GateError(f"an observation must lie in [0, 1]; it is {x!r}")
-        if not self.p_min <= p <= 1:
-            raise GateError(f"p must lie between p_min = {self.p_min:g} and 1; it is {p!r}")
+        check_drawn(x, p, self.p_min)
         gain, bound = (self.p0 - x, 1 - self.p0) if self.harm else (x - self.p0, self.p0)
         step = self.p_min / p * gain / bound
         self.logs = [log + gain for log, gain in zip(self.logs or NOTHING, _gains(step), strict=True)]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from scipy import special
+import scipy  # loads its parts when they are first used: half a second, which most processes never need
 
 from graduand.rollout.gates.constant_bets import ConstantBets, stored
 
@@ -132,7 +132,7 @@ def differ(cycles: list[Seen], of: int = 1) -> bool:
     mean = sum(weight * one.mean for weight, one in zip(weights, known, strict=True)) / sum(weights)
     spread = sum(weight * (one.mean - mean) ** 2 for weight, one in zip(weights, known, strict=True))
     k = len(known)
-    return float(special.chdtrc(k - 1, spread)) < DIFFER_ALPHA / (of * k * (k - 1))
+    return float(scipy.special.chdtrc(k - 1, spread)) < DIFFER_ALPHA / (of * k * (k - 1))
 
 
 def above(means: Sequence[float], p0: float, alpha: float) -> bool:
@@ -149,7 +149,7 @@ def above(means: Sequence[float], p0: float, alpha: float) -> bool:
         return False
     mean = sum(means) / k
     spread = math.sqrt(sum((one - mean) ** 2 for one in means) / (k - 1) / k)
-    return mean - float(special.stdtrit(k - 1, 1 - alpha)) * spread > p0
+    return mean - float(scipy.special.stdtrit(k - 1, 1 - alpha)) * spread > p0
 
 
 def room_s(cycle: Cycle) -> float:

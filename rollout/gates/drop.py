@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from graduand.rollout.gates import GateError, check_open
+from graduand.rollout.gates import GateError, check_drawn, check_floor, check_open
 from graduand.rollout.gates.constant_bets import log_mean_exp
 
 BETS = (0.2, 0.5, 1.0, 2.0, 4.0, 7.0)
@@ -41,8 +41,7 @@ class Drop:
 
     def __post_init__(self) -> None:
         check_open("bound", self.bound)
-        if not 0 < self.p_min <= 1:
-            raise GateError(f"p_min must lie in (0, 1]; it is {self.p_min!r}")
+        check_floor(self.p_min)
         self.bets = [bet for bet in self.bets if 0 < bet < 1 / (1 - self.bound)]
         if not self.bets:
             raise GateError(f"with a bound of {self.bound} bets must lie below {1 / (1 - self.bound):.3g}")
@@ -50,10 +49,7 @@ class Drop:
 
     def update(self, x: float, p: float = 1.0) -> None:
         """Bet on one observation that was drawn with probability `p`."""
-        if not 0 <= x <= 1:
-            raise GateError(f"an observation must lie in [0, 1]; it is {x!r}")
-        if not self.p_min <= p <= 1:
-            raise GateError(f"p must lie between p_min = {self.p_min:g} and 1; it is {p!r}")
+        check_drawn(x, p, self.p_min)
         self.n += 1
         self.total += x
         fresh = -math.log(self.n) - math.log(self.n + 1)

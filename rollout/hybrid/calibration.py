@@ -5,11 +5,10 @@ Fitted on one split and calibrated (see `threshold`) on another; the fit may be 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import scipy  # loads its parts when they are first used: half a second, which most processes never need
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special
 
 from graduand.rollout.hybrid import HybridError
 
@@ -29,22 +28,7 @@ class Logistic:
         """Scores of rows of features."""
         rows = np.atleast_2d(np.asarray(features, dtype=float))
         scaled = (rows - np.array(self.means)) / np.array(self.scales)
-        return np.asarray(special.expit(self.bias + scaled @ np.array(self.weights)), dtype=float)
-
-
-@dataclass(frozen=True, slots=True)
-class Isotonic:
-    """P(agree) as a rising function of one score: linear between the knots, flat outside."""
-
-    xs: tuple[float, ...]
-    ys: tuple[float, ...]
-
-    def __call__(self, scores: ArrayLike) -> Floats:
-        """Calibrated scores."""
-        return np.asarray(np.interp(np.asarray(scores, dtype=float), self.xs, self.ys), dtype=float)
-
-
-Calibration = Logistic | Isotonic
+        return np.asarray(scipy.special.expit(self.bias + scaled @ np.array(self.weights)), dtype=float)
 
 
 def fit_logistic(features: Sequence[Sequence[float]] | Floats, agreed: ArrayLike, ridge: float = 1.0) -> Logistic:
@@ -63,7 +47,7 @@ def fit_logistic(features: Sequence[Sequence[float]] | Floats, agreed: ArrayLike
     penalty[0] = 1e-6  # the bias is free, but for a single class it needs an end
     weights = np.zeros(design.shape[1])
     for _ in range(100):
-        chance = special.expit(design @ weights)
+        chance = scipy.special.expit(design @ weights)
         slope = design.T @ (labels - chance) - penalty * weights
         bend = (design * (chance * (1 - chance))[:, None]).T @ design + np.diag(penalty)
         step = np.linalg.solve(bend, slope)
@@ -74,40 +58,8 @@ def fit_logistic(features: Sequence[Sequence[float]] | Floats, agreed: ArrayLike
     return Logistic(float(weights[0]), *floats)
 
 
-def fit_isotonic(scores: ArrayLike, agreed: ArrayLike) -> Isotonic:
-    """Isotonic regression by pooling adjacent violators. Barlow et al. (1972); Zadrozny and Elkan (2002).
-
-    >>> fit_isotonic([1, 2, 3, 4], [0, 1, 0, 1])
-    Isotonic(xs=(1.0, 2.0, 3.0, 4.0), ys=(0.0, 0.5, 0.5, 1.0))
-    """
-    xs, labels = np.asarray(scores, dtype=float), np.asarray(agreed, dtype=float)
-    _check(xs[:, None], labels)
-    knots, place, counts = np.unique(xs, return_inverse=True, return_counts=True)
-    shares = np.bincount(place, labels) / counts
-    ys = optimize.isotonic_regression(shares, weights=counts).x
-    # Inside a level only its ends matter.
-    kept = np.ones(len(knots), dtype=bool)
-    kept[1:-1] = (ys[1:-1] != ys[:-2]) | (ys[1:-1] != ys[2:])
-    return Isotonic(tuple(float(x) for x in knots[kept]), tuple(float(y) for y in ys[kept]))
-
-
 def _check(rows: Floats, labels: Floats) -> None:
     if rows.ndim != 2 or len(rows) != len(labels) or len(rows) < 2:
         raise HybridError(f"a fit needs as many labels as rows, two or more; got {rows.shape} and {labels.shape}")
     if not np.isfinite(rows).all():
         raise HybridError("a fit needs finite features; drop the pairs without log probabilities first")
-
-
-def to_dict(calibration: Calibration) -> dict[str, Any]:
-    """Plain data."""
-    if isinstance(calibration, Isotonic):
-        return {"kind": "isotonic", "xs": list(calibration.xs), "ys": list(calibration.ys)}
-    parts = {name: list(getattr(calibration, name)) for name in ("weights", "means", "scales")}
-    return {"kind": "logistic", "bias": calibration.bias, **parts}
-
-
-def from_dict(data: dict[str, Any]) -> Calibration:
-    """The calibration that `to_dict` described."""
-    if data["kind"] == "isotonic":
-        return Isotonic(tuple(data["xs"]), tuple(data["ys"]))
-    return Logistic(data["bias"], tuple(data["weights"]), tuple(data["means"]), tuple(data["scales"]))

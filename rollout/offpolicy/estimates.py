@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
+import scipy  # loads its parts when they are first used: half a second, which most processes never need
 from numpy.typing import NDArray
-from scipy import stats
 
 from graduand.rollout.offpolicy import CannotEvaluate
 from graduand.rollout.offpolicy.decisions import FEWEST_UNITS, Decision, Reward, check
@@ -91,7 +91,7 @@ def _ratio(sums: Floats, bases: Floats, level: float) -> tuple[float, float]:
     size, total = len(sums), float(bases.sum())
     value = float(sums.sum()) / total
     spread = math.sqrt(float(((sums - value * bases) ** 2).sum()) * size / (size - 1)) / total
-    return value, float(stats.t.ppf((1 + level) / 2, size - 1)) * spread
+    return value, float(scipy.stats.t.ppf((1 + level) / 2, size - 1)) * spread
 
 
 def _effective(weights: Floats) -> float:

@@ -1,6 +1,6 @@
 """What the data plane's tests share: upstreams that do as they are told, and gateways in real processes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,7 +27,27 @@ def redis_server(one_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Red
     return one_redis
 
 
-Start = Callable[..., Gateway]
+class Start:
+    """Starts gateways and knows which are running."""
+
+    def __init__(self, folders: pytest.TempPathFactory) -> None:
+        self._folders = folders
+        self.running: list[Gateway] = []
+
+    def __call__(self, upstreams: dict[str, Any], routes: dict[str, Any], **more: Any) -> Gateway:
+        gateway = Gateway(self._folders.mktemp("gateway"), upstreams, routes, **more)
+        self.running.append(gateway)
+        return gateway
+
+    def end(self, after: int) -> None:
+        """End all but the first so many, together; fail if one left a traceback behind."""
+        ending, self.running = self.running[after:], self.running[:after]
+        for gateway in ending:
+            gateway.ask_to_end()
+        for gateway in ending:
+            gateway.stop()
+        for gateway in ending:
+            assert "Traceback" not in gateway.errors, gateway.errors
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +59,19 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Starts gateways; ends them, and fails if one left a traceback behind."""
-    started: list[Gateway] = []
-
-    def start(upstreams: dict[str, Any], routes: dict[str, Any], **more: Any) -> Gateway:
-        gateway = Gateway(tmp_path_factory.mktemp("gateway"), upstreams, routes, **more)
-        started.append(gateway)
-        return gateway
-
+    """What a fixture of a module starts ends with the module."""
+    start = Start(tmp_path_factory)
     yield start
-    for gateway in started:
-        gateway.stop()
-    for gateway in started:
-        assert "Traceback" not in gateway.errors, gateway.errors
+    start.end(0)
+
+
+@pytest.fixture(autouse=True)
+def _own_gateways_end(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test starts for itself ends with the test: an idle gateway still costs the others time."""
+    if "start" not in request.fixturenames:
+        yield
+        return
+    start: Start = request.getfixturevalue("start")
+    shared = len(start.running)
+    yield
+    start.end(shared)

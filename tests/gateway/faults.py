@@ -14,6 +14,7 @@ from typing import Any
 
 from graduand.gateway.dataplane.http.server import KEEP_ALIVE_S
 from tests.gateway import checkcases
+from tests.gateway.proxies import CONNECTED
 from tests.gateway.upstream import (
     Action,
     Conversation,
@@ -53,8 +54,15 @@ def refuses(status: int, text: str, **error: Any) -> Action:
     return lambda one: one.whole(status, {"error": {"message": text, "type": "invalid_request_error", **error}})
 
 
-def says(status: int, body: dict[str, Any] | bytes) -> Action:
-    return lambda one: one.whole(status, body)
+def says(status: int, body: dict[str, Any] | list[Any] | bytes) -> Action:
+    return lambda one: one.whole(status, body if isinstance(body, bytes) else json.dumps(body).encode())
+
+
+def overload(status: int) -> Action:
+    """Too much to do, with a status that HTTP's registry does not name."""
+    return says(
+        status, {"type": "error", "error": {"type": "overloaded_error", "message": "secret host is overloaded"}}
+    )
 
 
 def reset(one: Conversation) -> None:
@@ -114,6 +122,40 @@ def done_without_blank_line(one: Conversation) -> None:
     one.start_stream()
     one.events(good_events(one.seen.data["model"], usage=asked_usage(one))[:-1])
     one.piece(b"data: [DONE]\n")
+    one.end_stream()
+
+
+def without_last_blank_line(one: Conversation) -> None:
+    one.start_stream()
+    *events, last = good_events(one.seen.data["model"], usage=asked_usage(one))[:-1]
+    one.events(events)
+    one.piece(f"data: {json.dumps(last)}".encode())
+    one.end_stream()
+
+
+def odd_events(one: Conversation) -> None:
+    """As the standard of event streams has it, and few servers write it."""
+    one.start_stream()
+    one.piece(b"\xef\xbb\xbf: ping\n\nevent: ping\ndata:\n\ndata\n\n")
+    for event in good_events(one.seen.data["model"], usage=asked_usage(one))[:-1]:
+        head, comma, rest = json.dumps(event).partition(", ")
+        one.piece(f"id: 1\ndata: {head}{comma}\ndata:{rest}\n\n".encode())
+    one.piece(b"data:  [DONE] \n\n")
+    one.end_stream()
+
+
+def no_standard(one: Conversation) -> None:
+    """JSON as servers write it and the standard refuses it."""
+    model = one.seen.data["model"]
+    odd = '"logprobs": {"content": [{"token": "\\ud83d", "logprob": -Infinity, "top_logprobs": [{"logprob": NaN}]}]}'
+    if not one.streams:
+        one.whole(200, json.dumps(message(model)).replace('"logprobs": null', odd).encode())
+        return
+    one.start_stream()
+    for event in good_events(model, usage=asked_usage(one)):
+        text = event if isinstance(event, str) else json.dumps(event)
+        text = text.replace('"finish_reason": null', '"finish_reason": null, ' + odd)
+        one.piece(f"data: {text}\n\n".encode())
     one.end_stream()
 
 
@@ -296,6 +338,7 @@ class Fault:
     blocked: tuple[Expect, Expect] | None = None
     forms: tuple[str, ...] = ("whole", "stream", "block")
     refused: bool = False
+    proxy: bytes | None = None  # what an HTTP proxy on the way answers when it is asked to connect
     first_token_s: float = PATIENT_S
     idle_s: float = PATIENT_S
     total_s: float = TIMEOUTS["total_s"]
@@ -313,6 +356,9 @@ class Fault:
 
 STREAMS = ("stream", "block")
 MIDDLE_TRUNCATED = (broken("truncated"), broken("truncated"))
+# A refusal without words may be of what the gateway added to a stream: it is taken out, once.
+NOT_NAMED = (error(400, "bad_request", 2), fallback("bad_request", 2))
+PAGE = b"<html><body><h1>secret host</h1></body></html>"
 MIDDLE_ERROR = (broken("error_event"), broken("error_event"))
 
 FAULTS = (
@@ -334,9 +380,36 @@ FAULTS = (
         "503 for ever", error(503, "http_503"), fallback("http_503"),
         then=refuses(503, "secret hostname gpu-17 is down"),
     ),
+    Fault("529 (Anthropic's overload)", error(529, "http_529"), fallback("http_529"), then=overload(529)),
+    Fault("520 of a CDN, in HTML", error(520, "http_520"), fallback("http_520"), then=says(520, PAGE)),
+    Fault(
+        "a status that HTTP does not have (700)", error(502, "http_700"), fallback("http_700"), then=overload(700),
+        passes="700",
+    ),
+    Fault(
+        "402, the gateway's own account", error(502, "upstream_account", 1), fallback("upstream_account", 1),
+        then=refuses(402, "secret-org has no credit left"),
+    ),
+    Fault(
+        "429 `insufficient_quota`", error(429, "insufficient_quota", 1), fallback("rate_limited", 1),
+        then=refuses(429, "secret-org has no quota left", code="insufficient_quota"),
+    ),
     Fault("reset before the headers, for ever", error(502, "reset"), fallback("reset"), then=reset),
     Fault("reset before the headers, once", whole(2), whole(2), script=(reset,)),
     Fault("connection refused", error(502, "connect", 0), fallback("connect", 0), refused=True),
+    Fault("a proxy on the way", whole(), whole(), proxy=CONNECTED),
+    Fault(
+        "a proxy on the way that refuses (503)", error(502, "connect", 0), fallback("connect", 0),
+        proxy=b"HTTP/1.1 503 Busy\r\n\r\n", passes="in front of the upstream answered 503",
+    ),
+    Fault(
+        "a proxy on the way that wants a password (407)", error(502, "connect", 0), fallback("connect", 0),
+        proxy=b"HTTP/1.1 407 Who\r\n\r\n", passes="it wants a user and a password",
+    ),
+    Fault(
+        "a proxy on the way that hangs up", error(502, "connect", 0), fallback("connect", 0), proxy=b"",
+        passes="in front of the upstream closed the connection",
+    ),
     Fault(
         "silence", error(504, "total_timeout", 1, at_least_s=TOTAL_S),
         fallback("first_token_timeout", 1, at_least_s=SHORT_S),
@@ -387,6 +460,9 @@ FAULTS = (
         "no [DONE], but finish_reason", whole(1), whole(1), forms=STREAMS, then=without_done,
     ),
     Fault("[DONE] without a blank line", whole(), whole(), forms=STREAMS, then=done_without_blank_line),
+    Fault("no [DONE], and the last event without a blank line", whole(), whole(), forms=STREAMS, then=without_last_blank_line),
+    Fault("events of two data lines, empty ones, a byte order mark", whole(), whole(), forms=STREAMS, then=odd_events),
+    Fault("-Infinity, NaN and half a character beside the text", whole(), whole(), then=no_standard),
     Fault(
         "422 for `stream_options`, which the client did not send", whole(2), whole(2), forms=STREAMS, counts=False,
         then=without_stream_options,
@@ -413,6 +489,30 @@ FAULTS = (
         passes="top_p",
     ),
     Fault(
+        "422 validation, FastAPI's list", error(422, None, 1), fallback("bad_request", 1), passes="body.top_p: too small",
+        then=says(422, {"detail": [{"loc": ["body", "top_p"], "msg": "too small", "type": "value_error"}]}),
+    ),
+    Fault(
+        "422 validation, Mistral's shape", error(422, None, 1), fallback("bad_request", 1), passes="body.top_p: too small",
+        then=says(422, {"object": "error", "message": {"detail": [{"loc": ["body", "top_p"], "msg": "too small"}]}}),
+    ),
+    Fault(
+        "400 in a list, Gemini's shape", error(400, None, 1), fallback("bad_request", 1), passes="top_p is too small",
+        then=says(400, [{"error": {"code": 400, "message": "top_p is too small", "status": "INVALID_ARGUMENT"}}]),
+    ),
+    Fault(
+        "400 in plain text", error(400, None, 1), fallback("bad_request", 1), passes="top_p is too small",
+        then=says(400, b"top_p is too small"),
+    ),
+    Fault(
+        "400 in HTML", error(400, "bad_request", 1), fallback("bad_request", 1), passes="gave no reason",
+        streamed=NOT_NAMED, blocked=NOT_NAMED, then=says(400, PAGE),
+    ),
+    Fault(
+        "404 that is not about the model", error(404, None, 1), fallback("http_404", 1), passes="support image input",
+        then=refuses(404, "No endpoints found that support image input"),
+    ),
+    Fault(
         "404 model unknown to the upstream", error(502, "model_missing", 1), fallback("model_missing", 1),
         then=refuses(404, "The model does not exist.", code="model_not_found"),
     ),
@@ -436,6 +536,10 @@ FAULTS = (
         then=says(200, {"object": "error", "message": "boom", "type": "InternalServerError", "code": 500}),
     ),
     Fault("200 with an empty object", error(502, "malformed"), fallback("malformed"), forms=("whole",), then=says(200, {})),
+    Fault(
+        "200 without a choice", error(502, "malformed"), fallback("malformed"), forms=("whole",),
+        then=says(200, {"object": "chat.completion", "choices": [], "usage": {"total_tokens": 3}}),
+    ),
     Fault("200 with another JSON", error(502, "malformed"), fallback("malformed"), forms=("whole",), then=says(200, b"[1]")),
     Fault("200 with HTML", error(502, "malformed"), fallback("malformed"), then=says(200, b"<html>busy</html>")),
     Fault(

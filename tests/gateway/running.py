@@ -82,10 +82,14 @@ class Gateway:
     def client(self, **more: Any) -> Client:
         return Client(self.port, **more)
 
-    def stop(self, within_s: float = 60) -> int:
-        """End it in an orderly way; return its exit code."""
+    def ask_to_end(self) -> None:
+        """Have it end, without waiting for that."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+
+    def stop(self, within_s: float = 60) -> int:
+        """End it in an orderly way; return its exit code."""
+        self.ask_to_end()
         self.admin.close()
         try:
             return self.process.wait(within_s)
@@ -165,6 +169,24 @@ class Gateway:
             return ready and self.admin.get("/healthz").status_code == 200
         except (OSError, httpx.HTTPError):
             return False
+
+
+class RecordedTeacher:
+    """`graduand recorded-teacher` on a free port: `url` is its root. Ends by `close`."""
+
+    def __init__(self, answers: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "graduand", "recorded-teacher", "--answers", str(answers), "--listen", "127.0.0.1:0"],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        self.url = next(word for word in line.split() if word.startswith("http")).rstrip("/.,").removesuffix("/v1")
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(60)
 
 
 def _command(process: str) -> bytes:

@@ -37,6 +37,11 @@ def files() -> frozenset[str]:
     return frozenset(str(path.relative_to(ROOT)) for path in _walk(ROOT))
 
 
+@cache
+def _names() -> frozenset[str]:
+    return frozenset(Path(path).name for path in files()) | MADE
+
+
 def _walk(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if path.is_symlink() or path.name in {"__pycache__", "build", "dist", "runs"}:
@@ -72,10 +77,9 @@ def _said(code: str) -> Iterator[str]:
 
 def missing(said: Text) -> list[str]:
     """What a text names and the repository does not have."""
-    paths = [path for path in PATH.findall(said.text) if path not in files() | MADE]
-    names = {Path(path).name for path in files()} | MADE
+    paths = [path for path in PATH.findall(said.text) if path not in files() and path not in MADE]
     text = PATH.sub("", LINK.sub("", said.text))
-    bare = [name for name in FILE.findall(text) if name not in names]
+    bare = [name for name in FILE.findall(text) if name not in _names()]
     return paths + bare + [name for name in MODULE.findall(text) if not _module(name) and not FILE_NAME.search(name)]
 
 

@@ -85,6 +85,7 @@ def admit(request: Request, progress: Progress) -> Admission:
         "adapter": request.name or _name(files), "digest": files.digest, "base": {"name": base.name, "revision": base.revision},
         "checks": [check.as_json() for check in checks], "probes": [probe.id for probe in sampled], "engine": engine,
         "training": _training(run, request), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "graduand": __version__,
+        **({"tests": _tests(request.evaluation)} if request.evaluation else {}),
     }  # fmt: skip
     admission.write(request.path, record)
     made = Admission(record)
@@ -193,6 +194,11 @@ def _data(request: Request, run: Mapping[str, Any] | None) -> Path:
     if path.is_file() and stage.file_sha256(path) == run.get("data", {}).get("sha256"):
         return path
     raise ConfigError("the rows that it was trained on are not where they were; give rows like them with --data")
+
+
+def _tests(evaluation: Path) -> dict[str, str]:
+    """By name, the SHA-256 of what the evaluation was made of: the test sets, for whoever asks later what it was tried on."""
+    return {name: str(entry["sha256"]) for name, entry in stage.read_record(evaluation)["inputs"].items()}
 
 
 def _scores(evaluation: Path | None, files: AdapterFiles) -> list[dict[str, Any]]:

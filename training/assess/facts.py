@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from graduand.rollout.answers.answers import Unparsed, normalise, parse_object
+from graduand.rollout.answers.answers import Unparsed, parse_object
 from graduand.rollout.answers.compare import label_of
+from graduand.rollout.answers.spelling import identity, plain
 from graduand.rollout.answers.tasks import Task
-from graduand.training.data.near import near_pairs, squeezed
+from graduand.training.data.near import near_pairs
 from graduand.training.data.samples import Sample
 
 Kind = Literal["label", "json", "text"]
@@ -62,14 +63,14 @@ def of_inputs(samples: Sequence[Sample]) -> Inputs:
     """The breadth of `samples`, which are in the order in which they were asked."""
     texts = [sample.text for sample in samples]
     words = [WORD.findall(text.casefold()) for text in texts]
-    distinct = list(dict.fromkeys(map(squeezed, texts)))[:MOST_COMPARED]
+    distinct = list(dict.fromkeys(map(identity, texts)))[:MOST_COMPARED]
     like = {pair.other for pair in near_pairs(distinct, NEAR)}
     cut = len(words) * 4 // 5
     known = {word for line in words[:cut] for word in line}
     late = [word for line in words[cut:] for word in line]
     return Inputs(
         rows=len(samples),
-        distinct=len(set(map(squeezed, texts))),
+        distinct=len(set(map(identity, texts))),
         near_duplicates=len(like) / len(distinct) if distinct else 0.0,
         users=len({sample.user for sample in samples if sample.user is not None}),
         median_words=statistics.median(map(len, words)),
@@ -97,7 +98,7 @@ def kind_of(answers: Sequence[str]) -> Kind:
     objects = sum(not isinstance(parse_object(answer), Unparsed) for answer in answers)
     if objects >= 0.9 * len(answers):
         return "json"
-    counts = Counter(map(normalise, answers))
+    counts = Counter(map(plain, answers))
     common = sum(count for _, count in counts.most_common(MOST_LABELS))
     few = len(counts) <= max(2, len(answers) // 5)
     return "label" if few and common >= 0.95 * len(answers) else "text"
@@ -143,7 +144,7 @@ def spelled(answer: str, task: Task | None, kind: Kind) -> str | Unparsed:
     if kind == "json":
         found = parse_object(answer)
         return found if isinstance(found, Unparsed) else ", ".join(sorted(found))
-    return normalise(answer) or Unparsed("empty")
+    return plain(answer) or Unparsed("empty")
 
 
 def entropy_bits(counts: Counter[str]) -> float:

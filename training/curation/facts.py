@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from graduand.rollout.answers.answers import Label, Unparsed
+from graduand.rollout.answers.spelling import identity
 from graduand.rollout.answers.tasks import Task
 from graduand.training.curation.rules import Rules, broken
 from graduand.training.data import arrow, labels
-from graduand.training.data.near import Sketch, sketched, squeezed
+from graduand.training.data.near import Sketch, sketched
 from graduand.training.data.samples import Sample
 
 BATCH_ROWS = 500
@@ -61,7 +62,7 @@ class Look:
             **_said(labels.learned(self.task, sample), "label", "unread"),
             **_said(labels.gold(self.task, sample), "gold", "gold_unread"),
             "broken": [broken(text, rules) for rules in self.rules],
-            "plain": squeezed(text),
+            "plain": identity(text),
             "shingles": sketch and sketch.shingles,
             "minhash": sketch and sketch.minhash,
         }

@@ -4,7 +4,7 @@
     seed: 0
     steps:
       - rules: {min_characters: 3, max_characters: 4000, drop: ["(?i)lorem ipsum"], scripts: [LATIN]}
-      - exact                             # equal but for case, blanks and punctuation; the first one stays
+      - exact                             # equal but for case and blanks; the first one stays
       - near: {threshold: 0.8}            # near-duplicates by MinHash
       - cap: {per: user, most: 50}        # power users
       - gold                              # the label differs from what a person said

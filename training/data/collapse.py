@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from graduand.rollout.answers.answers import Label, Unparsed, normalise
+from graduand.rollout.answers.answers import Label, Unparsed
+from graduand.rollout.answers.spelling import plain
 from graduand.rollout.answers.strict import Strict
 
 TRUE = ("1", "true", "yes")
@@ -49,14 +50,9 @@ def collapse(rule: Collapse, record: Mapping[str, Any]) -> Label | Unparsed:
         return Label(rule.map.get(str(value), str(value)))
     unread = ""
     for name in rule.any:
-        spelling = "" if record.get(name) is None else _spelling(record[name])
+        spelling = "" if record.get(name) is None else plain(record[name])
         if spelling in TRUE:
             return Label("1")
         if spelling not in FALSE:
             unread = unread or f"column {name!r} holds {spelling!r}, which is neither true nor false"
     return Unparsed(unread) if unread else Label("0")
-
-
-def _spelling(value: object) -> str:
-    # normalise strips punctuation, and with it the minus of -1.
-    return str(value).strip() if str(value).strip().startswith("-") else normalise(value)

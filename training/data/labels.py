@@ -13,8 +13,9 @@ import yaml
 
 from graduand.gateway.errors import ConfigError
 from graduand.rollout.answers import tasks
-from graduand.rollout.answers.answers import Label, Unparsed, normalise
+from graduand.rollout.answers.answers import Label, Unparsed
 from graduand.rollout.answers.compare import label_of
+from graduand.rollout.answers.spelling import find
 from graduand.rollout.answers.tasks import Task
 from graduand.training.data.samples import Sample
 
@@ -81,8 +82,8 @@ def gold(task: Task, sample: Sample) -> Label | Unparsed:
     """What a person said: a label's spelling, or an answer that has it."""
     if sample.gold is None:
         return Unparsed("no gold")
-    spelling = task.labels.get(normalise(sample.gold))
-    return Label(spelling) if spelling is not None else label_of(task, sample.gold)
+    label = find(task.labels, sample.gold)
+    return Label(label) if label is not None else label_of(task, sample.gold)
 
 
 def answered(task: Task, sample: Sample, teacher: str) -> Label | Unparsed:

@@ -6,7 +6,8 @@ Invariant: fails closed. A leak is an error that names the rows; nothing is drop
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from graduand.training.data.near import Index, squeezed
+from graduand.rollout.answers.spelling import identity
+from graduand.training.data.near import Index
 from graduand.training.data.rows import DataError
 from graduand.training.data.samples import Sample
 from graduand.training.data.split import PARAPHRASE_OF, conversation_of
@@ -35,16 +36,16 @@ def leaks(
     for sample in test:
         index.add(sample.text)
     ids = {sample.id: sample.id for sample in test}
-    texts = {squeezed(sample.text): sample.id for sample in test}
+    texts = {identity(sample.text): sample.id for sample in test}
     talks = {conversation_of(sample): sample.id for sample in test}
     owners = {sample.user: sample.id for sample in test if users and sample.user is not None}
     found = []
     for sample in train:
-        near = [] if squeezed(sample.text) in texts else index.similar(sample.text)[:1]
+        near = [] if identity(sample.text) in texts else index.similar(sample.text)[:1]
         reasons = (
             ("same id", ids.get(sample.id)),
             ("its paraphrase", ids.get(sample.notes.get(PARAPHRASE_OF, ""))),
-            ("same text", texts.get(squeezed(sample.text))),
+            ("same text", texts.get(identity(sample.text))),
             ("same conversation", talks.get(conversation_of(sample))),
             (f"near-duplicate, {near[0].similarity:.2f}" if near else "", test[near[0].one].id if near else None),
             ("same user", owners.get(sample.user) if sample.user is not None else None),

@@ -2,10 +2,9 @@
 
 Source: Broder, "On the resemblance and containment of documents" (1997); LSH by datasketch. Invariant: a pair that is
 returned really is as similar as asked for; one that is left out was missed with the probability that LSH has at the
-threshold (texts that are equal once case, blanks and punctuation are gone are never missed).
+threshold (equal texts, by rollout.answers.spelling, are never missed).
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graduand.gateway.errors import ConfigError
+from graduand.rollout.answers.spelling import identity
 
 WIDTH = 5  # characters a shingle: short enough for chat messages, long enough that common words do not make pairs
 PERMUTATIONS = 128
 SCHEME = "affine32"  # datasketch's name of how it permutes; hash values of two schemes cannot be compared
-WORD = re.compile(r"\w+")
+MARKS = dict.fromkeys(map(ord, '.,;!?"…“”„。！？，、'))
 
 Shingles = NDArray[np.uint32]
 
@@ -33,18 +33,11 @@ class Pair:
     similarity: float
 
 
-def squeezed(text: str) -> str:
-    """The text without case, punctuation and repeated blanks: equal for exact duplicates.
-
-    >>> squeezed("  Stop it, NOW!! ")
-    'stop it now'
-    """
-    return " ".join(WORD.findall(text.casefold())) or " ".join(text.split())
-
-
 def shingles(text: str) -> Shingles:
-    """Hashes of the text's pieces of WIDTH characters, sorted and without repetition."""
-    plain = squeezed(text)
+    """Hashes of the text's pieces of WIDTH characters, sorted and without repetition. The marks that part sentences are left
+    out: a text with other commas is still like itself. Signs and symbols are not, nor is a text of nothing but marks."""
+    known = identity(text)
+    plain = " ".join(known.translate(MARKS).split()) or known
     pieces = {plain[at : at + WIDTH] for at in range(max(1, len(plain) - WIDTH + 1))}
     return np.unique(np.fromiter((mmh3.hash(piece, signed=False) for piece in pieces), np.uint32, len(pieces)))
 
@@ -132,11 +125,11 @@ def _hashes(sketch: Sketch) -> Any:
 
 def near_pairs(texts: Sequence[str], threshold: float) -> Iterator[Pair]:
     """Enough pairs of similar texts that groups can be joined from them: equal texts are paired with the first only."""
-    return sketched_pairs([squeezed(text) for text in texts], lambda place: sketched(texts[place]), threshold)
+    return sketched_pairs([identity(text) for text in texts], lambda place: sketched(texts[place]), threshold)
 
 
 def sketched_pairs(plain: Sequence[str], sketch: Callable[[int], Sketch], threshold: float) -> Iterator[Pair]:
-    """`near_pairs` of texts that were squeezed and, unless an earlier one is equal, sketched elsewhere."""
+    """`near_pairs` of texts whose identities are known and that, unless an earlier one is equal, sketched elsewhere."""
     first: dict[str, int] = {}
     places: list[int] = []
     index = Index(threshold)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graduand.gateway.errors import did_you_mean
-from graduand.rollout.answers.answers import normalise
+from graduand.rollout.answers.spelling import find
 from graduand.rollout.answers.tasks import Task
 from graduand.training.data import labels
 from graduand.training.data.rows import DataError
@@ -65,7 +65,7 @@ def _corrections(lines: "csv.DictReader[str]", path: Path, task: Task, known: Co
         where = f"{path}, line {lines.line_num}"
         if identity not in known:
             raise DataError(f"{where}: there is no row {identity!r} in the data; keep the column id as it is")
-        label = task.labels.get(normalise(said))
+        label = find(task.labels, said)
         if label is None:
             names = labels.names(task)
             raise DataError(f"{where}: {said!r} is none of the labels {', '.join(names)}.{did_you_mean(said, names)}")

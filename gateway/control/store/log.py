@@ -217,4 +217,5 @@ def _wanted(line: Line, live: Container[str]) -> bytes | None:
         return None
     if record["role"] != "served" or record["copy_wanted"] or record["reason"] == DEFERRED:
         return line.data
-    return orjson.dumps({**record, "request_json": None, "response_json": None})
+    # As it was written, for its hash is part of the evidence.
+    return orjson.dumps({**orjson.loads(line.data), "request_json": None, "response_json": None})

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+from graduand.gateway.control.store.evidence import EvidenceLines
 from graduand.gateway.control.store.log import ROLES, Log, OwnSegments, SharedStream, half_of, seen_at
 from graduand.gateway.control.store.observations import Observations, once_of, samples_of, units_of
 from graduand.gateway.control.store.queue import JudgeQueue
@@ -29,7 +30,7 @@ class NoRollout(GraduandError, LookupError):
     """There is no such rollout."""
 
 
-class Rollouts(Observations, JudgeQueue, Log):
+class Rollouts(Observations, JudgeQueue, EvidenceLines, Log):
     """Rollouts in one state store; not for sharing between threads."""
 
     def __init__(self, state: StateStore) -> None:
@@ -77,6 +78,7 @@ class Rollouts(Observations, JudgeQueue, Log):
         if hashes.get("rollouts:index", row.id) is None:
             number = hashes.next("meta", "rollouts")
             hashes.set("rollouts:index", row.id, json.dumps([row.state.spec.route, number]))
+        self.write_lines(row)
         hashes.set("rollouts", row.id, to_json(row))
         if row.at_rest:
             hashes.unset("rollouts:live", [row.id])

@@ -5,13 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from graduand.gateway.model.evidence import Digest, Kind, Trail, encoded
 from graduand.rollout import ledger as ledgers
+from graduand.rollout.gates.account import Account
 from graduand.rollout.hybrid.learning import Learning, learning_from_dict
 from graduand.rollout.ledger import Ledger
 from graduand.rollout.spec import earlier
 from graduand.rollout.spec.spec import METHOD
 from graduand.rollout.state import Phase, State, state_from_dict
 
+READ_AT_ONCE = 256  # digests in a line
 # In these phases nothing is decided and no evidence is gathered.
 AT_REST = frozenset({Phase.DRAFT, Phase.ROLLED_BACK, Phase.ABORTED, Phase.SUPERSEDED})
 
@@ -38,6 +41,12 @@ class Row:
     facts: dict[str, list[str]] = field(default_factory=dict)
     renewal: str = ""  # why the evidence is to start anew at this look
     upgraded: str = ""  # why it is to be held: it was stored by a version with other gates
+    # How far its evidence is written down; None where that began before there was a place for it.
+    trail: Trail | None = None
+    account: Account | None = None  # from which the present basis drew its share of alpha
+    claims: list[dict[str, Any]] = field(default_factory=list)  # what each step proved, for a certificate
+    lines: list[bytes] = field(default_factory=list)  # of evidence, that are not in the store yet
+    unread: list[Digest] = field(default_factory=list)  # of records, that no line has yet
 
     @property
     def id(self) -> str:
@@ -58,6 +67,17 @@ class Row:
         """One more of what no gate sees."""
         self.counts[what] = self.counts.get(what, 0) + 1
 
+    def note(self, kind: Kind, at: float, body: dict[str, Any], text: str | None = None) -> None:
+        """Write down what its evidence is about to learn; `write_row` stores it."""
+        if self.trail is not None:
+            self.lines.append(encoded(self.trail.write(self.id, at, kind, body, text)))
+
+    def note_read(self, at: float) -> None:
+        """Write down which records were read."""
+        for start in range(0, len(self.unread), READ_AT_ONCE):
+            self.note("read", at, {"records": [list(one) for one in self.unread[start : start + READ_AT_ONCE]]})
+        self.unread.clear()
+
 
 PLAIN = (
     "created_at", "started_at", "token", "entry_version", "attempt_version", "table_version",
@@ -68,16 +88,19 @@ def to_json(row: Row) -> str:
     """The row as it is stored: what has parts of its own is JSON in JSON, as older versions read it."""
     parts = {
         "state": row.state.to_dict(), "ledger": row.ledger.to_dict(), "task": row.task, "threshold": row.learning.to_dict(),
-        "counts": row.counts, "incumbent": row.incumbent, "facts": row.facts,
+        "counts": row.counts, "incumbent": row.incumbent, "facts": row.facts, "claims": row.claims,
+        "trail": None if row.trail is None else row.trail.to_dict(),
+        "account": None if row.account is None else row.account.to_dict(),
     }  # fmt: skip
     plain = {name: getattr(row, name) for name in PLAIN}
     return json.dumps({"id": row.id, **plain, **{name: json.dumps(part) for name, part in parts.items()}})
 
 
 def from_json(text: str | bytes) -> Row:
-    """The row that `to_json` gave; `incumbent` and `facts` may be missing in one of an older version."""
+    """The row that `to_json` gave; some parts may be missing in one of an older version."""
     given = json.loads(text)
     state, ledger, upgraded = _evidence(json.loads(given["state"]), json.loads(given["ledger"]))
+    trail, account = (json.loads(given.get(name, "null")) for name in ("trail", "account"))
     return Row(
         state=state,
         ledger=ledger,
@@ -87,6 +110,9 @@ def from_json(text: str | bytes) -> Row:
         incumbent=json.loads(given.get("incumbent", "null")),
         facts=json.loads(given.get("facts", "{}")),
         upgraded=upgraded,
+        trail=None if trail is None or upgraded else Trail(**trail),
+        account=None if account is None else Account.of(account),
+        claims=json.loads(given.get("claims", "[]")),
         **{name: given[name] for name in PLAIN},
     )
 

@@ -38,7 +38,7 @@ def whole(body: bytes, headers: dict[bytes, bytes], by: Addressee) -> Whole:
         if failure is not None:
             raise UpstreamFailed(failures.told(failure, body))
     if not data.get("choices") and type(data.get("data")) is not list:
-        raise UpstreamFailed(failures.told(failures.MALFORMED, body))
+        raise UpstreamFailed(failures.told(failures.NO_ANSWER, body))
     if by.lorax:
         encoded = _encoded(data) if normalise_lorax(data, by.model) else _named(body, data, by)
         return Whole(encoded, data, queued_ms(headers), strange=strange)
@@ -142,11 +142,14 @@ class StreamReader(Progress):
                 break
             template = self._template
             text = b"" if template is None else template.text(payload)
-            if text and template is not None:
-                out.append(self._plain(template, text))
-            elif payload == b"[DONE]":
+            event = b""
+            if text and template is not None and (event := self._plain(template, text)):
+                out.append(event)
+                continue
+            bare = payload.strip()
+            if bare == b"[DONE]":
                 self.done = True
-            else:
+            elif bare:  # an event without data is a sign of life
                 event = self._event(payload)
                 if event:
                     out.append(b"data: %b\n\n" % event)
@@ -164,10 +167,10 @@ class StreamReader(Progress):
 
     def _unended(self) -> bytes:
         """The event that the end of the bytes ended, for the client; raise UpstreamFailed if it is only a part of one."""
-        payload = self._splitter.finish()
+        payload = (self._splitter.finish() or b"").strip()
         if payload == b"[DONE]":
             self.done = True
-        if payload is None or self.done:
+        if not payload or self.done:
             return b""
         event = self._event(payload)
         if self.failure is not None:
@@ -176,10 +179,10 @@ class StreamReader(Progress):
         return b"data: %b\n\n" % event if event else b""
 
     def _plain(self, template: Template, text: bytes) -> bytes:
+        """The event of a recognised chunk; nothing if its text is no UTF-8, which is for whoever reads it as a whole."""
         try:
             self.assembly.add_text(template.index, template.field, text.decode())
         except UnicodeDecodeError:
-            self.failure = failures.MALFORMED
             return b""
         self.visible = True
         return template.framed(text)

@@ -2,7 +2,8 @@
 
 Source: OpenAI's API reference, chat completion chunk and completion chunk objects, and what servers make of them. Deltas are
 joined by kind: strings are concatenated, also those inside a function call or audio; calls of tools by index and id; lists
-(annotations, images, reasoning details, log probabilities) are extended; what is unknown keeps its latest value.
+(annotations, images, log probabilities) are extended, and in lists of parts (a content, reasoning details) the pieces of one
+part are joined; what is unknown keeps its latest value.
 """
 
 from typing import Any
@@ -14,20 +15,33 @@ from graduand.gateway.model import lenient
 Json = dict[str, Any]
 
 NOT_TOP = ("choices", "usage")
+# What of a choice is put together here; anything else is kept as it comes.
+PUT_TOGETHER = frozenset(("index", "delta", "message", "text", "logprobs", "finish_reason"))
 # Strings that come in pieces inside an object of a delta; others (ids, names of voices) come whole.
-IN_PIECES = ("arguments", "name", "transcript", "data", "text", "summary", "content", "refusal")
+IN_PIECES = ("arguments", "name", "transcript", "data", "text", "summary", "content", "refusal", "input")
+# Lists of parts of which each chunk brings a piece: OpenRouter's reasoning, Mistral's thinking.
+OF_PARTS = ("reasoning_details", "thinking")
+# All that a part may hold whose pieces have no number: a picture, say, is a part by itself.
+PIECE = frozenset(("type", "text", "thinking"))
 
 
 class Assembly:
     """Collects the chunks of one stream; `answer()` is the whole."""
 
-    __slots__ = ("_choices", "_read", "_texts", "_top", "calls", "finished", "pieces", "usage")
+    __slots__ = (
+        "_choices", "_latest", "_parts", "_read", "_texts", "_top", "_widest", "calls", "finished", "pieces", "usage",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._top: Json = {}
         self._choices: dict[int, Json] = {}
         # Texts are joined once at the end: concatenating each piece would copy a long answer over and over.
         self._texts: dict[tuple[int, str], list[str]] = {}
+        # A content that comes in parts: after how many pieces of its text which parts came.
+        self._parts: dict[int, list[tuple[int, list[Any]]]] = {}
+        # Of each choice the tool's call that was begun last with each index.
+        self._latest: dict[int, dict[int, Json]] = {}
+        self._widest = 0
         self.finished: set[int] = set()
         self.pieces = 0
         self.calls = False  # whether a tool is called
@@ -46,9 +60,10 @@ class Assembly:
 
     def add(self, chunk: Json) -> bool:
         """Take one chunk in; return whether it carries anything that a reader would see (text, tools, an end)."""
-        top = self._top
-        if not top or not top.get("model"):  # Azure's first chunk holds filter results, and its fields are empty
-            self._top = {**top, **{key: value for key, value in chunk.items() if key not in NOT_TOP and value != ""}}
+        # Azure's first chunk holds filter results, and its fields are empty; with the last one citations may come.
+        if len(chunk) > self._widest or not self._top.get("model"):
+            self._widest = max(self._widest, len(chunk))
+            self._fill(chunk)
         usage = chunk.get("usage")
         if type(usage) is dict:
             self.usage = usage
@@ -59,6 +74,12 @@ class Assembly:
                 if type(choice) is dict:
                     visible |= self._add_choice(choice)
         return visible
+
+    def _fill(self, chunk: Json) -> None:
+        top = self._top
+        for key, value in chunk.items():
+            if key not in NOT_TOP and value != "" and not top.get(key) and (value is not None or key not in top):
+                top[key] = value
 
     def add_text(self, index: int, field: str, text: str) -> None:
         """Take a piece of text in whose choice has begun; `field` is content or text."""
@@ -82,9 +103,11 @@ class Assembly:
         for index in sorted(self._choices):
             choice = self._choices[index]
             for (at, field), pieces in self._texts.items():
-                if at == index:
+                if at == index and (field != "tool_calls" or index not in self._latest):
                     (choice if field == "text" else choice["message"])[field] = lenient.mended("".join(pieces))
-            choices.append({key: value for key, value in choice.items() if key != "_tools"})
+            if index in self._parts:
+                choice["message"]["content"] = _in_order(self._parts[index], self._texts.get((index, "content"), []))
+            choices.append(dict(choice))
         return {**self._top, "object": kind, "choices": choices, "usage": self.usage}
 
     def encoded(self) -> str | None:
@@ -121,6 +144,9 @@ class Assembly:
         logprobs = choice.get("logprobs")
         if logprobs is not None:
             whole["logprobs"] = _extended(whole.get("logprobs"), logprobs)
+        for key, value in choice.items():
+            if key not in PUT_TOGETHER and value is not None:  # Azure's filter results, vLLM's stop_reason
+                whole[key] = _joined(whole.get(key), value)
         reason = choice.get("finish_reason")
         if reason is not None:
             whole["finish_reason"] = reason
@@ -144,10 +170,12 @@ class Assembly:
                     self._texts[index, key] = []
             else:
                 if key == "tool_calls" and type(value) is list:
-                    _add_tools(whole, message, value)
+                    _add_tools(self._latest.setdefault(index, {}), message, value)
                     self.calls = True
-                elif key == "reasoning_details" and type(value) is list:
-                    message[key] = _details(message.get(key), value)
+                elif key == "content" and type(value) is list:
+                    self._parts.setdefault(index, []).append((len(self._texts.get((index, key), ())), value))
+                elif key in OF_PARTS and type(value) is list:
+                    message[key] = _pieces_joined(message.get(key), value)
                 else:
                     self.calls = self.calls or key == "function_call"
                     message[key] = _joined(message.get(key), value)
@@ -169,7 +197,10 @@ def _extended(known: Any, more: Any) -> Any:
     joined = dict(known)
     for key, value in more.items():
         old = joined.get(key)
-        joined[key] = [*old, *value] if isinstance(old, list) and isinstance(value, list) else value
+        if isinstance(old, list) and isinstance(value, list):
+            joined[key] = [*old, *value]
+        elif value is not None or key not in joined:  # log probabilities of a refusal come without those of a content
+            joined[key] = value
     return joined
 
 
@@ -184,64 +215,122 @@ def _joined(known: Any, more: Any) -> Any:
         old = joined.get(key)
         if isinstance(old, str) and isinstance(value, str) and key in IN_PIECES:
             joined[key] = old + value
+        elif key in OF_PARTS and isinstance(value, list):
+            joined[key] = _pieces_joined(old, value)
         elif value is not None:
             joined[key] = value
     return joined
 
 
-def _details(known: Any, more: list[Any]) -> list[Any]:
-    """Reasoning details: pieces of one detail have its index and type (OpenRouter's reference)."""
-    found = list(known) if isinstance(known, list) else []
-    for one in more:
-        last = found[-1] if found else None
-        same = (
-            isinstance(one, dict)
-            and isinstance(last, dict)
-            and "index" in one
-            and (one["index"], one.get("type")) == (last.get("index"), last.get("type"))
-        )
-        if same:
-            found[-1] = _joined(last, one)
-        else:
-            found.append(one)
+def _in_order(parts: list[tuple[int, list[Any]]], texts: list[str]) -> list[Any]:
+    """A content of parts, with the text that came beside them as parts at its place."""
+    found: list[Any] = []
+    done = 0
+    for before, some in [*parts, (len(texts), [])]:
+        text = lenient.mended("".join(texts[done:before]))
+        found = _pieces_joined(found, [*([{"type": "text", "text": text}] if text else []), *some])
+        done = before
     return found
 
 
-def _add_tools(whole: Json, message: Json, deltas: list[Any]) -> None:
-    """Calls are told apart by their index, and by their id where servers give every call the same index, or none."""
-    latest: dict[int, Json] = whole.setdefault("_tools", {})
-    tools: list[Json] = message.setdefault("tool_calls", [])
+def _pieces_joined(known: Any, more: list[Any]) -> list[Any]:
+    """A list of parts with further pieces of them: those of one part have its index and type (OpenRouter's reference), or are
+    nothing but text of the last one's type (Mistral's)."""
+    found = list(known) if isinstance(known, list) else []
+    for one in more:
+        at = _part_of(found, one) if isinstance(one, dict) else -1
+        if at < 0:
+            # A part that is made of parts is put together as well, and what is joined is never the chunk's own.
+            found.append(_joined({}, one) if isinstance(one, dict) else one)
+        else:
+            found[at] = _joined(found[at], one)
+    return found
+
+
+def _part_of(found: list[Any], one: Json) -> int:
+    """Which of the parts that were found a piece belongs to; -1: none."""
+    kind, number = one.get("type"), one.get("index")
+    if number is not None:
+        for at in range(len(found) - 1, -1, -1):
+            part = found[at]
+            if isinstance(part, dict) and part.get("index") == number and part.get("type") == kind:
+                return at
+        return -1
+    last = found[-1] if found else None
+    same = isinstance(last, dict) and last.get("type") == kind and PIECE.issuperset(one) and PIECE.issuperset(last)
+    return len(found) - 1 if same else -1
+
+
+def _add_tools(latest: dict[int, Json], message: Json, deltas: list[Any]) -> None:
+    """Calls are told apart by their index, by their id where servers give every call the same index, or none, and by their
+    names where they give neither."""
+    known = message.get("tool_calls")
+    tools: list[Json] = known if isinstance(known, list) else []
+    message["tool_calls"] = tools
+    begun = len(tools)
     for delta in deltas:
         if not isinstance(delta, dict):
             continue
-        tool = _tool_of(latest, tools, delta)
-        tool.update({key: value for key, value in delta.items() if key not in ("index", "function") and value})
         function = delta.get("function")
+        name = function.get("name") if isinstance(function, dict) else None
+        tool = _tool_of(latest, tools, delta, name=name if isinstance(name, str) else "", begun=begun)
+        for key, value in delta.items():
+            if key not in ("index", "function") and value:
+                tool[key] = _joined(tool.get(key), value) if isinstance(value, dict) else value
         if isinstance(function, dict):
-            for key in ("name", "arguments"):
-                piece = function.get(key)
-                if type(piece) is str:
-                    tool["function"][key] += piece
-                elif key == "arguments" and isinstance(piece, dict):
-                    tool["function"][key] += orjson.dumps(piece).decode()
+            _add_function(tool.setdefault("function", {"name": "", "arguments": ""}), function)
 
 
-def _tool_of(latest: dict[int, Json], tools: list[Json], delta: Json) -> Json:
-    """The call that a delta goes on with, or a new one. `latest` has the call that was begun last with each index."""
+def _add_function(whole: Json, function: Json) -> None:
+    name, piece = function.get("name"), function.get("arguments")
+    if isinstance(name, str) and name != whole["name"]:  # some servers repeat it with each piece
+        whole["name"] += name
+    if isinstance(piece, str):
+        whole["arguments"] += piece
+    elif isinstance(piece, dict):
+        whole["arguments"] += orjson.dumps(piece).decode()
+
+
+def _tool_of(latest: dict[int, Json], tools: list[Json], delta: Json, *, name: str, begun: int) -> Json:
+    """The call that a delta goes on with, or a new one. `latest` has the call that was begun last with each index; the first
+    `begun` calls are of earlier chunks. `name`: what the delta calls, if it says so."""
     index, number = delta.get("index"), delta.get("id")
     given = type(number) is str and number != ""
     tool: Json | None = None
     if type(index) is int:
         tool = latest.get(index)
         if tool is not None and given and tool["id"] not in (None, number):
-            tool = None  # a server that gives each call the same index
+            tool = _by_id(tools, number)  # a server that gives each call the same index
     elif given:
-        tool = next((one for one in tools if one["id"] == number), None)
+        tool = _by_id(tools, number)
     elif tools:
         tool = tools[-1]
+    if tool is not None and name and not given and tool["id"] is None:
+        at_once = type(index) is not int and len(tools) > begun
+        tool = None if at_once or _is_another(tool, name) else tool
     if tool is None:
-        tool = {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
+        kind = delta.get("type") or "function"
+        tool = {"id": None, "type": kind, **({"function": {"name": "", "arguments": ""}} if kind == "function" else {})}
         tools.append(tool)
     if type(index) is int:
         latest[index] = tool
     return tool
+
+
+def _by_id(tools: list[Json], number: Any) -> Json | None:
+    return next((one for one in tools if one["id"] == number), None)
+
+
+def _is_another(tool: Json, name: str) -> bool:
+    """Whether what is named without an id is another call than this one: its arguments have come, all of them if both have one
+    name."""
+    function = tool.get("function")
+    if not isinstance(function, dict) or not function["arguments"]:
+        return False
+    if name != function["name"]:
+        return True
+    try:
+        orjson.loads(function["arguments"])
+    except orjson.JSONDecodeError:
+        return False  # some servers repeat the name with each piece
+    return True

@@ -14,11 +14,11 @@ from graduand.gateway.dataplane.dialects import answers
 from graduand.gateway.dataplane.dialects.answers import StreamReader
 from graduand.gateway.dataplane.dialects.assembly import Assembly
 from graduand.gateway.dataplane.dialects.dialect import Addressee, Reader, Sending, Whole
-from graduand.gateway.dataplane.dialects.openai import one_choice
+from graduand.gateway.dataplane.dialects.openai import FORWARDS, json_of, one_choice, openai_format
 from graduand.gateway.dataplane.http import failures
 from graduand.gateway.dataplane.http.failures import UpstreamFailed
 from graduand.gateway.errors import RequestError
-from graduand.gateway.model import bounds, lenient
+from graduand.gateway.model import lenient
 
 Json = dict[str, Any]
 
@@ -61,7 +61,6 @@ FINISH = {"length": "length", "stop": "eos_token"}
 
 # What an answer raises that has `choices` but is not made as OpenAI's API says.
 STRANGE = (AttributeError, LookupError, TypeError)
-FORWARDS = (b"openai-beta",)
 
 
 class Lorax:
@@ -120,7 +119,7 @@ class LoraxReader(StreamReader):
         try:
             return events(chunks)
         except STRANGE:
-            self.failure = failures.MALFORMED
+            self.failure = failures.NO_ANSWER
             return b""
 
     def finish(self) -> bytes:
@@ -128,18 +127,12 @@ class LoraxReader(StreamReader):
         try:
             return last_event(self.assembly, self._data)
         except STRANGE as strange:
-            raise UpstreamFailed(failures.MALFORMED) from strange
+            raise UpstreamFailed(failures.NO_ANSWER) from strange
 
 
 def parse(body: bytes, *, stream: bool | None) -> Json:
     """The request as JSON data with `model` (the route) and `stream` set; `stream` None leaves that to the body."""
-    try:
-        bounds.check_request(body)
-        data = orjson.loads(body)
-    except bounds.TooManyParts as many:
-        raise RequestError(422, f"the body cannot be read: {many}", code="too_many_parts") from many
-    except orjson.JSONDecodeError as error:
-        raise RequestError(422, f"the body is not JSON: {error}", code="invalid_json") from error
+    data = json_of(body, 422)
     inputs = data.get("inputs") if type(data) is dict else None
     if type(inputs) is not str or not inputs:
         raise RequestError(422, "'inputs' must be a string that is not empty", param="inputs", code="invalid_type")
@@ -168,7 +161,7 @@ def translated(data: Json, to: Addressee) -> Sending:
     for key, known in PARAMETERS.items():
         name = known.lorax if to.lorax else known.openai if chats else known.vllm
         if name and parameters.get(key) not in (None, [], False):
-            body[name] = parameters[key] if key != "response_format" or to.lorax else _response_format(parameters[key])
+            body[name] = parameters[key] if key != "response_format" or to.lorax else openai_format(parameters[key])
     if not parameters.get("do_sample") and "temperature" not in body:
         body["temperature"] = 0
     if data["stream"]:
@@ -184,14 +177,6 @@ def translated(data: Json, to: Addressee) -> Sending:
     return Sending("/completions", orjson.dumps({"model": to.model, "prompt": data["prompt"], **body, **extra}))
 
 
-def _response_format(wanted: Any) -> Any:
-    """LoRAX's `{type: json_object, schema: ...}` as OpenAI has it; anything else as it came."""
-    schema = wanted.get("schema") if type(wanted) is dict else None
-    if type(schema) is not dict:
-        return wanted
-    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
-
-
 def rendered(answer: Json, data: Json, *, listed: bool) -> bytes:
     """LoRAX's answer made of OpenAI's; `listed`: as the one element of a list, which POST / gives."""
     try:
@@ -203,7 +188,7 @@ def rendered(answer: Json, data: Json, *, listed: bool) -> bytes:
             result["details"] |= {"prefill": [], "tokens": _tokens(choice)}
         return orjson.dumps([result] if listed else result)
     except STRANGE as strange:
-        raise UpstreamFailed(failures.MALFORMED) from strange
+        raise UpstreamFailed(failures.NO_ANSWER) from strange
 
 
 def error(body: bytes, status: int) -> bytes:

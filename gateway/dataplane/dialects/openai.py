@@ -24,8 +24,11 @@ LORAX_ADAPTERS = frozenset(
     ("adapter_id", "adapter_source", "adapter_parameters", "merged_adapters", "api_token", "parameters")
 )
 FORWARDS: Final = (b"openai-beta",)
-# Fields that LoRAX knows by their old names only. One that it does not know it ignores, and generation runs to its own end.
-OLD_NAMES = {"max_completion_tokens": "max_tokens", "ignore_eos": "ignore_eos_token"}
+# Fields that LoRAX knows by other names only. One that it does not know it ignores, and generation runs to its own end.
+LORAX_NAMES = {"max_completion_tokens": "max_tokens", "ignore_eos": "ignore_eos_token"}
+# The other way round: what LoRAX's clients write, and vLLM knows by another name.
+VLLM_NAMES = {"ignore_eos_token": "ignore_eos"}
+RESPONSE_FORMAT: Final = "response_format"
 
 
 class OpenAI:
@@ -61,13 +64,7 @@ class OpenAI:
         return headers.get(b"authorization", b"")
 
     def parse(self, body: bytes) -> Json:
-        try:
-            bounds.check_request(body)
-            data = orjson.loads(body)
-        except bounds.TooManyParts as many:
-            raise RequestError(400, f"the body cannot be read: {many}", code="too_many_parts") from many
-        except orjson.JSONDecodeError as error:
-            raise RequestError(400, f"the body is not JSON: {error}", code="invalid_json") from error
+        data = json_of(body, 400)
         if type(data) is not dict:
             raise RequestError(400, f"the body must be a JSON object, not {_kind(data)}", code="invalid_json")
         model = data.get("model")
@@ -91,6 +88,8 @@ class OpenAI:
         changed = jsonedit.set_model(body, to.model_json)
         if to.lorax:
             changed = _for_lorax(changed, data)
+        elif RESPONSE_FORMAT in data or "ignore_eos_token" in data:
+            changed = _for_others(changed, data, to.kind)
         if to.adds_usage and self.streams(data) and not keeps_usage(data):
             changed = _with_usage(changed, data)
         return Sending(self.endpoint, self.with_logprobs(changed, data) if scored else changed)
@@ -113,6 +112,17 @@ class OpenAI:
 
     def error_event(self, body: bytes) -> bytes:
         return b"data: %b\n\n" % body
+
+
+def json_of(body: bytes, refused: int) -> Any:
+    """What a request's body says; RequestError with the status `refused` if it is no JSON, or has too many parts."""
+    try:
+        bounds.check_request(body)
+        return orjson.loads(body)
+    except bounds.TooManyParts as many:
+        raise RequestError(refused, f"the body cannot be read: {many}", code="too_many_parts") from many
+    except orjson.JSONDecodeError as error:
+        raise RequestError(refused, f"the body is not JSON: {error}", code="invalid_json") from error
 
 
 def keeps_usage(data: Json) -> bool:
@@ -155,14 +165,59 @@ def _with_usage(body: bytes, data: Json) -> bytes:
 def _for_lorax(body: bytes, data: Json) -> bytes:
     if not LORAX_ADAPTERS.isdisjoint(data):
         body = jsonedit.without(body, LORAX_ADAPTERS)
-    for new, old in OLD_NAMES.items():
-        if data.get(new) is not None and data.get(old) is None:
-            value = jsonedit.value_of(body, new)
-            if value is not None:
-                body = jsonedit.set_member(body, old, value)
+    body = _renamed(body, data, LORAX_NAMES)
     if type(data.get("stop")) is str:
         body = jsonedit.set_value(body, "stop", orjson.dumps([data["stop"]]))  # LoRAX takes lists only
+    return _formatted(body, data, lorax_format(data.get(RESPONSE_FORMAT)))
+
+
+def _for_others(body: bytes, data: Json, kind: str) -> bytes:
+    if kind == "vllm":
+        body = _renamed(body, data, VLLM_NAMES)
+    return _formatted(body, data, openai_format(data.get(RESPONSE_FORMAT)))
+
+
+def _renamed(body: bytes, data: Json, names: dict[str, str]) -> bytes:
+    """The body with each of these fields under its other name as well, where that one is not there."""
+    for name, other in names.items():
+        if data.get(name) is not None and data.get(other) is None:
+            value = jsonedit.value_of(body, name)
+            if value is not None:
+                body = jsonedit.set_member(body, other, value)
     return body
+
+
+def _formatted(body: bytes, data: Json, wanted: Any) -> bytes:
+    """The body with this `response_format`; None: without one."""
+    if RESPONSE_FORMAT not in data or wanted == data[RESPONSE_FORMAT]:
+        return body
+    if wanted is None:
+        return jsonedit.without(body, frozenset((RESPONSE_FORMAT,)))
+    return jsonedit.set_value(body, RESPONSE_FORMAT, orjson.dumps(wanted))
+
+
+def lorax_format(wanted: Any) -> Any:
+    """OpenAI's `{type: json_schema, json_schema: {schema: …}}` as LoRAX has it. Plain text is what LoRAX gives without a format,
+    and it refuses to be told so: None. Anything else as it came.
+
+    >>> lorax_format({"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}})
+    {'type': 'json_object', 'schema': {'type': 'object'}}
+    """
+    if type(wanted) is not dict:
+        return wanted
+    inner = wanted.get("json_schema")
+    schema = inner.get("schema") if type(inner) is dict else None
+    if wanted.get("type") == "json_schema" and type(schema) is dict:
+        return {"type": "json_object", "schema": schema}
+    return None if wanted.get("type") == "text" else wanted
+
+
+def openai_format(wanted: Any) -> Any:
+    """LoRAX's `{type: json_object, schema: …}` as OpenAI has it; anything else as it came."""
+    schema = wanted.get("schema") if type(wanted) is dict else None
+    if type(schema) is not dict or "json_schema" in wanted:
+        return wanted
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
 
 
 def _kind(value: object) -> str:

@@ -7,8 +7,8 @@ the client's request; what they say about keys or addresses never does.
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
 
 import orjson
 
@@ -21,8 +21,22 @@ from graduand.gateway.model.openai import error_body
 MOST_SAID_BYTES = 16 << 10
 QUOTA_CODES = ("insufficient_quota", "billing_hard_limit_reached", "RESOURCE_EXHAUSTED_QUOTA")
 MODEL_CODES = ("model_not_found", "ModelNotFound", "DeploymentNotFound", "model_missing", "unknown_model")
-MODEL_WORDS = re.compile(r"\b(model|deployment|adapter|lora)\b", re.I)
-MISSING_WORDS = re.compile(r"\b(not|no|unknown|missing|n't)\b", re.I)
+# In words, where the code says nothing of it.
+QUOTA_WORDS = re.compile(
+    r"insufficient[_ ](quota|credit|balance|fund)|credit balance|exceeded your current quota|used all available credits|"
+    r"(spending|billing) (hard )?limit|quota exhausted",
+    re.I,
+)
+# Own matters that vendors tell with a status that is meant for the request.
+ACCOUNT_WORDS = re.compile(r"^your credit balance is too low", re.I)
+KEY_CODES = ("API_KEY_INVALID", "invalid_api_key", "authentication_error")
+# "Not found", said of a model; "not supported for this model" is about the request.
+NO_MODEL = re.compile(
+    r"\b(models?|deployment|adapter|lora)\b.{0,200}?\b(not found|(does not|doesn't|not) exist|unknown|missing|"
+    r"(is not|isn't|not) (available|loaded|served|registered|known|deployed|recognized))|"
+    r"\b(no|no such|unknown|invalid|(not|cannot|can't|couldn't) find) (the |a |any )?(model|deployment|adapter|lora)\b|^model: ",
+    re.I | re.S,
+)
 KINDS_OF_ERROR = {404: "not_found_error", 409: "conflict_error"}
 NO_PATH = ("not found", "404 page not found", "no such path", "404 not found")
 # Errors within a 200 that say so by a word or by the status that they would have had.
@@ -34,8 +48,18 @@ OWN_CODES = frozenset(
         "internal_error", "api_error", "overloaded_error",
     )
 )  # fmt: skip
+SHORT_ESCAPES = {"\n": b"n", "\r": b"r", "\t": b"t", "\b": b"b", "\f": b"f"}
 OWN_STATUS = re.compile(r"401|402|403|407|429|5\d\d")
 MOST_EVENT_CHARACTERS = 500
+# How validators call a field that they do not know, where they do not name it.
+FIELD_CAUSES = ("bad_request", "http_501")
+STRANGE_FIELD = re.compile(
+    r"\b(unknown|unrecogni[sz]ed|unexpected|unsupported|extra|additional|invalid|not (permitted|allowed|supported))\b.{0,80}?"
+    r"\b(fields?|parameters?|params?|arguments?|inputs?|propert(y|ies)|keys?|names?|options?|attributes?)\b|"
+    r"\b(fields?|parameters?|params?|arguments?|inputs?|propert(y|ies)|keys?|options?)\b.{0,80}?"
+    r"\b(unknown|unrecogni[sz]ed|unexpected|unsupported|not (permitted|allowed|supported|recogni[sz]ed))\b",
+    re.I | re.S,
+)
 CONTEXT_CODES = ("context_length_exceeded", "context_length")
 FILTER_CODES = ("content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation")
 MAX_RETRY_AFTER_S = 600.0
@@ -61,6 +85,13 @@ class Failure:
     retry_after_s: float | None = None
     said: bytes = b""
 
+    @property
+    def kind(self) -> str:
+        """The type of the error that a client is told, by its status: whose fault it is."""
+        if self.status == 429:
+            return "rate_limit_error"
+        return "server_error" if self.status >= 500 or self.status == 408 else "invalid_request_error"
+
 
 class UpstreamFailed(GraduandError):
     """Raised where an attempt fails; carries the Failure."""
@@ -77,6 +108,8 @@ TRUNCATED = Failure("truncated", "the upstream's answer broke off")
 MALFORMED = Failure("malformed", "the upstream's answer is not what its protocol promises")
 # What one answer holds that cannot be read says nothing of the replica: one client's requests must not close it to others.
 UNREADABLE = Failure("malformed", "the upstream's answer cannot be read", sick=False)
+# Nor does JSON that is no answer, or no stream where one was asked for: a vendor's filter leaves no choice, say.
+NO_ANSWER = replace(MALFORMED, sick=False)
 FIRST_TOKEN_TIMEOUT = Failure("first_token_timeout", "the upstream did not begin to answer in time", 504)
 IDLE_TIMEOUT = Failure("idle_timeout", "the upstream fell silent in the middle of its answer", 504)
 TOTAL_TIMEOUT = Failure(
@@ -131,12 +164,12 @@ def _classified(status: int, headers: dict[bytes, bytes], reason: Reason, now: f
         return Failure(f"http_{status}", text, 502, retry=status >= 600)
     if status >= 500 or status == 408:
         return Failure(f"http_{status}", f"the upstream answered {status}", status, retry_after_s=wait_s)
-    if status in (401, 403):
-        text = "the upstream refused the gateway's own key; whoever runs this gateway must correct api_key"
-        return Failure("upstream_auth", text, 502, retry=False, sick=False)
-    if status == 402:
+    if status == 402 or ACCOUNT_WORDS.search(message) is not None:
         text = "the gateway's own account with the upstream has no credit; whoever runs this gateway must pay it"
         return Failure("upstream_account", text, 502, retry=False, sick=False)
+    if status in (401, 403) or _names_key(reason):
+        text = "the upstream refused the gateway's own key; whoever runs this gateway must correct api_key"
+        return Failure("upstream_auth", text, 502, retry=False, sick=False)
     if _is_one_of(reason, FILTER_CODES):
         body = _shown(reason, status)
         return Failure("content_filter", message, status, retry=False, fall_back=False, sick=False, body=body)
@@ -151,7 +184,8 @@ def _classified(status: int, headers: dict[bytes, bytes], reason: Reason, now: f
 
 def _rate_limited(reason: Reason, wait_s: float | None) -> Failure:
     """Too many requests; or no quota left, which waiting does not mend."""
-    quota = reason.code in QUOTA_CODES or str(reason.error.get("type")) in QUOTA_CODES
+    coded = reason.code in QUOTA_CODES or str(reason.error.get("type")) in QUOTA_CODES
+    quota = coded or QUOTA_WORDS.search(f"{reason.code} {reason.message}") is not None
     # OpenAI's rate limit messages name the organisation; the client is told what matters to it and no more.
     text = f"the model is overloaded{' (quota)' if quota else ''}; try again later"
     return Failure(
@@ -160,10 +194,17 @@ def _rate_limited(reason: Reason, wait_s: float | None) -> Failure:
     )  # fmt: skip
 
 
+def _names_key(reason: Reason) -> bool:
+    """Whether a refusal with another status is one of the gateway's own key: Gemini says 400, with the word in a detail."""
+    details = reason.error.get("details")
+    listed = [one.get("reason") for one in details if type(one) is dict] if type(details) is list else []
+    return _is_one_of(reason, KEY_CODES) or any(one in KEY_CODES for one in listed)
+
+
 def _missing(reason: Reason) -> Failure:
     """A 404: the upstream does not know the model, does not serve this path, or does not find what the request names."""
     message = reason.message
-    if not message or reason.code in MODEL_CODES or (MODEL_WORDS.search(message) and MISSING_WORDS.search(message)):
+    if not message or reason.code in MODEL_CODES or NO_MODEL.search(message) is not None:
         return Failure("model_missing", message or "the upstream does not know the model", 502, retry=False, sick=False)
     if message.strip(" .").lower() in NO_PATH:
         text = "the upstream has nothing at this address; whoever runs this gateway must correct base_urls"
@@ -204,7 +245,7 @@ def from_error_event(data: Any) -> Failure | None:
     "error_type": "..."}`.
     """
     if not isinstance(data, dict):
-        return MALFORMED
+        return NO_ANSWER
     if data.get("error") is None and data.get("object") != "error":
         return None
     reason = reasons.of_json(data)
@@ -214,7 +255,7 @@ def from_error_event(data: Any) -> Failure | None:
         return Failure("content_filter", text, 400, retry=False, fall_back=False, sick=False, body=body)
     text = "the upstream reported an error in its answer"
     if reason.message and not _of_the_gateway(reason):
-        text += f": {reason.message[:MOST_EVENT_CHARACTERS]}"
+        text += f": {reasons.cut(reason.message, MOST_EVENT_CHARACTERS)}"
     return Failure("error_event", text)
 
 
@@ -231,6 +272,11 @@ def is_about(failure: Failure, field: str) -> bool:
     return field in failure.message or field.encode() in failure.said
 
 
+def may_be_about_a_field(failure: Failure) -> bool:
+    """Whether the upstream may have refused a field of the request that it does not know: it says so, or gives no reason."""
+    return failure.cause in FIELD_CAUSES and (failure.body is None or STRANGE_FIELD.search(failure.message) is not None)
+
+
 def without_secrets(failure: Failure, secrets: tuple[str, ...]) -> Failure:
     """The failure without what is secret about the upstream, should it have repeated it in its words, as it is or escaped."""
     for secret in sorted(secrets, key=len, reverse=True):  # a short one may be a part of a long one
@@ -239,18 +285,33 @@ def without_secrets(failure: Failure, secrets: tuple[str, ...]) -> Failure:
 
 
 def _without(failure: Failure, secret: str) -> Failure:
-    escaped = orjson.dumps(secret)[1:-1]
-    forms = {secret.encode(), escaped, escaped.replace(b"/", rb"\/"), quote(secret, safe="").encode()}
-    body, said = failure.body, failure.said
-    for form in sorted(forms, key=len, reverse=True):  # a short one may be a part of a long one
-        body = None if body is None else body.replace(form, b"[key]")
-        said = said.replace(form, b"[key]")
+    form = _any_form(secret)
+    body = None if failure.body is None else form.sub(b"[key]", failure.body)
     if body != failure.body and body is not None:
         try:
             orjson.loads(body)
         except orjson.JSONDecodeError:  # a key that ends in a backslash has taken half of what it escaped
             body = None
-    return replace(failure, message=failure.message.replace(secret, "[key]"), body=body, said=said)
+    message = form.sub(b"[key]", failure.message.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+    return replace(failure, message=message, body=body, said=form.sub(b"[key]", failure.said))
+
+
+@lru_cache(1024)
+def _any_form(secret: str) -> re.Pattern[bytes]:
+    r"""Finds a secret as it is, and however often it was escaped for JSON (`\/`, `\u002f`, `\\u002f`) or for a URL (`%2F`).
+
+    How many backslashes are read before one character is bounded, or a row of them would be read once from each.
+    """
+    return re.compile(b"".join(map(_any_character, secret)))
+
+
+def _any_character(one: str) -> bytes:
+    """One character in any of these forms; each begins with a certain byte, which is what makes the search quick."""
+    bare, units = one.encode("utf-8", "surrogatepass"), one.encode("utf-16-be", "surrogatepass")
+    codes = [b"u(?i:%04x)" % int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2)]
+    escaped = [re.escape(bare), rb"\\{1,8}".join(codes), *([SHORT_ESCAPES[one]] if one in SHORT_ESCAPES else [])]
+    percent = b"".join(b"%%(?i:%02x)" % byte for byte in bare)
+    return rb"(?:%b|\\\\{0,7}(?:%b)|%b)" % (re.escape(bare), b"|".join(escaped), percent)
 
 
 def _wait_s(headers: dict[bytes, bytes], now: float) -> float | None:

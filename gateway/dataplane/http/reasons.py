@@ -1,4 +1,4 @@
-"""What an upstream says of its refusal, whatever its shape: OpenAI's, vLLM's, FastAPI's, Gemini's, LoRAX's, plain text.
+"""What an upstream says of its refusal, whatever its shape: OpenAI's, vLLM's, FastAPI's, Gemini's, Mistral's, LoRAX's, text.
 
 Pure, and for any bytes: what has no shape that is known here has no reason.
 """
@@ -7,13 +7,18 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
+from graduand.gateway.model import lenient
 
 MOST_CHARACTERS = 2_000
 MOST_BYTES = 16 << 10
 MOST_DETAILS = 5
-MOST_DEPTH = 4
+MOST_DEPTH = 6
 PAGE = re.compile(r"<!doctype|</?(html|body|head|title|h1)\b", re.I)
+# Where servers write why, in any case of letters; of several the first that says something.
+NAMES = (
+    "message", "msg", "detail", "details", "error_message", "error_description", "errors", "faultstring", "fault",
+    "description", "error", "reason", "title",
+)  # fmt: skip
 
 Json = dict[str, Any]
 
@@ -41,17 +46,18 @@ def of(body: bytes) -> Reason:
     (Reason(message='', code='', error={}), 'prompt too long')
     """
     try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        data, strange = lenient.loads(body)
+        return of_json(lenient.mended_all(data) if strange else data)
+    except lenient.Unreadable:
         return Reason(_plain(body))
-    return of_json(data)
 
 
-def of_json(data: Any) -> Reason:
+def of_json(data: Any, depth: int = MOST_DEPTH) -> Reason:
     """The reason in a refusal, or in an event of a stream, that was read as JSON."""
     if isinstance(data, list):  # Gemini's OpenAI-compatible endpoint wraps its error in one
         return next(
-            (found for one in data[:MOST_DETAILS] if isinstance(one, dict) and (found := of_json(one)) != NONE), NONE
+            (found for one in data[:MOST_DETAILS] if isinstance(one, dict) and (found := of_json(one, depth)) != NONE),
+            NONE,
         )
     if isinstance(data, str):
         return Reason(_text(data))
@@ -60,36 +66,42 @@ def of_json(data: Any) -> Reason:
     error = data.get("error")
     if isinstance(error, dict):
         return _of_error(error)
-    code = _word(data.get("error_type") or data.get("code") or data.get("type"))
-    for name in ("error", "message", "detail", "error_description", "errors", "title"):
-        text = _text(data.get(name))
-        if text:
-            return Reason(text, code)
-    return NONE
+    detail = data.get("detail")
+    if depth and isinstance(detail, dict) and isinstance(detail.get("error"), dict):
+        return of_json(detail, depth - 1)
+    return Reason(_text(data), _word(data.get("error_type") or data.get("code") or data.get("type")))
 
 
 def _of_error(error: Json) -> Reason:
-    text = _text(error.get("message")) or _text(error.get("detail")) or _text(error.get("details"))
-    return Reason(text, _word(error.get("code") or error.get("status") or error.get("type")), error)
+    code = _word(error.get("code") or error.get("status") or error.get("type"))
+    return Reason(_text(error) or code, code, error)
 
 
 def _text(said: Any, depth: int = MOST_DEPTH) -> str:
-    """Text that is no page, or FastAPI's list of what is wrong where; nothing that is nested deeper than any server writes it."""
+    """Text that is no page, of whatever holds it; nothing that is nested deeper than any server writes it."""
     if isinstance(said, str):
-        return "" if PAGE.search(said[:MOST_BYTES]) else _cut(said)
+        return "" if PAGE.search(said[:MOST_BYTES]) else cut(said, MOST_CHARACTERS)
+    if not depth:
+        return ""
     if isinstance(said, dict):
-        return _text(said.get("message") or said.get("msg") or "", depth - 1) if depth else ""
+        named = {key.lower(): value for key, value in said.items()}
+        return next((text for name in NAMES if (text := _of_name(name, named.get(name), depth - 1))), "")
     if not isinstance(said, list):
         return ""
-    return _cut("; ".join(text for one in said[:MOST_DETAILS] if (text := _detail(one, depth))))
+    return cut("; ".join(text for one in said[:MOST_DETAILS] if (text := _detail(one, depth))), MOST_CHARACTERS)
+
+
+def _of_name(name: str, value: Any, depth: int) -> str:
+    if name == "errors" and isinstance(value, dict):  # by the field that is wrong
+        value = [{"loc": [field], "msg": text} for field, text in list(value.items())[:MOST_DETAILS]]
+    return _text(value, depth)
 
 
 def _detail(one: Any, depth: int) -> str:
-    if not isinstance(one, dict) or not depth:
-        return one if isinstance(one, str) else ""
-    where = one.get("loc")
+    """One of the things that are wrong, after the place where it is, as FastAPI lists them."""
+    where = one.get("loc") if isinstance(one, dict) else None
     place = ".".join(str(part) for part in where if isinstance(part, str | int)) if isinstance(where, list) else ""
-    text = _text(one.get("msg") or one.get("message") or "", depth - 1)
+    text = "" if isinstance(one, list) else _text(one, depth - 1)
     return f"{place}: {text}" if place and text else text
 
 
@@ -99,14 +111,20 @@ def _word(value: Any) -> str:
 
 def _plain(body: bytes) -> str:
     """A refusal in plain text; none if it is a page, or no text at all."""
+    body = body[:MOST_BYTES]
     try:
-        text = body[:MOST_BYTES].decode("utf-8").strip()
+        text = body.decode("utf-8").strip()
     except UnicodeDecodeError:
-        return ""
-    if text.startswith(("<", "{", "[")) or PAGE.search(text):
-        return ""
-    return _cut(text)
+        text = body.decode("latin-1").strip()
+        if not all(one.isprintable() or one.isspace() for one in text) or 2 * sum(map(str.isascii, text)) <= len(text):
+            return ""
+    return "" if text.startswith("<") or PAGE.search(text) else cut(text, MOST_CHARACTERS)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
+def cut(text: str, most: int) -> str:
+    """At most so many characters, without a part of a word at the end: half of a key would not be known as one."""
+    if len(text) <= most:
+        return text
+    head = text[: most - 1]
+    words = head.rpartition(" ")[0]
+    return (words if len(words) > most // 2 else head) + "…"

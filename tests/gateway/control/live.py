@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -20,7 +18,7 @@ from graduand.gateway.control.store import rollouts
 from graduand.gateway.control.store.open import open_rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.model.routes import Settings
-from tests.gateway.running import PATIENCE_S, ROOT, Gateway, until
+from tests.gateway.running import PATIENCE_S, Gateway, RecordedTeacher, until
 from tests.gateway.speaking import Client
 
 Json = dict[str, Any]
@@ -42,8 +40,8 @@ def answer(model: str, number: int) -> str:
     return "maybe" if model == SLICED and number % 20 == 0 else right
 
 
-class Recorded:
-    """`graduand recorded-teacher` on a free port, for the teacher and the students at once, and `more` answers."""
+class Recorded(RecordedTeacher):
+    """For the teacher and the students at once, and `more` answers."""
 
     def __init__(self, folder: Path, more: Iterable[Json] = ()) -> None:
         path = folder / "answers.jsonl"
@@ -53,18 +51,7 @@ class Recorded:
             for n in range(PROMPTS)
         ]
         path.write_text("".join(json.dumps(line) + "\n" for line in [*lines, *more]))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "graduand", "recorded-teacher", "--answers", str(path), "--listen", "127.0.0.1:0"],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        self.url = next(word for word in line.split() if word.startswith("http")).rstrip("/.,").removesuffix("/v1")
-
-    def close(self) -> None:
-        self.process.terminate()
-        self.process.wait(60)
+        super().__init__(path)
 
 
 class FaultServer:

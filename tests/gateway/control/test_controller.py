@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from graduand.gateway.control import moves
+from graduand.gateway.control.gather import Gatherer
 from graduand.gateway.control.store.rollouts import LEASE_S
 from graduand.gateway.control.store.rows import from_json, to_json
 from graduand.gateway.errors import RequestError
-from graduand.gateway.logs.tail import PAIR_WITHIN_S
+from graduand.gateway.logs.tail import PAIR_WITHIN_S, Line
+from graduand.gateway.model.fields import Record
 from graduand.gateway.model.routes import Route, Teacher, Unit, read_unit
+from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.store import Override
 from graduand.rollout.gates.one_sided import OneSided
 from graduand.rollout.state import Hold, Phase
@@ -291,6 +294,45 @@ def test_a_strange_record_stops_nothing(world: World) -> None:
     world.ask(10)
     world.look(1)
     assert world.row.ledger.pairs == 10
+
+
+@pytest.mark.parametrize("error", [RecursionError, OverflowError, AssertionError, RuntimeError, MemoryError, KeyError])
+def test_a_record_that_cannot_be_taken_is_skipped_and_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """Whatever there is in it that nobody thought of: the others are taken, and nothing is asked of it again."""
+    world.start()
+    world.look(3)
+    world.ask(10)
+    taken = Gatherer.take
+    bad: list[str] = []
+
+    def take(self: Gatherer, line: Line, record: Record) -> None:
+        if record["role"] == "served" and not bad:
+            bad.append(record["id"])
+        if record["id"] in bad:
+            raise error("planted")
+        taken(self, line, record)
+
+    monkeypatch.setattr(Gatherer, "take", take)
+    world.look(2)
+    assert (world.row.ledger.pairs, world.row.counts["records that could not be taken"]) == (9, 1)
+
+
+def test_a_store_that_is_away_is_no_fault_of_a_record(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.start()
+    world.look(3)
+    world.ask(1)
+
+    def take(self: Gatherer, line: Line, record: Record) -> None:
+        raise StateError("the store is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Gatherer, "take", take)
+        with pytest.raises(StateError):
+            world.look(1)
+    world.look(1, step_s=LEASE_S + 1)
+    assert world.row.ledger.pairs == 1
 
 
 def test_a_crash_inside_a_look_changes_nothing_and_loses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

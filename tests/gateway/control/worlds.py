@@ -8,9 +8,11 @@ from typing import Any
 from graduand.gateway.control import moves
 from graduand.gateway.control.loop import Controller
 from graduand.gateway.control.store.open import open_rollouts
+from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.model.routes import Mode, Replica, Route, Settings, Student, Teacher, Upstream
 from graduand.gateway.model.routing import STUDENT, decide
+from graduand.rollout.assignment import BUCKETS
 from graduand.rollout.gates.cycles import Proof
 from graduand.rollout.spec import file as specfile
 from graduand.rollout.state import Event, Phase
@@ -47,6 +49,9 @@ class World:
     controllers: int = 0
     upstreams: dict[str, Upstream] = field(default_factory=dict)  # more of them
     mode: Mode = "teacher"  # of the route, as the file has it
+    named: bool = False  # requests name their users
+    student: str = STUDENT_NAME
+    users: int = 0  # who come again and again; 0: each request is somebody else's
     checks: tuple[Any, ...] | None = None  # of the route
     fails_check: int = (
         0  # of every hundred answers of the student, how many the route's check `policy` does not let pass
@@ -89,8 +94,12 @@ class World:
         self.controller = controller
         return controller
 
+    def new_store(self) -> Rollouts:
+        """The store opened once more; whoever asks closes it."""
+        return open_rollouts(self.settings)
+
     def start(self, key: str = "start-1", **changes: Any) -> str:
-        spec = specfile.read({**SPEC, **changes})
+        spec = specfile.read({**SPEC, "student": self.student, **changes})
         with self.store.transaction():
             row = moves.begin(
                 self.store, spec, dict(spec.task or TASK), salt="salt-1", at=self.now, who="ann", why="", key=key
@@ -147,34 +156,35 @@ class World:
         self, count: int, agree: float = 1.0, broken: bool = False, prompt: str = "?", incumbent: float = 1.0
     ) -> list[str]:
         """The records of so many requests; where an `incumbent` is in service, it agrees on as many of every hundred."""
-        lines = []
+        lines, route = [], self.route
         for _ in range(count):
             self.asked += 1
             says = {
-                STUDENT_NAME: "yes" if self.asked % 100 < agree * 100 else "no",
+                self.student: "yes" if self.asked % 100 < agree * 100 else "no",
                 OLD_NAME: "yes" if self.asked % 100 < incumbent * 100 else "no",
                 None: "yes",
             }
-            lines += [json.dumps(one) for one in self._records(says, broken, prompt)]
+            lines += [json.dumps(one) for one in self._records(route, says, broken, prompt)]
         return lines
 
-    def _records(self, says: dict[str | None, str], broken: bool, prompt: str) -> list[dict[str, Any]]:
-        route = self.route
-        decision = decide(route, f"user-{self.asked}", str(self.asked), self.now)
-        old = OLD_NAME if decision.incumbent else STUDENT_NAME
+    def _records(self, route: Route, says: dict[str | None, str], broken: bool, prompt: str) -> list[dict[str, Any]]:
+        decision = decide(route, f"user-{self.asked % (self.users or 10**9)}", str(self.asked), self.now)
+        old = OLD_NAME if decision.incumbent else self.student
         failed = broken and decision.arm == STUDENT and not decision.incumbent
         arm = "teacher" if failed else decision.arm
         reason = "fallback:http_500" if failed else decision.reason
         by = old if arm == STUDENT else None
         one = record(f"id-{self.asked}", self.now, decision, arm, reason, says[by], prompt, by)
         found = [one]
-        others: list[str | None] = [STUDENT_NAME] if arm == "teacher" else [None]
+        others: list[str | None] = [self.student] if arm == "teacher" else [None]
         if arm == STUDENT and route.incumbent is not None:
-            others.append(STUDENT_NAME if decision.incumbent else OLD_NAME)
+            others.append(self.student if decision.incumbent else OLD_NAME)
         for to in others if decision.shadow and arm == decision.arm else []:
             role, side = ("audit", "teacher") if to is None else ("shadow", "student")
             copy = record(f"{role}-{self.asked}", self.now, decision, side, role, says[to], prompt, to)
             found.append({**copy, "role": role, "parent_id": one["id"]})
+        if self.named:
+            found = [{**one, "unit": decision.unit, "sampled_p": decision.drawn_bp / BUCKETS} for one in found]
         if self.checks is not None:
             action = "flag" if self.asked % 100 < self.fails_check else "none"
             for answer in found:

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from graduand.gateway.dataplane.health import TRIP_AFTER
 from graduand.gateway.model.recording import RecordPolicy
 from graduand.gateway.model.routes import Route, Teacher, Unit
 from graduand.monitoring.prices import Price
 from tests.gateway.dataplane.inprocess import records, serving
 from tests.gateway.dataplane.inprocess import upstream as one_upstream
-from tests.gateway.faults import says
+from tests.gateway.faults import PAGE, says
 from tests.gateway.speaking import Answer, Client, chat
 from tests.gateway.upstream import Action, Conversation, Upstream, chunk, message, usage_chunk
 
@@ -113,6 +114,69 @@ def test_what_is_about_the_request_is_told_and_logged(tmp_path: Path, upstream: 
     said = json.loads(record["attempts"][0]["said"])
     assert said["error"]["message"] == "no such thing for [key] of org-secret, [redacted:email]"
     assert said["error"]["more"] == ["z" * 50]
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, SECRET.replace(KEY, "[key]").replace("ann@example.org", "[redacted:email]")),
+        (401, "the upstream refused the gateway's own key; whoever runs this gateway must correct api_key"),
+        (503, "the upstream answered 503"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_log_says_in_words_why_there_is_no_answer(
+    tmp_path: Path, upstream: Upstream, status: int, words: str, stream: bool
+) -> None:
+    policy = RecordPolicy(redact=("email",))
+    _, record = ask(tmp_path, upstream, says(status, ERROR), chat("r", stream=stream), policy=policy)
+    assert record["error"] in ("bad_request", "upstream_auth", "http_503")
+    assert record["error_message"] == words
+
+
+def test_a_refusal_of_the_gateways_own_is_in_words_too(tmp_path: Path, upstream: Upstream) -> None:
+    got, record = ask(tmp_path, upstream, says(200, message("gpt-4o")), {"model": "r", "messages": []})
+    assert record["error_message"] == got.error["message"]
+    assert "messages" in record["error_message"]
+
+
+def test_a_whole_answer_has_no_error_in_words(tmp_path: Path, upstream: Upstream) -> None:
+    _, record = ask(tmp_path, upstream, says(200, message("gpt-4o")))
+    assert (record["error"], record["error_message"]) == (None, None)
+
+
+@pytest.mark.parametrize("body", [PAGE, b"", b"{}"])
+def test_a_refusal_without_words_is_still_one_of_the_request(tmp_path: Path, upstream: Upstream, body: bytes) -> None:
+    got, _ = ask(tmp_path, upstream, says(413, body))
+    assert (got.status, got.error["type"]) == (413, "invalid_request_error")
+
+
+NO_CHOICE = {"object": "chat.completion", "choices": [], "usage": {"prompt_tokens": 9, "total_tokens": 9}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "body", [NO_CHOICE, {}, b"not json", b'{"choices": [', b"[1]", b"null", b'"text"', b"<html>", b""]
+)
+def test_an_answer_that_cannot_be_taken_closes_nothing_to_others(
+    tmp_path: Path, upstream: Upstream, body: dict[str, Any] | bytes, stream: bool
+) -> None:
+    """A vendor's filter, or one client's prompt, may bring it about as often as that client likes."""
+    place = upstream.place(tmp_path.name, says(200, body))
+    route = Route("r", Teacher("t", "gpt-4o"), None, "teacher", 0, Unit(("request",)), retries=2)
+    with serving(tmp_path, [one_upstream("t", "openai", place.url)], [route]) as port, Client(port) as client:
+        for _ in range(4):
+            assert client.ask(chat("r", stream=stream)).error["code"] == "malformed"
+        place.then = says(200, message("gpt-4o"))
+        assert client.ask(chat("r")).status == 200
+
+
+def test_who_opens_the_breaker_is_told_what_the_upstream_said(tmp_path: Path, upstream: Upstream) -> None:
+    place = upstream.place(tmp_path.name, says(529, {}))
+    route = Route("r", Teacher("t", "gpt-4o"), None, "teacher", 0, Unit(("request",)), retries=2)
+    with serving(tmp_path, [one_upstream("t", "openai", place.url)], [route]) as port, Client(port) as client:
+        assert [client.ask(chat("r")).status for _ in range(3)] == [529, 529, 503]
+    assert place.asked == TRIP_AFTER
 
 
 def test_what_was_said_is_bounded(tmp_path: Path, upstream: Upstream) -> None:

@@ -13,6 +13,7 @@ import pytest
 from tests.gateway import faults
 from tests.gateway.conftest import Start
 from tests.gateway.faults import PATIENT_S, UPSTREAM_KEY, Case, cases
+from tests.gateway.proxies import ProxyServer
 from tests.gateway.running import Gateway, route, until
 from tests.gateway.running import upstream as configured
 from tests.gateway.speaking import Answer, chat
@@ -37,13 +38,16 @@ def gateway(start: Start, upstream: Upstream) -> Iterator[Gateway]:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # bound and not listening: a connection is refused
         refused = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
-        upstreams, routes = {}, {}
+        upstreams, routes, proxies = {}, {}, list[ProxyServer]()
         for case in CASES:
             faulty = upstream.place(case.place, case.fault.then, case.fault.script)
             upstream.place(case.place + "-good")
             urls = {"faulty": refused if case.fault.refused else faulty.url, "good": faulty.url + "-good"}
             for role, url in urls.items():
                 upstreams[f"{case.place}-{role}"] = configured(url, api_key={"env": "TEST_UPSTREAM_KEY"})
+            if case.fault.proxy is not None:
+                proxies.append(ProxyServer(case.fault.proxy))
+                upstreams[f"{case.place}-faulty"]["proxy"] = proxies[-1].url
             teacher, student = ("faulty", "good") if case.arm == "teacher" else ("good", "faulty")
             routes[case.place] = route(
                 f"{case.place}-{teacher}", f"{case.place}-{student}", timeouts=case.timeouts,
@@ -51,6 +55,8 @@ def gateway(start: Start, upstream: Upstream) -> Iterator[Gateway]:
                 release="block" if case.form == "block" else "observe",
             )  # fmt: skip
         yield start(upstreams, routes, environ={"TEST_UPSTREAM_KEY": UPSTREAM_KEY})
+        for proxy in proxies:
+            proxy.close()
 
 
 @pytest.fixture(scope="module")

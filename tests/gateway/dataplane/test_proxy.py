@@ -1,10 +1,7 @@
 """Upstreams behind a proxy, with headers and a query of their own: requests and the gateway's own calls go one way."""
 
-import contextlib
 import dataclasses
 import json
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,60 +14,11 @@ from graduand.gateway.model.routes import Upstream as Configured
 from tests.gateway.authority import Authority
 from tests.gateway.dataplane.inprocess import records, serving
 from tests.gateway.dataplane.inprocess import upstream as one_upstream
+from tests.gateway.proxies import ProxyServer
 from tests.gateway.speaking import Answer, Client, chat
 from tests.gateway.upstream import Conversation, Upstream
 
 PASSWORD = "Basic YW5uOnNlY3JldA=="  # ann:secret
-
-
-class ProxyServer:
-    """Answers CONNECT with `answer`, and then carries bytes if that is a success; `asked` are the heads that it read."""
-
-    def __init__(self, answer: bytes = b"HTTP/1.1 200 Connection established\r\nvia: x\r\n\r\n") -> None:
-        self._answer = answer
-        self.asked: list[str] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                one, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(one,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            piece = client.recv(1)
-            if not piece:
-                return
-            head += piece
-        self.asked.append(head.decode())
-        host, _, port = head.split()[1].decode().rpartition(":")
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            for byte in self._answer:  # in pieces, as a network may
-                client.sendall(bytes([byte]))
-        if b" 200 " not in self._answer:
-            client.close()
-            return
-        with socket.create_connection((host, int(port))) as server:
-            back = threading.Thread(target=_carry, args=(server, client), daemon=True)
-            back.start()
-            _carry(client, server)
-            back.join()
-
-
-def _carry(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while piece := source.recv(65536):
-            sink.sendall(piece)
-        sink.shutdown(socket.SHUT_WR)
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,11 @@ REFUSALS: dict[str, tuple[int, Json | bytes]] = {
     "param": (400, {"error": {"message": "Unknown parameter.", "param": "stream_options.include_usage"}}),
     "text": (400, b"json: unknown field \"stream_options\""),
     "server": (500, {"message": "unexpected keyword argument 'stream_options'"}),
+    "extra": (422, {"detail": [{"type": "extra_forbidden", "loc": ["body"], "msg": "Extra inputs are not permitted"}]}),
+    "unnamed": (400, {"error": {"message": "Unrecognized request argument supplied"}}),
+    "no words": (400, b""),
+    "a page": (422, b"<html><h1>Unprocessable</h1></html>"),
+    "not implemented": (501, b"<html></html>"),
     "ok": (200, {"error": {"message": "stream_options is not supported", "code": 400}}),
 }  # fmt: skip
 
@@ -98,6 +103,26 @@ def test_what_is_refused_is_tried_without_and_remembered(world: Make, how: str) 
     first, second = records(it.folder)
     assert [len(one["attempts"]) for one in (first, second)] == [2, 1]
     assert first["usage"]["kind"] == "estimated"
+
+
+def test_who_has_taken_it_is_not_suspected_of_what_it_does_not_name(world: Make) -> None:
+    """One refusal without words is then about the request: it is asked once, and usage goes on being counted."""
+    it = world()
+    assert it.ask().whole
+    it.place.then = lambda one: one.whole(400, b"")
+    assert it.ask().status == 400
+    it.place.then = answer
+    assert it.ask().whole
+    assert it.options() == [ASKED] * 3
+
+
+def test_who_refuses_in_both_forms_has_taught_nothing(world: Make) -> None:
+    it = world(lambda one: one.whole(400, {"error": {"message": "unknown field `foo`"}}))
+    got = it.ask(foo=1)
+    assert (got.status, got.error["message"]) == (400, "unknown field `foo`")
+    it.place.then = answer
+    assert it.ask().whole
+    assert it.options() == [ASKED, "none", ASKED]
 
 
 def test_many_at_once_remember_the_same(world: Make) -> None:

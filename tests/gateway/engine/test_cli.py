@@ -11,7 +11,7 @@ import pytest
 
 from graduand.gateway.cli import main
 
-COMMAND = [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main(sys.argv[1:]))", "engine"]
+COMMAND = [sys.executable, "-m", "graduand", "engine"]
 
 
 @pytest.mark.parametrize(

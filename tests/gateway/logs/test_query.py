@@ -134,7 +134,7 @@ def test_the_log_is_only_read(world: World, sql: str) -> None:
 
 @pytest.mark.parametrize("sql", ["SELEC", "SELECT nothing FROM log", "SELECT * FROM logs", "SELECT 1 / 'a'"])
 def test_mistakes_in_a_query(world: World, sql: str) -> None:
-    with pytest.raises(QueryFailed, match="The tables are log, feedback and drift"):
+    with pytest.raises(QueryFailed, match="The tables are log, feedback, drift and evidence"):
         rows(world, sql)
 
 

@@ -89,10 +89,30 @@ def test_hosts_that_no_proxy_names(host: str, no_proxy: str, expected: bool) -> 
     assert spared(host, 443, no_proxy) is expected
 
 
-@pytest.mark.parametrize("text", ["https://p:1", "socks5://p:1", "http://", "http://p:x", "http://u:secret@p/path", ""])
+@pytest.mark.parametrize("text", ["ftp://p:1", "http://", "http://p:x", "http://u:secret@p/path", ""])
 def test_what_is_no_proxy_is_refused_without_its_password(text: str) -> None:
     with pytest.raises(ConfigError, match="is not the address of an HTTP proxy") as caught:
         read_proxy(text)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("way", ["proxy", "HTTPS_PROXY", "https_proxy"])
+@pytest.mark.parametrize(
+    ("scheme", "named"),
+    [
+        *((scheme, "a SOCKS proxy") for scheme in ("socks", "socks4", "socks4a", "socks5", "socks5h", "SOCKS5")),
+        ("https", "a proxy that is spoken to in TLS"),
+    ],
+)
+def test_other_proxies_are_refused_by_name(way: str, scheme: str, named: str) -> None:
+    address = f"{scheme}://ann:secret@p:1080"
+    upstream = dataclasses.replace(UPSTREAM, proxy=address if way == "proxy" else None)
+    with pytest.raises(ConfigError, match="is not the address of an HTTP proxy") as caught:
+        proxy_of(upstream, REPLICA, {} if way == "proxy" else {way: address})
+    assert f"'p:1080' is not the address of an HTTP proxy, such as http://proxy.example:3128: it is {named}" in str(
+        caught.value
+    )
+    assert f"({scheme.lower()}://), which is not supported" in str(caught.value)
     assert "secret" not in str(caught.value)
 
 

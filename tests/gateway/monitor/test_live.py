@@ -4,8 +4,6 @@ killed monitor goes on where it stopped, and a person ends it."""
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from graduand.monitoring.drift.reference import build, calibration_report
 from graduand.monitoring.embedding.named import load
 from graduand.training.redistil.alarms import unanswered
 from tests.gateway.control.live import Rollouts, kill
-from tests.gateway.running import ROOT, Gateway, Json, upstream
+from tests.gateway.running import Gateway, Json, RecordedTeacher, upstream
 from tests.gateway.running import until as soon
 from tests.monitoring.texts import prompts, recipes, tickets
 
@@ -46,14 +44,7 @@ class World:
             for text in [*USUAL, *FOREIGN]
         ]
         answers.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        self.recorded = subprocess.Popen(
-            [sys.executable, "-m", "graduand", "recorded-teacher", "--answers", str(answers), "--listen", "127.0.0.1:0"],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
-        assert self.recorded.stdout is not None
-        line = self.recorded.stdout.readline()
-        url = next(word for word in line.split() if word.startswith("http")).rstrip("/.,").removesuffix("/v1") + "/v1"
+        self.recorded = RecordedTeacher(answers)
         section = {
             "teacher": {"upstream": "models", "model": TEACHER}, "student": {"upstream": "models", "adapter": STUDENT},
             "unit": "user", "task": TASK,
@@ -66,13 +57,12 @@ class World:
                       "monitors": {**quiet, "novelty": {**novelty, "action": "teacher", "resume": "auto"}}},
             "shown": {**section, "mode": "student", "monitors": {**quiet, "novelty": novelty}},
         }  # fmt: skip
-        self.gateway = Gateway(folder, {"models": upstream(url)}, routes)
+        self.gateway = Gateway(folder, {"models": upstream(f"{self.recorded.url}/v1")}, routes)
         self.rollouts = Rollouts(self.gateway)
 
     def close(self) -> None:
         self.gateway.stop()
-        self.recorded.terminate()
-        self.recorded.wait(60)
+        self.recorded.close()
 
     def ask(self, route: str, texts: list[str]) -> list[tuple[str, str]]:
         """Ask each text once; arms and reasons."""

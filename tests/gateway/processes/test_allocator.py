@@ -25,7 +25,7 @@ def faults(first: str) -> int:
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this C library has no mallopt")
 def test_freed_memory_is_kept() -> None:
-    assert faults("from gateway.processes.allocator import keep_freed; keep_freed()") < 100
+    assert faults("from graduand.gateway.processes.allocator import keep_freed; keep_freed()") < 100
     assert faults("") > 10_000, (
         "the system's allocator keeps it by itself now: gateway/processes/allocator.py has no use any more"
     )

@@ -20,7 +20,7 @@ from tests.gateway.conftest import Start
 from tests.gateway.driving import Driver, Got, requests_of, traffic
 from tests.gateway.running import ROOT, Gateway, route, until
 from tests.gateway.running import upstream as configured
-from tests.gateway.speaking import chat
+from tests.gateway.speaking import Answer, chat
 from tests.gateway.upstream import Conversation, Place, Upstream, answer, chunk, text_of, tokens
 
 USERS = [f"user-{number}" for number in range(2000)]
@@ -298,6 +298,38 @@ def test_reload(start: Start, upstream: Upstream) -> None:
         assert {one["name"] for one in gateway.admin.get("/v1/routes").json()["routes"]} == {"triage", "added"}
     assert {one.status for one in driver.got} == {200}
     assert not driver.cut
+
+
+def test_a_clients_key_is_replaced(start: Start, upstream: Upstream, tmp_path: Path) -> None:
+    """Without a restart: the old key is refused also on a connection that has shown it, the name in the log stays, and limits
+    follow the keys though their places change."""
+    file = tmp_path / "keys"
+    file.write_text("triage: k-old\nbilling: k-billing\n")
+    gateway = start(
+        {"t": configured(upstream.place("rotated").url)}, {"triage": route("t")}, workers=2,
+        client_keys={"file": str(file)}, client_limits={"requests_per_minute": 30},
+    )  # fmt: skip
+
+    def ask(key: str) -> Answer:
+        with gateway.client() as client:  # a connection each: on either worker
+            return client.ask(chat("triage"), headers=(f"authorization: Bearer {key}",))
+
+    def logged(*answers: Answer) -> list[tuple[int, str | None]]:
+        found = [gateway.record(one.headers["x-graduand-id"]) for one in answers]
+        return [(record["client"], record["client_key"]) for record in found]
+
+    before = [ask("k-old"), *[ask("k-billing") for _ in range(29)]]
+    with gateway.client() as kept:
+        assert kept.ask(chat("triage"), headers=("authorization: Bearer k-old",)).status == 200
+        file.write_text("first: k-first\nbilling: k-billing\ntriage: k-new\n")
+        gateway.process.send_signal(signal.SIGHUP)
+        until(lambda: ask("k-new").status == 200 and {ask("k-old").status for _ in range(8)} == {401}, "it is replaced")
+        assert kept.ask(chat("triage"), headers=("authorization: Bearer k-old",)).status == 401
+        assert kept.ask(chat("triage"), headers=("authorization: Bearer k-new",)).status == 200
+    after, billing, spent, refused = ask("k-new"), ask("k-billing"), ask("k-billing"), ask("k-old")
+    assert [one.status for one in (after, billing, spent, refused)] == [200, 200, 429, 401]
+    assert logged(*before[:2]) == [(0, "triage"), (1, "billing")]
+    assert logged(after, billing, spent, refused) == [(2, "triage"), (1, "billing"), (1, "billing"), (-1, None)]
 
 
 def test_reloads_leave_nothing_behind(start: Start, upstream: Upstream) -> None:

@@ -28,9 +28,8 @@ RECORDS = [
 
 
 def start(path: Path, *more: str) -> subprocess.Popen[str]:
-    code = "import sys; from gateway.cli import main; sys.exit(main())"
     arguments = ["recorded-teacher", "--answers", str(path), "--listen", "127.0.0.1:0", *more]
-    command = [sys.executable, "-c", code, *arguments]
+    command = [sys.executable, "-m", "graduand", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -13,12 +13,12 @@ import pytest
 
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.logs.tail import Line, Place
-from graduand.gateway.state import sqlite_upgrade
+from graduand.gateway.state import sqlite_upgrade, trail
 from graduand.gateway.state.documents import Documents
 from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.sqlite import SqliteStore
 from graduand.gateway.state.sqlite_hashes import SqliteHashes
-from graduand.gateway.state.store import Registered
+from graduand.gateway.state.store import Registered, StateStore
 
 # A file with something in every table, and what the last version that wrote such files answered.
 BEFORE = Path(__file__).with_name("state-before.sql")
@@ -83,7 +83,7 @@ def answers(path: Path) -> Any:
     found = {
         "version": state.version(),
         "overrides": {name: _given(asdict(one)) for name, one in state.overrides().items()},
-        "events": state.events(),
+        "events": _chained(state),
         "served": state.served(),
         "adapters": [asdict(one) for one in state.adapters()],
         "leases": {name: state.lease(name) for name in ("controller", "fleet")},
@@ -115,6 +115,14 @@ def answers(path: Path) -> Any:
     }  # fmt: skip
     store.close()
     return json.loads(json.dumps(found))
+
+
+def _chained(state: StateStore) -> list[dict[str, Any]]:
+    """The events as they were, each of which now has its place in the audit trail."""
+    links, events = state.trail(1), state.events()
+    assert trail.broken(links) is None
+    assert [(one.number, one.hash) for one in links[::-1]] == [(one.pop("number"), one.pop("hash")) for one in events]
+    return events
 
 
 def _given(override: dict[str, Any]) -> dict[str, Any]:

@@ -39,18 +39,18 @@ class Replica:
         self.watcher.serves(table.version)
 
 
-Start = Callable[..., Replica]
+Begin = Callable[..., Replica]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def begin(tmp_path: Path) -> Iterator[Begin]:
     started: list[Replica] = []
 
-    def start(state: str, name: str = "0") -> Replica:
+    def begin(state: str, name: str = "0") -> Replica:
         started.append(Replica(state, tmp_path / name))
         return started[-1]
 
-    yield start
+    yield begin
     for one in started:
         one.watcher.stop()
 
@@ -70,10 +70,10 @@ def stores(one: Replica) -> StateStore:
     return store
 
 
-def test_a_new_weight_reaches_every_replica(start: Start, redis_server: RedisServer) -> None:
-    first = start(redis_server.url, "0")
+def test_a_new_weight_reaches_every_replica(begin: Begin, redis_server: RedisServer) -> None:
+    first = begin(redis_server.url, "0")
     until(lambda: not first.watcher.problem, "an empty Redis is made the store")
-    replicas = [first, start(redis_server.url, "1"), start(redis_server.url, "2")]
+    replicas = [first, begin(redis_server.url, "1"), begin(redis_server.url, "2")]
     store = stores(first)
     for weight in (100, 1000, 0):
         version = store.change_route(ROUTE, who="ann", weight_bp=weight)
@@ -85,8 +85,8 @@ def test_a_new_weight_reaches_every_replica(start: Start, redis_server: RedisSer
     assert max(one.watcher.age_s for one in replicas[:1]) < 5
 
 
-def test_redis_goes_and_comes(start: Start, own_redis: RedisServer, tmp_path: Path) -> None:
-    one = start(own_redis.url)
+def test_redis_goes_and_comes(begin: Begin, own_redis: RedisServer, tmp_path: Path) -> None:
+    one = begin(own_redis.url)
     until(lambda: not one.watcher.problem, "the store is there")
     stores(one).change_route(ROUTE, who="ann", weight_bp=300)
     until(lambda: one.weight == 300, "the change is there")
@@ -94,7 +94,7 @@ def test_redis_goes_and_comes(start: Start, own_redis: RedisServer, tmp_path: Pa
     until(lambda: one.watcher.problem, "it is missed")
     assert "the last route table stays in force: Redis: " in one.watcher.problem
     assert one.weight == 300
-    again, fresh = start(own_redis.url), start(own_redis.url, "fresh")
+    again, fresh = begin(own_redis.url), begin(own_redis.url, "fresh")
     assert (again.weight, again.mode) == (300, "canary")
     assert (fresh.mode, fresh.tables[-1].version) == ("teacher", 0)
     assert "until it was the teacher answers everything" in fresh.watcher.problem
@@ -105,7 +105,7 @@ def test_redis_goes_and_comes(start: Start, own_redis: RedisServer, tmp_path: Pa
     own_redis.start()
     until(lambda: "come back empty" in one.watcher.problem, "the loss is seen")
     assert {one.weight, again.weight, fresh.weight} == {300}
-    newcomer = start(own_redis.url, "newcomer")
+    newcomer = begin(own_redis.url, "newcomer")
     assert newcomer.mode == "teacher"
     store = open_state(one.settings)
     assert isinstance(store, RedisStore)
@@ -116,9 +116,9 @@ def test_redis_goes_and_comes(start: Start, own_redis: RedisServer, tmp_path: Pa
     until(lambda: {each.weight for each in everybody} == {200}, "and follows it")
 
 
-def test_a_file_goes_and_comes(start: Start, tmp_path: Path) -> None:
+def test_a_file_goes_and_comes(begin: Begin, tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    one = start(f"sqlite:///{path}")
+    one = begin(f"sqlite:///{path}")
     store = stores(one)
     store.change_route(ROUTE, who="ann", weight_bp=300)
     until(lambda: one.weight == 300, "the change is there")

@@ -66,7 +66,7 @@ def test_rules(step: Rules, drops: dict[int, str]) -> None:
 def test_planted_duplicates_go_and_a_contradiction_is_said() -> None:
     samples = [ticket(n) for n in range(20)]
     copy = of_text("copy", samples[4].text.upper(), completion="a")
-    other = of_text("other", samples[7].text + " !", completion="a")
+    other = of_text("other", f"  {samples[7].text}\n", completion="a")
     drops = run("exact", [*samples, copy, other], Exact())
     assert drops == {20: "same text as s4", 21: "same text as s7, with another label"}
     like = of_text("like", samples[4].text[:-1] + "x", completion="b")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graduand.training.data.near import Groups, Index, jaccard, near_pairs, shingles, squeezed
+from graduand.rollout.answers.spelling import identity
+from graduand.training.data.near import Groups, Index, jaccard, near_pairs, shingles
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "seven", "wizards", "brew", "tea", "at"]
 TEXTS = st.lists(st.sampled_from(WORDS), min_size=0, max_size=12).map(" ".join)
@@ -35,7 +36,7 @@ def test_pairs_are_as_similar_as_they_claim_and_equal_texts_are_always_joined(te
         groups.join(pair.one, pair.other)
     for one, left in enumerate(texts):
         for other, right in enumerate(texts):
-            if squeezed(left) == squeezed(right):
+            if identity(left) == identity(right):
                 assert groups.of(one) == groups.of(other)
 
 
@@ -66,5 +67,4 @@ def test_an_index_finds_without_keeping() -> None:
 
 
 def test_texts_without_words_and_short_ones() -> None:
-    assert squeezed("!!!") == "!!!"
     assert [pair.other for pair in near_pairs(["", "ok", "OK.", "!!!", "???"], 0.8)] == [2]

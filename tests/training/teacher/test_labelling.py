@@ -3,12 +3,10 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import yaml
 
 from graduand.gateway.cli import main
 from graduand.training.data.samples import of_text, read_samples, write_samples
+from tests.gateway.running import RecordedTeacher
 from tests.training.teacher.fake import Fake, chat, error
 
 TASK = "{labels: [a, b]}"
@@ -181,25 +180,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             text, right = f"question {n}", "ab"[n % 2]
             file.write(json.dumps({"model": "plain", "text": text, "answer": right if n % 4 else "b"}) + "\n")
             file.write(json.dumps({"model": "wise", "text": text, "answer": f"Because.\n{right}"}) + "\n")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = ["recorded-teacher", "--answers", str(folder / "answers.jsonl"), "--listen", f"127.0.0.1:{port}"]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "graduand", *command], env={**os.environ, "PYTHONPATH": "."}, stdout=subprocess.DEVNULL
-    )
-    try:
-        until = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10).close()
-                break
-            except OSError:
-                assert time.monotonic() < until, "the recorded teacher did not start"
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(60)
+    teacher = RecordedTeacher(folder / "answers.jsonl")
+    yield teacher.url
+    teacher.close()
 
 
 def test_the_grid_on_the_recorded_teacher(recorded: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -196,7 +196,7 @@ def test_recognised_chunks_mean_what_parsed_ones_mean(texts: list[str]) -> None:
     assert reader.assembly.answer()["choices"][0]["message"]["content"] == "".join(texts)
 
 
-@pytest.mark.parametrize("broken", [b'{"id":"c"', b"\xff", b"\x01"])
+@pytest.mark.parametrize("broken", [b'{"id":"c"'])
 def test_a_broken_chunk_among_recognised_ones_is_noticed(broken: bytes) -> None:
     reader = StreamReader(VLLM, keep_usage=True)
     first = _chunk("one")
@@ -238,11 +238,64 @@ def call(name: str, arguments: str, number: str | None, **more: Any) -> Json:
         ],
         [[call("a", "", "1")], [{"function": {"arguments": "{}"}}], [call("b", "", "2")], [{"function": {"arguments": "[]"}}]],
         [[call("a", "{", "1", index=0)], [call("", "}", "1", index=0)], [call("b", "[]", "2", index=5)]],
+        [[call("a", "{", "1", index=0)], [call("a", "}", "1", index=0)], [call("b", "[]", "2", index=0)]],
+        [
+            [call("a", "{", "1", index=0)], [call("b", "[", "2", index=0)],
+            [call("", "}", "1", index=0)], [call("", "]", "2", index=0)],
+        ],
+        [[call("a", "{}", "1", index="0")], [call("b", "[]", "2", index="1")]],
+        [[call("a", "{}", "1", index=1)], [call("b", "[]", "2", index=2)]],
     ],
 )  # fmt: skip
 def test_calls_of_tools_are_told_apart(deltas: list[Any]) -> None:
     message = put_together(*({"tool_calls": one} for one in deltas))
     assert message["tool_calls"] == [call("a", "{}", "1"), call("b", "[]", "2")]
+
+
+def nameless(name: str | None, arguments: str, **more: Any) -> Json:
+    """A call without an id."""
+    return {"type": "function", "function": {"name": name, "arguments": arguments}, **more}
+
+
+@pytest.mark.parametrize("index", [{}, {"index": None}, {"index": 0}])
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        [["a", "{}"], ["b", "[]"]],
+        [["a", ""], ["", "{"], [None, "}"], ["b", ""], ["", "[]"]],
+        [["a", "{"], ["", "}"], ["b", "["], ["", "]"]],
+        [["a", "{"], ["a", "}"], ["b", "["], ["b", "]"]],
+    ],
+)
+def test_calls_without_an_id_are_told_apart_by_their_names(deltas: list[list[Any]], index: Json) -> None:
+    message = put_together(*({"tool_calls": [nameless(*one, **index)]} for one in deltas))
+    assert message["tool_calls"] == [call("a", "{}", None), call("b", "[]", None)]
+
+
+def test_calls_without_an_id_in_one_chunk() -> None:
+    message = put_together({"tool_calls": [nameless("a", ""), nameless("b", ""), nameless("a", "{}")]})
+    assert message["tool_calls"] == [call("a", "", None), call("b", "", None), call("a", "{}", None)]
+
+
+def test_a_name_in_pieces_is_one() -> None:
+    message = put_together(
+        {"tool_calls": [nameless("get_", "", index=0)]}, {"tool_calls": [nameless("it", "{}", index=0)]}
+    )
+    assert message["tool_calls"] == [call("get_it", "{}", None)]
+
+
+def test_calls_that_are_no_functions_are_joined() -> None:
+    first = {"index": 0, "id": "1", "type": "custom", "custom": {"name": "sql", "input": "SELECT "}}
+    message = put_together({"tool_calls": [first]}, {"tool_calls": [{"index": 0, "custom": {"input": "1"}}]})
+    assert message["tool_calls"] == [{"id": "1", "type": "custom", "custom": {"name": "sql", "input": "SELECT 1"}}]
+
+
+def thought(text: str) -> Json:
+    """A piece of thinking as Mistral streams it."""
+    return {"type": "thinking", "thinking": [{"type": "text", "text": text}]}
+
+
+PICTURE = {"type": "image_url", "image_url": {"url": "x"}}
 
 
 @pytest.mark.parametrize(
@@ -265,6 +318,32 @@ def test_calls_of_tools_are_told_apart(deltas: list[Any]) -> None:
             "reasoning_details",
             [{"type": "reasoning.text", "text": "ab", "index": 0}, {"type": "reasoning.text", "text": "c", "index": 1}],
         ),
+        (
+            [{"reasoning_details": [{"type": "reasoning.text", "text": "a", "index": 0}]},
+             {"reasoning_details": [{"type": "reasoning.text", "text": "b", "index": 1}]},
+             {"reasoning_details": [{"type": "reasoning.text", "text": "c", "index": 0, "signature": "s"}]}],
+            "reasoning_details",
+            [{"type": "reasoning.text", "text": "ac", "index": 0, "signature": "s"},
+             {"type": "reasoning.text", "text": "b", "index": 1}],
+        ),
+        (
+            [{"reasoning_details": [{"type": "reasoning.text", "text": "a"}]},
+             {"reasoning_details": [{"type": "reasoning.text", "text": "b"}]},
+             {"reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}]}],
+            "reasoning_details",
+            [{"type": "reasoning.text", "text": "ab"}, {"type": "reasoning.encrypted", "data": "x"}],
+        ),
+        (
+            [{"content": [thought("let ")]}, {"content": [thought("me see")]}, {"content": "it is "}, {"content": "4"}],
+            "content", [thought("let me see"), {"type": "text", "text": "it is 4"}],
+        ),
+        (
+            [{"content": "a"}, {"content": "b"}, {"content": [{"type": "text", "text": "c"}, PICTURE]}, {"content": [PICTURE]},
+             {"content": "d"}],
+            "content", [{"type": "text", "text": "abc"}, PICTURE, PICTURE, {"type": "text", "text": "d"}],
+        ),
+        ([{"tool_calls": {"odd": 1}}, {"tool_calls": [call("a", "{}", "1")]}], "tool_calls", [call("a", "{}", "1")]),
+        ([{"tool_calls": "odd"}, {"tool_calls": [call("a", "{}", "1")]}], "tool_calls", [call("a", "{}", "1")]),
         ([{"annotations": [{"a": 1}]}, {"annotations": [{"a": 2}]}], "annotations", [{"a": 1}, {"a": 2}]),
         ([{"refusal": "I "}, {"refusal": "will not"}], "refusal", "I will not"),
         ([{"images": [{"url": "x"}]}, {"images": [{"url": "y"}]}], "images", [{"url": "x"}, {"url": "y"}]),
@@ -291,7 +370,36 @@ def test_half_pairs_pass_and_are_joined(by: Any, whole: str) -> None:
     assert orjson.loads(reader.assembly.encoded() or "")["choices"][0]["message"]["content"] == whole
 
 
-@pytest.mark.parametrize("strange", [b"NaN", b"-Infinity", b'"\\ud83d"', b'"\xff"', b"[" * 300 + b"]" * 300])
+SPLIT = "\U0001f600".encode()
+
+
+@pytest.mark.parametrize("odd", [(SPLIT[:2], SPLIT[2:]), (b"\xff",), (b"\x01",), (b"a\tb",)])
+def test_bytes_that_no_text_holds_pass_among_recognised_chunks(odd: tuple[bytes, ...]) -> None:
+    """Half a character in UTF-8, and bare control characters: as they came to the client, noted for whoever looks at them."""
+    reader = StreamReader(VLLM, keep_usage=True)
+    usual = _chunk("one")
+    chunks = [usual, _chunk("two"), *(usual.replace(b"one", piece) for piece in odd), _chunk("last")]
+    shown = [reader.feed(one) for one in chunks]
+    assert reader.failure is None
+    assert reader.strange
+    assert [piece in line for piece, line in zip(odd, shown[2:], strict=False)] == [True] * len(odd)
+    assert (reader.assembly.encoded() or "").count("last") == 1
+
+
+@pytest.mark.parametrize(
+    "end", [b"data: [DONE]", b"data: [DONE] \n\n", b"data:   [DONE]\n\n", b"data: [DONE]\t\r\n\r\n", b"data:[DONE]\n\n"]
+)
+def test_blanks_around_the_end(end: bytes) -> None:
+    reader = StreamReader(VLLM, keep_usage=True)
+    reader.feed(_chunk("one"))
+    reader.feed(b"data:\n\ndata: \n\ndata\n\n" + end)
+    assert reader.finish().endswith(b"data: [DONE]\n\n")
+    assert reader.done
+
+
+@pytest.mark.parametrize(
+    "strange", [b"NaN", b"-Infinity", b'"\\ud83d"', b'"\xff"', b"[" * 300 + b"]" * 300, b'"a\nb\x00"']
+)
 def test_what_need_not_be_understood_is_no_reason_to_fail(strange: bytes) -> None:
     body = (
         b'{"model":"m","x":%b,"choices":[{"index":0,"message":{"content":"hello"},"finish_reason":"stop"}]}' % strange
@@ -299,6 +407,34 @@ def test_what_need_not_be_understood_is_no_reason_to_fail(strange: bytes) -> Non
     whole = answers.whole(body, {}, VLLM)
     assert strange in whole.encoded
     assert whole.form["choices"][0]["message"]["content"] == "hello"
+
+
+def test_what_stands_beside_a_choices_delta_is_kept() -> None:
+    """Azure's filter results, vLLM's reason to stop, citations of the last chunk, log probabilities of either kind."""
+    assembly = Assembly()
+    content, refusal = {"content": [{"token": "a"}], "refusal": None}, {"content": None, "refusal": [{"token": "b"}]}
+    choices = [
+        {"index": 0, "delta": {"content": "a"}, "logprobs": content},
+        {"index": 0, "finish_reason": None, "content_filter_results": {"hate": {"filtered": False}}},
+        {
+            "index": 0,
+            "delta": {"refusal": "b"},
+            "logprobs": refusal,
+            "content_filter_results": {"violence": {"filtered": True}},
+        },
+        {"index": 0, "delta": {}, "finish_reason": "stop", "stop_reason": "END", "message": "odd", "token_ids": None},
+    ]
+    for choice in choices:
+        assembly.add({**TOP, "choices": [choice]})
+    assembly.add({**TOP, "choices": [], "citations": ["https://a"], "service_tier": "default"})
+    answer = assembly.answer()
+    assert (answer["citations"], answer["service_tier"]) == (["https://a"], "default")
+    [choice] = answer["choices"]
+    assert choice["content_filter_results"] == {"hate": {"filtered": False}, "violence": {"filtered": True}}
+    assert choice["stop_reason"] == "END"
+    assert choice["logprobs"] == {"content": [{"token": "a"}], "refusal": [{"token": "b"}]}
+    assert (choice["message"]["content"], choice["message"]["refusal"]) == ("a", "b")
+    assert assembly.answer() == answer  # as often as it is asked for
 
 
 def test_empty_fields_of_a_first_chunk_are_filled_by_later_ones() -> None:

@@ -8,12 +8,20 @@ import pytest
 
 from graduand.gateway.dataplane.dialects import lorax, openai
 from graduand.gateway.dataplane.dialects.chat import CHAT
+from graduand.gateway.dataplane.dialects.completions import COMPLETIONS
+from graduand.gateway.dataplane.dialects.dialect import Dialect
 from graduand.gateway.dataplane.dialects.lorax import FOLLOWED, GENERATE, PARAMETERS
 from tests.gateway.targets import addressee
 
 PAGE = Path(__file__).parents[4] / "docs/lorax.md"
 KINDS = ("lorax", "vllm", "openai")
 USER = [{"role": "user", "content": "hi"}]
+
+
+def sent(path: Dialect, data: dict[str, Any], kind: str) -> dict[str, Any]:
+    """What an upstream of this kind gets."""
+    body: dict[str, Any] = orjson.loads(path.sending(orjson.dumps(data), data, addressee("m", kind), scored=False).body)
+    return body
 
 
 def table() -> str:
@@ -26,8 +34,14 @@ def table() -> str:
     rows += [
         f"| `parameters.{name}` | the gateway's own | the gateway's own | the gateway's own |" for name in FOLLOWED
     ]
-    for new, old in openai.OLD_NAMES.items():
+    for new, old in openai.LORAX_NAMES.items():
         rows.append(f"| `{new}` on OpenAI's routes | `{old}` besides, if it is not there | as it came | as it came |")
+    for new, old in openai.VLLM_NAMES.items():
+        rows.append(f"| `{new}` on OpenAI's routes | as it came | `{old}` besides, if it is not there | as it came |")
+    schemas = "`{type: json_object, schema: …}`", "`{type: json_schema, json_schema: {schema: …}}`"
+    rows.append(f"| `response_format` with a schema on OpenAI's routes | {schemas[0]} | {schemas[1]} | {schemas[1]} |")
+    rows.append("| `response_format: {type: text}` on OpenAI's routes | taken out | as it came | as it came |")
+    rows.append("| `stop` on OpenAI's routes | a text is made a list | as it came | as it came |")
     for name in sorted(openai.LORAX_ADAPTERS):
         rows.append(f"| `{name}` on OpenAI's routes | taken out | as it came | as it came |")
     return "\n".join(rows)
@@ -61,14 +75,44 @@ def test_a_schema_is_asked_for_as_the_upstream_knows_it(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("new", "old"), openai.OLD_NAMES.items())
-def test_names_that_lorax_does_not_know(new: str, old: str, kind: str) -> None:
-    data = {"model": "r", "messages": USER, new: 7}
-    sent = orjson.loads(CHAT.sending(orjson.dumps(data), data, addressee("m", kind), scored=False).body)
-    assert sent == {**data, "model": "m", **({old: 7} if kind == "lorax" else {})}
-    both = {**data, old: 5}
-    sent = orjson.loads(CHAT.sending(orjson.dumps(both), both, addressee("m", kind), scored=False).body)
-    assert sent[old] == 5
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+@pytest.mark.parametrize(
+    ("new", "old", "by"),
+    [
+        *((new, old, "lorax") for new, old in openai.LORAX_NAMES.items()),
+        *((new, old, "vllm") for new, old in openai.VLLM_NAMES.items()),
+    ],
+)
+def test_names_that_others_do_not_know(path: Dialect, new: str, old: str, by: str, kind: str) -> None:
+    data = {"model": "r", "messages": USER, "prompt": "hi", new: 7}
+    assert sent(path, data, kind) == {**data, "model": "m", **({old: 7} if kind == by else {})}
+    assert sent(path, {**data, old: 5}, kind)[old] == 5
+
+
+SCHEMA = {"type": "object"}
+OPENAIS = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}}
+LORAXS = {"type": "json_object", "schema": SCHEMA}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("written", "to_lorax", "to_others"),
+    [
+        (OPENAIS, LORAXS, OPENAIS),
+        (LORAXS, LORAXS, OPENAIS),
+        ({"type": "json_object"}, {"type": "json_object"}, {"type": "json_object"}),
+        ({"type": "text"}, None, {"type": "text"}),
+        (None, None, None),
+        ("odd", "odd", "odd"),
+        ({"type": "json_schema"}, {"type": "json_schema"}, {"type": "json_schema"}),
+    ],
+)
+def test_formats_on_openais_routes(written: Any, to_lorax: Any, to_others: Any, kind: str) -> None:
+    data = {"model": "r", "messages": USER, "response_format": written, "n": 1}
+    wanted = to_lorax if kind == "lorax" else to_others
+    got = sent(CHAT, data, kind)
+    assert got.get("response_format") == wanted
+    assert got["n"] == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,8 +1,10 @@
 """What follows from an upstream's answer: a table of statuses and bodies, and Retry-After's forms."""
 
 import json
+import time
 from email.utils import formatdate
 from typing import Any
+from urllib.parse import quote, unquote
 
 import orjson
 import pytest
@@ -10,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graduand.gateway.dataplane.http import failures, reasons
-from graduand.gateway.dataplane.http.failures import Failure, from_answer, from_error_event, without_secrets
+from graduand.gateway.dataplane.http.failures import (
+    Failure,
+    from_answer,
+    from_error_event,
+    may_be_about_a_field,
+    without_secrets,
+)
 
 NOW = 1_800_000_000.0
 AFTER = [
@@ -127,6 +135,24 @@ def test_from_answer(status: int, body: Any, cause: str, shown: int, retry: bool
         ({"message": "no", "code": "x"}, "no", "x"),
         ({"errors": [{"message": "one"}, "two"]}, "one; two", ""),
         ({"error": {"detail": "no"}}, "no", ""),
+        ({"object": "error", "message": {"detail": [{"loc": ["body", "n"], "msg": "bad"}]}}, "body.n: bad", ""),
+        ({"detail": {"error": {"message": "inner", "code": "x"}}}, "inner", "x"),
+        ({"detail": {"message": "no", "code": "x"}}, "no", ""),
+        ({"error": "Bad Request", "message": "the reason", "status": 400}, "the reason", ""),
+        ({"error": "invalid_request", "error_description": "the reason"}, "the reason", ""),
+        ({"error": {"message": "", "code": "unsupported_value"}}, "unsupported_value", "unsupported_value"),
+        ({"errors": {"top_p": ["too small", "odd"], "n": "too many"}}, "top_p: too small; odd; n: too many", ""),
+        ({"msg": "no"}, "no", ""),
+        ({"Message": "no", "__type": "ValidationException"}, "no", ""),
+        ({"error_message": "no"}, "no", ""),
+        ({"fault": {"faultstring": "no", "detail": {"errorcode": "x"}}}, "no", ""),
+        (b'\xef\xbb\xbf{"message": "no"}', "no", ""),
+        (b'{"message": "no", "at": NaN}', "no", ""),
+        (b'{"message": "half \\ud83d"}', "half \ufffd", ""),
+        (b'{"message": "li\nne"}', "li\nne", ""),
+        (b'{"message": "b\xe4d"}', "b\ufffdd", ""),
+        (b"[validation] no", "[validation] no", ""),
+        ("schlecht, zu groß".encode("latin-1"), "schlecht, zu groß", ""),
         ("just a string", "just a string", ""),
         (b"plain words", "plain words", ""),
         (b"<!doctype html><title>x</title>", "", ""),
@@ -169,10 +195,91 @@ def test_reasons_are_bounded(text: str) -> None:
     assert failure.body is None or len(failure.body) < 20_000
 
 
-def test_a_quota_that_is_used_up_is_not_asked_again() -> None:
-    assert not from_answer(429, {}, orjson.dumps(error("x", code="insufficient_quota")), NOW).retry
-    assert not from_answer(429, {}, orjson.dumps(error("x", type="insufficient_quota")), NOW).retry
-    assert from_answer(429, {}, orjson.dumps(error("x")), NOW).retry
+@pytest.mark.parametrize(
+    ("body", "retry"),
+    [
+        (error("x", code="insufficient_quota"), False),
+        (error("x", type="insufficient_quota"), False),
+        (error("You exceeded your current quota, please check your plan and billing details."), False),
+        ({"error": "insufficient_quota: pay"}, False),
+        (error("Your credit balance is too low", code="credit_balance_exceeded"), False),
+        ({"message": "Insufficient balance"}, False),
+        (error("Your team has used all available credits"), False),
+        (error("x"), True),
+        (error("Rate limit reached for gpt-4o: 10 requests per minute"), True),
+        (error("Too many tokens", type="tokens"), True),
+    ],
+)
+def test_a_quota_that_is_used_up_is_not_asked_again(body: Any, retry: bool) -> None:
+    assert from_answer(429, {}, orjson.dumps(body), NOW).retry is retry
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "cause"),
+    [
+        (
+            400,
+            error("Your credit balance is too low to access the API.", type="invalid_request_error"),
+            "upstream_account",
+        ),
+        (403, error("Your credit balance is too low to access the API."), "upstream_account"),
+        (
+            400,
+            error("API key not valid.", status="INVALID_ARGUMENT", details=[{"reason": "API_KEY_INVALID"}]),
+            "upstream_auth",
+        ),
+        (400, error("wrong", code="invalid_api_key"), "upstream_auth"),
+        (400, error("the text says: your credit balance is too low"), "bad_request"),
+        (400, error("no", details=["API_KEY_INVALID", {}, {"reason": []}]), "bad_request"),
+    ],
+)
+def test_own_matters_are_not_the_clients_whatever_the_status(status: int, body: Any, cause: str) -> None:
+    failure = from_answer(status, {}, orjson.dumps(body), NOW)
+    assert failure.cause == cause
+    assert (failure.body is None, failure.status) == ((True, 502) if cause != "bad_request" else (False, 400))
+
+
+@pytest.mark.parametrize(
+    ("message", "missing"),
+    [
+        ("The model `gpt-9` does not exist or you do not have access to it.", True),
+        ("model 'x' not found, try pulling it first", True),
+        ("models/gemini-9 is not found for API version v1main, or is not supported for generateContent", True),
+        ("model: claude-9", True),
+        ("The API deployment for this resource does not exist.", True),
+        ("no such adapter", True),
+        ("unknown model x", True),
+        ("Tool 'web' is not supported for this model", False),
+        ("No endpoints found matching your data policy for this model", False),
+        ("No such File object: file-1", False),
+        ("Previous response with id 'resp_1' not found.", False),
+    ],
+)
+def test_not_every_404_is_a_missing_model(message: str, missing: bool) -> None:
+    failure = from_answer(404, {}, orjson.dumps(error(message)), NOW)
+    assert (failure.cause == "model_missing") is missing
+    assert (failure.status, failure.body is None) == ((502, True) if missing else (404, False))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, "invalid_request_error"), (413, "invalid_request_error"), (422, "invalid_request_error"), (408, "server_error"),
+     (429, "rate_limit_error"), (402, "server_error"), (401, "server_error"), (500, "server_error"), (700, "server_error")],
+)  # fmt: skip
+def test_without_words_the_status_says_whose_fault_it_is(status: int, kind: str) -> None:
+    assert from_answer(status, {}, b"<html>x</html>", NOW).kind == kind
+
+
+@pytest.mark.parametrize("message", ["Extra inputs are not permitted", "Unrecognized request argument supplied", "unknown field",
+                                     "Additional properties are not allowed", "unexpected keyword argument", ""])  # fmt: skip
+def test_a_refusal_that_may_be_of_a_field(message: str) -> None:
+    assert may_be_about_a_field(from_answer(422, {}, orjson.dumps({"detail": message}), NOW))
+    assert not may_be_about_a_field(from_answer(401, {}, orjson.dumps({"detail": message}), NOW))
+
+
+@pytest.mark.parametrize("message", ["Input validation error: `top_p` must be > 0.0", "prompt too long", "bad image"])
+def test_a_refusal_that_is_of_something_else(message: str) -> None:
+    assert not may_be_about_a_field(from_answer(400, {}, orjson.dumps(error(message)), NOW))
 
 
 def test_a_rate_limit_keeps_its_code_and_not_its_words() -> None:
@@ -247,6 +354,42 @@ def test_without_secrets() -> None:
     assert "sk-1" not in kept.message
     assert kept.body == b'{"key":"[key]"}'
     assert without_secrets(failure, ()) is failure
+
+
+KEY = "sk-the/gateway's+own=1"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        KEY, KEY.replace("/", "\\/"), "".join(f"\\u{ord(one):04x}" for one in KEY), "".join(f"\\u{ord(one):04X}" for one in KEY),
+        quote(KEY, safe=""), quote(KEY, safe="").lower(), json.dumps(json.dumps(KEY.replace("/", "\\/"))),
+        "".join(f"\\\\u{ord(one):04x}" for one in KEY),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "shape", [b"bad key %b!", b'{"error":{"message":"bad key %b!"}}', b'{"detail":"bad key %b!", "x": NaN}']
+)
+def test_a_key_is_known_in_every_form(shape: bytes, written: str) -> None:
+    text = written if shape.startswith(b"bad") else json.dumps(written)[1:-1]
+    for one in (text, written):
+        failure = without_secrets(from_answer(400, {}, shape % one.encode(), NOW), (KEY,))
+        for shown in (failure.message, (failure.body or b"").decode(), failure.said.decode()):
+            assert "gateway" not in unquote(shown.replace("\\u0067", "g")), shown
+
+
+@given(st.integers(1900, 2100), st.integers(8, 60))
+def test_a_key_is_not_cut_in_half(before: int, length: int) -> None:
+    key = "sk-" + "k" * length
+    failure = from_answer(400, {}, orjson.dumps(error("word " * (before // 5) + key + " and more " * 100)), NOW)
+    assert "kkk" not in without_secrets(failure, (key,)).message
+
+
+def test_a_row_of_backslashes_is_read_quickly() -> None:
+    failure = Failure("bad_request", "\\" * 100_000, said=b"\\" * 100_000)
+    began = time.process_time()
+    without_secrets(failure, (KEY,))
+    assert time.process_time() - began < 1.0
 
 
 @given(st.text(min_size=8, max_size=20))
