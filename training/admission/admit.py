@@ -30,6 +30,7 @@ from graduand.training.stages import stage
 from graduand.training.stages.progress import Progress
 
 CARD_FILE = "README.md"
+REFUSED_FIRST = "none: the files were refused first"
 REFERENCE = "reference"  # where `train fit` leaves what drift is measured against
 
 
@@ -77,7 +78,7 @@ def admit(request: Request, progress: Progress) -> Admission:
     base_name = request.base or _recorded_base(run, files)
     base = _base(base_name, given=request.base is not None)
     checks = on_disk(files, run, base, server, request.vouched_by)
-    engine, sampled = "none: the files were refused first", list[Probe]()
+    engine, sampled = REFUSED_FIRST, list[Probe]()
     if all(check.passed for check in checks):
         engine, sampled, tried = _tried(request, files, run, base_name, progress)
         checks += tried
@@ -108,6 +109,9 @@ def _tried(
     sampled = probes(examples, request.rows, request.seed)
     if not sampled:
         raise ConfigError("no row is left to probe with; give others with --data")
+    beside_it = _beside(files, tokenizer)
+    if not beside_it.passed:
+        return REFUSED_FIRST, [], [beside_it]
     progress.say(f"{len(sampled)} probes through the trained model")
     known = reference(model, tokenizer, request.path, sampled)
     given = nullcontext(request.engine) if request.engine else embedded.engine(base_name)
@@ -121,8 +125,7 @@ def _tried(
             tuned = served.next_tokens(name, contexts)
             most, endings = _endings(served, name, sampled)
         after = served.next_tokens(served.base(), contexts)
-    checks = [_beside(files, tokenizer)]
-    checks += verdict.judge(verdict.distances(before, tuned, after, known))
+    checks = [beside_it, *verdict.judge(verdict.distances(before, tuned, after, known))]
     if run is None:
         texts = [tokenizer.decode([probe.ids[cut]]) for probe in sampled for cut in probe.cuts]
         checks.append(verdict.of_rows(texts, known, endings))

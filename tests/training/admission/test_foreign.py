@@ -56,6 +56,32 @@ def test_what_is_not_known_has_to_be_said(tiny_base: Path, tiny_rows: Path, engi
             admit(Request(folder, engine=engine, data=tiny_rows, vouched_by="ada"), Quiet())
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_another_template_and_another_start_are_not_admitted(
+    tiny_base: Path, tiny_rows: Path, engine: str, tmp_path: Path
+) -> None:
+    request: dict[str, Any] = {
+        "base": str(tiny_base),
+        "engine": engine,
+        "data": tiny_rows,
+        "rows": 2,
+        "vouched_by": "ada",
+    }
+
+    def failed(folder: Path) -> dict[str, str]:
+        checks = admit(Request(folder, **request), Quiet()).record["checks"]
+        return {each["name"]: each["detail"] for each in checks if not each["passed"]}
+
+    for name, check in (("PiSSA", "format"), ("a module that lacks", "coverage"), ("no targets", "format")):
+        folder = tmp_path / name.replace(" ", "-")
+        make(KINDS[name], tiny_base, folder)
+        assert check in failed(folder)
+    folder = tmp_path / "templated"
+    make(KINDS["plain"], tiny_base, folder)
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    assert failed(folder)["beside"].startswith("chat_template.jinja has a chat template that differs from the base's")
+
+
 @pytest.mark.parametrize(
     ("found", "failed"),
     [
