@@ -21,6 +21,8 @@ FOLDERS = ("gateway/dataplane", "monitoring/checks")
 MODULES = (
     "gateway/model/record.py", "gateway/model/retry_after.py", "gateway/model/routing.py", "gateway/model/trace.py",
     "gateway/model/bounds.py", "gateway/model/lenient.py", "gateway/model/usage.py",
+    "gateway/model/forms/canonical.py", "gateway/model/forms/claude.py", "gateway/model/forms/messages.py",
+    "gateway/model/forms/responses.py", "gateway/model/forms/untranslatable.py",
     "rollout/assignment.py",
 )  # fmt: skip
 

@@ -84,7 +84,8 @@ class Tracked:
         """What a decision sees."""
         gate = self.gate
         apart = gate.apart(self.log_threshold) if isinstance(gate, OneSided) else ""
-        return Reading(gate.log_e, gate.n, self.last_at, wording.seen(gate), apart=apart)
+        told = "; ".join(filter(None, (wording.seen(gate), wording.unharmed(gate, self.log_threshold))))
+        return Reading(gate.log_e, gate.n, self.last_at, told, apart=apart)
 
 
 @dataclass(slots=True)
@@ -243,16 +244,21 @@ class Ledger:
             self.cut_s = 2 * (now - self.cycle_began)
         return bool(over) or cut or self.cycle_began != began
 
+    def _proved(self, proof: Proof) -> Reading:
+        course = self.courses[self.step]
+        told = wording.scope(course.seen, self.claim, self.cycle, proof.gate.independent)
+        means = tuple(one.mean for one in proof.cycles if one.n)
+        return Reading(proof.log_e, proof.n, proof.last_at, wording.proof(proof, told), means)
+
     def snapshot(self, **facts: Any) -> Evidence:
         """The evidence now; `facts` are what only the shell knows (precheck, trips, lease_held, ...)."""
         course = self.courses.get(self.step)  # after the last step too: what promoted it stays to be seen
-        told = "" if course is None else wording.scope(course.seen, self.claim, self.cycle)
         proofs, futile = ({}, {}) if course is None else (course.proofs, course.futile)
         return Evidence(
             attempt=self.attempt,
             entry=self.entry,
-            gates={name: self._heard(PATHS.get(self.phase), _proved(proof, told)) for name, proof in proofs.items()},
-            futile={name: _proved(proof, told) for name, proof in futile.items()},
+            gates={name: self._heard(PATHS.get(self.phase), self._proved(proof)) for name, proof in proofs.items()},
+            futile={name: self._proved(proof) for name, proof in futile.items()},
             harm={name: self._heard(tracked.path, tracked.reading()) for name, tracked in self.harm.items()},
             watch=self.watch.reading(),
             srm=None if self.srm is None else Reading(self.srm.log_e, self.srm.n, self.step_last_at),
@@ -529,11 +535,6 @@ def _load_course(data: Mapping[str, Any]) -> Course:
         {name: proof_from_dict(proof) for name, proof in data[side].items()} for side in ("proofs", "futile")
     )
     return Course(proofs, futile, Seen(**data["seen"]), Seen(**data["waiting"]), data["whole"])
-
-
-def _proved(proof: Proof, told: str) -> Reading:
-    means = tuple(one.mean for one in proof.cycles if one.n)
-    return Reading(proof.log_e, proof.n, proof.last_at, wording.proof(proof, told), means)
 
 
 def _sample_ratio(weight_bp: int) -> SampleRatio | None:

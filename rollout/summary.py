@@ -32,7 +32,7 @@ def of(ledger: Ledger) -> Summary | None:
     requests = 0 if course is None else course.seen.requests + course.waiting.requests
     if gate is None or not gate.n:
         return Summary(name, ledger.bounds[name], None, 0.0, 1.0, 0, requests, 0)
-    effective = _effective(gate)
+    effective = gate.independent
     low, high = betabinomial.band(round(gate.mean * effective), round((1 - gate.mean) * effective))
     return Summary(name, ledger.bounds[name], gate.mean, low, high, gate.n, requests, effective)
 
@@ -44,11 +44,3 @@ def _gate(ledger: Ledger, name: str) -> ConstantBets | None:
     path = PATHS.get(ledger.phase, "served")
     gates = [one.gate for one in ledger.harm.values() if one.signal == ledger.signals[name] and one.path == path]
     return next((gate for gate in gates if isinstance(gate, ConstantBets)), None)
-
-
-def _effective(gate: ConstantBets) -> int:
-    """As many yes-or-no answers as have the same standard error; at least as many as sessions where all are alike."""
-    spread = gate.mean * (1 - gate.mean)
-    if not spread or gate.n < 2 or not gate.error:
-        return gate.n
-    return max(1, round(spread / gate.error**2))

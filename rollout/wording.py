@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from graduand.rollout.evidence import Reading
 from graduand.rollout.gates.constant_bets import ConstantBets
 from graduand.rollout.gates.cycles import LEAST, Cycle, Proof, Seen, differ
+from graduand.rollout.gates.detectable import detectable
 from graduand.rollout.gates.drop import Drop
 from graduand.rollout.gates.one_sided import OneSided
 from graduand.rollout.gates.path_test import PathTest
@@ -114,13 +115,68 @@ def seen(gate: AnyGate) -> str:
     return f"{gate.n} observations"
 
 
-def scope(seen: "ledger.Seen", claim: Claim, cycle: Cycle) -> str:
-    """Whom a claim is about: units, sessions, requests, days; and what is not known of them."""
+def unharmed(gate: AnyGate, log_threshold: float) -> str:
+    """Beside "no harm found": the smallest harm that would have been found by now."""
+    if gate.log_e >= log_threshold:
+        return ""
+    match gate:
+        case ConstantBets(n=n, p0=p0, harm=True) | Drop(n=n, bound=p0):
+            found = detectable(n, 1 - p0, log_threshold)
+            what = "" if found is None else f"a mean below {1 - found:.1%}"
+        case OneSided():
+            bound = gate.ratio / (1 + gate.ratio)
+            found = detectable(gate.n, bound, log_threshold)
+            what = "" if found is None else f"more than {found:.0%} of units that fail first with the student"
+        case _:
+            return ""
+    return f"no harm found; {what} would have been found by now" if what else "too few yet to find any harm"
+
+
+def effective(requests: int, alike: int) -> str:
+    """The raw number of requests, and how many independent ones tell as much.
+
+    >>> effective(1200, 340), effective(50, 50)
+    ('1,200 requests, which tell as much as 340 independent ones', '50 requests')
+    """
+    raw = f"{requests:,} requests"
+    return raw if alike >= requests else f"{raw}, which tell as much as {alike:,} independent ones"
+
+
+PATHS_SAID = {
+    "copies": "of copies in the shadow, which says nothing of what is served",
+    "served": "of answers as they were served",
+}
+
+
+def claim(spec_claim: Claim, path: str) -> str:
+    """What a step's proof says, in one sentence."""
+    who = "users like these" if spec_claim == "users" else "these users, on these days"
+    of = "one observation a user" if spec_claim == "users" else "the mean of their sessions"
+    return f"the agreement of {who} with the teacher ({of}), {PATHS_SAID[path]}"
+
+
+def not_covered(spec_claim: Claim, cycle: Cycle, path: str, unknown: int) -> list[str]:
+    """What the proof says nothing of."""
+    found = ["whether answers are right: agreement with the teacher is not correctness", "days that have not come"]
+    if spec_claim == "sessions":
+        found.append("users that have not come (claim: users covers users like these)")
+    if path == "copies":
+        found.append("answers as they are served: copies only were compared")
+    if cycle == "none":
+        found.append("other hours than these: the traffic is taken to have no rhythm (cycle: none)")
+    if unknown:
+        found.append(f"whether few people sent much of it: {unknown} requests name no user")
+    return found
+
+
+def scope(seen: "ledger.Seen", claim: Claim, cycle: Cycle, alike: int) -> str:
+    """Whom a claim is about: units, sessions, requests (and as how many independent ones they tell), days; and what is not
+    known of them."""
     if seen.first_at is None or seen.last_at is None:
         return ""
     first, last = (time.strftime("%a %Y-%m-%d %H:%M", time.gmtime(at)) for at in (seen.first_at, seen.last_at))
     known = max(0, seen.units - seen.unknown)
-    who = f"{known} users, " * bool(known) + f"{seen.sittings} sessions, {seen.requests} requests"
+    who = f"{known:,} users, " * bool(known) + f"{seen.sittings:,} sessions, {effective(seen.requests, alike)}"
     said = f"of {who}, {first} to {last} UTC"
     if cycle == "none":
         said += "; taken to have no rhythm (cycle: none)"

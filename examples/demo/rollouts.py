@@ -20,12 +20,13 @@ from graduand.gateway.commands.screen import picture
 Json = dict[str, Any]
 LOOK_EVERY_S = 0.5
 # Small enough for a processor that answers a dozen requests a second; production wants more pairs and days, not seconds.
+# `plan` reckons with the last hour's mean traffic, which training interrupts: the times are what that takes, twice over.
 STEPS: list[object] = [
-    {"shadow": {"pairs": 100, "t_max": "6m"}},
-    {"canary": {"weight": 1, "requests": 2, "dwell": "4s", "t_max": "4m"}},
-    {"canary": {"weight": 10, "requests": 20, "dwell": "4s", "t_max": "4m"}},
-    {"canary": {"weight": 50, "requests": 40, "dwell": "4s", "t_max": "4m"}},
-    {"full": {"requests": 40, "dwell": "4s", "t_max": "4m"}},
+    {"shadow": {"pairs": 100, "t_max": "15m"}},
+    {"canary": {"weight": 5, "requests": 5, "dwell": "4s", "t_max": "15m"}},
+    {"canary": {"weight": 10, "requests": 20, "dwell": "4s", "t_max": "15m"}},
+    {"canary": {"weight": 50, "requests": 40, "dwell": "4s", "t_max": "15m"}},
+    {"full": {"requests": 40, "dwell": "4s", "t_max": "15m"}},
 ]
 
 

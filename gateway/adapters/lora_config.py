@@ -146,8 +146,8 @@ KEYS: Mapping[str, Key] = {
     # The start of the matrices: init_lora_weights says which of these counts.
     "init_lora_weights": _implemented(
         _leaves_the_base,
-        "is a start that PEFT takes out of the base's weights again whenever it loads the adapter, which no server does; "
-        "turn pissa and olora into plain LoRA with `graduand adapters convert`, or save the adapter again with "
+        "is a start that PEFT takes out of the base's weights again whenever it loads the adapter: without that it computes "
+        "something else; turn pissa and olora into plain LoRA with `graduand adapters convert`, or save the adapter again with "
         "path_initial_model_for_weight_conversion",
     ),
     "loftq_config": _HARMLESS,

@@ -61,7 +61,8 @@ def plan(wanted: Plan, state: RolloutsHere, settings: SettingsHere) -> Json:
     per_s = wanted.requests_per_s or (None if seen is None else seen.per_s)
     paid = planning.copies_a_day(settings.routes[spec.route].shadow_budget, seen)
     sampling = planning.sampling(spec, tasks.read(task), served.shadow_bp / 10_000, paid)
-    planned = planning.plan(spec, per_s, wanted.agreement, sampling)
+    known = planning.habits_of(Source(settings.logs, places.spool(settings)), spec.route)
+    planned = planning.plan(spec, per_s, wanted.agreement, sampling, known)
     return {**planned, "warnings": advice(spec, task, served) + planned["warnings"]}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from graduand.gateway.control import judging, thresholds
 from graduand.gateway.control.loop import trips
 from graduand.gateway.control.store.rows import Row
-from graduand.rollout import progress, summary
+from graduand.rollout import progress, summary, wording
 from graduand.rollout.answers import tasks
 from graduand.rollout.evidence import Evidence, Reading
 from graduand.rollout.ledger import PATHS
@@ -77,6 +77,8 @@ def explain(row: Row, evidence: Evidence, now: float, *, leader: bool, judging: 
         reasons.insert(0, "no controller leads at this moment: nothing is decided until one does")
     if row.wants_threshold and not row.at_rest and not thresholds.ready(row, now):
         reasons.append(f"confidence threshold: {thresholds.why_not(row, now)}")
+    if row.ledger.course is not None and not row.at_rest:
+        reasons += _claimed(row)
     judge = _judge(row, judging)
     if judge is not None and not row.at_rest:
         reasons += _of_judge(judge)
@@ -166,8 +168,17 @@ def _claim(row: Row, evidence: Evidence) -> Json | None:
         "claim": spec.claim, "path": PATHS[row.ledger.phase], "cycle": spec.cycle, "cycles": course.whole,
         "users": max(0, seen.units - seen.unknown), "sessions": seen.sittings, "requests": seen.requests,
         "units_unknown": seen.unknown, "missing": seen.missing, "first_at": seen.first_at, "last_at": seen.last_at,
-        "differ": evidence.differ,
+        "differ": evidence.differ, "says": wording.claim(spec.claim, PATHS[row.ledger.phase]),
+        "not_covered": wording.not_covered(spec.claim, spec.cycle, PATHS[row.ledger.phase], seen.unknown),
     }  # fmt: skip
+
+
+def _claimed(row: Row) -> list[str]:
+    """What the present step is to prove, and what it will not say."""
+    spec, path, course = row.state.spec, PATHS[row.ledger.phase], row.ledger.course
+    unknown = 0 if course is None else course.seen.unknown
+    missing = "; ".join(wording.not_covered(spec.claim, spec.cycle, path, unknown))
+    return [f"proof: {wording.claim(spec.claim, path)}", f"not covered: {missing}"]
 
 
 def _step(row: Row, number: int) -> Json:

@@ -5,14 +5,13 @@ be confirmed; 1 and 2 as everywhere.
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from graduand.gateway.client.admin import Admin
-from graduand.gateway.client.options import Subparsers, admin_of, leaf_of
+from graduand.gateway.client.options import Subparsers, admin_of, leaf_of, out
 from graduand.gateway.errors import ConfigError, GraduandError
 
 REFUSED, UNCONFIRMED = 3, 4
@@ -55,14 +54,12 @@ def _certificate(path_of: Callable[[Admin, str, str], str], arguments: argparse.
         unfinished.replace(arguments.out)
     except OSError as error:
         raise NotWritten(f"cannot write {arguments.out}: {error.strerror}") from error
-    if arguments.json:
-        print(json.dumps(data, indent=2))
-        return 0
+    return out(arguments, data, lambda _: print(f"{_told(data)}; written to {arguments.out}"))
+
+
+def _told(data: dict[str, Any]) -> str:
     how = "by evidence" if data["certified"] else "NOT by evidence alone: somebody went past the gates"
-    print(
-        f"{data['rollout']['id']}: promoted {how}; {data['evidence']['lines']} lines of evidence; written to {arguments.out}"
-    )
-    return 0
+    return f"{data['rollout']['id']}: promoted {how}; {data['evidence']['lines']} lines of evidence"
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -78,11 +75,12 @@ def _verify(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{arguments.log} is no folder; --log names that of the log's parts")
     findings = verify(data, arguments.log, arguments.adapter, key)
     found = verdict(findings)
-    if arguments.json:
-        lines = [{"line": one.line, "status": one.status.value, "why": one.why} for one in findings]
-        print(json.dumps({"verdict": found.value, "lines": lines}, indent=2))
-    else:
-        for one in findings:
-            print(f"{one.status.value}: {one.line}" + f" ({one.why})" * bool(one.why))
-        print({Status.OK: "confirmed"}.get(found, found.value))
+    lines = [{"line": one.line, "status": one.status.value, "why": one.why} for one in findings]
+    out(arguments, {"verdict": "confirmed" if found is Status.OK else found.value, "lines": lines}, _show)
     return {Status.OK: 0, Status.REFUSED: REFUSED, Status.UNCONFIRMED: UNCONFIRMED}[found]
+
+
+def _show(data: dict[str, Any]) -> None:
+    for one in data["lines"]:
+        print(f"{one['status']}: {one['line']}" + f" ({one['why']})" * bool(one["why"]))
+    print(data["verdict"])

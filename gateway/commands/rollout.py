@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -146,8 +146,7 @@ def _start(arguments: argparse.Namespace) -> int:
 
 def _simulate(arguments: argparse.Namespace) -> int:
     from graduand.gateway.commands import screen
-    from graduand.gateway.control.study import planning
-    from graduand.gateway.control.study.replay import outcomes
+    from graduand.gateway.control.study import planning, replay
     from graduand.gateway.logs.reading import Source
     from graduand.rollout.simulate.policy import Scenario
     from graduand.rollout.spec import file as specfile
@@ -161,13 +160,12 @@ def _simulate(arguments: argparse.Namespace) -> int:
         arguments.agreement, separation=arguments.separation, error_rate=arguments.error_rate,
         error_ratio=arguments.error_ratio, requests_per_s=arguments.requests_per_s,
     )  # fmt: skip
-    scenario = described
+    scenario, known = described, None
     if arguments.logs is not None:
-        logged = outcomes(Source.of(arguments.logs), spec)
-        scenario = replace(described, agreement=logged.agreed, vectors=logged.vectors)
+        scenario, known = replay.scenario(Source.of(arguments.logs), spec, described)
     with screen.busy("playing; a student at the bound takes seconds a rollout"):
         students = planning.simulate(spec, scenario, arguments.runs, arguments.seed)
-    data = {"runs": arguments.runs, "seed": arguments.seed, "students": students}
+    data = {"runs": arguments.runs, "seed": arguments.seed, "students": students, "traffic": known and asdict(known)}
     return out(arguments, data, screen.simulation)
 
 

@@ -92,11 +92,14 @@ def plan(data: Json) -> None:
 
 def simulation(data: Json) -> None:
     """What the policy did to each student."""
-    table = Table("student", "agreement", "promoted", "rolled back", "held", "median time", "median pairs")
+    table = Table(
+        "student", "agreement", "promoted", "rolled back", "held", "median time", "median pairs", "wrong served"
+    )
     for name, one in data["students"].items():
         table.add_row(
             name, f"{one['agreement']:.3g}", f"{one['promoted']:.0%}", f"{one['rolled_back']:.0%}",
             f"{one['held']:.0%}", wording.span(one["median_hours"] * 3600), f"{one['median_pairs']:.0f}",
+            f"{one['median_wrong']:,.0f}",
         )  # fmt: skip
     console.print(table)
     students = data["students"]
@@ -104,8 +107,13 @@ def simulation(data: Json) -> None:
         if one["learnt"] is not None:
             console.print(Text(f"hybrid, {name}: {_hybrid(one)}"), soft_wrap=True)
     false, harmful = students["at the bound"]["promoted"], students["harmful"]["rolled_back"]
-    missed = f"missed harm: {1 - harmful:.0%}"
-    console.print(Text(f"false promotion (a student exactly at the bound): {false:.0%}; {missed}; {data['runs']} runs"))
+    back, missed = students["well above"]["rolled_back"], f"missed harm: {1 - harmful:.0%}"
+    console.print(Text(
+        f"false promotion (a student exactly at the bound): {false:.0%}; false rollback (well above it): {back:.0%}; {missed}; "
+        f"{data['runs']} runs"
+    ), soft_wrap=True)  # fmt: skip
+    if data.get("traffic"):
+        console.print(Text(_habits(data["traffic"])), soft_wrap=True)
 
 
 def curve(data: Json) -> None:
@@ -150,6 +158,23 @@ def policy_value(data: Json) -> None:
     ), soft_wrap=True)  # fmt: skip
 
 
+def _habits(known: Json) -> str:
+    """What the log's traffic is like."""
+    parts = [f"{known['requests']:,} requests of {known['users']:,} users in {wording.span(known['seconds'])}"]
+    if known["unknown"]:
+        parts.append(f"{known['unknown']:.0%} name no user")
+    parts.append(
+        f"the busiest user sends {known['top']:.0%}; a user's day has {sum(known['lengths']) / len(known['lengths']):.3g}"
+    )
+    if known["alike"] is not None:
+        parts.append(f"correlation within a user's day {known['alike']:.2f}")
+    if known["swing"] is not None:
+        parts.append(f"rhythm of ±{100 * known['swing']:.2g} points a day")
+    if known["apart"] is not None:
+        parts.append(f"days apart by {100 * known['apart']:.2g} points (SD)")
+    return "played on hours of the log: " + "; ".join(parts)
+
+
 def _hybrid(one: Json) -> str:
     proved = f"a confidence threshold was proved in {one['learnt']:.0%} of runs"
     if one["median_deferred"] is None:
@@ -164,7 +189,9 @@ def picture(data: Json) -> RenderableType:
     parts: list[RenderableType] = [_steps(data), _facts(data)]
     if data["gates"]:
         parts.append(_gates(data))
-    parts += [Text(f"- {reason}", style="dim") for reason in data["reasons"][:6]]
+    known = ("proof: ", "not covered: ")  # these stand above
+    shown = [reason for reason in data["reasons"] if not reason.startswith(known)]
+    parts += [Text(f"- {reason}", style="dim") for reason in shown[:6]]
     title = Text.assemble((data["id"], "bold"), "  ", _phase(data), f"  version {data['version']}")
     return Panel(Group(*parts), title=title, title_align="left")
 
@@ -196,6 +223,9 @@ def _facts(data: Json) -> Table:
             f"{wording.span(step['dwelt_s'])} of {wording.span(step['dwell_s'])}",
         )
         table.add_row("this step", f"{n} observations, {dwelt}")
+    if data["claim"]:
+        table.add_row("proof", Text(data["claim"]["says"]))
+        table.add_row("not covered", Text("; ".join(data["claim"]["not_covered"])))
     if data["incumbent"]:
         table.add_row("incumbent", Text(f"{data['incumbent']} stays in service until this is promoted"))
     judge = data["judge"]
@@ -225,7 +255,8 @@ def _band(found: Json) -> Text:
                      "━" if inside else "│" if left <= found["p0"] < right else "·")  # fmt: skip
     band = f"[{found['low']:.3f}, {found['high']:.3f}]"
     return Text(
-        f"{found['share']:.1%} {band} {floor:.2f} {''.join(cells)} 1   asked {found['p0']:g}, {found['n']} pairs"
+        f"{found['share']:.1%} {band} {floor:.2f} {''.join(cells)} 1   asked {found['p0']:g}, {found['n']} sessions, "
+        f"{wording.effective(found['requests'], found['effective'])}"
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from graduand.gateway.errors import AdapterError, ConfigError, GraduandError, did_you_mean
+from graduand.gateway.model import outbound
 from graduand.gateway.model.recording import RecordPolicy
 from graduand.gateway.model.routes import Limits, Route, Settings, Tracing, Upstream
 from graduand.monitoring.checks import written as checks
@@ -44,8 +45,9 @@ def _upstream(upstream: Upstream) -> Iterator[str]:
         yield f"{at}.ca_file: {ca_file} holds no certificates in PEM form"
     if upstream.slots is not None and upstream.kind != "vllm":
         yield f"{at}.slots: adapters are placed on upstreams of kind vllm only, not {upstream.kind}"
-    if upstream.api_key is not None and any(one.name == "authorization" for one in upstream.headers):
-        yield f"{at}.headers: authorization is what api_key is sent in; keep one of the two"
+    sent_in = outbound.key_header(upstream)
+    if upstream.api_key is not None and any(one.name == sent_in for one in upstream.headers):
+        yield f"{at}.headers: {sent_in} is what api_key is sent in; keep one of the two"
 
 
 def _holds_certificates(file: str) -> bool:

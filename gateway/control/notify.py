@@ -61,11 +61,11 @@ class Notifier:
     def _tell_all(self, store: Rollouts) -> None:
         for row in store.rows():
             for number, hook in enumerate(row.state.spec.notify):
-                told = store.told(row.id, number)
-                if row.state.version == told:
+                notified = store.notified(row.id, number)
+                if row.state.version == notified:
                     continue
                 for version, phase, event in store.events(row.id):
-                    if version > told and not self._tell(store, row.id, number, hook, version, phase, event):
+                    if version > notified and not self._tell(store, row.id, number, hook, version, phase, event):
                         break
 
     def _tell(
@@ -84,7 +84,7 @@ class Notifier:
             logger.error("webhook %d of %s was not told of version %d: %s", number, rollout, version, problem)
         self._failed.pop((rollout, number), None)
         with store.transaction():
-            store.write_told(rollout, number, version)
+            store.write_notified(rollout, number, version)
         return True
 
 

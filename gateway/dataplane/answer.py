@@ -14,7 +14,8 @@ Json = dict[str, Any]
 class Answer:
     """One model's answer.
 
-    `text` is what the log keeps, `usage` what the upstream told of it, `pieces` how many pieces of a stream came; `mended`:
+    `text` is what the log keeps, `usage` what the upstream told of it, `pieces` how many pieces of a stream came, `events` how
+    many events at most the client has of it; `mended`:
     it was no JSON by the standard, and `text` is what could be read of it. `first_at`
     is when a reader could first see something, `queue_ms` how long the request waited at the upstream. `whole`: all of it
     came, and nothing kept it from whom it was for. `unchecked`: how many bytes had left before the verdict, where there is
@@ -22,8 +23,8 @@ class Answer:
     """
 
     __slots__ = (
-        "_assembly", "_form", "first_at", "mended", "model", "pieces", "queue_ms", "text", "unchecked", "usage", "verdicts",
-        "whole",
+        "_assembly", "_form", "events", "first_at", "mended", "model", "pieces", "queue_ms", "text", "unchecked",
+        "usage", "verdicts", "whole",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -35,6 +36,7 @@ class Answer:
         self.model: str | None = None
         self.usage: Any = None
         self.pieces = 0
+        self.events = 0
         self.first_at: float | None = None
         self.queue_ms: float | None = None
         self.verdicts: list[Verdict] = []
@@ -56,7 +58,7 @@ class Answer:
 
     def take_stream(self, progress: Progress) -> None:
         """Take over what a stream has brought, all or some of it."""
-        assembly = progress.assembly
+        assembly, self.events = progress.assembly, progress.events
         self.usage, self.pieces, self.model = assembly.usage, assembly.pieces, progress.served_model
         self.text = assembly.encoded() if self.model or assembly.pieces else None
         self._assembly, self.mended = assembly, progress.strange

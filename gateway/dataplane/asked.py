@@ -2,10 +2,12 @@
 
 from typing import Any, Final
 
-from graduand.gateway.dataplane.dialects.dialect import Dialect
+from graduand.gateway.dataplane.dialects.dialect import Dialect, Sending
 from graduand.gateway.dataplane.dispatch import Dispatch
+from graduand.gateway.dataplane.http.failures import Failure, UpstreamFailed
 from graduand.gateway.dataplane.targets import RouteTargets, Target
 from graduand.gateway.model.clients import UNKNOWN
+from graduand.gateway.model.forms import canonical
 from graduand.gateway.model.routing import TEACHER, Decision
 from graduand.gateway.model.trace import Trace
 
@@ -38,16 +40,24 @@ class Asked:
         """The route's name, for people."""
         return self.targets.route.name if self.targets is not None else "unknown"
 
+    def as_chat(self) -> dict[str, Any]:
+        """The request in the one form that checks and evidence know, if it can be said so."""
+        return canonical.request(self.data, self.dialect.endpoint)
+
     def dispatch(
         self, target: Target, *, headers: bytes, began: float, retries: int, scored: bool, held: bool, span: Trace | None
     ) -> Dispatch:  # fmt: skip
         """What puts the request to one of the route's models; `scored` asks for log probabilities as well. Its time runs since
         `began`; `held`: a stream is not released as it comes."""
         to = target.addressee if target.upstream.adds_usage else target.plain_addressee
-        sending = self.dialect.sending(self.body, self.data, to, scored=scored)
+        refusal: Failure | None = None
+        try:
+            sending = self.dialect.sending(self.body, self.data, to, scored=scored)
+        except UpstreamFailed as unsaid:
+            sending, refusal = Sending("", b""), unsaid.failure
         return Dispatch(
             self, target, sending.path, headers + sending.headers if sending.headers else headers, sending.body,
-            stream=self.stream, began=began, retries=retries, scored=scored, held=held, trace=span,
+            stream=self.stream, began=began, retries=retries, scored=scored, held=held, trace=span, refusal=refusal,
         )  # fmt: skip
 
     def plain(self, target: Target, *, scored: bool) -> bytes:

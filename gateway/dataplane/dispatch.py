@@ -51,18 +51,19 @@ class Dispatch:
     """One request to one model; `committed` once a client has seen some of the answer. Times are the event loop's.
 
     It must be over at `last_at`; where another model may answer instead, at `stop_at`, unless it is committed by then. `held`:
-    its stream is not released as it comes.
+    its stream is not released as it comes. With a `refusal` there is nothing to be sent: the model's API cannot say the request.
     """
 
     __slots__ = (
-        "asked", "attempts", "body", "committed", "first_sent_at", "gpu_dollars", "headers", "last_at", "path", "retries",
-        "said", "scored", "span_id", "stop_at", "stream", "target", "trace", "vendors_id",
+        "asked", "attempts", "body", "committed", "first_sent_at", "gpu_dollars", "headers", "last_at", "path", "refusal",
+        "retries", "said", "scored", "span_id", "stop_at", "stream", "target", "trace", "vendors_id",
     )  # fmt: skip
 
     def __init__(
         self, asked: Plain, target: Target, path: str, headers: bytes, body: bytes, *, stream: bool, began: float,
-        retries: int, scored: bool, held: bool, trace: Trace | None = None,
+        retries: int, scored: bool, held: bool, trace: Trace | None = None, refusal: Failure | None = None,
     ) -> None:  # fmt: skip
+        self.refusal = refusal
         self.asked = asked
         self.scored = scored
         self.target = target
@@ -107,6 +108,8 @@ class Dispatcher:
         """Get an answer and let `take` read it; raise UpstreamFailed when that is not to be had."""
         target = dispatch.target
         upstream = target.upstream
+        if dispatch.refusal is not None:
+            raise _refused(dispatch, dispatch.refusal)
         upstream.budget.request()
         tried: set[ReplicaState] = set()
         retries = 0
@@ -257,6 +260,21 @@ class Dispatcher:
         if not whole and failure.said:
             attempt["said"] = failures.logged(failure)
         dispatch.attempts.append(attempt)
+
+
+def _refused(dispatch: Dispatch, refusal: Failure) -> UpstreamFailed:
+    """What is raised in place of an attempt, which the record has all the same: it names the model that was meant."""
+    target = dispatch.target
+    attempt: Attempt = {
+        "upstream": target.upstream_name,
+        "arm": target.arm,
+        "replica": "",
+        "outcome": refusal.cause,
+        "ms": 0.0,
+        "model": target.model,
+    }
+    dispatch.attempts.append(attempt)
+    return UpstreamFailed(refusal)
 
 
 def milliseconds(began: float, ended: float) -> float:

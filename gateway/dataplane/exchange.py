@@ -28,7 +28,7 @@ from graduand.gateway.dataplane.vendor import ID
 from graduand.gateway.errors import RequestError, did_you_mean
 from graduand.gateway.model import record, retry_after, trace
 from graduand.gateway.model.openai import error_body
-from graduand.gateway.model.record import NOBODYS
+from graduand.gateway.model.record import NOBODYS, UNCOMPARED
 from graduand.gateway.model.routing import CONFIDENT, DEFERRED, STUDENT, TEACHER, Decision, decide, deferred
 from graduand.gateway.model.usage import Tokens
 from graduand.monitoring import metrics as m
@@ -123,7 +123,7 @@ class Exchange:
         data = asked.data = dialect.parse(request.body)
         targets = asked.targets = shared.routes.get(data["model"])
         if targets is None:
-            raise _unknown_model(data["model"], shared.routes)
+            raise unknown_model(data["model"], shared.routes)
         route = targets.route
         reply.route = route.name
         asked.stream = dialect.streams(data)
@@ -230,7 +230,7 @@ class Exchange:
             return
         if broken:
             body = error_body(f"the answer broke off: {failure.message}", failure.kind, code=failure.cause)
-            reply.break_off(dialect.error_event(body))
+            reply.break_off(dialect.error_event(body, answer.events))
             return
         if self._sent:
             reply.passed = self._sent[-1].passed_on()
@@ -326,12 +326,15 @@ class Exchange:
         set_aside = self._deferred or reply.reason.startswith("fallback:check:")
         as_meant = reply.arm == decision.arm or (decision.incumbent and set_aside)
         answered = self._answer.whole or self._failed
-        if asked.targets is not None and answered and decision.shadow and as_meant:
+        if not decision.shadow or asked.dialect.endpoint in UNCOMPARED:
+            return
+        if asked.targets is not None and answered and as_meant:
             for target in asked.targets.copied_to(decision, reply.arm):
                 self._shadower.offer(RequestCopy(asked, asked.targets, target, now))
 
 
-def _unknown_model(model: str, routes: Mapping[str, object]) -> RequestError:
+def unknown_model(model: str, routes: Mapping[str, object]) -> RequestError:
+    """The error of a request for a route that there is not."""
     shown = model if len(model) <= 100 else model[:100] + "…"
     hint = did_you_mean(shown, routes) or f" There are: {', '.join(list(routes)[:20])}."
     return RequestError(404, f"there is no model {shown!r} here.{hint}", param="model", code="model_not_found")

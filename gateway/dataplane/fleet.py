@@ -21,6 +21,8 @@ from graduand.gateway.model.routes import Replica, Upstream
 from graduand.gateway.model.routing import preference
 
 MISSING_FOR_S = 5.0
+# What vLLM has beside OpenAI's API, and not below `/v1`.
+AT_THE_ROOT = ("/tokenize",)
 # Ends of a request that say nothing about the replica's health.
 NO_VERDICT = ("client_gone", "total_timeout", "overdue")
 
@@ -68,7 +70,8 @@ class ReplicaState:
         if head is None:
             # LoRAX's base URL is its root, below which the OpenAI routes have a prefix of their own.
             root = "/v1" if self.upstream.kind == "lorax" and not self.replica.prefix.endswith("/v1") else ""
-            line = f"POST {self.replica.prefix}{root}{path}{self._query} HTTP/1.1\r\n".encode()
+            prefix = self.replica.prefix.removesuffix("/v1") if path in AT_THE_ROOT else self.replica.prefix + root
+            line = f"POST {prefix}{path}{self._query} HTTP/1.1\r\n".encode()
             head = self._heads[path] = line + self._lines
         return b"%b%bcontent-length: %d\r\n\r\n%b" % (head, extra_headers, len(body), body)
 

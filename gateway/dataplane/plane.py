@@ -3,17 +3,25 @@
 A worker's plane is all that its exchanges share (`Shared`), and what the worker's process does with it.
 """
 
+from typing import Final
+from urllib.parse import unquote
+
 import orjson
 
-from graduand.gateway.dataplane.dialects import registry
-from graduand.gateway.dataplane.exchange import Exchange
+from graduand.gateway.dataplane.cors import Cors
+from graduand.gateway.dataplane.dialects import messages, registry
+from graduand.gateway.dataplane.exchange import Exchange, unknown_model
 from graduand.gateway.dataplane.http.server import JSON, ClientConnection, Request
 from graduand.gateway.dataplane.shadow import Shadower
 from graduand.gateway.dataplane.shared import Shared
-from graduand.gateway.errors import RequestError, did_you_mean
+from graduand.gateway.errors import RequestError
 from graduand.gateway.model import retry_after
 from graduand.gateway.model.openai import error_body, model_list
 from graduand.monitoring import metrics as m
+
+MODEL: Final = b"/v1/models/"
+SHOWN_MODEL: Final = "/v1/models/{id}"
+RESPONSE: Final = b"/v1/responses/"
 
 
 class Plane:
@@ -23,6 +31,7 @@ class Plane:
         self.shared = shared
         self.shadower = Shadower(shared)
         self.draining = False
+        self._cors: Cors | None = None
         self.warning = ""  # what is wrong though requests are served: `/readyz` says it
         self._log_counted: dict[str, int] = {}
         self._redactions_counted: dict[str, int] = {}
@@ -34,10 +43,21 @@ class Plane:
             b"/": self._healthz,
         }
 
+    def allow(self, origins: tuple[str, ...]) -> None:
+        """Let the web pages of these origins call from now on, and no others."""
+        if origins or self._cors is not None:
+            self._cors = Cors(origins)
+
     def handle(self, connection: ClientConnection, request: Request) -> None:
         """Answer one request."""
         path, shared = request.path, self.shared
-        dialect = registry.DIALECTS.get(path if b"?" not in path else path.partition(b"?")[0])
+        if self._cors is not None:
+            connection.beside = self._cors.lines(request.headers)
+            preflight = self._cors.preflight(request.headers) if request.method == b"OPTIONS" else b""
+            if preflight:
+                connection.respond(200, preflight, b"")
+                return
+        dialect = registry.at(path if b"?" not in path else path.partition(b"?")[0])
         if dialect is not None and request.method != b"POST":
             dialect = None
         if dialect is not None and not shared.log.blocks:
@@ -57,7 +77,7 @@ class Plane:
 
     def lets_in(self, connection: ClientConnection, path: bytes, headers: dict[bytes, bytes]) -> bool:
         """Whether whoever sends these headers may send a long body; nobody may to a path that takes none."""
-        dialect = registry.DIALECTS.get(path.partition(b"?")[0])
+        dialect = registry.at(path.partition(b"?")[0])
         if dialect is None:
             return False
         try:
@@ -91,19 +111,24 @@ class Plane:
         if answer is not None and request.method in (b"GET", b"HEAD"):
             answer(connection, request)
             return
-        known = [one.decode() for one in (*registry.DIALECTS, *self._gets)]
+        if path.startswith(MODEL) and request.method in (b"GET", b"HEAD"):
+            self._model(connection, request)
+            return
         shown = path.decode("latin-1")[:200]
-        if shown in known:
-            raise RequestError(
-                405, f"{shown} does not take {request.method.decode('latin-1')}", code="method_not_allowed"
-            )
-        raise RequestError(404, f"there is nothing at {shown!r}.{did_you_mean(shown, known)}", code="not_found")
+        if registry.at(path) is not None or answer is not None or path.startswith(MODEL):
+            method = request.method.decode("latin-1")
+            raise RequestError(405, f"{shown} does not take {method}", code="method_not_allowed")
+        if path.startswith(RESPONSE):
+            text = "responses are not kept: they can be made, and not be read, deleted or cancelled later"
+            raise RequestError(404, f"{shown} is not served: {text}", code="not_found")
+        served = ", ".join(one.decode() for one in (*registry.DIALECTS, *self._gets) if one.startswith(b"/v1/"))
+        raise RequestError(404, f"there is nothing at {shown!r}; served are {served}, {SHOWN_MODEL}", code="not_found")
 
     def _allow(self, path: bytes) -> bytes:
         """The Allow header of a path (RFC 9110, 10.2.1)."""
         path, _, _ = path.partition(b"?")
-        methods = [b"GET", b"HEAD"] if path in self._gets else []
-        if path in registry.DIALECTS:
+        methods = [b"GET", b"HEAD"] if path in self._gets or path.startswith(MODEL) else []
+        if registry.at(path) is not None:
             methods.append(b"POST")
         return b"allow: %b\r\n" % b", ".join(methods)
 
@@ -119,8 +144,15 @@ class Plane:
             connection.respond(200, JSON, b'{"status":"ready"}')
 
     def _models(self, connection: ClientConnection, request: Request) -> None:
-        self.shared.recognise(connection, request.headers.get(b"authorization", b""))
+        self.shared.recognise(connection, messages.credential(request.headers))  # OpenAI's client, or Anthropic's
         connection.respond(200, JSON, orjson.dumps(model_list([{"id": name} for name in self.shared.table.routes])))
+
+    def _model(self, connection: ClientConnection, request: Request) -> None:
+        self.shared.recognise(connection, messages.credential(request.headers))
+        name = unquote(request.path.partition(b"?")[0][len(MODEL) :].decode("latin-1"))
+        if name not in self.shared.table.routes:
+            raise unknown_model(name, self.shared.table.routes)
+        connection.respond(200, JSON, orjson.dumps(model_list([{"id": name}])["data"][0]))
 
 
 def _log_full() -> RequestError:

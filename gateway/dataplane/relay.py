@@ -172,7 +172,7 @@ class Relay:
         answer.verdicts = verdicts if watcher is None else watcher.confirmed(verdicts)
         # What has failed already need not be asked for; nor is an answer kept waiting that goes out anyway.
         if checks.own and acting and judging.worst(answer.verdicts) is None:
-            question = own.question(self._targets.route.name, self._asked.data, form)
+            question = own.question(self._targets.route.name, self._asked.as_chat(), form)
             answer.verdicts += await self._shared.own_checks.judge(checks.own, question, acting=True)
         self._count(answer.verdicts)
         if not acting:

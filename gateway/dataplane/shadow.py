@@ -163,7 +163,7 @@ class _Shadow:
             at_once = checking.at_once(checks, seen, acting=False)
             verdicts = await checking.in_turns(checks, shared.loop, seen, acting=False) if at_once is None else at_once
             if checks.own:
-                question = own.question(copy.targets.route.name, copy.asked.data, form)
+                question = own.question(copy.targets.route.name, copy.asked.as_chat(), form)
                 verdicts += await shared.own_checks.judge(checks.own, question, acting=False)
             self._answer.verdicts = verdicts
             shared.meters.judged(verdicts, copy.targets.route.name, target.arm, target.adapter)

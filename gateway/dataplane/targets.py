@@ -109,13 +109,13 @@ def _target(
 ) -> Target:  # fmt: skip
     state, times = fleet[of.upstream], route.timeouts
     replicas = state.with_ready(table.ready.get((of.upstream, model)))
-    kind, encoded = state.upstream.kind, orjson.dumps(model)
+    kind, encoded, responses = state.upstream.kind, orjson.dumps(model), state.upstream.speaks_responses
     first_token_s = of.first_token_s
     if first_token_s is None:
         first_token_s = _patience_s(times, fallback_behind=fallback_behind, replicas=len(replicas))
     return Target(
-        arm, state, of.upstream, model, Addressee(kind, model, encoded),
-        Addressee(kind, model, encoded, adds_usage=False), times, first_token_s, fallback_behind, replicas,
+        arm, state, of.upstream, model, Addressee(kind, model, encoded, responses=responses),
+        Addressee(kind, model, encoded, adds_usage=False, responses=responses), times, first_token_s, fallback_behind, replicas,
         price_of(prices, model), table.bases.get(model) if arm == STUDENT else None,
     )  # fmt: skip
 

@@ -8,7 +8,8 @@ import re
 # Each vendor's own name: OpenAI and most others, Anthropic, Azure (two), Amazon.
 REQUEST_IDS = (b"x-request-id", b"request-id", b"apim-request-id", b"x-ms-request-id", b"x-amzn-requestid")
 PROCESSING_MS = b"openai-processing-ms"
-RATE_LIMIT = b"x-ratelimit-"
+# OpenAI's and most others', and Anthropic's.
+RATE_LIMITS = (b"x-ratelimit-", b"anthropic-ratelimit-")
 ID = re.compile(rb"[\x21-\x7e]{1,200}")
 VALUE = re.compile(rb"[\x20-\x7e]{0,200}")
 NAME = re.compile(rb"[a-z0-9-]{1,64}")
@@ -41,6 +42,6 @@ def passed_on(headers: dict[bytes, bytes], named: bytes, *, rate_limits: bool) -
 
 
 def _limits(headers: dict[bytes, bytes]) -> bytes:
-    found = [(name, value) for name, value in headers.items() if name.startswith(RATE_LIMIT)]
+    found = [(name, value) for name, value in headers.items() if name.startswith(RATE_LIMITS)]
     fit = [one for one in found if NAME.fullmatch(one[0]) and VALUE.fullmatch(one[1])]
     return b"".join(b"%b: %b\r\n" % one for one in fit[:MOST_LIMITS])

@@ -136,7 +136,9 @@ def _example(row: Json, form: str) -> Json | str:
         return "payload not kept"
     if row["status"] != 200 or row["completed"] is not True:
         return "not answered"
-    payloads: Payloads = {"request_json": row["request_json"], "response_json": row["response_json"]}
+    payloads: Payloads = {
+        "request_json": row["request_json"], "response_json": row["response_json"], "endpoint": row["endpoint"],
+    }  # fmt: skip
     request, answer = reader.request(payloads), reader.answered(payloads)
     if answer is None or answer.chat != ("messages" in request):
         return "no chat or text completion"

@@ -68,6 +68,15 @@ class FromLog:
     """A reference set made of the route's own log. So many rows it takes at least, and no more are looked at."""
 
     from_log: Annotated[int, Field(ge=64, le=12_000, description="answers of the teacher")]
+    days: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=56,
+            description="spread evenly over the hours of so many days; from 7 on traffic is compared with that of the same "
+            "hours of the week",
+        ),
+    ] = 0
 
 
 def _off(value: object) -> object:
@@ -107,6 +116,16 @@ class Monitors:
     def from_log(self) -> int:
         """Of how many of the log's prompts a set is made if the adapter brings none; 0: of none."""
         return self.reference.from_log if isinstance(self.reference, FromLog) else 0
+
+    @property
+    def days(self) -> int:
+        """Over how many days these prompts are spread; 0: as they come."""
+        return self.reference.days if isinstance(self.reference, FromLog) else 0
+
+    @property
+    def an_hour(self) -> int:
+        """How many of them are taken in one hour at most."""
+        return -(-self.from_log // (24 * self.days)) if self.days else self.from_log
 
 
 ALL = Monitors()

@@ -16,6 +16,8 @@ from graduand.gateway.model.routes import DIRECT, Replica, Upstream
 # In the order in which curl and most other programs look.
 PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY")
 NO_PROXY_VARIABLES = ("no_proxy", "NO_PROXY")
+# The one version of Anthropic's API that is in use; `headers` of an upstream may name another.
+ANTHROPIC_VERSION = "2023-06-01"
 # Proxies that speak otherwise, by their schemes.
 OTHER_PROXIES = {
     **dict.fromkeys(("socks", "socks4", "socks4a", "socks5", "socks5h"), "it is a SOCKS proxy"),
@@ -40,7 +42,16 @@ class Proxy:
 def headers_of(upstream: Upstream) -> dict[str, str]:
     """The headers that go with every request to the upstream, names in lower case: its key's, and those of the file."""
     own = {one.name: one.value for one in upstream.headers}
-    return {"authorization": f"Bearer {upstream.api_key}", **own} if upstream.api_key else own
+    version = {"anthropic-version": ANTHROPIC_VERSION} if upstream.kind == "anthropic" else {}
+    if not upstream.api_key:
+        return {**version, **own}
+    name = key_header(upstream)
+    return {name: upstream.api_key if version else f"Bearer {upstream.api_key}", **version, **own}
+
+
+def key_header(upstream: Upstream) -> str:
+    """The header in which the upstream wants its key."""
+    return "x-api-key" if upstream.kind == "anthropic" else "authorization"
 
 
 def query_of(upstream: Upstream) -> str:

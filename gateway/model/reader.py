@@ -16,7 +16,9 @@ import orjson
 
 from graduand.gateway.model import fields, lenient
 from graduand.gateway.model.fields import Record
+from graduand.gateway.model.forms import canonical
 from graduand.gateway.model.record import NOBODYS as NOBODYS
+from graduand.gateway.model.record import UNCOMPARED
 from graduand.gateway.model.routing import DEFERRED, STUDENT
 from graduand.monitoring.checks.answer import choices_of
 from graduand.monitoring.checks.written import KNOWN as BUILT_IN
@@ -33,10 +35,11 @@ _values = itemgetter(*(one.name for one in _DECLARED))
 
 
 class Payloads(TypedDict):
-    """The part of a record that holds what was asked and answered."""
+    """The part of a record that holds what was asked and answered, and in which API."""
 
     request_json: str | None
     response_json: str | None
+    endpoint: str
 
 
 def record_of(data: object) -> Record | None:
@@ -84,11 +87,16 @@ def read(line: bytes) -> Record | None:
 
 
 def parsed(line: bytes) -> Record | None:
-    """A line's record if it belongs to some rollout; None for others and for what is no record."""
+    """A line's record if some rollout may learn of it; None for others and for what is no record."""
     if b'"rollout":null' in line:
         return None
     record = read(line)
-    return None if record is None or record["rollout"] is None else record
+    return None if record is None or record["rollout"] is None or not asks(record) else record
+
+
+def asks(record: Record) -> bool:
+    """Whether it is a question to a model, and no count of its tokens."""
+    return record["endpoint"] not in UNCOMPARED
 
 
 def by_student(record: Record) -> bool:
@@ -211,13 +219,13 @@ def answer(record: Payloads) -> str:
 
 
 def response(record: Payloads) -> Json:
-    """The answer as it was given; empty if it was not kept."""
-    return _object(record["response_json"])
+    """The answer in the form of OpenAI's APIs; empty if it was not kept."""
+    return canonical.answer(_object(record["response_json"]))
 
 
 def request(record: Payloads) -> Json:
-    """The client's request; empty if it was not kept."""
-    return _object(record["request_json"])
+    """The client's request, as a chat where its API has another form for it; empty if it was not kept."""
+    return canonical.request(_object(record["request_json"]), record.get("endpoint"))
 
 
 def _object(text: str | None) -> Json:

@@ -18,8 +18,12 @@ from graduand.gateway.model.trace import Trace
 from graduand.rollout.assignment import BUCKETS, DAY_S, bucket
 
 SCHEMA_VERSION: Final = 3
-# Why there is no answer though no model is to blame: the client left, the prompt was too long, a filter struck.
-NOBODYS: Final = frozenset({"client_gone", "context_length", "content_filter"})
+# Why there is no answer though no model is to blame: the client left, the prompt was too long, a filter struck, or the
+# model's API has no word for what was asked.
+NOBODYS: Final = frozenset({"client_gone", "context_length", "content_filter", "untranslatable"})
+# Endpoints that count or measure and answer nothing: no copies of their requests, and no rollout learns of them.
+COUNT_TOKENS: Final = "/messages/count_tokens"
+UNCOMPARED: Final = frozenset({COUNT_TOKENS})
 
 # What ids are made of: drawn and written for so many at a time, for one by one they cost a request a microsecond.
 DRAWN: Final = 64
@@ -56,6 +60,12 @@ def _draw() -> None:
 def prompt_sha256(request: dict[str, Any], body: bytes | None = None) -> str:
     """Identifies a prompt whatever model or parameters it was sent with."""
     prompt = request.get("messages", request.get("prompt", request.get("input")))
+    system = request.get("system")
+    if system is not None and isinstance(prompt, list):  # Anthropic's form of the same conversation
+        prompt = [{"role": "system", "content": system}, *prompt]
+    told = request.get("instructions")
+    if told is not None:  # and that of OpenAI's responses
+        prompt = [{"role": "system", "content": told}, prompt]
     try:
         encoded = orjson.dumps(prompt)
     except TypeError:  # orjson reads deeper nesting than it writes

@@ -33,7 +33,7 @@ from graduand.gateway.model.recording import DEFAULT, RecordPolicy
 from graduand.monitoring.prices import Price
 
 Mode = Literal["teacher", "shadow", "canary", "hybrid", "student"]
-UpstreamKind = Literal["openai", "vllm", "lorax"]
+UpstreamKind = Literal["openai", "vllm", "lorax", "anthropic"]
 OnStudentFailure = Literal["teacher", "error"]
 Release = Literal["observe", "window", "block"]
 StreamUsage = Literal["ask", "never"]
@@ -50,9 +50,12 @@ def known_mode(text: str | None) -> Mode | None:
 
 DIRECT = "direct"  # the proxy that is none
 BASE_URL = re.compile(r"[!\"$->A-~]+")  # no blanks, query or fragment: it becomes part of a request line
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 FIRST_TOKEN_S = 10.0
+# Vendors that are like OpenAI only in chat.
+CHAT_ONLY = ("generativelanguage.googleapis.com", "api.mistral.ai", "api.deepseek.com")
 # On a model, which knows best how long it thinks.
 OwnPatience = Annotated[
     Seconds | None, Field(description="seconds of silence before its first token, in place of the route's `timeouts`")
@@ -101,13 +104,15 @@ class Upstream:
     """
 
     name: str
-    kind: Annotated[UpstreamKind, Field(description="the API it speaks; `openai`: nothing beyond OpenAI's")]
+    kind: Annotated[
+        UpstreamKind, Field(description="the API it speaks; `openai`: nothing beyond OpenAI's; `anthropic`: Messages")
+    ]
     replicas: Annotated[
         tuple[Annotated[Replica, BeforeValidator(read_replica, json_schema_input_type=str)], ...],
         Field(
             alias="base_urls",
             min_length=1,
-            description="its replicas, each with the path that `/chat/completions` follows",
+            description="its replicas, each with the path that `/chat/completions` follows, or Anthropic's `/messages`",
         ),
     ]
     api_key: Annotated[Secret | None, Field(description="the key that is sent to it")] = field(default=None, repr=False)
@@ -158,10 +163,26 @@ class Upstream:
     rate_limit_headers: Annotated[
         bool,
         Field(
-            description="whether clients are told the account's `x-ratelimit-*`; all of them share the account, so what one "
-            "is told, others use up"
+            description="whether clients are told the account's `x-ratelimit-*` or `anthropic-ratelimit-*`; all of them share "
+            "the account, so what one is told, others use up"
         ),
     ] = False
+    responses: Annotated[
+        bool | None,
+        Field(
+            description="whether it serves `/responses`; others are asked by chat ([Responses](responses.md)). Without it "
+            "those of kind `openai` do, but for deployments at Azure, Gemini, Mistral and DeepSeek: set `false` for other "
+            "vendors that are like OpenAI only in chat"
+        ),
+    ] = None
+
+    @property
+    def speaks_responses(self) -> bool:
+        """Whether requests in OpenAI's Responses API go to it as they are."""
+        if self.responses is not None:
+            return self.responses
+        chats = any(one.host in CHAT_ONLY or "/openai/deployments/" in one.prefix for one in self.replicas)
+        return self.kind == "openai" and not chats
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,6 +457,13 @@ def _named(sections: object) -> object:
     return {name: {**one, "name": name} if isinstance(one, dict) else one for name, one in sections.items()}
 
 
+def _origin(written: object) -> object:
+    """An origin as browsers write it (RFC 6454, 6.2); raise ConfigError if it is none."""
+    if isinstance(written, str) and written != "*" and not ORIGIN.fullmatch(written):
+        raise ConfigError(f"{written!r} is no origin such as https://app.example (no path, no slash at the end) or '*'")
+    return written
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The whole file."""
@@ -475,6 +503,13 @@ class Settings:
         ),
     ] = "file:///./graduand-data/logs"
     record: Annotated[RecordPolicy, Field(description="what is recorded, and what when there is no room")] = DEFAULT
+    cors: Annotated[
+        tuple[Annotated[str, BeforeValidator(_origin)], ...],
+        Field(
+            description="origins of web pages that may call from a browser, such as `https://app.example`, or `*` for all; a key "
+            "in a page is everybody's"
+        ),
+    ] = ()
     client_keys: Annotated[
         ClientKeys | None,
         Field(

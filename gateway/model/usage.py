@@ -22,11 +22,11 @@ Json = dict[str, Any]
 
 TEXT_BYTES = 4
 MOST = 10**12  # more is no count
-# Fields of a message, or of a part of its content, that are text.
-TEXTS = ("content", "text", "refusal", "reasoning_content", "reasoning", "thinking")
+# Fields of a message, of a part of its content, or of an item of OpenAI's responses, that are text.
+TEXTS = ("content", "text", "refusal", "reasoning_content", "reasoning", "thinking", "arguments", "output")
 # What a call of a tool calls, a function or a tool that takes text as it is.
 CALLED = ("function", "custom")
-PROMPTS = ("prompt", "suffix", "input")
+PROMPTS = ("prompt", "suffix", "input", "system", "instructions")
 PROMPT_NAMES = ("prompt_tokens", "input_tokens")
 COMPLETION_NAMES = ("completion_tokens", "output_tokens")
 

@@ -16,7 +16,8 @@ from graduand.gateway.monitor import observed
 from graduand.gateway.monitor.store import MonitorStore
 from graduand.monitoring.drift import DriftError, files
 from graduand.monitoring.drift.prompts import Prompt
-from graduand.monitoring.drift.reference import Reference, build, calibration_report, too_few
+from graduand.monitoring.drift.reference import LEAST_ROWS, Reference, build, calibration_report, too_few
+from graduand.monitoring.drift.spreads import HOUR_S, Seen
 from graduand.monitoring.embedding.named import load
 
 FOLDER = "references"
@@ -30,19 +31,33 @@ def look(spool: Path, store: MonitorStore, route: str, monitors: Monitors) -> tu
     enough = monitors.from_log
     try:
         found, count = there(spool, route), store.count_gathered(route)
-        if found is None and count < enough:
-            return None, f"a reference set is being gathered: {count:,} of {enough:,} answers of the teacher", enough
+        if found is None and not whole(store, route, monitors):
+            spread = f", spread over {monitors.days} days" if monitors.days else ""
+            return (
+                None,
+                f"a reference set is being gathered: {count:,} of {enough:,} answers of the teacher{spread}",
+                enough,
+            )
         if found is None:
-            prompts = store.gathered(route, enough)
+            heard = store.gathered(route, enough)
+            prompts, seen = [prompt for prompt, _ in heard], [one for _, one in heard]
             if problem := too_few(prompts):
                 store.forget_gathered(route)
                 return None, f"{problem}; the next {enough:,} answers of the teacher are gathered", enough
             promise = max(one.false_alarm_every for one in monitors.on.values())
-            found = make(spool, route, prompts, promise)
+            found = make(spool, route, prompts, seen, promise)
     except DriftError as error:
         return None, str(error), 0
     store.forget_gathered(route)
     return found, "", 0
+
+
+def whole(store: MonitorStore, route: str, monitors: Monitors) -> bool:
+    """Whether enough is gathered: as many as were asked for, or what so many days had, if that is enough for a set."""
+    count = store.count_gathered(route)
+    if not monitors.days:
+        return count >= monitors.from_log
+    return count >= LEAST_ROWS and store.gathered_over(route) >= 24 * HOUR_S * monitors.days - HOUR_S
 
 
 def place(spool: Path, route: str) -> Path:
@@ -63,9 +78,11 @@ def wanted(record: Record) -> Prompt | None:
     return observed.prompt(record)
 
 
-def make(spool: Path, route: str, prompts: Sequence[Prompt], false_alarm_every: float) -> Reference:
+def make(
+    spool: Path, route: str, prompts: Sequence[Prompt], seen: Sequence[Seen], false_alarm_every: float
+) -> Reference:  # fmt: skip
     """Make the route's set of these prompts, in their order; raise DriftError if it cannot be written."""
-    made = build(prompts, load(EMBEDDER))
+    made = build(prompts, load(EMBEDDER), seen=seen)
     folder = place(spool, route)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -19,15 +19,15 @@ from graduand.gateway.logs.drift import DriftLog
 from graduand.gateway.logs.tail import Batch, Line
 from graduand.gateway.model import reader
 from graduand.gateway.model.fields import Record
+from graduand.gateway.model.monitors import Monitors
 from graduand.gateway.model.routes import Route, Settings
-from graduand.gateway.monitor import gathering
+from graduand.gateway.monitor import gathering, observed
 from graduand.gateway.monitor.panel import Panel
-from graduand.gateway.monitor.store import MonitorStore
+from graduand.gateway.monitor.store import Heard, MonitorStore
 from graduand.gateway.state.documents import Documents, key_of
 from graduand.gateway.state.open import open_state
 from graduand.monitoring import metrics as m
 from graduand.monitoring.drift import DriftError, files
-from graduand.monitoring.drift.prompts import Prompt
 from graduand.monitoring.drift.reference import Reference
 from graduand.monitoring.embedding.embedder import Embedder
 from graduand.monitoring.embedding.named import load
@@ -53,6 +53,7 @@ class Watched:
     counted: dict[str, int]  # by monitor, observations and alarms that the metrics have already
     alarms: dict[str, int]
     gathers: int = 0  # so many of the teacher's answers are wanted for a reference set
+    an_hour: int = 0  # and of one hour at most so many
 
 
 class Monitor:
@@ -127,7 +128,7 @@ class Monitor:
         digest = "" if reference is None else reference.digest
         key = orjson.dumps([route.name, adapter, digest]).decode()
         if known is not None and known.key == key and known.panel.same(wanted):
-            known.problem, known.gathers = problem, gathers
+            known.problem, known.gathers, known.an_hour = problem, gathers, wanted.an_hour
             return known
         embedder: Embedder | None = None
         if reference is not None:
@@ -143,7 +144,11 @@ class Monitor:
         if problem and not gathers and (known is None or known.problem != problem):
             logger.warning("inputs of route %s are not watched: %s", route.name, problem)
         return Watched(key, panel, problem, {one.monitor: one.n for one in readings},
-                       {one.monitor: one.alarms for one in readings}, gathers)  # fmt: skip
+                       {one.monitor: one.alarms for one in readings}, gathers, wanted.an_hour)  # fmt: skip
+
+    def _settings_of(self, route: str) -> Monitors:
+        """How the route is watched now."""
+        return self._state.table(self.settings.routes).routes[route].monitors
 
     def _embedder(self, reference: Reference) -> Embedder | None:
         name = reference.embedder
@@ -160,7 +165,7 @@ class Monitor:
     def _take(self, batch: Batch, now: float) -> None:
         assert self._offsets is not None
         touched: dict[str, Watched] = {}
-        gathered: list[tuple[str, str, Prompt]] = []
+        gathered: list[Heard] = []
         last = 0.0
         for line, record in _in_order(batch):
             watched = self._watched.get(record["route"])
@@ -168,7 +173,8 @@ class Monitor:
                 continue
             last = max(last, float(record["time"]))
             if watched.gathers and (prompt := gathering.wanted(record)) is not None:
-                gathered.append((record["id"], record["route"], prompt))
+                unit = observed.unit(record) or None
+                gathered.append(Heard(record["id"], record["route"], prompt, record["time"], unit, watched.an_hour))
             if self._shed and zlib.crc32(record["id"].encode()) % (1 << self._shed):
                 self._metrics.add(m.MONITOR_SHED, (record["route"],))
                 continue
@@ -189,8 +195,8 @@ class Monitor:
             )
             self._store.commit(batch.offsets, states, alarms, self._gone(now), gathered)
             self._offsets |= batch.offsets
-            wanting = {one.panel.route: one.gathers for one in touched.values() if one.gathers}
-            if any(self._store.count_gathered(route) >= enough for route, enough in wanting.items()):
+            wanting = {one.panel.route for one in touched.values() if one.gathers}
+            if any(gathering.whole(self._store, name, self._settings_of(name)) for name in wanting):
                 self._seen = (-1, None)  # the next look makes the set
         self._keep_up(now - last if batch.more and last else 0.0, more=batch.more)
 

@@ -31,11 +31,17 @@ class Checked:
 
 def prompt(record: Record) -> Prompt | None:
     """The prompt of a client's request, once a request."""
-    if record["role"] != "served":
+    if record["role"] != "served" or not reader.asks(record):
         return None
     asked = reader.request(record)
     found = prompt_of(asked) if asked else None
     return found if found is not None and found.text else None
+
+
+def unit(record: Record) -> str:
+    """Who asked; empty if the request names nobody."""
+    named = record.get("unit")
+    return "" if named is None else str(named)
 
 
 def output(record: Record, adapter: str) -> Output | None:

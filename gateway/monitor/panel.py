@@ -4,6 +4,7 @@ Invariant: the same records in the same order give the same alarms under the sam
 and restored in between.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from graduand.monitoring.drift.neighbours import scores
 from graduand.monitoring.drift.novelty import Novelty
 from graduand.monitoring.drift.prompts import Prompt
 from graduand.monitoring.drift.reference import Reference
+from graduand.monitoring.drift.sessions import Sessions
 from graduand.monitoring.embedding.embedder import Embedder
 from graduand.monitoring.verdict import Alarm
 
@@ -78,6 +80,7 @@ class Panel:
         self._reference = reference
         self._near = None if reference is None else reference.neighbours()
         self._detectors = _detectors(self._promises, reference)
+        self._sessions = Sessions()
         self._alarms = dict.fromkeys(self._promises, 0)
         self._raised: list[Alarm] = []
         self._evaluated: list[Evaluation] = []
@@ -108,20 +111,26 @@ class Panel:
 
     def _input(self, prompt: Prompt, record: Record, at: float) -> None:
         novelty, mix = self._detectors.get("novelty"), self._detectors.get("mix")
+        unit = observed.unit(record)
         if novelty is not None or mix is not None:
             assert self._embedder is not None
             assert self._reference is not None
             assert self._near is not None
             point = self._embedder.embed(prompt.text)
             if isinstance(novelty, Novelty):
-                alarm = novelty.update(scores(self._near, self._reference.usual, point, len(prompt.text)))
+                # Without a unit the same text again is the same session's.
+                first = self._sessions.first(
+                    unit or hashlib.sha256(prompt.text.encode("utf-8", "replace")).hexdigest()[:16], at
+                )
+                found = scores(self._near, self._reference.usual, point, len(prompt.text))
+                alarm = novelty.update(found, counts=first)
                 self._evaluated.append(Evaluation(record["id"], at, self.route, self.adapter, novelty.p, novelty.value))
                 if alarm:
                     self._raise(novelty, "novelty", at, f"requests are unlike what {self.adapter} was trained on")
-            if isinstance(mix, MixShift) and mix.update(point):
+            if isinstance(mix, MixShift) and mix.update(point, unit):
                 self._raise(mix, "mix", at, f"topics come in another mix than in the training data of {self.adapter}")
         described = self._detectors.get("descriptors")
-        if isinstance(described, Descriptors) and described.update(describe(prompt.text, prompt.system)):
+        if isinstance(described, Descriptors) and described.update(describe(prompt.text, prompt.system), at, unit):
             self._raise(described, "descriptors", at, f"the {described.culprit} of requests is spread differently")
 
     def _output(self, output: observed.Output, at: float) -> None:
@@ -167,11 +176,15 @@ class Panel:
 
     def state(self) -> Json:
         """All that was learnt."""
-        return {"alarms": self._alarms, "detectors": {name: one.state() for name, one in self._detectors.items()}}
+        detectors = {name: one.state() for name, one in self._detectors.items()}
+        return {"alarms": self._alarms, "detectors": detectors, "sessions": self._sessions.state()}
 
     def restore(self, state: Json) -> None:
         """Go on from there; a detector that was not there yet begins."""
         self._alarms |= {name: count for name, count in state["alarms"].items() if name in self._alarms}
+        if "sessions" not in state:
+            return  # of an earlier version, whose windows say nothing of who asked
+        self._sessions.restore(state["sessions"])
         for name, one in self._detectors.items():
             if name in state["detectors"]:
                 one.restore(state["detectors"][name])

@@ -8,21 +8,52 @@ killed; and only the process that opened the file last may write.
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from graduand.gateway.errors import GraduandError
 from graduand.monitoring.drift.prompts import Prompt
+from graduand.monitoring.drift.spreads import HOUR_S, Seen
 
 FILE = "monitor.db"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (holder TEXT NOT NULL, since REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS tail (file TEXT PRIMARY KEY, read_to INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS panels (key TEXT PRIMARY KEY, state TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS gathered (id TEXT PRIMARY KEY, route TEXT NOT NULL, text TEXT NOT NULL, system TEXT NOT NULL);
+DROP TABLE IF EXISTS gathered;
+CREATE TABLE IF NOT EXISTS heard (id TEXT PRIMARY KEY, route TEXT NOT NULL, text TEXT NOT NULL, system TEXT NOT NULL,
+  at REAL NOT NULL, hour INTEGER NOT NULL, unit TEXT);
 CREATE TABLE IF NOT EXISTS untold (id TEXT PRIMARY KEY, alarm TEXT NOT NULL);
 """
 BUSY_S = 5.0
+
+
+# No hour gives more than its share, so that a reference of a week knows all of its hours.
+HEAR = """
+INSERT OR IGNORE INTO heard SELECT :id, :route, :text, :system, :at, :hour, :unit
+WHERE (SELECT count(*) FROM heard WHERE route = :route AND hour = :hour) < :most
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One prompt for a route's reference set, of which an hour gives `most` at most."""
+
+    id: str
+    route: str
+    prompt: Prompt
+    at: float
+    unit: str | None
+    most: int
+
+    @property
+    def row(self) -> dict[str, str | float | None]:
+        """Its row."""
+        return {
+            "id": self.id, "route": self.route, "text": self.prompt.text, "system": self.prompt.system, "at": self.at,
+            "hour": int(self.at // HOUR_S), "unit": self.unit, "most": self.most,
+        }  # fmt: skip
 
 
 class Replaced(GraduandError, RuntimeError):
@@ -66,7 +97,7 @@ class MonitorStore:
 
     def commit(
         self, offsets: Mapping[str, int], panels: Mapping[str, Mapping[str, Any]],
-        alarms: Mapping[str, Mapping[str, Any]], gone: Iterable[str] = (), gathered: Iterable[tuple[str, str, Prompt]] = (),
+        alarms: Mapping[str, Mapping[str, Any]], gone: Iterable[str] = (), gathered: Iterable[Heard] = (),
     ) -> None:  # fmt: skip
         """All of what one look has taught, or nothing; raise Replaced if another monitor has taken over."""
         self._db.execute("BEGIN IMMEDIATE")
@@ -79,25 +110,30 @@ class MonitorStore:
             self._db.executemany("INSERT OR REPLACE INTO panels VALUES (?, ?)", states)
             new = [(key, json.dumps(alarm)) for key, alarm in alarms.items()]
             self._db.executemany("INSERT OR IGNORE INTO untold VALUES (?, ?)", new)
-            rows = [(key, route, prompt.text, prompt.system) for key, route, prompt in gathered]
-            self._db.executemany("INSERT OR IGNORE INTO gathered VALUES (?, ?, ?, ?)", rows)
+            self._db.executemany(HEAR, [one.row for one in gathered])
         except BaseException:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
 
-    def gathered(self, route: str, most: int) -> list[Prompt]:
-        """The first prompts gathered for a reference set, `most` of them."""
-        rows = "SELECT text, system FROM gathered WHERE route = ? ORDER BY rowid LIMIT ?"
-        return [Prompt(text, system) for text, system in self._db.execute(rows, (route, most))]
+    def gathered(self, route: str, most: int) -> list[tuple[Prompt, Seen]]:
+        """The first prompts gathered for a reference set, `most` of them, and when and by whom they were asked."""
+        rows = "SELECT text, system, at, unit FROM heard WHERE route = ? ORDER BY rowid LIMIT ?"
+        found = self._db.execute(rows, (route, most))
+        return [(Prompt(text, system), Seen(at, unit)) for text, system, at, unit in found]
+
+    def gathered_over(self, route: str) -> float:
+        """Seconds from the first of them to the last."""
+        rows = "SELECT coalesce(max(at) - min(at), 0) FROM heard WHERE route = ?"
+        return float(self._db.execute(rows, (route,)).fetchone()[0])
 
     def count_gathered(self, route: str) -> int:
         """How many there are."""
-        return int(self._db.execute("SELECT count(*) FROM gathered WHERE route = ?", (route,)).fetchone()[0])
+        return int(self._db.execute("SELECT count(*) FROM heard WHERE route = ?", (route,)).fetchone()[0])
 
     def forget_gathered(self, route: str) -> None:
         """The reference set is made: no text is kept."""
-        self._db.execute("DELETE FROM gathered WHERE route = ?", (route,))
+        self._db.execute("DELETE FROM heard WHERE route = ?", (route,))
 
     def delivered(self, ids: Iterable[str]) -> None:
         """The controller has these alarms."""

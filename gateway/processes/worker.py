@@ -72,6 +72,7 @@ class Worker:
             settings.tracing,
         )
         self._plane = Plane(self._shared)
+        self._plane.allow(settings.cors)
         self._sweep = sweep.Sweep(self._shared.fleet, self._connections, self._shared.pauses)
         self._held = Held(settings.max_body_mb << 20)
         self._stopping = asyncio.Event()
@@ -197,6 +198,7 @@ class Worker:
     def _reconfigure(self, settings: Settings) -> None:
         keys, limits = ClientKeys(settings.client_keys), self._limits(settings)
         self._shared.configure(settings.upstreams, keys, limits, settings.prices)
+        self._plane.allow(settings.cors)
         for connection in self._connections:
             connection.authorized = None
         self._longest_s = _longest(settings)

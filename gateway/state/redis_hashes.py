@@ -41,7 +41,7 @@ RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('PEXPIRE', KEY
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def state_errors() -> Iterator[None]:
     """Redis's errors as ours."""
     try:
         yield
@@ -69,13 +69,13 @@ class RedisHashes(BufferedHashes):
         return bool(self._mine)
 
     def _fetch(self, key: str, fields: list[str]) -> list[bytes | None]:
-        with told():
+        with state_errors():
             self._keep_lock()
             found: list[bytes | None] = self._client.hmget(PREFIX + key, fields)
         return found
 
     def _fetch_all(self, key: str) -> dict[str, bytes]:
-        with told():
+        with state_errors():
             self._keep_lock()
             return {field.decode(): value for field, value in self._client.hgetall(PREFIX + key).items()}
 
@@ -108,7 +108,7 @@ class RedisHashes(BufferedHashes):
 
     def _take_lock(self, mine: str) -> None:
         until = time.monotonic() + BUSY_S
-        with told():
+        with state_errors():
             while not self._client.set(LOCK, mine, nx=True, px=round(LOCK_S * 1000)):
                 if time.monotonic() >= until:
                     raise StateError(f"somebody else has been writing to Redis for {BUSY_S:.0f} s; try again")
@@ -120,11 +120,11 @@ class RedisHashes(BufferedHashes):
             self._renewed_at = time.monotonic()
 
     def _release(self) -> None:
-        with told():
+        with state_errors():
             self._unlock(keys=[LOCK], args=[self._mine])
 
     def _write(self) -> None:
-        with told():
+        with state_errors():
             answer = self._commit(keys=[LOCK, META], args=[self._mine, self.known, *self._commands()])
         if answer == b"lock":
             raise StateError("writing to Redis took too long or Redis failed over: nothing was changed; try again")

@@ -16,9 +16,9 @@ from graduand.gateway.logs import places
 from graduand.gateway.model.routes import Route, RouteTable, Settings
 from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.redis_client import connect
-from graduand.gateway.state.redis_hashes import META, PREFIX, RedisHashes, told
+from graduand.gateway.state.redis_hashes import META, PREFIX, RedisHashes, state_errors
 from graduand.gateway.state.redis_stream import Stream
-from graduand.gateway.state.replica import Copy, Replica
+from graduand.gateway.state.replica import Copy, ReplicaFolder
 from graduand.gateway.state.store import Mark, NothingLost, Override, StateStore, table_of
 
 FORGOTTEN_S = 3600.0
@@ -54,7 +54,7 @@ class RedisStore(StateStore):
     # Before an empty Redis becomes a new store, replicas that know an old one have this time to say that it was lost.
     settle_s = 1.0
 
-    def __init__(self, client: Any, replica: Replica) -> None:
+    def __init__(self, client: Any, replica: ReplicaFolder) -> None:
         self.hashes: RedisHashes
         super().__init__(RedisHashes(client))
         self.client = client
@@ -71,7 +71,7 @@ class RedisStore(StateStore):
     @classmethod
     def of(cls, settings: Settings) -> "RedisStore":
         """The store that the configuration names."""
-        return cls(connect(settings.state, settings.state_password), Replica(places.spool(settings)))
+        return cls(connect(settings.state, settings.state_password), ReplicaFolder(places.spool(settings)))
 
     def close(self) -> None:
         """Close the connections."""
@@ -79,7 +79,7 @@ class RedisStore(StateStore):
 
     def now(self) -> float:
         """Redis's clock: replicas' own may differ."""
-        with told():
+        with state_errors():
             seconds, micros = self.client.time()
         return float(seconds) + float(micros) / 1e6
 
@@ -89,7 +89,7 @@ class RedisStore(StateStore):
             self._meet()
         except StoreEmpty:
             time.sleep(self.settle_s)
-            with told():
+            with state_errors():
                 self._found(keys=[META], args=[uuid.uuid4().hex])
             self._meet()
         self.link_trail()
@@ -97,7 +97,7 @@ class RedisStore(StateStore):
     def risks(self) -> list[str]:
         """What of Redis's own configuration lets it lose data."""
         try:
-            with told():
+            with state_errors():
                 info = self.client.info()
         except StateError:  # not everybody may ask
             return []
@@ -132,13 +132,13 @@ class RedisStore(StateStore):
 
     def serves(self, worker: str, version: int) -> None:
         """A worker of this replica says which version of the table it serves by; it is forgotten if it stops saying so."""
-        with told():
+        with state_errors():
             line = [f"{self.replica}/{worker}", version, self.hashes.known]
             self._serves(keys=[PREFIX + "served", META], args=line)
 
     def leave(self, worker: str) -> None:
         """A worker ends and is not waited for any more."""
-        with told():
+        with state_errors():
             self.client.hdel(PREFIX + "served", f"{self.replica}/{worker}")
 
     def all_serve(self, version: int, workers: int) -> bool:
@@ -158,7 +158,7 @@ class RedisStore(StateStore):
 
         One transaction, so that no worker sees the new store without them. Raises NothingLost if this is the store.
         """
-        with told():
+        with state_errors():
             found = self.client.hmget(META, ["id", "lost", "replaces"])
         store, lost, replaces = (one.decode() if one is not None else "" for one in found)
         copy = self._replica.copy()
@@ -183,7 +183,7 @@ class RedisStore(StateStore):
 
     def _meet(self) -> Mark:
         """The store's mark, if it is the store that is known."""
-        with told():
+        with state_errors():
             found = self.client.hmget(META, ["id", "version", "lost", "replaces", "mark"])
         store, version, lost, replaces, mark = (one.decode() if one is not None else "" for one in found)
         known = self.hashes.known
@@ -194,7 +194,7 @@ class RedisStore(StateStore):
         if store and known:
             raise StoreLost(f"this Redis holds another store than the one that was known: {ACCEPT}")
         if known:
-            with told():
+            with state_errors():
                 self.client.hsetnx(META, "lost", known)
             raise StoreLost(f"Redis has come back empty: {ACCEPT}")
         if lost:
@@ -205,6 +205,6 @@ class RedisStore(StateStore):
         found = super()._heard()
         old = [worker for worker, (_, age_s) in found.items() if age_s > FORGOTTEN_S]
         if old:
-            with told():
+            with state_errors():
                 self.client.hdel(PREFIX + "served", *old)
         return found

@@ -7,7 +7,7 @@ into the stream once, whoever is killed when. The stream is bounded: while nobod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from graduand.gateway.state.redis_hashes import META, PREFIX, RedisHashes, told
+from graduand.gateway.state.redis_hashes import META, PREFIX, RedisHashes, state_errors
 
 STREAM = PREFIX + "evidence"
 MOST_WAITING = 5_000
@@ -41,7 +41,7 @@ class Stream:
 
     def read_to(self) -> dict[str, int]:
         """By file of this replica, up to where its lines were appended."""
-        with told():
+        with state_errors():
             found = self._client.hgetall(self._read_by_us)
         return {name.decode(): int(end) for name, end in found.items()}
 
@@ -49,7 +49,7 @@ class Stream:
         """Append lines of files that were read from `known` to `ends`; False if nothing was done: the stream is full, or
         another process of this replica was faster."""
         places = [part for name, end in ends.items() for part in (name, known.get(name, 0), end)]
-        with told():
+        with state_errors():
             answer = self._append(
                 keys=[META, STREAM, self._read_by_us],
                 args=[self._hashes.known, MOST_WAITING, len(ends), *places, *lines],
@@ -59,12 +59,12 @@ class Stream:
     def forget(self, files: Sequence[str]) -> None:
         """These files are there no longer."""
         if files:
-            with told():
+            with state_errors():
                 self._client.hdel(self._read_by_us, *files)
 
     def after(self, number: int, most: int) -> list[tuple[int, bytes]]:
         """Lines with their numbers, which begin at 1 and have no gaps."""
-        with told():
+        with state_errors():
             found = self._client.xrange(STREAM, min=f"{number + 1}-0", count=most)
         return [(int(name.partition(b"-")[0]), one[b"line"]) for name, one in found]
 

@@ -27,7 +27,7 @@ class Copy:
     overrides: dict[str, Override]
 
 
-class Replica:
+class ReplicaFolder:
     """The folder, made when it is first needed. `name` stays the same for as long as the folder does."""
 
     def __init__(self, folder: Path) -> None:

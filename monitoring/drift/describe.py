@@ -36,7 +36,9 @@ class Description:
     length: int  # characters
     digits: float  # share of characters that are not blank
     language: str  # a language of `WORDS`, or a script in lower case
-    template: str  # requests with the same beginning and the same system message share it
+    template: str  # requests with the same beginning share it
+    system: str = ""  # requests with the same system message share it
+    system_length: int = 0  # characters
 
 
 def describe(text: str, system: str = "") -> Description:
@@ -48,11 +50,14 @@ def describe(text: str, system: str = "") -> Description:
     False
     >>> describe("Order 1 is late. Classify: a").template == describe("Order 2 is late. Classify: b").template
     True
+    >>> describe("Hi", "Be brief.").system == describe("Hi", "Be kind.").system
+    False
     """
     shown = text[:LOOKED_AT]
     visible = sum(not char.isspace() for char in shown)
     digits = sum(char.isdigit() for char in shown)
-    return Description(len(text), digits / visible if visible else 0.0, language(shown), template(text, system))
+    share = digits / visible if visible else 0.0
+    return Description(len(text), share, language(shown), template(text), _short(system), len(system))
 
 
 def language(text: str) -> str:
@@ -80,8 +85,11 @@ def _script(text: str) -> str:
     return max(counts, key=lambda name: counts[name]) if counts else "none"
 
 
-def template(text: str, system: str) -> str:
-    """Eight hex digits of the system message and of the text's beginning, numbers in it left out."""
-    start = re.sub(r"\d+", "0", text[: 2 * TEMPLATE_CHARACTERS])[:TEMPLATE_CHARACTERS]
-    number = re.sub(r"\d+", "0", system)
-    return hashlib.sha256(f"{number}\0{start}".encode("utf-8", "replace")).hexdigest()[:8]
+def template(text: str) -> str:
+    """Eight hex digits of the text's beginning, numbers in it left out."""
+    return _short(text[: 2 * TEMPLATE_CHARACTERS], TEMPLATE_CHARACTERS)
+
+
+def _short(text: str, most: int | None = None) -> str:
+    """Eight hex digits of a text's first `most` characters; which numbers are in it does not matter."""
+    return hashlib.sha256(re.sub(r"\d+", "0", text)[:most].encode("utf-8", "replace")).hexdigest()[:8]

@@ -1,91 +1,54 @@
-"""Descriptors: are plain facts about requests (length, digits, language, template) spread as in the training data?"""
+"""Descriptors: are plain facts about requests (length, digits, language, template, system message) spread as in the
+reference texts?"""
 
 import math
-from bisect import bisect_right
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from graduand.monitoring.drift import DriftError, State, check_promise
+import numpy as np
+from numpy.typing import NDArray
+
+from graduand.monitoring.drift import State, check_promise
 from graduand.monitoring.drift.describe import Description
+from graduand.monitoring.drift.sessions import effective
+from graduand.monitoring.drift.spreads import Spread, Spreads, hour_of_week
 
 WINDOW = 500
-OTHER = "other"
-# A category or bin rarer than this is counted with others: the chi-square law needs some observations in each.
-LEAST_SHARE = 0.02
-NUMBERS, NAMES = ("length", "digits"), ("language", "template")
-BINS = 8
+# Draws that are expected beyond the threshold, and how many are made at most.
+BEYOND, MOST_DRAWS = 20, 100_000
+
+Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """How one fact was spread over `sum(counts)` texts: in bins between `cuts` if it is a number, else over `names`."""
-
-    cuts: tuple[float, ...]
-    names: tuple[str, ...]
-    counts: tuple[int, ...]
-
-    def place(self, value: float | str) -> int:
-        """The bin or category of a value."""
-        if isinstance(value, str):
-            return self.names.index(value) if value in self.names else len(self.names) - 1
-        return bisect_right(self.cuts, value)
-
-
-def spreads(described: Sequence[Description]) -> dict[str, Spread]:
-    """The spread of each fact over the reference texts; facts that are the same in all of them have two places still."""
-    if len(described) < 2 * BINS:
-        raise DriftError(f"{len(described)} texts are too few to describe traffic by; give at least {2 * BINS}")
-    found = {name: _of_numbers(sorted(float(getattr(one, name)) for one in described)) for name in NUMBERS}
-    return found | {name: _of_names(Counter(getattr(one, name) for one in described)) for name in NAMES}
-
-
-def _of_numbers(values: list[float]) -> Spread:
-    places = (len(values) * number // BINS for number in range(1, BINS))
-    cuts = tuple(sorted({values[place] for place in places} - {values[0]})) or (values[-1] + 1e-9,)
-    counts = [0] * (len(cuts) + 1)
-    for value in values:
-        counts[bisect_right(cuts, value)] += 1
-    return Spread(cuts, (), tuple(counts))
-
-
-def _of_names(counts: Counter[str]) -> Spread:
-    total = counts.total()
-    kept = [name for name, count in counts.most_common(BINS) if count >= LEAST_SHARE * total and name != OTHER]
-    return Spread((), (*kept, OTHER), (*(counts[name] for name in kept), total - sum(counts[name] for name in kept)))
-
-
-def to_json(found: Mapping[str, Spread]) -> dict[str, Any]:
-    """Plain data."""
-    return {name: asdict(one) for name, one in found.items()}
-
-
-def from_json(data: Mapping[str, Any]) -> dict[str, Spread]:
-    """What `to_json` gave."""
-    return {name: Spread(tuple(one["cuts"]), tuple(one["names"]), tuple(one["counts"])) for name, one in data.items()}
-
-
-def stability_index(counts: Sequence[int], reference: Sequence[int]) -> float:
+def stability_index(counts: Sequence[float] | Floats | Counts, reference: Sequence[float] | Floats | Counts) -> float:
     """PSI = sum (p - q) ln(p / q), half a count added everywhere so that an empty place is finite.
 
     >>> stability_index([50, 50], [500, 500])
     0.0
     """
-    n, m = sum(counts) + 0.5 * len(counts), sum(reference) + 0.5 * len(reference)
-    shares = (((c + 0.5) / n, (r + 0.5) / m) for c, r in zip(counts, reference, strict=True))
-    return sum((p - q) * math.log(p / q) for p, q in shares)
+    return float(_indices(np.asarray(counts, dtype=float)[None, :], np.asarray(reference, dtype=float)[None, :])[0])
+
+
+def _indices(counts: Floats, reference: Floats) -> Floats:
+    """PSI of each row of (n, places)."""
+    p, q = ((rows + 0.5) / (rows.sum(1) + 0.5 * rows.shape[1])[:, None] for rows in (counts, reference))
+    return np.asarray(((p - q) * np.log(p / q)).sum(1))
 
 
 class Descriptors:
-    """PSI of each fact in windows of 500 requests, by the threshold that a window of that size calls for.
+    """PSI of each fact in windows of 500 requests, against what it would be if window and reference were of one kind.
 
-    Without change PSI is about chi2_{B-1} (1/n + 1/m) for B places, n requests in the window and m reference texts
-    (Yurdakul, Naranjo, "Statistical properties of the population stability index", 2020): not 0.1 or 0.25, whatever n
-    is. The level a is shared by the facts, so that a window alarms falsely with probability 500 / A. `value` is the
-    largest PSI in units of its own threshold, so `threshold` is 1; `culprit` says which fact that is.
+    If they are exchangeable, then given what was counted in both together, which of it fell into the window is a draw
+    without replacement. So the threshold is taken from such draws: it is right for references of any size, also of 32
+    texts, for which PSI's chi-square law (Yurdakul, Naranjo, 2020) is far too narrow. The level a is shared by the facts,
+    so that a window alarms falsely with probability at most 500 / A. A window in which few people asked much counts for
+    as few requests (`sessions.effective`). With a reference by the hour of the week each request is compared with those of
+    its hour and the hours beside it. `value` is the largest PSI in units of its own threshold, so `threshold` is 1;
+    `culprit` says which fact that is.
 
     >>> from graduand.monitoring.drift.describe import describe
+    >>> from graduand.monitoring.drift.spreads import spreads
     >>> known = spreads([describe(f"ticket {'x' * (n % 90)}") for n in range(900)])
     >>> detector = Descriptors(known, false_alarm_every=10_000)
     >>> any(detector.update(describe(f"ticket {'x' * (n % 90)}")) for n in range(900))
@@ -96,54 +59,96 @@ class Descriptors:
 
     threshold = 1.0
 
-    def __init__(self, reference: Mapping[str, Spread], false_alarm_every: float) -> None:
+    def __init__(self, reference: Spreads, false_alarm_every: float) -> None:
         check_promise(false_alarm_every)
-        self._reference = dict(reference)
-        level = WINDOW / false_alarm_every / len(self._reference)
-        self._limits = {name: _limit(one, min(level, 0.5)) for name, one in self._reference.items()}
-        self._counts = self._empty()
+        self._facts = dict(reference.facts)
+        self._alike = reference.alike
+        self._by_hour = reference.by_hour
+        self._near = {name: _near(one) for name, one in self._facts.items()}
+        self._level = min(WINDOW / false_alarm_every / len(self._facts), 0.5)
+        self._counts: dict[str, dict[str, list[int]]] = {}  # by hour and fact
+        self._units: dict[str, int] = {}
+        self._alone = 0
         self.value = 0.0
         self.culprit = ""
         self.n = 0
         self.alarm = False
 
-    def update(self, x: Description) -> bool:
-        """Take one request's description."""
+    def update(self, x: Description, at: float = 0.0, unit: str = "") -> bool:
+        """Take one request's description; `at` is when it came, `unit` who asked, if that is known."""
         self.n += 1
         self.alarm = False
-        for name, spread in self._reference.items():
-            self._counts[name][spread.place(getattr(x, name))] += 1
+        hour = str(hour_of_week(at) if self._by_hour else 0)
+        counts = self._counts.setdefault(hour, {name: [0] * one.places for name, one in self._facts.items()})
+        for name, spread in self._facts.items():
+            counts[name][spread.place(getattr(x, name))] += 1
+        if unit:
+            self._units[unit] = self._units.get(unit, 0) + 1
+        else:
+            self._alone += 1
         if self.n % WINDOW == 0:
             self._look()
         return self.alarm
 
     def _look(self) -> None:
-        ratios = {
-            name: stability_index(self._counts[name], spread.counts) / self._limits[name]
-            for name, spread in self._reference.items()
-        }
+        told = effective([*self._units.values(), *[1] * self._alone]) / WINDOW
+        ratios = {name: self._ratio(number, name, told) for number, name in enumerate(self._facts)}
         self.culprit = max(ratios, key=lambda name: ratios[name])
         self.value = ratios[self.culprit]
         self.alarm = self.value >= self.threshold
-        self._counts = self._empty()
+        self._counts, self._units, self._alone = {}, {}, 0
 
-    def _empty(self) -> dict[str, list[int]]:
-        return {name: [0] * len(spread.counts) for name, spread in self._reference.items()}
+    def _ratio(self, number: int, name: str, told: float) -> float:
+        """PSI of one fact in units of its threshold; 0 where there is nothing to compare with at these hours."""
+        hours = [hour for hour in self._counts if self._near[name][int(hour)].sum()]
+        if not hours:
+            return 0.0
+        window = np.array([self._counts[hour][name] for hour in hours], dtype=float)
+        near = np.array([self._near[name][int(hour)] for hour in hours], dtype=float)
+        share = window.sum(1) / window.sum()
+        known = min(1 / float((share**2 / near.sum(1)).sum()), self._texts(name, hours)) * self._alike
+        reference = share @ (near / near.sum(1)[:, None]) * known
+        seen = window.sum(0) * told
+        together = np.rint(seen + reference).astype(np.int64)
+        drawn = min(max(round(float(seen.sum())), 1), int(together.sum()) - 1)
+        if drawn < 1:
+            return 0.0
+        level = self._level
+        draws = min(math.ceil(BEYOND / level), MOST_DRAWS)
+        rng = np.random.default_rng([self.n, number])
+        found = rng.multivariate_hypergeometric(together, drawn, size=draws, method="marginals")
+        usual = np.sort(_indices(found.astype(float), (together - found).astype(float)))
+        # An alarm is a window that at most a share `level` of all of them, itself counted, reaches.
+        limit = float(usual[-max(math.floor(level * (draws + 1)), 1)])
+        return stability_index(seen, reference) / float(np.nextafter(max(limit, 1e-9), math.inf))
+
+    def _texts(self, name: str, hours: Sequence[str]) -> float:
+        """How many reference texts there are of these hours and those beside them."""
+        counts = np.array(self._facts[name].counts).sum(1)
+        return float(
+            counts[sorted({(int(hour) + beside) % len(counts) for hour in hours for beside in (-1, 0, 1)})].sum()
+        )
 
     def state(self) -> State:
         """The window's counts."""
-        counts = {name: list(one) for name, one in self._counts.items()}
-        return {"counts": counts, "value": self.value, "culprit": self.culprit, "n": self.n, "alarm": self.alarm}
+        counts: dict[str, Any] = {
+            hour: {name: list(one) for name, one in facts.items()} for hour, facts in self._counts.items()
+        }
+        return {
+            "counts": counts, "units": dict(self._units), "alone": self._alone, "value": self.value,
+            "culprit": self.culprit, "n": self.n, "alarm": self.alarm,
+        }  # fmt: skip
 
     def restore(self, state: State) -> None:
         """Go on from there."""
-        self._counts = {name: list(one) for name, one in state["counts"].items()}
+        self._counts = {
+            hour: {name: list(one) for name, one in facts.items()} for hour, facts in state["counts"].items()
+        }
+        self._units, self._alone = dict(state["units"]), state["alone"]
         self.value, self.culprit, self.n, self.alarm = state["value"], state["culprit"], state["n"], state["alarm"]
 
 
-def _limit(spread: Spread, level: float) -> float:
-    from scipy import special  # a third of a second, which a gateway without reference sets need not wait
-
-    places = len(spread.counts)
-    # Many windows hold no text of a category that training had none of; one that has is a change all the same.
-    return float(special.chdtri(max(places - 1, 1), level)) * (1 / WINDOW + 1 / sum(spread.counts))
+def _near(spread: Spread) -> Counts:
+    """What was counted at each hour of the week and at the hours beside it."""
+    counts = np.array(spread.counts, dtype=np.int64)
+    return counts if len(counts) == 1 else counts + np.roll(counts, 1, 0) + np.roll(counts, -1, 0)

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from graduand.monitoring.drift import DriftError, descriptors
+from graduand.monitoring.drift import DriftError, spreads
 from graduand.monitoring.drift.mix import Whitening
 from graduand.monitoring.drift.neighbours import Usual
 from graduand.monitoring.drift.reference import Reference
 
 FOLDER, ABOUT, POINTS = "reference", "reference.json", "reference.npz"
-SCHEMA = 1
+SCHEMA = 2
 
 
 def write(reference: Reference, parent: Path, report: dict[str, Any]) -> Path:
@@ -39,7 +39,7 @@ def write(reference: Reference, parent: Path, report: dict[str, Any]) -> Path:
         "rows": reference.rows,
         "points_sha256": hashlib.sha256(data.getvalue()).hexdigest(),
         "novelty": report,
-        "descriptors": descriptors.to_json(reference.spreads),
+        "descriptors": spreads.to_json(reference.spreads),
     }
     target = parent / FOLDER
     work = Path(tempfile.mkdtemp(prefix=f".{FOLDER}-", dir=parent))
@@ -73,7 +73,7 @@ def read(folder: Path) -> Reference:
             return Reference(
                 about["embedder"]["name"], about["embedder"]["digest"], about["seed"], about["rows"], file["points"],
                 file["scale"], Usual(lengths, distances), file["scores"], Whitening(file["mean"], file["directions"]),
-                file["nulls"], descriptors.from_json(about["descriptors"]), hashlib.sha256(text).hexdigest()[:12],
+                file["nulls"], spreads.from_json(about["descriptors"]), hashlib.sha256(text).hexdigest()[:12],
             )  # fmt: skip
     except FileNotFoundError as error:
         raise DriftError(

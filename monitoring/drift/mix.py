@@ -1,5 +1,6 @@
 """Mix shift: are the topics of late in another proportion than in the training data, though none of them is new?"""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graduand.monitoring.drift import DriftError, State, check_promise
+from graduand.monitoring.drift.sessions import effective
 
 BLOCK = 50
 BLOCKS = 4
@@ -59,8 +61,9 @@ class MixShift:
     """T^2 of the whitened mean of the last 200 requests, looked at every 50; `nulls` are sorted `null_windows`.
 
     The threshold is exceeded by a window without change with probability 50 / A, so there is at most about one false
-    alarm per A requests while requests are independent and like the held-out rows. Real traffic comes in bursts (one
-    customer, one hour of the day): a burst is a shift to this detector. Hotelling (1947); whitening as in Rabanser,
+    alarm per A requests while requests of different people are independent and like the held-out rows. A window in which
+    few people asked much counts for as few requests (`sessions.effective`). An hour of the day whose topics are its own is
+    a shift to this detector. Hotelling (1947); whitening as in Rabanser,
     Guennemann, Lipton, "Failing Loudly", arXiv:1810.11953.
 
     >>> rng = np.random.default_rng(1)
@@ -82,39 +85,47 @@ class MixShift:
         self._blocks: list[list[float]] = []
         self._sum = np.zeros(len(whitening.directions))
         self._count = 0
+        self._units: list[list[str]] = [[]]  # who asked, by block; the open one last
         self.value = 0.0
         self.n = 0
         self.alarm = False
 
-    def update(self, x: NDArray[np.float32]) -> bool:
-        """Take one request's point (d,)."""
+    def update(self, x: NDArray[np.float32], unit: str = "") -> bool:
+        """Take one request's point (d,); `unit` is who asked, if that is known."""
         self.n += 1
         self.alarm = False
         self._sum = self._sum + self._whitening.apply(x)
         self._count += 1
+        if unit:
+            self._units[-1].append(unit)
         if self._count == BLOCK:
             self._blocks = [*self._blocks[1 - BLOCKS :], self._sum.tolist()]
             self._sum, self._count = np.zeros_like(self._sum), 0
+            self._units = self._units[-BLOCKS:]
             self._look()
+            self._units.append([])
         return self.alarm
 
     def _look(self) -> None:
         if len(self._blocks) < BLOCKS:
             return
+        sizes = list(Counter(unit for block in self._units for unit in block).values())
+        told = effective([*sizes, *[1] * (WINDOW - sum(sizes))])
         mean = np.sum(self._blocks, axis=0) / WINDOW
-        self.value = float(WINDOW * (mean @ mean))
+        self.value = float(told * (mean @ mean))
         self.alarm = self.value >= self.threshold
         if self.alarm:
-            self._blocks = []
+            self._blocks, self._units = [], []
 
     def state(self) -> State:
         """The window's sums."""
         return {
             "blocks": [list(block) for block in self._blocks], "sum": self._sum.tolist(), "count": self._count,
-            "value": self.value, "n": self.n, "alarm": self.alarm,
+            "value": self.value, "n": self.n, "alarm": self.alarm, "units": [list(block) for block in self._units],
         }  # fmt: skip
 
     def restore(self, state: State) -> None:
         """Go on from there."""
         self._blocks, self._sum = [list(block) for block in state["blocks"]], np.array(state["sum"])
         self._count, self.value, self.n, self.alarm = state["count"], state["value"], state["n"], state["alarm"]
+        self._units = [list(block) for block in state["units"]]

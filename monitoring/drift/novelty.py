@@ -52,18 +52,20 @@ class Novelty:
         self.alarm = False
         self.p = 1.0  # the smallest of the last request's
 
-    def update(self, x: Sequence[float]) -> bool:
-        """Take one request's scores."""
+    def update(self, x: Sequence[float], *, counts: bool = True) -> bool:
+        """Take one request's scores. One that does not count, as a session's later ones, is judged but not bet on."""
         size = len(self._known[0])
         ps = [(1 + size - bisect_left(known, s)) / (size + 1) for known, s in zip(self._known, x, strict=True)]
+        self.p, self.alarm = min(ps), False
+        self.n += 1
+        if not counts:
+            return False
         self._evidence = [
             [(1 + r) * eps * p ** (eps - 1) for r, eps in zip(row, self._bets, strict=True)]
             for row, p in zip(self._evidence, ps, strict=True)
         ]
-        self.p = min(ps)
         self.value = sum(map(sum, self._evidence)) / (len(ps) * len(self._bets))
         self.alarm = self.value >= self.threshold
-        self.n += 1
         if self.alarm:
             self._start_over()
         elif size < ENOUGH:

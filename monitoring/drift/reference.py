@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from graduand.monitoring.drift import DriftError, mix
 from graduand.monitoring.drift.describe import describe
-from graduand.monitoring.drift.descriptors import Spread, spreads
 from graduand.monitoring.drift.mix import Whitening
 from graduand.monitoring.drift.neighbours import Neighbours, Usual, scores
 from graduand.monitoring.drift.novelty import ENOUGH, Novelty
 from graduand.monitoring.drift.prompts import Prompt
+from graduand.monitoring.drift.spreads import Seen, Spreads, spreads
 from graduand.monitoring.embedding.embedder import Embedder
 
 LEAST_ROWS = 64
@@ -44,7 +44,7 @@ class Reference:
     scores: NDArray[np.float32]
     whitening: Whitening
     nulls: NDArray[np.float64]
-    spreads: dict[str, Spread]
+    spreads: Spreads
     digest: str = ""
 
     def neighbours(self) -> Neighbours:
@@ -61,8 +61,9 @@ def too_few(prompts: Sequence[Prompt]) -> str:
     return f"{len(prompts):,} prompts, {different} of them different, are too few for a reference set; it needs {LEAST_ROWS}"
 
 
-def build(prompts: Sequence[Prompt], embedder: Embedder, seed: int = 0) -> Reference:
-    """The reference set of these training prompts; at most 12,000 of them, drawn by the seed, are looked at."""
+def build(prompts: Sequence[Prompt], embedder: Embedder, seed: int = 0, seen: Sequence[Seen] = ()) -> Reference:
+    """The reference set of these training prompts; at most 12,000 of them, drawn by the seed, are looked at. `seen` says of
+    each when it was asked and by whom, if that is known."""
     if problem := too_few(prompts):
         raise DriftError(problem)
     rng = np.random.default_rng(seed)
@@ -78,7 +79,7 @@ def build(prompts: Sequence[Prompt], embedder: Embedder, seed: int = 0) -> Refer
     return Reference(
         embedder.name, embedder.digest, seed, len(prompts), points, scale, usual,
         np.array(found, dtype=np.float32).T, whitening, mix.null_windows(whitening.apply(held_out), rng),
-        spreads([describe(one.text, one.system) for one in prompts]),
+        spreads([describe(one.text, one.system) for one in prompts], seen, seed),
     )  # fmt: skip
 
 

@@ -150,5 +150,7 @@ def check_judge(task: Task, upstreams: Mapping[str, str]) -> None:
     if name not in upstreams:
         hint = did_you_mean(name, upstreams) or f" There are: {', '.join(upstreams)}."
         raise ConfigError(f"task: judge.upstream: there is no upstream {name!r}.{hint}")
-    if upstreams[name] == "lorax":
-        raise ConfigError(f"task: judge.upstream: {name} is of kind lorax; a judge must speak OpenAI's chat API")
+    if upstreams[name] in ("lorax", "anthropic"):
+        raise ConfigError(
+            f"task: judge.upstream: {name} is of kind {upstreams[name]}; a judge must speak OpenAI's chat API"
+        )

@@ -90,6 +90,14 @@ class ConstantBets:
         return self.total / self.n if self.n else 0.0
 
     @property
+    def independent(self) -> int:
+        """How many independent yes-or-no answers have the same standard error; as many as observations where all are alike."""
+        spread = self.mean * (1 - self.mean)
+        if not spread or self.n < 2 or not self.error:
+            return self.n
+        return max(1, round(spread / self.error**2))
+
+    @property
     def error(self) -> float:
         """The standard error of `mean`; infinite below two observations."""
         if self.n < 2:

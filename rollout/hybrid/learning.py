@@ -1,13 +1,14 @@
-"""A threshold from pairs: fitted on one half of the units, proved on the other, and watched while it is served.
+"""A threshold from pairs: fitted on some units, proved on the others, and watched while it is served.
 
-One start is a scorer and an order of policies, frozen when there are pairs enough, and the proof of them on pairs that
-came afterwards; the proof goes on for as long as the start does, so that coverage grows with the evidence. A start that
-has proved nothing from four times the pairs of its fit gives way to another, whose fit has more to learn from and whose
-proof begins anew. Start number k has 6/(pi k)^2 of delta, so all of them together break their promise with probability at
-most delta.
+One start is a scorer and an order of policies, frozen when there are pairs enough, and the proof of them on the pairs of
+everybody who was not fitted on; the proof goes on for as long as the start does, so that coverage grows with the evidence.
+A start that has proved nothing from four times the pairs of its fit gives way to another, whose fit has more to learn from
+and whose proof begins anew. When a start is made depends on counts and on the fitting half alone, never on what proves it.
+Start number k has .8 x .2^(k-1) of delta, so all of them together break their promise with probability at most delta.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -26,6 +27,10 @@ from graduand.rollout.hybrid.threshold import Threshold, threshold_from_dict
 FIRST_FIT, PATIENCE = 200, 4
 MOST_STARTS = 6
 FEWEST = 20
+# Where one cut moves what all classes have, the fit should have seen the rarest so often; but no fit waits for ever.
+FEW_OF_CLASS, LAST_FIT = 50, 1000
+# Each start waits for four times the pairs of the last one, so it can do with a fifth of the last one's delta.
+FIRST_SHARE = 0.8
 # Looks lie this much apart, as a share of what there is.
 STRIDE = 1.25
 # Nothing more is learnt from a start's later pairs: on a busy route they would fill the disk.
@@ -93,24 +98,27 @@ class Learning:
     threshold: Threshold | None = None
     promise: Promise | None = None
     said: str = ""
+    tried: int = 0  # pairs there when a fit was last tried that had too few of some class
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for `learning_from_dict`."""
         parts = (self.frozen, self.threshold, self.promise)
         frozen, threshold, promise = (None if one is None else one.to_dict() for one in parts)
-        return {"starts": self.starts, "frozen": frozen, "threshold": threshold, "promise": promise, "said": self.said}
+        found = {"starts": self.starts, "frozen": frozen, "threshold": threshold, "promise": promise}
+        return {**found, "said": self.said, "tried": self.tried}
 
 
 def learning_from_dict(data: Mapping[str, Any] | None) -> Learning:
-    """The learning that `Learning.to_dict` described; a fresh one for what an earlier version wrote."""
-    if data is None or "starts" not in data:
-        return Learning()
+    """The learning that `Learning.to_dict` described; for what an earlier version wrote one that starts anew."""
+    if data is None or "tried" not in data:
+        return Learning(0 if data is None else data.get("starts", 0))
     return Learning(
         data["starts"],
         None if data["frozen"] is None else frozen_from_dict(data["frozen"]),
         None if data["threshold"] is None else threshold_from_dict(data["threshold"]),
         None if data["promise"] is None else promise_from_dict(data["promise"]),
         data["said"],
+        data["tried"],
     )
 
 
@@ -126,19 +134,19 @@ def due(learning: Learning, pairs: int) -> bool:
 def next_at(learning: Learning) -> int:
     """At how many pairs somebody looks next; the schedule knows counts only, never outcomes."""
     frozen = learning.frozen
-    if frozen is None:
+    if frozen is None and not learning.tried:
         return FIRST_FIT
-    last = frozen.looks[-1] if frozen.looks else frozen.fitted_on
+    last = learning.tried if frozen is None else frozen.looks[-1] if frozen.looks else frozen.fitted_on
     return max(last + 20, math.ceil(STRIDE * last))
 
 
 def share(start: int) -> float:
     """The part of delta that start number `start` (from 1) has.
 
-    >>> round(sum(share(k) for k in range(1, 10_000)), 3)
-    1.0
+    >>> round(sum(share(k) for k in range(1, 100)), 3), round(share(2), 2)
+    (1.0, 0.16)
     """
-    return 6 / (math.pi * start) ** 2
+    return FIRST_SHARE * (1 - FIRST_SHARE) ** (start - 1)
 
 
 def advance(learning: Learning, pairs: Sequence[Pair], terms: Terms, now: float) -> Learning:
@@ -166,29 +174,49 @@ def advance(learning: Learning, pairs: Sequence[Pair], terms: Terms, now: float)
 def _start(learning: Learning, pairs: Sequence[Pair], terms: Terms, now: float) -> Learning:
     """Freeze a scorer and an order of policies, fitted on the pairs of one half of the units."""
     number = learning.starts + 1
+    if learning.frozen is None:
+        pairs = pairs[: next_at(learning)]  # so that nothing depends on how often somebody looks
     fitting = [one for one in pairs if half(one.unit) == "fit"]
     if len(fitting) < FEWEST:
-        return replace(learning, said=f"{len(fitting)} pairs of the half that is fitted on; {FEWEST} are needed")
+        said = f"{len(fitting)} pairs of the half that is fitted on; {FEWEST} are needed"
+        return replace(learning, tried=len(pairs), said=said)
+    if len(pairs) < LAST_FIT and (rare := _rarest(fitting, terms)) is not None:
+        said = f"{rare[1]} pairs of {rare[0]} in the half that is fitted on; {FEW_OF_CLASS} are waited for"
+        return replace(learning, tried=len(pairs), said=said)
     fit = fit_logistic([list(one.vector) for one in fitting], [one.agreed for one in fitting])
     scorer = Scorer(fit.bias, fit.weights, fit.means, fit.scales)
-    frozen = Frozen(scorer, _families(fitting, scorer, terms), len(pairs), now)
+    frozen = Frozen(scorer, _families(fitting, scorer, terms, number), len(pairs), now)
     said = f"start {number}: fitted on {len(fitting)} pairs; the proof counts those from now on"
     return Learning(number, frozen, None, None, said)
 
 
-def _families(fitting: Sequence[Pair], scorer: Scorer, terms: Terms) -> tuple[Family, ...]:
+def _rarest(fitting: Sequence[Pair], terms: Terms) -> tuple[str, int] | None:
+    """The class of which the fitting half has fewest, if these are too few to place cuts by. Where each label has a cut
+    that nobody else's class depends on, none waits for a rarer one."""
+    if terms.classes != "teacher":
+        return None
+    classes = (name for one in fitting for name in classes_of(one.student, one.teacher))
+    name, count = min(Counter(classes).items(), key=lambda one: one[1])
+    return (name, count) if count < FEW_OF_CLASS else None
+
+
+def _families(fitting: Sequence[Pair], scorer: Scorer, terms: Terms, start: int) -> tuple[Family, ...]:
     """One family of all labels where the teacher's classes are promised too, for one cut moves what another class has
     among it; else each label has its own, so that none waits for a rarer one."""
     # An answer without a readable label is never released where others have one.
     labels = sorted({one.student for one in fitting} - {""}) or [""]
+    need = -math.log(terms.delta * share(start))
     if terms.classes == "none":
-        return (_family([""], fitting, scorer, terms),)
+        return (_family([""], fitting, scorer, terms, need),)
     if terms.classes == "teacher":
-        return (_family(labels, fitting, scorer, terms),)
-    return tuple(_family([label], [one for one in fitting if one.student == label], scorer, terms) for label in labels)
+        return (_family(labels, fitting, scorer, terms, need),)
+    need += math.log(max(len(labels), 1))
+    return tuple(
+        _family([label], [one for one in fitting if one.student == label], scorer, terms, need) for label in labels
+    )
 
 
-def _family(labels: list[str], fitting: Sequence[Pair], scorer: Scorer, terms: Terms) -> Family:
+def _family(labels: list[str], fitting: Sequence[Pair], scorer: Scorer, terms: Terms, need: float) -> Family:
     teachers = terms.classes == "teacher"
     others = sorted({one.teacher for one in fitting} - set(labels)) if teachers else []
     places = {label: at for at, label in enumerate([*labels, *others])}
@@ -199,13 +227,14 @@ def _family(labels: list[str], fitting: Sequence[Pair], scorer: Scorer, terms: T
         np.array([one.agreed for one in fitting]),
         tuple(places),
     )
-    policies = path(fitted, terms.risk, students=teachers, teachers=teachers)
+    policies = path(fitted, terms.risk, need, students=teachers, teachers=teachers)
     return Family(tuple(labels), tuple(policy[: len(labels)] for policy in policies))
 
 
 def _proved(frozen: Frozen, pairs: Sequence[Pair], terms: Terms, start: int) -> list[Proof]:
-    """The proof of each family, on the pairs of the other half that came after the fit."""
-    places = [at for at in range(frozen.fitted_on, len(pairs)) if half(pairs[at].unit) == "prove"]
+    """The proof of each family, on the pairs of everybody who was not fitted on, whenever they came."""
+    fitted = {one.unit for one in pairs[: frozen.fitted_on] if half(one.unit) == "fit"}
+    places = [at for at, one in enumerate(pairs) if one.unit not in fitted]
     looks = np.searchsorted(np.array(places, dtype=np.int64), np.array(frozen.looks), side="left").tolist()
     proving = [pairs[at] for at in places]
     scores = np.array([frozen.scorer.score(one.vector) for one in proving])

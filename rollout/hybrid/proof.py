@@ -18,13 +18,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graduand.rollout.hybrid.cuts import CLOSED
+from graduand.rollout.hybrid.cuts import BETS, CLOSED
 from graduand.rollout.hybrid.pairs import Pair, cells
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-# Shares of the largest bet that keeps every factor above 0.
-BETS = np.linspace(0.02, 0.98, 25)
 
 Side = Literal["all", "student", "teacher"]
 
@@ -107,8 +105,9 @@ def _class(
 
 
 def peak(
-    through: Bools, agreed: Bools, cell: NDArray[np.int64], weight: Floats, looks: Sequence[int], risk: float
-) -> tuple[float, int]:
+    through: Bools, agreed: Bools, cell: NDArray[np.int64], weight: Floats, looks: Sequence[int], risk: float,
+    bets: Floats = BETS,
+) -> tuple[float, int]:  # fmt: skip
     """The highest log evidence at a look that agreement among `through` is above 1 - risk, and the observations."""
     size = int(cell.max()) + 1 if len(cell) else 0
     counts = np.bincount(cell, through, size)
@@ -121,10 +120,12 @@ def peak(
     np.maximum.at(last, cell, np.arange(len(cell)))
     look = np.searchsorted(np.asarray(looks, dtype=np.int64), last[there], side="right")
     p0 = 1 - risk
-    logs = np.log1p(BETS[:, None] / p0 * share[there] * (means - p0))
-    best, total = 0.0, np.zeros(len(BETS))
-    for number in range(len(looks)):
-        total += logs[:, look == number].sum(1)
-        top = total.max()
-        best = max(best, float(top + np.log(np.exp(total - top).mean())))
-    return best, int(there.sum())
+    # Most users have one pair a day, so there are few different gains.
+    gains, which = np.unique(share[there] * (means - p0), return_inverse=True)
+    logs = np.log1p(bets[:, None] / p0 * gains)
+    before = look < len(looks)
+    seen = np.bincount(look[before] * len(gains) + which[before], minlength=len(looks) * len(gains))
+    totals = (seen.reshape(len(looks), len(gains)) @ logs.T).cumsum(0)
+    top = totals.max(1, keepdims=True, initial=-1e300)
+    peaks = top[:, 0] + np.log(np.exp(totals - top).mean(1))
+    return max(0.0, float(peaks.max(initial=0.0))), int(there.sum())

@@ -18,6 +18,7 @@ from graduand.rollout.gates.account import draw
 from graduand.rollout.ledger import Answered, Ledger, Pair
 from graduand.rollout.machine import apply, decide
 from graduand.rollout.simulate.confidence import Confidence, Vector
+from graduand.rollout.simulate.habits import HOUR_S, Blocks
 from graduand.rollout.spec.spec import Spec, audit_share
 from graduand.rollout.state import PASSING, STEPPING, Event, Phase, State, draft, serving
 from graduand.rollout.units import Path
@@ -53,6 +54,7 @@ class Scenario:
     users: int = 0  # 0: each request is a user of its own
     session: int = 1  # requests of one session, all within one look
     alike: float = 0.0  # intra-class correlation of the agreement within a session
+    blocks: Blocks | None = None  # hours of a log: who asks when, in place of `requests_per_s`, `users` and `session`
     swing: float = 0.0  # the day's rhythm: agreement is so much higher at its best hour, and lower at its worst
 
 
@@ -99,6 +101,9 @@ class World:
     wrong: int = 0
     seen: set[tuple[str, int]] = field(default_factory=set)
     shares: Floats = field(default_factory=lambda: np.zeros(0))
+    hour: int = -1
+    coming: list[tuple[float, int]] = field(default_factory=list)  # of a log's hour: when and whose, the last one first
+    own: dict[tuple[int, int], float] = field(default_factory=dict)  # a user's own mean on a day
 
     def __post_init__(self) -> None:
         if self.scenario.users:
@@ -110,6 +115,38 @@ class World:
         new = (what, unit) not in self.seen
         self.seen.add((what, unit))
         return new
+
+    def sessions(self, now: float) -> tuple[Ints, Ints]:
+        """Whose requests have come since the last look, and how many each: a log's, or drawn; -1 is nobody's."""
+        scenario, rng = self.scenario, self.rng
+        if scenario.blocks is None:
+            count = int(rng.poisson(scenario.requests_per_s * scenario.look_s / scenario.session))
+            units = rng.choice(scenario.users, size=count, p=self.shares) if scenario.users else np.full(count, -1)
+            return units, np.full(count, scenario.session)
+        came: list[int] = []
+        for hour in range(max(self.hour, int((now - scenario.look_s) // HOUR_S)), int(now // HOUR_S) + 1):
+            if hour > self.hour:
+                found = [
+                    (hour * HOUR_S + one.at, -1 if one.unit is None else one.unit)
+                    for one in scenario.blocks.draw(hour, rng)
+                ]
+                self.coming, self.hour = sorted([*self.coming, *found], reverse=True), hour
+        while self.coming and self.coming[-1][0] < now:
+            came.append(self.coming.pop()[1])
+        known, counts = np.unique(np.array([unit for unit in came if unit >= 0], dtype=np.int64), return_counts=True)
+        alone = len(came) - int(counts.sum())
+        return np.append(known, np.full(alone, -1)), np.append(counts, np.ones(alone, dtype=np.int64))
+
+    def mean(self, unit: int, now: float, mean: float) -> float:
+        """A user's own mean on this day, drawn once."""
+        spread = 1 / self.scenario.alike - 1
+        key = (unit, int(now // DAY_S))
+        if unit < 0 or key not in self.own:
+            drawn = float(self.rng.beta(max(mean * spread, 1e-9), max((1 - mean) * spread, 1e-9)))
+            if unit < 0:
+                return drawn
+            self.own[key] = drawn
+        return self.own[key]
 
 
 def run(spec: Spec, scenario: Scenario, rng: np.random.Generator) -> Outcome:
@@ -145,13 +182,12 @@ def _live(state: State, ledger: Ledger, hybrid: Confidence, world: World, now: f
     if (state.held or state.phase) not in STEPPING:
         return
     scenario, rng = world.scenario, world.rng
-    sessions = int(rng.poisson(scenario.requests_per_s * scenario.look_s / scenario.session))
-    total = sessions * scenario.session
     weight, judged = serving(state).weight_bp, serving(state).mode == "hybrid"
-    units = rng.choice(scenario.users, size=sessions, p=world.shares) if scenario.users else np.full(sessions, -1)
-    arms = _arms(units, weight, rng)
-    meant = np.repeat(arms, scenario.session)
-    vectors, agreed = _answers(scenario, weight, meant & (not judged), total, now, rng)
+    units, lengths = world.sessions(now)
+    whose = np.repeat(np.arange(len(units)), lengths)
+    total = len(whose)
+    meant = _arms(units, weight, rng)[whose]
+    vectors, agreed = _answers(world, units, whose, weight, meant & (not judged), now)
     by_student, released = meant.copy(), np.ones(total, dtype=bool)
     if judged and hybrid.ready(now):
         released = np.array(
@@ -161,7 +197,7 @@ def _live(state: State, ledger: Ledger, hybrid: Confidence, world: World, now: f
     elif judged:  # without a threshold a hybrid route's teacher answers everything, and copies teach one
         by_student[:] = False
     p = np.where(by_student, audit_share(state.spec, weight), scenario.shadow_share)
-    drawn = np.repeat(rng.random(sessions), scenario.session) < p
+    drawn = rng.random(len(units))[whose] < p
     compared = drawn & (released | ~meant if judged else True)  # what was deferred is asked once more, not copied
     failures = rng.random((2, total)) < [[scenario.error_rate * scenario.error_ratio], [scenario.error_rate]]
     world.answers += int(by_student.sum())
@@ -173,7 +209,7 @@ def _live(state: State, ledger: Ledger, hybrid: Confidence, world: World, now: f
         if not compared[at]:
             continue
         ours, theirs = bool(failures[0, at]), bool(failures[1, at])
-        unit = int(units[at // scenario.session])
+        unit = int(units[whose[at]])
         # A judge's score at its least: as good as the teacher where it agrees, never better. Failures are of first attempts.
         pair = Pair(
             now, same, score=0.5 * same, path=path, unit=None if unit < 0 else unit,
@@ -192,9 +228,10 @@ def _arms(units: Ints, weight: int, rng: np.random.Generator) -> Bools:
 
 
 def _answers(
-    scenario: Scenario, weight: int, served: Bools, total: int, now: float, rng: np.random.Generator
+    world: World, units: Ints, whose: Ints, weight: int, served: Bools, now: float
 ) -> tuple[list[Vector | None], list[bool]]:
-    """How sure the student is of each answer, and whether it agrees."""
+    """How sure the student is of each answer, and whether it agrees; `whose` says to which of `units` each belongs."""
+    scenario, rng, total = world.scenario, world.rng, len(whose)
     broken = scenario.breaks_at is not None and weight >= scenario.breaks_at
     agreement = scenario.broken_agreement if broken else scenario.agreement
     if not isinstance(agreement, float | int):
@@ -204,21 +241,25 @@ def _answers(
     means = np.full(total, float(agreement) + scenario.swing * math.sin(2 * math.pi * now / DAY_S))
     if scenario.served_agreement is not None:
         means[served] = scenario.served_agreement
-    means = _alike(np.clip(means, 0.0, 1.0), scenario, rng)
+    means = _alike(np.clip(means, 0.0, 1.0), world, units, whose, now)
     sure, misses = rng.random(total), 1 - means
     power = np.minimum(scenario.separation, 1 / np.maximum(misses, 1e-12) - 1)
     agreed = rng.random(total) >= misses * (power + 1) * (1 - sure) ** power
     return [[one] for one in sure.tolist()], agreed.tolist()
 
 
-def _alike(means: Floats, scenario: Scenario, rng: np.random.Generator) -> Floats:
+def _alike(means: Floats, world: World, units: Ints, whose: Ints, now: float) -> Floats:
     """Each session's own mean, Beta distributed around the traffic's, so that requests within one correlate."""
-    if not scenario.alike:
+    scenario, rng = world.scenario, world.rng
+    if not scenario.alike or not len(whose):
         return means
+    of_session = means[np.searchsorted(whose, np.arange(len(units)))]
+    if scenario.blocks is not None:
+        each = zip(units.tolist(), of_session.tolist(), strict=True)
+        return np.array([world.mean(unit, now, mean) for unit, mean in each])[whose]
     spread = 1 / scenario.alike - 1
-    of_session = means[:: scenario.session]
     drawn = rng.beta(np.maximum(of_session * spread, 1e-9), np.maximum((1 - of_session) * spread, 1e-9))
-    return np.repeat(drawn, scenario.session)
+    return np.asarray(drawn[whose])
 
 
 def summarise(outcomes: Sequence[Outcome]) -> Summary:

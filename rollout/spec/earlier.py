@@ -40,7 +40,7 @@ def specification(stored: Mapping[str, Any]) -> Json:
     return {**fresh, **{name: stored[name] for name in kept if name in stored}}
 
 
-def told(stored: Mapping[str, Any], ledger: Mapping[str, Any]) -> str:
+def notice(stored: Mapping[str, Any], ledger: Mapping[str, Any]) -> str:
     """What becomes of the evidence that was gathered under the earlier gates."""
     pairs = int(ledger.get("pairs", 0))
     names = ", ".join(gate["name"] for gate in stored["gates"])

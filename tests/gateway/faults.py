@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graduand.gateway.dataplane.http.server import KEEP_ALIVE_S
-from tests.gateway import checkcases
+from tests.gateway import checkcases, claude, responsefaults
 from tests.gateway.proxies import CONNECTED
 from tests.gateway.upstream import (
     Action,
@@ -636,7 +636,7 @@ def page() -> str:
             cells = [fault.expected(arm, form).words if form in fault.forms else "-" for _, form in COLUMNS]
             lines.append(f"| {fault.name} | " + " | ".join(cells) + " |")
         lines.append("")
-    return "\n".join([*lines, *checkcases.lines(), ""])
+    return "\n".join([*lines, *claude.lines(), *responsefaults.lines(), "", *checkcases.lines(), ""])
 
 
 if __name__ == "__main__":

@@ -63,14 +63,15 @@ def of_inputs(samples: Sequence[Sample]) -> Inputs:
     """The breadth of `samples`, which are in the order in which they were asked."""
     texts = [sample.text for sample in samples]
     words = [WORD.findall(text.casefold()) for text in texts]
-    distinct = list(dict.fromkeys(map(identity, texts)))[:MOST_COMPARED]
+    every = dict.fromkeys(identity(sample.whole) for sample in samples)
+    distinct = list(every)[:MOST_COMPARED]
     like = {pair.other for pair in near_pairs(distinct, NEAR)}
     cut = len(words) * 4 // 5
     known = {word for line in words[:cut] for word in line}
     late = [word for line in words[cut:] for word in line]
     return Inputs(
         rows=len(samples),
-        distinct=len(set(map(identity, texts))),
+        distinct=len(every),
         near_duplicates=len(like) / len(distinct) if distinct else 0.0,
         users=len({sample.user for sample in samples if sample.user is not None}),
         median_words=statistics.median(map(len, words)),

@@ -57,12 +57,12 @@ class Look:
 
     def _line(self, sample: Sample) -> dict[str, object]:
         text = sample.text
-        sketch = sketched(text) if self.likeness else None
+        sketch = sketched(sample.whole) if self.likeness else None
         return {
             **_said(labels.learned(self.task, sample), "label", "unread"),
             **_said(labels.gold(self.task, sample), "gold", "gold_unread"),
             "broken": [broken(text, rules) for rules in self.rules],
-            "plain": identity(text),
+            "plain": identity(sample.whole),
             "shingles": sketch and sketch.shingles,
             "minhash": sketch and sketch.minhash,
         }

@@ -21,7 +21,7 @@ from graduand.rollout.answers.tasks import Task
 from graduand.training.baselines import tfidf
 from graduand.training.curation.facts import BATCH_ROWS, Fact, Look, facts
 from graduand.training.curation.rules import Rules
-from graduand.training.curation.steps import LISTED, STEPS, Drops, Near, Rows
+from graduand.training.curation.steps import LISTED, STEPS, Drops, Near, Rows, shared
 from graduand.training.data import arrow, labels, scores
 from graduand.training.data.frozen import read_frozen
 from graduand.training.data.leaks import refuse_leaks
@@ -128,6 +128,11 @@ def work(data: Path, curation: Curation, tests: Path | None, effect: bool, engin
             line = _line(name, rows, gone, listed, left)
             line.effect = _effect(curation.task, left.samples, frozen) if effect else None
             progress.say(f"{name}: {len(kept)} -> {len(left.samples)} rows")
+            same = shared(rows) if isinstance(step, Near) else ""
+            if same:
+                said = f"nearly all rows share a text of {len(same)} characters, which was left out of likeness: {same[:160]}"
+                progress.say(f"{name}: {said}")
+                line.examples.append(said)
             ledger.append(line)
             seconds.append(round(time.monotonic() - began_s, 2))
             began_s = time.monotonic()

@@ -29,7 +29,7 @@ from graduand.rollout.answers.strict import Strict
 from graduand.training.curation import doubt
 from graduand.training.curation.facts import Fact
 from graduand.training.curation.rules import Rules
-from graduand.training.data.near import Sketch, sketched_pairs
+from graduand.training.data.near import Sketch, sketched_pairs, template, template_text
 from graduand.training.data.rows import DataError
 from graduand.training.data.samples import Sample
 from graduand.training.data.split import conversation_of
@@ -144,6 +144,12 @@ def near(rows: Rows, step: Near) -> Drops:
             other = rows.samples[pair.one].id
             drops[pair.other] = f"{pair.similarity:.2f} like {other}{_contradicts(rows, pair.other, pair.one)}"
     return drops
+
+
+def shared(rows: Rows) -> str:
+    """The piece of text that nearly all rows share and by which none is like another; empty if there is none."""
+    common = template([rows.sketch(place).shingles for place in range(len(rows.samples))])
+    return template_text(rows.samples[0].whole, common) if common.size else ""
 
 
 def _contradicts(rows: Rows, one: int, other: int) -> str:

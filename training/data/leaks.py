@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from graduand.rollout.answers.spelling import identity
-from graduand.training.data.near import Index
+from graduand.training.data.near import Index, Sketch, distinctive, sketched, template
 from graduand.training.data.rows import DataError
 from graduand.training.data.samples import Sample
 from graduand.training.data.split import PARAPHRASE_OF, conversation_of
@@ -32,26 +32,32 @@ def leaks(
     train: Sequence[Sample], test: Sequence[Sample], threshold: float, set_name: str = "", *, users: bool = True
 ) -> list[Leak]:
     """One leak for each training row that has any, by its strongest reason; `users` counts rows of the same user."""
-    index = Index(threshold)
-    for sample in test:
-        index.add(sample.text)
+    index, tests, trained = Index(threshold), _sketches(test), _sketches(train)
+    shared = template([one.shingles for one in (*tests, *trained)])
+    for sketch in tests:
+        index.add_sketch(distinctive(sketch, shared))
     ids = {sample.id: sample.id for sample in test}
-    texts = {identity(sample.text): sample.id for sample in test}
+    texts = {identity(sample.whole): sample.id for sample in test}
     talks = {conversation_of(sample): sample.id for sample in test}
     owners = {sample.user: sample.id for sample in test if users and sample.user is not None}
     found = []
-    for sample in train:
-        near = [] if identity(sample.text) in texts else index.similar(sample.text)[:1]
+    for sample, sketch in zip(train, trained, strict=True):
+        same = texts.get(identity(sample.whole))
+        near = [] if same is not None else index.similar_sketch(distinctive(sketch, shared))[:1]
         reasons = (
             ("same id", ids.get(sample.id)),
             ("its paraphrase", ids.get(sample.notes.get(PARAPHRASE_OF, ""))),
-            ("same text", texts.get(identity(sample.text))),
+            ("same text", same),
             ("same conversation", talks.get(conversation_of(sample))),
             (f"near-duplicate, {near[0].similarity:.2f}" if near else "", test[near[0].one].id if near else None),
             ("same user", owners.get(sample.user) if sample.user is not None else None),
         )
         found += [Leak(sample.id, other, why, set_name) for why, other in reasons if other is not None][:1]
     return found
+
+
+def _sketches(samples: Sequence[Sample]) -> list[Sketch]:
+    return [sketched(sample.whole) for sample in samples]
 
 
 def all_leaks(

@@ -2,7 +2,8 @@
 
 Source: Broder, "On the resemblance and containment of documents" (1997); LSH by datasketch. Invariant: a pair that is
 returned really is as similar as asked for; one that is left out was missed with the probability that LSH has at the
-threshold (equal texts, by rollout.answers.spelling, are never missed).
+threshold (what nearly all texts share, a system prompt or a few-shot template, says nothing about two of them and is left out;
+equal texts, by rollout.answers.spelling, are never missed).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +22,9 @@ PERMUTATIONS = 128
 SCHEME = "affine32"  # datasketch's name of how it permutes; hash values of two schemes cannot be compared
 MARKS = dict.fromkeys(map(ord, '.,;!?"…“”„。！？，、'))
 
+# A template stands in nearly all of at least so many texts, and is more than a turn of phrase.
+LEAST_TEXTS, SHARED_BY, LEAST_SHARED = 20, 0.9, 40
+
 Shingles = NDArray[np.uint32]
 
 
@@ -36,10 +40,14 @@ class Pair:
 def shingles(text: str) -> Shingles:
     """Hashes of the text's pieces of WIDTH characters, sorted and without repetition. The marks that part sentences are left
     out: a text with other commas is still like itself. Signs and symbols are not, nor is a text of nothing but marks."""
-    known = identity(text)
-    plain = " ".join(known.translate(MARKS).split()) or known
+    plain = _bare(text)
     pieces = {plain[at : at + WIDTH] for at in range(max(1, len(plain) - WIDTH + 1))}
     return np.unique(np.fromiter((mmh3.hash(piece, signed=False) for piece in pieces), np.uint32, len(pieces)))
+
+
+def _bare(text: str) -> str:
+    known = identity(text)
+    return " ".join(known.translate(MARKS).split()) or known
 
 
 def jaccard(one: Shingles, other: Shingles) -> float:
@@ -62,11 +70,14 @@ class Sketch:
 
 def sketched(text: str) -> Sketch:
     """The text's sketch."""
+    return _sketch(shingles(text))
+
+
+def _sketch(found: Shingles) -> Sketch:
     try:
         from datasketch import MinHash
     except ImportError as error:
         raise _missing() from error
-    found = shingles(text)
     sketch = MinHash(num_perm=PERMUTATIONS, seed=1, hashfunc=int, scheme=SCHEME)
     sketch.update_batch(found.tolist())
     return Sketch(found, sketch.hashvalues)
@@ -106,7 +117,11 @@ class Index:
 
     def similar(self, text: str) -> list[Pair]:
         """Its pairs with the texts that are there; it is not put in, and its own place is -1."""
-        return self._pairs(-1, sketched(text))
+        return self.similar_sketch(sketched(text))
+
+    def similar_sketch(self, sketch: Sketch) -> list[Pair]:
+        """The same for a text whose sketch is known."""
+        return self._pairs(-1, sketch)
 
     def _pairs(self, place: int, sketch: Sketch) -> list[Pair]:
         near = self._lsh.query(_hashes(sketch))
@@ -123,23 +138,55 @@ def _hashes(sketch: Sketch) -> Any:
     return LeanMinHash(seed=1, hashvalues=sketch.minhash, scheme=SCHEME)
 
 
+def template(sets: Sequence[Shingles]) -> Shingles:
+    """The shingles that nearly all of so many texts share; none where there are few texts, or little is shared."""
+    if len(sets) < LEAST_TEXTS:
+        return np.empty(0, np.uint32)
+    found, counts = np.unique(np.concatenate(sets), return_counts=True)
+    shared: Shingles = found[counts >= SHARED_BY * len(sets)]
+    return shared if shared.size >= LEAST_SHARED else shared[:0]
+
+
+def template_text(text: str, shared: Shingles) -> str:
+    """The longest piece of the text's identity that is made of shared shingles, to name a template by."""
+    plain, known = _bare(text), set(shared.tolist())
+    best, began = "", -1
+    for at in range(len(plain) - WIDTH + 1):
+        if mmh3.hash(plain[at : at + WIDTH], signed=False) not in known:
+            began = -1
+            continue
+        began = at if began < 0 else began
+        if at + WIDTH - began > len(best):
+            best = plain[began : at + WIDTH]
+    return best
+
+
+def distinctive(sketch: Sketch, shared: Shingles) -> Sketch:
+    """The sketch of what is not in the template; of a text that is nothing else, as it was."""
+    left = np.setdiff1d(sketch.shingles, shared, assume_unique=True)
+    return sketch if left.size in (0, sketch.shingles.size) else _sketch(left)
+
+
 def near_pairs(texts: Sequence[str], threshold: float) -> Iterator[Pair]:
     """Enough pairs of similar texts that groups can be joined from them: equal texts are paired with the first only."""
     return sketched_pairs([identity(text) for text in texts], lambda place: sketched(texts[place]), threshold)
 
 
 def sketched_pairs(plain: Sequence[str], sketch: Callable[[int], Sketch], threshold: float) -> Iterator[Pair]:
-    """`near_pairs` of texts whose identities are known and that, unless an earlier one is equal, sketched elsewhere."""
+    """`near_pairs` of texts whose identities are known and that, unless an earlier one is equal, are sketched elsewhere."""
     first: dict[str, int] = {}
+    for place, text in enumerate(plain):
+        first.setdefault(text, place)
+    sketches = {place: sketch(place) for place in first.values()}
+    shared = template([one.shingles for one in sketches.values()])
     places: list[int] = []
     index = Index(threshold)
     for place, text in enumerate(plain):
-        if text in first:
+        if first[text] != place:
             yield Pair(first[text], place, 1.0)
             continue
-        first[text] = place
         places.append(place)
-        for pair in index.add_sketch(sketch(place)):
+        for pair in index.add_sketch(distinctive(sketches[place], shared)):
             yield Pair(places[pair.one], place, pair.similarity)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from graduand.monitoring.drift import files
 from graduand.monitoring.drift.prompts import Prompt, prompt_of
 from graduand.monitoring.drift.reference import build, calibration_report, too_few
+from graduand.monitoring.drift.spreads import Seen
 from graduand.monitoring.embedding.named import load
 from graduand.training.data.rows import Row
 
@@ -22,10 +23,10 @@ def prompts_of(rows: Sequence[Row]) -> list[Prompt]:
 
 def write(
     prompts: Sequence[Prompt], parent: Path, *, embedder: str = "static", seed: int = 0,
-    false_alarm_every: float = FALSE_ALARM_EVERY,
+    false_alarm_every: float = FALSE_ALARM_EVERY, users: Sequence[str | None] = (),
 ) -> tuple[Path, dict[str, Any]]:  # fmt: skip
-    """Make PARENT/reference and its calibration report."""
-    made = build(prompts, load(embedder), seed)
+    """Make PARENT/reference and its calibration report; `users` says whose each prompt is, if that is known."""
+    made = build(prompts, load(embedder), seed, [Seen(unit=user) for user in users])
     report = calibration_report(made, false_alarm_every)
     return files.write(made, parent, report), report
 
@@ -35,7 +36,7 @@ def write_beside(rows: Sequence[Row], adapter: Path, seed: int) -> str:
     prompts = prompts_of(rows)
     if problem := too_few(prompts):
         return f"no reference set for drift: {problem}"
-    folder, report = write(prompts, adapter, seed=seed)
+    folder, report = write(prompts, adapter, seed=seed, users=[row.user for row in rows])
     return f"{folder}: {report['references']} reference points for drift; {report['guarantee']}"
 
 

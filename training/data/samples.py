@@ -44,6 +44,14 @@ class Sample:
         return next((message["content"] for message in reversed(self.messages) if message["role"] == "user"), "")
 
     @property
+    def whole(self) -> str:
+        """The whole conversation: what a sample is known by. Others may end with the same words."""
+        if self.messages is None:
+            return self.prompt or ""
+        said = [(message["role"], message["content"]) for message in self.messages]
+        return said[0][1] if len(said) == 1 else "\n".join(f"{role}: {content}" for role, content in said)
+
+    @property
     def prompt_sha256(self) -> str:
         """Equal for equal prompts, whatever the id and the answers."""
         return hashlib.sha256(orjson.dumps([self.messages, self.prompt])).hexdigest()

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from graduand.gateway.model import reader
+from graduand.gateway.model.reader import Payloads
 from graduand.rollout.answers.compare import compare
 from graduand.rollout.answers.tasks import Task
 from graduand.training.data.logs import owner_of
@@ -82,7 +82,7 @@ def observe(record: Mapping[str, Any], task: Task | None, audit: float) -> Obser
 
 
 def _sample(record: Mapping[str, Any], completion: str | None, corrected: bool, by_arm: Mapping[str, str]) -> Sample:
-    request = orjson.loads(record["request_json"])
+    request = reader.request(_payloads(record, record))
     known: dict[str, Any] = {
         "completion": completion,
         "gold": completion if corrected else None,
@@ -101,18 +101,27 @@ def _answers(record: Mapping[str, Any]) -> dict[str, str]:
     """The whole answers of both arms, the served one first."""
     found: dict[str, str] = {}
     for entry in (record, *(record.get("copies") or [])):
-        text = _answer(entry, record.get("request_json"))
+        text = _answer(entry, record)
         if text is not None:
             found.setdefault(str(entry.get("arm")), text)
     return found
 
 
-def _answer(entry: Mapping[str, Any], asked: str | None) -> str | None:
+def _answer(entry: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
     """A whole answer's text; None if it broke off, failed or holds no text."""
     if entry.get("completed") is not True or entry.get("error"):
         return None
-    found = reader.answered({"request_json": asked, "response_json": entry.get("response_json")})
+    found = reader.answered(_payloads(record, entry))
     return found.text if found is not None and found.text and found.finish == "stop" else None
+
+
+def _payloads(record: Mapping[str, Any], entry: Mapping[str, Any]) -> Payloads:
+    """What `record` was asked, and what `entry` of it answered."""
+    return {
+        "request_json": record.get("request_json"),
+        "response_json": entry.get("response_json"),
+        "endpoint": record.get("endpoint") or "",
+    }
 
 
 def _disliked(feedback: Mapping[str, Any]) -> bool:

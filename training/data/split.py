@@ -65,7 +65,7 @@ def grouped(samples: Sequence[Sample], joins: Sequence[str], threshold: float) -
     if "user" in joins:
         groups.join_equal(sample.user for sample in samples)
     if "near" in joins:
-        for pair in near_pairs([sample.text for sample in samples], threshold):
+        for pair in near_pairs([sample.whole for sample in samples], threshold):
             groups.join(pair.one, pair.other)
     return groups.all()
 

@@ -21,7 +21,7 @@ from graduand.training.teacher import prompts
 from graduand.training.teacher.asking import TeacherError, TeacherQuestion
 from graduand.training.teacher.config import Teacher
 from graduand.training.teacher.labelling import Purse
-from graduand.training.teacher.ledger import Ledger, key_of, opened
+from graduand.training.teacher.ledger import AnswerLedger, key_of, opened
 from graduand.training.teacher.prompts import Prompt
 from graduand.training.teacher.rounds import ask
 
@@ -79,7 +79,7 @@ def _decided(task: Task, wanted: str, said: str) -> Judged | None:
     return Judged(None, found.unscored) if found.similarity is None else None
 
 
-def _verdict(ledger: Ledger, one: TeacherQuestion, other: TeacherQuestion) -> Judged:
+def _verdict(ledger: AnswerLedger, one: TeacherQuestion, other: TeacherQuestion) -> Judged:
     entries = [ledger.entries[question.key] for question in (one, other)]
     refused = next((entry.refused for entry in entries if entry.refused), "")
     if refused:

@@ -28,7 +28,7 @@ from graduand.training.teacher import ledger as books
 from graduand.training.teacher.asking import TeacherError, TeacherQuestion, ask
 from graduand.training.teacher.config import Teacher
 from graduand.training.teacher.labelling import Purse
-from graduand.training.teacher.ledger import Ledger, key_of
+from graduand.training.teacher.ledger import AnswerLedger, key_of
 from graduand.training.teacher.prompts import Prompt, messages_sha256
 
 SEEDS_SHOWN, MADE_SHOWN = 4, 2
@@ -132,7 +132,12 @@ def _requests(sources: Sequence[Sample], made: Made, settings: BootstrapSettings
 
 
 def _answers(
-    asked: Sequence[Request], batch: int, settings: BootstrapSettings, ledger: Ledger, purse: Purse, progress: Progress
+    asked: Sequence[Request],
+    batch: int,
+    settings: BootstrapSettings,
+    ledger: AnswerLedger,
+    purse: Purse,
+    progress: Progress,
 ) -> list[tuple[Request, str | Unparsed]]:
     """The batch's answers in its order, whatever order they came in."""
     who, how = settings.teacher, Prompt("synth")

@@ -24,7 +24,7 @@ from graduand.training.teacher import ledger as books
 from graduand.training.teacher import vote
 from graduand.training.teacher.asking import Tally, TeacherError, questions
 from graduand.training.teacher.config import Teacher
-from graduand.training.teacher.ledger import Entry, Ledger
+from graduand.training.teacher.ledger import AnswerLedger, Entry
 from graduand.training.teacher.limits import Budget
 from graduand.training.teacher.prompts import COT, Prompt
 from graduand.training.teacher.rounds import ask
@@ -65,7 +65,7 @@ class Purse:
     concurrency: int
     engine: Engine = LOCAL
 
-    def budget(self, ledger: Ledger) -> Budget:
+    def budget(self, ledger: AnswerLedger) -> Budget:
         """What is left: the cap is on all that this ledger has cost, all runs together."""
         return Budget(self.most_dollars, self.most_tokens, ledger.dollars, ledger.tokens)
 
@@ -102,7 +102,7 @@ def work(data: Path, settings: LabellingSettings, purse: Purse) -> Work:
 
 
 def asked(
-    samples: Sequence[Sample], settings: LabellingSettings, ledger: Ledger, purse: Purse, progress: Progress
+    samples: Sequence[Sample], settings: LabellingSettings, ledger: AnswerLedger, purse: Purse, progress: Progress
 ) -> list[Answers]:
     """Every teacher's answers; a chain asks each about what the ones before left undecided."""
     budget, found = purse.budget(ledger), []
@@ -122,7 +122,7 @@ def asked(
 
 
 def of_teacher(
-    samples: Sequence[Sample], teacher: Teacher, how: Prompt, ledger: Ledger, budget: Budget, purse: Purse,
+    samples: Sequence[Sample], teacher: Teacher, how: Prompt, ledger: AnswerLedger, budget: Budget, purse: Purse,
     progress: Progress, repeat: int = 0,
 ) -> Answers:  # fmt: skip
     """One teacher's answers to all samples; raises TeacherError if some stay open."""

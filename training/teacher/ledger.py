@@ -66,7 +66,7 @@ def label(task: Task, entry: Entry) -> Label | Unparsed:
     return label_of(task, entry.raw)
 
 
-class Ledger:
+class AnswerLedger:
     """An open ledger; one process at a time."""
 
     def __init__(self, path: Path) -> None:
@@ -127,9 +127,9 @@ class Ledger:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Ledger]:
+def opened(path: Path) -> Iterator[AnswerLedger]:
     """The ledger at `path`, closed at the end."""
-    ledger = Ledger(path)
+    ledger = AnswerLedger(path)
     try:
         yield ledger
     finally:

@@ -21,7 +21,7 @@ from graduand.training.stages.progress import Progress, Silent
 from graduand.training.teacher import asking
 from graduand.training.teacher.asking import Tally, TeacherClient, TeacherError, TeacherQuestion
 from graduand.training.teacher.config import Teacher
-from graduand.training.teacher.ledger import Entry, Ledger
+from graduand.training.teacher.ledger import AnswerLedger, Entry
 from graduand.training.teacher.limits import Budget
 from graduand.training.teacher.prompts import Prompt
 
@@ -40,8 +40,8 @@ REMARKS = b"remarks"
 
 
 def ask(
-    asked: Sequence[TeacherQuestion], teacher: Teacher, ledger: Ledger, budget: Budget, concurrency: int, progress: Progress,
-    engine: Engine = LOCAL,
+    asked: Sequence[TeacherQuestion], teacher: Teacher, ledger: AnswerLedger, budget: Budget, concurrency: int,
+    progress: Progress, engine: Engine = LOCAL,
 ) -> Tally:  # fmt: skip
     """Ask what the ledger does not know yet, `concurrency` at a time, in this process or by the engine's workers."""
     waiting = [question for question in asked if question.key not in ledger.entries]
@@ -75,7 +75,7 @@ class _Books:
     """Writes down what workers bring."""
 
     def __init__(
-        self, teacher: Teacher, ledger: Ledger, budget: Budget, progress: Progress, tally: Tally, total: int
+        self, teacher: Teacher, ledger: AnswerLedger, budget: Budget, progress: Progress, tally: Tally, total: int
     ) -> None:
         self._teacher = teacher
         self._ledger = ledger

@@ -96,7 +96,7 @@ function facts(status) {
   const found = status.agreement, step = status.in_step;
   const left = status.seconds_left;
   const cells = [[`${status.weight}%`, `of units, mode ${status.mode}`]];
-  if (found) cells.push([found.n ? percent(found.share) : "–", found.n ? `agree, ${percent(found.low)} to ${percent(found.high)}` : "no pair compared yet"]);
+  if (found) cells.push([found.n ? percent(found.share) : "–", found.n ? `agree, ${percent(found.low)} to ${percent(found.high)}; ${found.requests} requests tell as much as ${Math.min(found.effective, found.requests)} independent ones` : "no pair compared yet"]);
   cells.push([String(status.pairs), `pairs compared${status.unparsed ? `, ${status.unparsed} unreadable` : ""}`]);
   const dwell = step && step.dwell_s ? ` of ${span(step.dwell_s)}` : "";
   if (step) cells.push([`${step.n} / ${step.n_min}`, `observations in ${step.name}, ${span(step.dwelt_s)}${dwell}`]);

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from graduand.gateway.model.evidence import Digest
 
@@ -109,6 +109,10 @@ class Shelf:
     def put_part(self, name: str, sha256: str, line: int) -> None:
         """A part that the evidence names."""
         self._put("INSERT OR REPLACE INTO parts VALUES (?, ?, ?)", name, sha256, line)
+
+    def count(self, what: Literal["cases", "parts"]) -> int:
+        """How many pairs or parts there are."""
+        return int(self._one(f"SELECT count(*) FROM {what}")[0])
 
     def take_part(self, name: str) -> str | None:
         """The hash that the evidence has of a part of this name; it is not asked for again."""

@@ -31,6 +31,8 @@ from graduand.rollout.spec.spec import spec_from_dict
 
 Json = dict[str, Any]
 SCHEMA_FILE = "certificate.schema.json"
+# What reading something that nobody has written as it is may raise.
+STRANGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 # So many lines of one kind of trouble are told; the others are counted.
 TOLD = 3
 
@@ -225,7 +227,7 @@ class Reading:
         named = None if audit is None else _what(audit["event"]).get("evidence")
         self._named: list[Any] | None = named if isinstance(named, list) and len(named) == 2 else None
         self._linked = False
-        self._read, self._digest = 0, ""
+        self._read, self._digest, self._parts = 0, "", 0
         names = ("specification", "account", "evidence", "decisions", "records", "outcomes", "parts", "audit", "claims")
         self._told = {name: Trouble() for name in names}
 
@@ -242,17 +244,21 @@ class Reading:
         except GraduandError as error:
             yield Finding("log", Status.UNCONFIRMED, str(error))
             return
+        except STRANGE as error:
+            yield Finding("log", Status.REFUSED, f"it holds what Graduand does not write: {error!r}")
+            return
         for number, body, context in self._shelf.cases():
             self._outcome(number, body, Context(**context))
         self._statements()
         told, lines = self._told, self._certificate["evidence"]
+        pairs = f"those of {self._shelf.count('cases')} pairs follow from their records"
         yield told["specification"].finding("specification", self._certificate["specification"]["digest"])
         yield told["account"].finding("account of alpha", _share(self._certificate["account"]))
         yield told["decisions"].finding("decisions", f"{len(self._certificate['decisions'])} events")
         yield told["evidence"].finding("evidence", f"{lines['lines']} lines, hash {lines['head']}")
         yield told["records"].finding("records", f"{lines['records']} records")
-        yield told["outcomes"].finding("outcomes", "each pair's outcome follows from its records")
-        yield told["parts"].finding("parts", "each part is as it was shipped")
+        yield told["outcomes"].finding("outcomes", pairs)
+        yield told["parts"].finding("parts", f"{self._parts} parts are as they were shipped")
         yield told["audit"].finding("audit trail and evidence")
         yield from self._gates()
         if self._certificate["threshold"] is not None:
@@ -307,7 +313,7 @@ class Reading:
             if problem := self._replay.take(kind, body):
                 (told.doubt if self._unknown else told.refuse)(f"line {number}, {kind}: {problem}")
             self._note(number, kind, body, line["text"])
-        except (canonical.NotCanonical, LookupError, TypeError, ValueError, AttributeError) as error:
+        except STRANGE as error:
             told.refuse(f"line {number}, {kind}, cannot be read: {error!r}")
 
     def _note(self, number: int, kind: str, body: Json, text: str | None) -> None:
@@ -354,6 +360,7 @@ class Reading:
 
     def _records(self) -> None:
         told = self._told["records"]
+        self._parts = self._shelf.count("parts")
         for file in Reader(self._log).files():
             last, erased = 0, False
             kind = "segment" if file.sha256 is None else "part"
@@ -365,7 +372,7 @@ class Reading:
                     erased = erased or record.get("request_json") is None
                     continue  # of another rollout, or from after the certificate was issued
                 place, digest = known
-                how = self._compared(digest, evidence.digest(record))
+                how = self._compared(digest, record)
                 erased = erased or how == "erased"
                 if how == "other":
                     told.refuse(f"record {digest[0]} was changed")
@@ -383,8 +390,12 @@ class Reading:
         for name in self._shelf.parts_left():
             self._told["parts"].refuse(f"part {name} is missing")
 
-    def _compared(self, known: evidence.Digest, found: evidence.Digest) -> str:
+    def _compared(self, known: evidence.Digest, record: Json) -> str:
         """Whether a record is what was read: `same`, `other`, or `erased` where a text is there no longer."""
+        try:
+            found = evidence.digest(record)
+        except STRANGE:
+            return "other"
         if found[1] != known[1]:
             return "other"
         # A text that the reader was not given, because nothing is compared with it, has no hash.

@@ -103,12 +103,12 @@ class Rollouts(Observations, JudgeQueue, EvidenceLines, Log):
         """The fencing token under which each event was written, in order."""
         return [token for _, (_, token, _) in self._events(rollout_id)]
 
-    def told(self, rollout_id: str, hook: int) -> int:
-        """Up to which version a webhook was told."""
+    def notified(self, rollout_id: str, hook: int) -> int:
+        """Up to which version a webhook was notified."""
         return self._hashes.number("told", f"{rollout_id}/{hook}")
 
-    def write_told(self, rollout_id: str, hook: int, version: int) -> None:
-        """A webhook was told up to this version."""
+    def write_notified(self, rollout_id: str, hook: int, version: int) -> None:
+        """A webhook was notified up to this version."""
         self._hashes.set("told", f"{rollout_id}/{hook}", version)
 
     def expect(self, records: list[Record], rows: Mapping[str, Row]) -> None:

@@ -122,4 +122,4 @@ def _evidence(state: dict[str, Any], ledger: dict[str, Any]) -> tuple[State, Led
     if state["spec"].get("method") == METHOD:
         return state_from_dict(state), ledgers.ledger_from_dict(ledger), ""
     now = state_from_dict({**state, "spec": earlier.specification(state["spec"])})
-    return now, ledgers.start(now), earlier.told(state["spec"], ledger)
+    return now, ledgers.start(now), earlier.notice(state["spec"], ledger)

@@ -16,6 +16,8 @@ from graduand.rollout.answers.tasks import Task
 from graduand.rollout.assignment import BUCKETS, DAY_S
 from graduand.rollout.gates.account import draw
 from graduand.rollout.gates.cycles import LEAST, SECONDS
+from graduand.rollout.simulate.habits import Habits, Request, cost, habits
+from graduand.rollout.simulate.habits import because as why
 from graduand.rollout.simulate.policy import Scenario, many
 from graduand.rollout.spec.spec import GateSpec, Spec, Step, audit_share
 
@@ -25,6 +27,11 @@ Json = dict[str, Any]
 SPANS_S = (3600.0, 86400.0)
 SERVED = """SELECT count(*), min(time), avg(usage.prompt_tokens + usage.completion_tokens) FROM log
 WHERE route = ? AND role = 'served' AND time > ? AND dt >= ?"""
+HABITS_S = 7 * 86400.0
+ASKED = """SELECT time, unit FROM log WHERE route = ? AND role = 'served' AND time > ? AND dt >= ?
+ORDER BY time DESC LIMIT 200000"""
+# What is taken for the correlation within a user's day where the log has no pairs to tell it by.
+ALIKE = 0.3
 PAIRS_AT_MOST = 16_384
 PLAYED_A_DAY = 5_000
 LOOK_S = 600.0
@@ -63,6 +70,21 @@ def traffic(source: Source, route: str, now: float | None = None) -> Traffic | N
     return None
 
 
+def habits_of(source: Source, route: str, now: float | None = None) -> Habits | None:
+    """Who asked how much in the last week; None of too few requests or without the log."""
+    from graduand.gateway.logs.query import Log
+
+    now = time.time() if now is None else now
+    day = time.strftime("%Y-%m-%d", time.gmtime(now - HABITS_S))
+    try:
+        with Log(source) as log:
+            rows = log.query(ASKED, [route, now - HABITS_S, day]).fetchall()
+    except GraduandError as error:
+        logger.warning("the last week's traffic is not known: %s", error)
+        return None
+    return habits([Request(float(at), None if unit is None else int(unit)) for at, unit in reversed(rows)])
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """Of a shadow step's requests, the share that is compared, and how many in a day at most."""
@@ -91,29 +113,41 @@ def sampling(spec: Spec, task: Task, shadow_share: float, paid_per_day: float = 
     return Sampling(share * task.judge.sample, most)
 
 
-def plan(spec: Spec, per_s: float | None, agreement: float | None, shadow: Sampling = Sampling()) -> Json:
-    """Pairs and time for each step, and what will probably hold it up."""
-    gates = [_gate(gate, agreement) for gate in spec.gates]
+def plan(
+    spec: Spec, per_s: float | None, agreement: float | None, shadow: Sampling = Sampling(),
+    known: Habits | None = None,
+) -> Json:  # fmt: skip
+    """Pairs and time for each step, and what will probably hold it up. `known` is who asked how much of late."""
+    gates = [_gate(gate, agreement, known) for gate in spec.gates]
     pairs = None if any(gate["pairs"] is None for gate in gates) else max(gate["pairs"] for gate in gates)
     steps = [_step(step, per_s, shadow, pairs, spec) for step in spec.steps]
     seconds = [step["seconds"] for step in steps]
-    known = [value for value in seconds if value is not None]
+    timed = [value for value in seconds if value is not None]
     return {
         "route": spec.route, "student": spec.student, "spec_hash": spec.digest, "requests_per_s": per_s,
-        "gates": gates, "steps": steps, "seconds": sum(known) if len(known) == len(seconds) else None,
-        "blocker": _blocker(steps, gates), "warnings": _warnings(spec, per_s),
+        "gates": gates, "steps": steps, "seconds": sum(timed) if len(timed) == len(seconds) else None,
+        "blocker": _blocker(steps, gates), "warnings": [*_unreachable(steps, gates), *_warnings(spec, per_s)],
     }  # fmt: skip
 
 
-def _gate(gate: GateSpec, agreement: float | None) -> Json:
+def _gate(gate: GateSpec, agreement: float | None, known: Habits | None) -> Json:
     """Pairs with which nine in ten students of the assumed agreement have certified."""
     p0 = gate.start.get("p0")
     if not gate.signal.startswith("agreement") or p0 is None:
-        return {"name": gate.name, "assumed": None, "pairs": 0}
+        return {"name": gate.name, "assumed": None, "pairs": 0, "because": ""}
     assumed = agreement if agreement is not None else 1 - (1 - p0) * 0.4
     need = gate.log_threshold + draw(()).log_more
     pairs = planning.pairs_needed(p0, assumed, need, 0.9, PAIRS_AT_MOST)
-    return {"name": gate.name, "p0": p0, "assumed": assumed, "pairs": pairs}
+    because = ""
+    if known is not None and pairs is not None and known.length > 1:
+        alike = replace(known, alike=ALIKE if known.alike is None else known.alike)
+        taken = cost(alike, p0, assumed, need)
+        because, pairs = why(alike, taken), taken.nine_in_ten
+        if known.alike is None and because:
+            because += (
+                f"; a user's requests are taken to correlate by {ALIKE:g}, for the log has no pairs to tell it by"
+            )
+    return {"name": gate.name, "p0": p0, "assumed": assumed, "pairs": pairs, "because": because}
 
 
 def _step(step: Step, per_s: float | None, shadow: Sampling, pairs: int | None, spec: Spec) -> Json:
@@ -127,7 +161,7 @@ def _step(step: Step, per_s: float | None, shadow: Sampling, pairs: int | None, 
     if per_s is None or not per_s * sampling.share:
         return {
             "name": step.name, "observations": wanted, "proof": proof, "seconds": None, "waits_for": "dwell",
-            "too_slow": False,
+            "too_slow": False, "t_max_s": step.t_max_s,
         }  # fmt: skip
     span = SECONDS[spec.cycle]
     times = {
@@ -144,8 +178,19 @@ def _step(step: Step, per_s: float | None, shadow: Sampling, pairs: int | None, 
         waits, seconds = ("whole cycles" if seconds <= LEAST * span else waits), whole
     return {
         "name": step.name, "observations": wanted, "proof": proof, "seconds": seconds, "waits_for": waits,
-        "too_slow": seconds > step.t_max_s,
+        "too_slow": seconds > step.t_max_s, "t_max_s": step.t_max_s,
     }  # fmt: skip
+
+
+def _unreachable(steps: list[Json], gates: list[Json]) -> list[str]:
+    """The steps that cannot reach their proof in their time, and why."""
+    because = next((gate["because"] for gate in gates if gate["because"]), "")
+    return [
+        f"{step['name']} cannot reach proof in its time ({wording.span(step['t_max_s'])}): at your traffic {step['proof']:,} "
+        f"pairs, {wording.span(step['seconds'])}" + f", {because}" * bool(because)
+        for step in steps
+        if step["too_slow"] and step["proof"]
+    ]
 
 
 def _blocker(steps: list[Json], gates: list[Json]) -> str:
@@ -211,14 +256,17 @@ def simulate(spec: Spec, scenario: Scenario, runs: int, seed: int) -> dict[str, 
     rng = np.random.default_rng(seed)
     if SECONDS[spec.cycle]:
         per_s = min(scenario.requests_per_s, PLAYED_A_DAY / DAY_S)
-        scenario = replace(scenario, requests_per_s=per_s, look_s=max(scenario.look_s, LOOK_S))
+        blocks = None if scenario.blocks is None else scenario.blocks.thinned(PLAYED_A_DAY)
+        scenario = replace(scenario, requests_per_s=per_s, look_s=max(scenario.look_s, LOOK_S), blocks=blocks)
     p0 = next((float(gate.start["p0"]) for gate in spec.gates if gate.signal == "agreement"), 0.95)
     harm = next((gate.p0 for gate in spec.harm if gate.signal == "agreement" and gate.p0 is not None), p0 - 0.05)
     beside = Scenario(
-        p0, separation=scenario.separation, requests_per_s=scenario.requests_per_s, look_s=scenario.look_s
-    )
+        p0, separation=scenario.separation, requests_per_s=scenario.requests_per_s, look_s=scenario.look_s,
+        blocks=scenario.blocks, alike=scenario.alike, swing=scenario.swing,
+    )  # fmt: skip
     worlds = {
         "described": scenario,
+        "well above": replace(beside, agreement=1 - (1 - p0) * 0.4),
         "at the bound": beside,
         "harmful": replace(beside, agreement=max(0.01, harm - 0.05)),
     }

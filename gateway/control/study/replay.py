@@ -1,6 +1,8 @@
 """Pairs from a request log, compared again: what `graduand rollout simulate --logs` and `curve` draw from."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from graduand.gateway.errors import ConfigError
 from graduand.gateway.logs.reading import Reader, Source
@@ -10,6 +12,8 @@ from graduand.gateway.model.routing import CONFIDENT, STUDENT
 from graduand.rollout.answers import tasks
 from graduand.rollout.answers.compare import compare
 from graduand.rollout.hybrid.scorer import vector_of
+from graduand.rollout.simulate.habits import Blocks, Habits, Request, habits
+from graduand.rollout.simulate.policy import Scenario
 from graduand.rollout.spec.spec import Spec
 
 
@@ -39,6 +43,41 @@ def outcomes(source: Source, spec: Spec) -> Logged:
             "student"
         )
     return found
+
+
+def scenario(source: Source, spec: Spec, described: Scenario) -> tuple[Scenario, Habits | None]:
+    """The student of the log's pairs on the log's own traffic, and what that is like; with too few requests the described
+    traffic."""
+    logged = outcomes(source, spec)
+    played = replace(described, agreement=logged.agreed, vectors=logged.vectors)
+    asked = requests(source, spec.route, None if spec.task is None else tasks.read(spec.task))
+    known = habits(asked)
+    if known is None:
+        return played, None
+    played = replace(played, blocks=Blocks(asked), alike=known.alike or 0.0, swing=known.swing or 0.0)
+    if not any(step.kind == "hybrid" for step in spec.steps):
+        # A user's answers stay together; drawn one by one they would be independent.
+        played = replace(played, agreement=float(np.mean(logged.agreed)), vectors=())
+    return played, known
+
+
+def requests(source: Source, route: str, task: tasks.Task | None) -> list[Request]:
+    """What clients asked on a route, in the log's order of time, and of pairs whether both agreed."""
+    served: dict[str, Request] = {}
+    answers: dict[str, Record] = {}
+    for record in filter(None, map(reader.record_of, Reader(source))):
+        if record["route"] != route or record["role"] not in ("served", "shadow", "audit"):
+            continue
+        if record["role"] == "served":
+            served[record["id"]] = Request(record["time"], record["unit"])
+            answers[record["id"]] = record
+            continue
+        other = answers.pop(record["parent_id"] or "", None)
+        if task is not None and other is not None and not record["error"]:
+            teacher, student = (record, other) if other["arm"] == STUDENT else (other, record)
+            agreed = compare(task, reader.answer(teacher), reader.answer(student)).agreed
+            served[other["id"]] = replace(served[other["id"]], agreed=agreed)
+    return sorted(served.values(), key=lambda one: one.at)
 
 
 def pairs(source: Source, route: str, task: tasks.Task) -> Logged:

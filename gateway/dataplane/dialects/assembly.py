@@ -85,6 +85,13 @@ class Assembly:
         """Take a piece of text in whose choice has begun; `field` is content or text."""
         self._text(index, field, text)
 
+    def calls_so_far(self) -> list[Json]:
+        """The first choice's calls of tools, as far as they came."""
+        choice = self._choices.get(0)
+        message: Json = {} if choice is None else choice.get("message") or {}
+        calls: list[Json] = message.get("tool_calls") or []
+        return calls
+
     def unread(self) -> str:
         """The first choice's text that has come since the last call."""
         pieces = self._texts.get((0, "content")) or self._texts.get((0, "text"))
@@ -269,16 +276,22 @@ def _add_tools(latest: dict[int, Json], message: Json, deltas: list[Any]) -> Non
     message["tool_calls"] = tools
     begun = len(tools)
     for delta in deltas:
-        if not isinstance(delta, dict):
-            continue
-        function = delta.get("function")
-        name = function.get("name") if isinstance(function, dict) else None
-        tool = _tool_of(latest, tools, delta, name=name if isinstance(name, str) else "", begun=begun)
-        for key, value in delta.items():
-            if key not in ("index", "function") and value:
-                tool[key] = _joined(tool.get(key), value) if isinstance(value, dict) else value
-        if isinstance(function, dict):
-            _add_function(tool.setdefault("function", {"name": "", "arguments": ""}), function)
+        if isinstance(delta, dict):
+            add_call(latest, tools, delta, begun)
+
+
+def add_call(latest: dict[int, Json], tools: list[Json], delta: Json, begun: int) -> Json:
+    """Take a piece of a call in; the call as far as it came. `latest` has the call that was begun last with each index; the first
+    `begun` of `tools` are of earlier chunks."""
+    function = delta.get("function")
+    name = function.get("name") if isinstance(function, dict) else None
+    tool = _tool_of(latest, tools, delta, name=name if isinstance(name, str) else "", begun=begun)
+    for key, value in delta.items():
+        if key not in ("index", "function") and value:
+            tool[key] = _joined(tool.get(key), value) if isinstance(value, dict) else value
+    if isinstance(function, dict):
+        _add_function(tool.setdefault("function", {"name": "", "arguments": ""}), function)
+    return tool
 
 
 def _add_function(whole: Json, function: Json) -> None:
@@ -292,8 +305,7 @@ def _add_function(whole: Json, function: Json) -> None:
 
 
 def _tool_of(latest: dict[int, Json], tools: list[Json], delta: Json, *, name: str, begun: int) -> Json:
-    """The call that a delta goes on with, or a new one. `latest` has the call that was begun last with each index; the first
-    `begun` calls are of earlier chunks. `name`: what the delta calls, if it says so."""
+    """The call that a delta goes on with, or a new one. `name`: what the delta calls, if it says so."""
     index, number = delta.get("index"), delta.get("id")
     given = type(number) is str and number != ""
     tool: Json | None = None

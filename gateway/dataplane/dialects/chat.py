@@ -1,8 +1,9 @@
 """OpenAI's `/v1/chat/completions`."""
 
-from graduand.gateway.dataplane.dialects import jsonedit, logprobs
-from graduand.gateway.dataplane.dialects.dialect import Addressee
-from graduand.gateway.dataplane.dialects.openai import Json, OpenAI, one_choice, wrong
+from graduand.gateway.dataplane.dialects import answers, jsonedit, logprobs, upstream_chat
+from graduand.gateway.dataplane.dialects.dialect import Addressee, Reader, Sending, Whole
+from graduand.gateway.dataplane.dialects.openai import Json, OpenAI, keeps_usage, one_choice, wrong
+from graduand.gateway.dataplane.dialects.upstream_chat import Framed
 from graduand.gateway.errors import RequestError
 
 
@@ -21,7 +22,20 @@ class Chat(OpenAI):
                 )  # fmt: skip
 
     def scorable(self, data: Json, to: Addressee) -> bool:
-        return not to.lorax and one_choice(data)
+        return not to.lorax and not to.anthropic and one_choice(data)
+
+    def sending(self, body: bytes, data: Json, to: Addressee, *, scored: bool) -> Sending:
+        if to.anthropic:
+            return upstream_chat.sending(data, to)
+        return self.passed(body, data, to, scored=scored)
+
+    def whole(self, body: bytes, headers: dict[bytes, bytes], by: Addressee) -> Whole:
+        return upstream_chat.whole(body, headers, by) if by.anthropic else answers.whole(body, headers, by)
+
+    def reader(self, data: Json, by: Addressee, *, scored: bool) -> Reader:
+        if by.anthropic:
+            return Framed(by, keep_usage=keeps_usage(data))
+        return self.chunks(data, by, scored=scored)
 
     def with_logprobs(self, body: bytes, data: Json) -> bytes:
         if self.logprobs_wanted(data) >= logprobs.TOP:

@@ -20,18 +20,25 @@ Json = dict[str, Any]
 class Addressee:
     """Who is asked, as far as a dialect needs to know: the upstream's kind, the model, and its name as JSON.
 
-    `adds_usage`: a stream may be asked for its usage where the client does not ask.
+    `adds_usage`: a stream may be asked for its usage where the client does not ask. `responses`: it speaks OpenAI's Responses
+    API itself.
     """
 
     kind: str
     model: str
     model_json: bytes
     adds_usage: bool = True
+    responses: bool = False
 
     @property
     def lorax(self) -> bool:
         """Whether it is a LoRAX server, whose OpenAI forms need mending."""
         return self.kind == "lorax"
+
+    @property
+    def anthropic(self) -> bool:
+        """Whether it speaks Anthropic's Messages API."""
+        return self.kind == "anthropic"
 
 
 class Sending:
@@ -73,14 +80,16 @@ class Progress:
 
     `done`: the stream has said that it is over. `failure`: what it reported, or why it cannot be read. `visible`: something
     has come that a reader would see. `served_model`: who says to have answered. `assembly`: the answer as far as it came.
-    `strange`: some of it was not JSON by the standard.
+    `strange`: some of it was not JSON by the standard. `events`: how many events the client has of it at most, where this
+    API numbers them.
     """
 
-    __slots__ = ("assembly", "done", "failure", "served_model", "strange", "visible")
+    __slots__ = ("assembly", "done", "events", "failure", "served_model", "strange", "visible")
 
     def __init__(self) -> None:
         self.assembly = Assembly()
         self.done = False
+        self.events = 0
         self.failure: Failure | None = None
         self.served_model: str | None = None
         self.visible = False
@@ -121,7 +130,8 @@ class Dialect(Protocol):
         """Whether the answer is to be an event stream."""
 
     def sending(self, body: bytes, data: Json, to: Addressee, *, scored: bool) -> Sending:
-        """What puts the client's request to `to`; `scored` asks for log probabilities as well."""
+        """What puts the client's request to `to`; `scored` asks for log probabilities as well. Raise UpstreamFailed if the
+        API of `to` cannot say it (failures.untranslatable)."""
 
     def scorable(self, data: Json, to: Addressee) -> bool:
         """Whether `to` can tell the log probabilities of one whole answer to this request."""
@@ -141,5 +151,6 @@ class Dialect(Protocol):
     def error(self, body: bytes, status: int) -> bytes:
         """This API's error object, made of OpenAI's in `body`."""
 
-    def error_event(self, body: bytes) -> bytes:
-        """The framed event that tells of a failure within a stream, made of OpenAI's error in `body`."""
+    def error_event(self, body: bytes, events: int) -> bytes:
+        """The framed event that tells of a failure within a stream, made of OpenAI's error in `body`; after so many `events`,
+        where this API numbers them."""

@@ -101,7 +101,7 @@ class Lorax:
     def error(self, body: bytes, status: int) -> bytes:
         return error(body, status)
 
-    def error_event(self, body: bytes) -> bytes:
+    def error_event(self, body: bytes, events: int) -> bytes:
         return b"data:" + error(body, 500) + b"\n\n"
 
 
@@ -156,6 +156,8 @@ def parse(body: bytes, *, stream: bool | None) -> Json:
 
 def translated(data: Json, to: Addressee) -> Sending:
     """What puts the request to `to`."""
+    if to.anthropic:
+        raise UpstreamFailed(failures.untranslatable("inputs", "is LoRAX's own API, which does not reach Anthropic's"))
     parameters, chats = data["parameters"], to.kind == "openai"
     body: Json = {}
     for key, known in PARAMETERS.items():

@@ -12,7 +12,9 @@ import orjson
 
 from graduand.gateway.dataplane.dialects import answers, jsonedit
 from graduand.gateway.dataplane.dialects.answers import StreamReader
-from graduand.gateway.dataplane.dialects.dialect import Addressee, Sending, Whole
+from graduand.gateway.dataplane.dialects.dialect import Addressee, Reader, Sending, Whole
+from graduand.gateway.dataplane.http import failures
+from graduand.gateway.dataplane.http.failures import UpstreamFailed
 from graduand.gateway.errors import RequestError
 from graduand.gateway.model import bounds
 
@@ -82,6 +84,11 @@ class OpenAI:
         return data.get("stream") is True
 
     def sending(self, body: bytes, data: Json, to: Addressee, *, scored: bool) -> Sending:
+        if to.anthropic:
+            raise UpstreamFailed(failures.untranslatable("model", f"Anthropic's API has nothing like {self.endpoint}"))
+        return self.passed(body, data, to, scored=scored)
+
+    def passed(self, body: bytes, data: Json, to: Addressee, *, scored: bool) -> Sending:
         """The client's bytes with another model; a stream asks for its usage chunk, so that tokens are counted exactly, unless
         the upstream takes no such thing."""
         # Also where the last "model" is right already: the key may be there twice, and an upstream may take the first.
@@ -103,14 +110,18 @@ class OpenAI:
     def shown(self, whole: Whole, data: Json, *, scored: bool) -> bytes:
         return answers.without_logprobs(whole.encoded, self.logprobs_wanted(data)) if scored else whole.encoded
 
-    def reader(self, data: Json, by: Addressee, *, scored: bool) -> StreamReader:
+    def reader(self, data: Json, by: Addressee, *, scored: bool) -> Reader:
+        return self.chunks(data, by, scored=scored)
+
+    def chunks(self, data: Json, by: Addressee, *, scored: bool) -> StreamReader:
+        """What reads OpenAI's own chunks."""
         keep = self.logprobs_wanted(data) if scored else None
         return StreamReader(by, keep_usage=keeps_usage(data), choices=data.get("n"), keep_logprobs=keep)
 
     def error(self, body: bytes, status: int) -> bytes:
         return body
 
-    def error_event(self, body: bytes) -> bytes:
+    def error_event(self, body: bytes, events: int) -> bytes:
         return b"data: %b\n\n" % body
 
 

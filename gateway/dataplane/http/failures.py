@@ -51,6 +51,7 @@ OWN_CODES = frozenset(
 SHORT_ESCAPES = {"\n": b"n", "\r": b"r", "\t": b"t", "\b": b"b", "\f": b"f"}
 OWN_STATUS = re.compile(r"401|402|403|407|429|5\d\d")
 MOST_EVENT_CHARACTERS = 500
+CONTEXT_WORDS = ("context length", "maximum model length", "prompt is too long", "exceed context limit")
 # How validators call a field that they do not know, where they do not name it.
 FIELD_CAUSES = ("bad_request", "http_501")
 STRANGE_FIELD = re.compile(
@@ -63,6 +64,7 @@ STRANGE_FIELD = re.compile(
 CONTEXT_CODES = ("context_length_exceeded", "context_length")
 FILTER_CODES = ("content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation")
 MAX_RETRY_AFTER_S = 600.0
+UNTRANSLATABLE = "untranslatable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,13 @@ NOT_LOADED = Failure(
 )  # fmt: skip
 
 
+def untranslatable(field: str, message: str) -> Failure:
+    """What a request says in `field` has no counterpart in the API of who is asked: the client is told by name, unless another
+    model may answer. Nothing was sent."""
+    body = error_body(message, "invalid_request_error", param=field, code="unsupported_parameter")
+    return Failure(UNTRANSLATABLE, message, 400, retry=False, sick=False, body=body)
+
+
 def from_answer(status: int, headers: dict[bytes, bytes], body: bytes, now: float) -> Failure:
     """Classify an answer whose status is not 2xx. `now` is the wall clock in seconds, for a dated Retry-After.
 
@@ -173,7 +182,7 @@ def _classified(status: int, headers: dict[bytes, bytes], reason: Reason, now: f
     if _is_one_of(reason, FILTER_CODES):
         body = _shown(reason, status)
         return Failure("content_filter", message, status, retry=False, fall_back=False, sick=False, body=body)
-    if _is_one_of(reason, CONTEXT_CODES) or "context length" in message or "maximum model length" in message:
+    if _is_one_of(reason, CONTEXT_CODES) or any(words in message for words in CONTEXT_WORDS):
         return Failure("context_length", message, status, retry=False, sick=False, body=_shown(reason, status))
     if status == 404:
         return _missing(reason)
@@ -207,7 +216,10 @@ def _missing(reason: Reason) -> Failure:
     if not message or reason.code in MODEL_CODES or NO_MODEL.search(message) is not None:
         return Failure("model_missing", message or "the upstream does not know the model", 502, retry=False, sick=False)
     if message.strip(" .").lower() in NO_PATH:
-        text = "the upstream has nothing at this address; whoever runs this gateway must correct base_urls"
+        text = (
+            "the upstream has nothing at this address; whoever runs this gateway must correct base_urls, or say responses: false "
+            "of an upstream that serves no /responses"
+        )
         return Failure("not_served", text, 502, retry=False, sick=False)
     return Failure("http_404", message, 404, retry=False, sick=False, body=_shown(reason, 404))
 
@@ -225,12 +237,15 @@ def _shown(reason: Reason, status: int) -> bytes | None:
     """
     if not reason.message:
         return None
-    kind = KINDS_OF_ERROR.get(status, "invalid_request_error")
     error = reason.error
+    kind = error.get("type")
+    if (
+        type(kind) is not str or not kind or kind in OWN_CODES
+    ):  # some call a refusal of the request an error of the server
+        kind = KINDS_OF_ERROR.get(status, "invalid_request_error")
+    named = {"param": None, "code": reason.code or None, **error, "type": kind, "message": reason.message}
     try:
-        whole = orjson.dumps(
-            {"error": {"type": kind, "param": None, "code": reason.code or None, **error, "message": reason.message}}
-        )
+        whole = orjson.dumps({"error": named})
     except (orjson.JSONEncodeError, TypeError):  # deeper than orjson writes
         whole = b""
     if whole and len(whole) <= reasons.MOST_BYTES:

@@ -134,7 +134,7 @@ class ClientConnection(asyncio.Protocol):
         "_arriving", "_body", "_closing", "_connections", "_door", "_due", "_encoding", "_framing", "_good_host",
         "_handler", "_header_bytes", "_headers", "_headless", "_held", "_loop", "_opened_at", "_outbox", "_parser",
         "_quiet_looks", "_quiet_since", "_refused", "_request", "_streaming", "_unread", "_url", "_waiting", "authorized",
-        "deadline", "drained", "ongoing", "paused", "transport",
+        "beside", "deadline", "drained", "ongoing", "paused", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -160,6 +160,7 @@ class ClientConnection(asyncio.Protocol):
         self._streaming = False
         self.ongoing: Ongoing | None = None
         self.authorized: tuple[bytes, Client] | None = None
+        self.beside = b""  # lines that go with the headers of the answer under way, whatever it is
         self.paused = False
         self.drained = Signal()
         self._quiet_looks = 0
@@ -414,7 +415,9 @@ class ClientConnection(asyncio.Protocol):
         length = len(body)
         if self._request is not None and self._request.method == b"HEAD":
             body = b""
-        self.transport.write(b"%b%b%bcontent-length: %d\r\n\r\n%b" % (HEADS.of(status), headers, close, length, body))
+        self.transport.write(
+            b"%b%b%b%bcontent-length: %d\r\n\r\n%b" % (HEADS.of(status), headers, self.beside, close, length, body)
+        )
         self._finished()
 
     def start_stream(self, headers: bytes) -> None:
@@ -422,8 +425,15 @@ class ClientConnection(asyncio.Protocol):
         close = b"" if self._keeps_open() else b"connection: close\r\n"
         self._streaming = True
         self.transport.write(
-            b"%b%b%b%b%b\r\n"
-            % (HEADS.of(200), headers, close, STREAM, b"transfer-encoding: chunked\r\n" if self._chunked else b"")
+            b"%b%b%b%b%b%b\r\n"
+            % (
+                HEADS.of(200),
+                headers,
+                self.beside,
+                close,
+                STREAM,
+                b"transfer-encoding: chunked\r\n" if self._chunked else b"",
+            )
         )
 
     def write(self, data: bytes) -> None:

@@ -190,7 +190,7 @@ WRONG = [
     (changed(state_password={"env": "OPENAI_API_KEY"}), "state_password: only a Redis has a password"),
     (changed(state="redis://h", state_password={"env": "NOT_THERE"}), "the environment variable NOT_THERE is not set"),
     (changed(logs="gopher://x"), "logs: 'gopher://x' is not supported; use file:///PATH"),
-    (changed(upstreams__gpu__kind="tgi"), "upstreams.gpu.kind: Input should be 'openai', 'vllm' or 'lorax'"),
+    (changed(upstreams__gpu__kind="tgi"), "upstreams.gpu.kind: Input should be 'openai', 'vllm', 'lorax' or 'anthropic'"),
     (changed(upstreams__gpu__base_urls=[]), "upstreams.gpu.base_urls: List should have at least 1 item"),
     (changed(upstreams__gpu__base_urls=["127.0.0.1:8000"]), "is not a base URL such as http://127.0.0.1:8000/v1"),
     (changed(upstreams__gpu__base_urls=["http://h:99999/"]), "is not a base URL"),

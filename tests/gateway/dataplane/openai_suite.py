@@ -1,9 +1,10 @@
-"""openai-python's own tests of chat, completions, embeddings and models, pointed at the gateway over a stand-in.
+"""openai-python's own tests of chat, responses, completions, embeddings and models, pointed at the gateway over a stand-in.
 
 `python -m tests.gateway.dataplane.openai_suite CHECKOUT` takes a clone of https://github.com/openai/openai-python and runs
 its tests with its own source, in this Python, which needs pytest-asyncio and, for some of them, aiohttp and httpx-aiohttp.
 It prints what passed, and each failure; it ends with 1 if one is there that is not about an endpoint which the gateway does
-not offer (NOT_OFFERED). Nothing of the checkout is copied.
+not offer (NOT_OFFERED). Nothing of the checkout is copied. Its tests of responses name no model, which is a route here, and all
+at once what the gateway refuses by name: they are run with a model and an input, and without those fields (FILLED).
 """
 
 import argparse
@@ -19,16 +20,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from graduand.gateway.dataplane.dialects.responses import REFUSED
 from graduand.gateway.model.routes import Route, Teacher, Unit
 from tests.gateway.dataplane.inprocess import serving, upstream
 from tests.gateway.upstream import Conversation, Upstream
 
-FILES = ("chat/test_completions.py", "test_completions.py", "test_embeddings.py", "test_models.py")
-# Of the resources that these files test, what the gateway has no endpoint for: stored chats, and models one by one.
+FILES = (
+    "chat/test_completions.py", "test_completions.py", "test_embeddings.py", "test_models.py", "test_responses.py",
+)  # fmt: skip
+# Of the resources that these files test, what the gateway has no endpoint for: what is kept, and the deletion of models.
 NOT_OFFERED = {
     "chat/test_completions.py": {"retrieve", "update", "list", "delete"},
-    "test_models.py": {"retrieve", "delete"},
+    "test_models.py": {"delete"},
+    "test_responses.py": {"retrieve", "delete", "cancel", "compact"},
 }
+# A plugin for pytest in the checkout's own Python path.
+FILLED = """
+from openai.resources.responses import AsyncResponses, Responses
+
+def filled(create):
+    def created(self, **given):
+        kept = {name: one for name, one in given.items() if name not in %r}
+        return create(self, **{"model": "gpt-5.1", "input": "hello", **kept})
+    return created
+
+for kind in (Responses, AsyncResponses):
+    kind.create = filled(kind.create)
+"""
 OUTCOMES = ("passed", "skipped", "failure", "error")
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
 Json = dict[str, Any]
@@ -37,6 +55,19 @@ Json = dict[str, Any]
 def answers(conversation: Conversation) -> None:
     """A valid answer in the shape of whatever API was asked, streamed where that was asked."""
     asked = conversation.seen.data
+    if "/responses" in conversation.seen.line:
+        whole = response(asked["model"])
+        if asked.get("stream"):
+            begun = {**whole, "status": "in_progress", "output": [], "usage": None}
+            conversation.start_stream()
+            conversation.events([
+                {"type": "response.created", "sequence_number": 0, "response": begun},
+                {"type": "response.completed", "sequence_number": 1, "response": whole},
+            ])  # fmt: skip
+            conversation.end_stream()
+        else:
+            conversation.whole(200, whole)
+        return
     if "input" in asked:
         conversation.whole(200, embeddings(asked["model"]))
         return
@@ -70,6 +101,16 @@ def chunk(kind: str, model: str, text: str, finish: str | None) -> Json:
     return {**head(kind, model), "choices": [{"index": 0, "finish_reason": finish, "logprobs": None, **said}]}
 
 
+def response(model: str) -> Json:
+    said = {"type": "output_text", "text": "hello", "annotations": [], "logprobs": []}
+    return {
+        "id": "resp_1", "object": "response", "created_at": 1_700_000_000, "model": model, "status": "completed", "error": None,
+        "output": [{"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [said]}],
+        "parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "incomplete_details": None, "instructions": None,
+        "metadata": {}, "temperature": 1.0, "top_p": 1.0, "usage": None,
+    }  # fmt: skip
+
+
 def embeddings(model: str) -> Json:
     data = [{"object": "embedding", "index": 0, "embedding": [0.25, -0.5]}]
     return {"object": "list", "model": model, "data": data, "usage": {"prompt_tokens": 7, "total_tokens": 7}}
@@ -94,14 +135,21 @@ def gateway(names: set[str]) -> Iterator[int]:
 def run(checkout: Path, report: Path) -> None:
     """Run the suite, writing its results to `report` in JUnit's form."""
     files = [checkout / "tests" / "api_resources" / name for name in FILES]
-    names = {name for file in files for name in re.findall(r'model="([^"]+)"', file.read_text())}
-    with gateway(names) as port:
+    names = {
+        name for file in files for name in re.findall(r'(?:model=|models\S*\.retrieve\(\s*)"([^"]+)"', file.read_text())
+    }
+    plugin = report.with_name("filled_requests.py")
+    plugin.write_text(FILLED % list(REFUSED))
+    with gateway({*names, "gpt-5.1"}) as port:
         environ = {
             **os.environ, "TEST_API_BASE_URL": f"http://127.0.0.1:{port}/v1",
-            "PYTHONPATH": os.pathsep.join([str(checkout / "src"), str(checkout), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(checkout / "src"), str(checkout), str(report.parent), os.environ.get("PYTHONPATH", "")]
+            ),
         }  # fmt: skip
         subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "--tb=line", "-p", "no:cacheprovider", "-n", "0", "--override-ini", "addopts=",
+            [sys.executable, "-m", "pytest", "-q", "--tb=line", "-p", "no:cacheprovider", "-p", plugin.stem,
+             "-n", "0", "--override-ini", "addopts=",
              f"--junitxml={report}", *map(str, files)],
             cwd=checkout, env=environ, check=False, stdout=subprocess.DEVNULL,
         )  # fmt: skip

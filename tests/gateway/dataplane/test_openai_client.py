@@ -1,9 +1,10 @@
-"""Through the real openai client: answers, streams, helpers, and the right exception for each error."""
+"""Through the real openai client, and Anthropic's once: answers, streams, helpers, and the right exception for each error."""
 
 import json
 from collections.abc import Iterator
 from typing import Any
 
+import anthropic
 import openai
 import pytest
 
@@ -42,7 +43,7 @@ def gateway(start: Start, upstream: Upstream, place: Place) -> Gateway:
         "alone": route("t", "s", mode="student", on_student_failure="error", retries=0),
     }
     return start(
-        {"t": configured(upstream.place("teacher").url), "s": configured(place.url)}, routes,
+        {"t": configured(upstream.place("teacher").url), "s": configured(place.url, responses=False)}, routes,
         client_keys={"env": "TEST_KEYS"}, environ={"TEST_KEYS": KEY},
     )  # fmt: skip
 
@@ -53,6 +54,20 @@ def client(gateway: Gateway, place: Place) -> Iterator[openai.OpenAI]:
     place.forget()
     with openai.OpenAI(base_url=gateway.url, api_key=KEY, max_retries=0, timeout=60) as client:
         yield client
+
+
+def test_anthropics_client_asks_the_same_route(gateway: Gateway, place: Place) -> None:
+    place.then = answer
+    url = gateway.url.removesuffix("/v1")
+    with anthropic.Anthropic(base_url=url, api_key=KEY, max_retries=0, timeout=60) as client:
+        raw = client.messages.with_raw_response.create(model="triage", max_tokens=9, system="Be kind.", messages=USER)
+        block = raw.parse().content[0]
+        assert block.type == "text"
+        assert block.text == text_of(STUDENT)
+        with client.messages.stream(model="triage", max_tokens=9, messages=USER) as stream:
+            assert "".join(stream.text_stream) == text_of(STUDENT)
+    record = gateway.record(raw.headers["x-graduand-id"])
+    assert (record["endpoint"], record["adapter"], record["client_key"] is None) == ("/messages", STUDENT, False)
 
 
 def test_chat(client: openai.OpenAI, gateway: Gateway, place: Place) -> None:
@@ -92,6 +107,20 @@ def test_stream_helper(client: openai.OpenAI) -> None:
     assert final.choices[0].message.content == text_of(STUDENT)
     assert final.usage is not None
     assert final.usage.completion_tokens == 5
+
+
+def test_responses(client: openai.OpenAI, gateway: Gateway, place: Place) -> None:
+    """Asked as a response, whole and with the stream helper; the student is asked by chat (its upstream says so)."""
+    raw = client.responses.with_raw_response.create(model="triage", input="hello", instructions="Be brief.", user="ann")
+    parsed = raw.parse()
+    assert (parsed.output_text, parsed.model, parsed.status) == (text_of(STUDENT), STUDENT, "completed")
+    system = {"role": "system", "content": "Be brief."}
+    assert place.seen[-1].data == {"model": STUDENT, "messages": [system, *USER], "user": "ann"}
+    with client.responses.stream(model="triage", input="hello") as stream:
+        assert stream.get_final_response().output_text == text_of(STUDENT)
+    record = gateway.record(raw.headers["x-graduand-id"])
+    assert (record["endpoint"], record["arm"], record["completed"]) == ("/responses", "student", True)
+    assert client.models.retrieve("triage").id == "triage"
 
 
 TOOLS: Any = [{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}]

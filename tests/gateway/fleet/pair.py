@@ -12,7 +12,7 @@ from graduand.gateway.adapters import adapter, admission
 from graduand.gateway.state.places import LEASE
 from graduand.gateway.state.redis_client import connect
 from graduand.gateway.state.redis_store import RedisStore
-from graduand.gateway.state.replica import Replica
+from graduand.gateway.state.replica import ReplicaFolder
 from tests.gateway.conftest import Start
 from tests.gateway.fleet.test_live import Load, states
 from tests.gateway.redises import RedisServer
@@ -66,7 +66,9 @@ class Pair:
         self.student = student
         self.engines = engines
         self.alive = [start(upstreams, {"r": section}, state=redis.url) for _ in range(2)]
-        self.stores = [RedisStore(connect(redis.url, None), Replica(folder / name)) for name in ("store", "watch")]
+        self.stores = [
+            RedisStore(connect(redis.url, None), ReplicaFolder(folder / name)) for name in ("store", "watch")
+        ]
         for one in self.stores:
             one.found()
         self.store = self.stores[0]

@@ -7,7 +7,7 @@ import pytest
 
 from graduand.gateway.state.redis_client import connect
 from graduand.gateway.state.redis_store import RedisStore
-from graduand.gateway.state.replica import Replica
+from graduand.gateway.state.replica import ReplicaFolder
 from graduand.gateway.state.sqlite import SqliteStore
 from graduand.gateway.state.store import StateStore
 from tests.gateway.redises import RedisServer
@@ -25,7 +25,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
         if server is None:
             store: StateStore = SqliteStore(tmp_path / "folder" / "state.db")
         else:
-            store = RedisStore(connect(server.url, None), Replica(tmp_path / "logs"))
+            store = RedisStore(connect(server.url, None), ReplicaFolder(tmp_path / "logs"))
         store.found()
         stores.append(store)
         return store

@@ -173,11 +173,11 @@ import sys
 from pathlib import Path
 from graduand.gateway.state.redis_client import connect
 from graduand.gateway.state.redis_store import RedisStore
-from graduand.gateway.state.replica import Replica
+from graduand.gateway.state.replica import ReplicaFolder
 from graduand.gateway.state.sqlite import SqliteStore
 where = sys.argv[1]
 redis = where.startswith("redis:")
-store = RedisStore(connect(where, None), Replica(Path(sys.argv[2]))) if redis else SqliteStore(Path(where))
+store = RedisStore(connect(where, None), ReplicaFolder(Path(sys.argv[2]))) if redis else SqliteStore(Path(where))
 while True:
     with store.transaction():
         for key in ("x", "y"):

@@ -11,7 +11,7 @@ from graduand.gateway.model.routes import Route, Student, Teacher
 from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.redis_client import Address, address, connect
 from graduand.gateway.state.redis_store import RedisStore
-from graduand.gateway.state.replica import Replica
+from graduand.gateway.state.replica import ReplicaFolder
 from tests.gateway.authority import Authority
 from tests.gateway.redises import RedisServer, binary, free_port
 from tests.gateway.running import until
@@ -58,11 +58,11 @@ def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "--tls-ca-cert-file", str(authority.file), "--tls-auth-clients", "no",
     )  # fmt: skip
     try:
-        untrusted = RedisStore(connect(f"rediss://127.0.0.1:{tls_port}/0", None), Replica(tmp_path / "logs"))
+        untrusted = RedisStore(connect(f"rediss://127.0.0.1:{tls_port}/0", None), ReplicaFolder(tmp_path / "logs"))
         with pytest.raises(StateError, match="certificate verify failed"):
             untrusted.found()
         monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
-        trusted = RedisStore(connect(f"rediss://127.0.0.1:{tls_port}/0", None), Replica(tmp_path / "logs"))
+        trusted = RedisStore(connect(f"rediss://127.0.0.1:{tls_port}/0", None), ReplicaFolder(tmp_path / "logs"))
         trusted.found()
         assert trusted.version() == 1
     finally:
@@ -90,7 +90,7 @@ def test_a_failover_by_sentinels(tmp_path: Path) -> None:
     try:
         until(lambda: two.client().info("replication")["master_link_status"] == "up", "the second one follows")
         watching = f"redis+sentinel://127.0.0.1:{sentinel.port}/main/0"
-        store = RedisStore(connect(watching, None), Replica(tmp_path / "logs"))
+        store = RedisStore(connect(watching, None), ReplicaFolder(tmp_path / "logs"))
         store.settle_s = 0.0
         store.found()
         until(lambda: sentinel.client().sentinel_master("main")["num-slaves"] == 1, "the Sentinel knows the second")

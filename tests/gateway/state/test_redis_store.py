@@ -10,7 +10,7 @@ from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.redis_client import connect
 from graduand.gateway.state.redis_hashes import LOCK, META
 from graduand.gateway.state.redis_store import NothingLost, RedisStore, StoreEmpty, StoreLost
-from graduand.gateway.state.replica import Replica
+from graduand.gateway.state.replica import ReplicaFolder
 from tests.gateway.redises import RedisServer, free_port
 
 ROUTE = Route("triage", Teacher("openai", "gpt-4o"), Student("gpu", "triage@3f9c1a"), mode="canary", weight_bp=5000)
@@ -19,7 +19,7 @@ ROUTES = {"triage": ROUTE}
 
 def replica(server: RedisServer, folder: Path) -> RedisStore:
     """One replica's view of the store: `folder` is its disk."""
-    return RedisStore(connect(server.url, None), Replica(folder))
+    return RedisStore(connect(server.url, None), ReplicaFolder(folder))
 
 
 @pytest.fixture
@@ -211,25 +211,25 @@ def test_a_mark_differs_though_the_version_is_the_same(store: RedisStore, redis_
 
 def test_what_serves_while_redis_is_away(store: RedisStore, tmp_path: Path) -> None:
     away = f"redis://127.0.0.1:{free_port()}/0"
-    fresh = RedisStore(connect(away, None), Replica(tmp_path / "fresh"))
+    fresh = RedisStore(connect(away, None), ReplicaFolder(tmp_path / "fresh"))
     with pytest.raises(StateError, match="Redis: .*127.0.0.1"):
         fresh.table(ROUTES)
     last = fresh.last_known(ROUTES)
     assert (last.version, last.routes["triage"]) == (0, replace(ROUTE, mode="teacher", version=0))
-    known = RedisStore(connect(away, None), Replica(tmp_path / "known"))
+    known = RedisStore(connect(away, None), ReplicaFolder(tmp_path / "known"))
     assert known.last_known(ROUTES).routes["triage"] == replace(ROUTE, weight_bp=300, version=2)
 
 
 def test_a_copy_that_cannot_be_read_is_none(store: RedisStore, tmp_path: Path) -> None:
     for text in ("", "[]", "{}", '{"store": "x", "version": 1, "overrides": {"triage": {"strange": 1}}}'):
         (tmp_path / "known" / "state-copy.json").write_text(text)
-        assert Replica(tmp_path / "known").copy() is None
+        assert ReplicaFolder(tmp_path / "known").copy() is None
 
 
 def test_a_replica_keeps_its_name_and_no_other_has_it(tmp_path: Path) -> None:
-    names = {Replica(tmp_path / str(number)).name for number in range(5)}
+    names = {ReplicaFolder(tmp_path / str(number)).name for number in range(5)}
     assert len(names) == 5
-    assert {Replica(tmp_path / str(number)).name for number in range(5)} == names
+    assert {ReplicaFolder(tmp_path / str(number)).name for number in range(5)} == names
 
 
 def test_a_worker_that_is_gone_is_not_waited_for(
@@ -262,10 +262,10 @@ def test_a_worker_that_is_gone_is_not_waited_for(
 def test_a_password_is_needed_and_never_shown(tmp_path: Path) -> None:
     server = RedisServer(tmp_path, "--requirepass", "very-secret")
     try:
-        store = RedisStore(connect(server.url, "very-secret"), Replica(tmp_path / "logs"))
+        store = RedisStore(connect(server.url, "very-secret"), ReplicaFolder(tmp_path / "logs"))
         store.found()
         for wrong in ("wrong-secret", None):
-            refused = RedisStore(connect(server.url, wrong), Replica(tmp_path / "logs"))
+            refused = RedisStore(connect(server.url, wrong), ReplicaFolder(tmp_path / "logs"))
             with pytest.raises(StateError) as caught:
                 refused.version()
             assert "secret" not in str(caught.value)

@@ -103,7 +103,7 @@ def answers(path: Path) -> Any:
             name: [(version, phase, event.to_dict()) for version, phase, event in store.events(name)] for name in both
         },
         "tokens": {name: store.tokens(name) for name in both},
-        "told": store.told("triage-1", 0),
+        "told": store.notified("triage-1", 0),
         "course": {name: store.course(name) for name in both},
         "last_point": store.last_point("triage-2"),
         "disagreements": {name: store.disagreements(name) for name in both},

@@ -14,9 +14,10 @@ from graduand.monitoring.drift import DriftError
 from graduand.monitoring.drift.adwin import Adwin
 from graduand.monitoring.drift.check_failures import CheckFailures
 from graduand.monitoring.drift.describe import describe
-from graduand.monitoring.drift.descriptors import Descriptors, spreads, stability_index
+from graduand.monitoring.drift.descriptors import WINDOW, Descriptors, stability_index
 from graduand.monitoring.drift.mix import MixShift, null_windows, whitening
 from graduand.monitoring.drift.novelty import ENOUGH, Novelty
+from graduand.monitoring.drift.spreads import Seen, spreads
 
 Rng = np.random.Generator
 
@@ -142,3 +143,74 @@ def test_fixed_thresholds_fail_where_ours_holds() -> None:
     reference = rng.multinomial(1000, [0.1] * 10)
     found = [stability_index(rng.multinomial(100, [0.1] * 10).tolist(), reference.tolist()) for _ in range(2000)]
     assert 0.3 < float(np.mean(np.array(found) > 0.1)) < 0.6
+
+
+def described(rng: Rng, count: int, system: str = "") -> list[Any]:
+    return [describe(ticket(rng), system) for _ in range(count)]
+
+
+@pytest.mark.parametrize("rows", [64, 200])
+def test_a_small_reference_keeps_the_promise_too(rows: int) -> None:
+    """One window in ten may alarm; by a law that takes the reference for the truth half of them did with 64 rows."""
+    alarms = windows = 0
+    all_texts = described(np.random.default_rng(0), 3_000)
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        drawn = [all_texts[at] for at in rng.integers(len(all_texts), size=rows + 2 * WINDOW)]
+        detector = Descriptors(spreads(drawn[:rows], seed=seed), false_alarm_every=10 * WINDOW)
+        alarms += sum(detector.update(one) for one in drawn[rows:])
+        windows += 2
+    assert alarms <= 0.1 * windows + 3 * (0.09 * windows) ** 0.5
+
+
+@pytest.mark.parametrize("change", ["system message", "nothing"])
+def test_a_new_system_message_is_seen_whatever_users_write(change: str) -> None:
+    """Free text: each has a beginning of its own, so of templates nothing can be said."""
+    rng = np.random.default_rng(4)
+
+    def written(count: int, system: str) -> list[Any]:
+        return [describe("".join(rng.choice(list("abcdefgh "), size=80)), system) for _ in range(count)]
+
+    detector = Descriptors(spreads(written(1000, "Answer in JSON.")), false_alarm_every=10_000)
+    system = "Answer in JSON, never in words." if change == "system message" else "Answer in JSON."
+    found = any(detector.update(one) for one in written(WINDOW, system))
+    assert found == (change == "system message")
+    assert not found or detector.culprit in ("system", "system_length")
+
+
+def test_one_customers_burst_is_one_observation() -> None:
+    rng = np.random.default_rng(6)
+    known = spreads(described(rng, 1000))
+    burst = [describe("refund 4711 0815 please", "")] * 450 + described(rng, 50)
+    alone, by_many = (Descriptors(known, false_alarm_every=10_000) for _ in range(2))
+    assert not any(alone.update(one, 0.0, "ada" if at < 450 else str(at)) for at, one in enumerate(burst))
+    assert any(by_many.update(one, 0.0, str(at)) for at, one in enumerate(burst))
+    points = rng.normal(0.5, 1, size=(400, 24)).astype(np.float32)
+    mix = [MixShift(MADE, NULLS, 10_000) for _ in range(2)]
+    assert not any(mix[0].update(point, "ada") for point in points)
+    assert any(mix[1].update(point, str(at)) for at, point in enumerate(points))
+
+
+def weekly(rng: Rng, at: float) -> Any:
+    """At night and at the weekend others write, and longer."""
+    busy = 8 <= at // 3600 % 24 < 18 and at // 86_400 % 7 < 5
+    return describe("order " + "x" * int(rng.geometric(0.05 if busy else 0.01)))
+
+
+@pytest.mark.parametrize("by_hour", [True, False])
+def test_a_reference_by_the_hour_of_the_week_knows_the_rhythm(by_hour: bool) -> None:
+    rng = np.random.default_rng(8)
+    times = [60.0 * minute for minute in range(0, 7 * 24 * 60, 2)]
+    known = spreads([weekly(rng, at) for at in times], [Seen(at) for at in times] if by_hour else [])
+    detector = Descriptors(known, false_alarm_every=10_000)
+    week = [7 * 86_400 + at for at in times]
+    alarms = sum(detector.update(weekly(rng, at), at) for at in week)
+    assert (alarms <= 2) if by_hour else (alarms >= 4)
+    longer = [14 * 86_400 + 20.0 * step for step in range(WINDOW * 3)]
+    assert any(detector.update(describe("order " + "x" * int(rng.geometric(0.02))), at) for at in longer) or not by_hour
+
+
+def test_what_does_not_count_is_judged_and_not_bet_on() -> None:
+    detector = Novelty(MANY, 1_000)
+    assert not any(detector.update([9.0, 9.0], counts=at == 0) for at in range(1_000))
+    assert detector.p < 0.001

@@ -10,6 +10,7 @@ import pytest
 
 from graduand.rollout.hybrid.learning import (
     FIRST_FIT,
+    LAST_FIT,
     MOST_STARTS,
     Learning,
     advance,
@@ -96,11 +97,33 @@ def test_a_student_that_is_never_good_enough_gets_none() -> None:
 
 
 def test_whoever_is_fitted_on_proves_nothing() -> None:
-    """Users of the fitting half alone never prove a cut, however many pairs of theirs there are."""
+    """Users who were fitted on never prove a cut, however many pairs of theirs there are; those who come later do."""
     users = [unit for unit in range(20_000) if half(unit) == "fit"]
-    pairs = [replace(one, unit=users[at % len(users)]) for at, one in enumerate(sure_or_not(RNG(1), 4000))]
-    assert learnt(pairs).threshold is None
-    assert learnt(sure_or_not(RNG(1), 4000)).threshold is not None
+    rows = sure_or_not(RNG(1), 4000)
+    few = [replace(one, unit=users[at % 100]) for at, one in enumerate(rows)]
+    assert learnt(few).threshold is None
+    fresh = [*few[:FIRST_FIT], *(replace(one, unit=users[100 + at]) for at, one in enumerate(rows[FIRST_FIT:]))]
+    assert learnt(fresh).threshold is not None
+
+
+def test_a_fit_waits_for_rare_classes_and_not_for_ever() -> None:
+    """The fitting half alone says when: whoever looks, however often, finds the same start."""
+    rare = [
+        replace(one, student="a", teacher="b" if at % 9 == 0 else "a")
+        for at, one in enumerate(sure_or_not(RNG(1), 3000))
+    ]
+    terms = replace(TERMS, classes="teacher")
+    known, seldom = learnt(rare[:1500], terms), Learning()
+    while seldom.frozen is None:
+        seldom = advance(seldom, rare[:1500], terms, 100.0)
+    assert known.frozen is not None
+    assert known.frozen.fitted_on == seldom.frozen.fitted_on
+    assert 600 < known.frozen.fitted_on < LAST_FIT
+    assert "of teacher: b in the half that is fitted on" in learnt(rare[:300], terms).said
+    never = [replace(one, student="a", teacher="b" if at == 5 else "a") for at, one in enumerate(rare)]
+    frozen = learnt(never, terms).frozen
+    assert frozen is not None
+    assert LAST_FIT <= frozen.fitted_on < 1.25 * LAST_FIT
 
 
 def test_between_looks_nothing_is_done() -> None:
@@ -123,6 +146,8 @@ def test_it_comes_back_from_plain_data() -> None:
 def test_what_an_earlier_version_wrote_releases_nothing() -> None:
     old = {"threshold": {"value": 0.5, "expires_at": 1e12}, "calibration": {"kind": "logistic", "bias": 0.0}}
     assert learning_from_dict(old) == learning_from_dict(None) == Learning()
+    before = {name: value for name, value in learnt(sure_or_not(RNG(3), 1500)).to_dict().items() if name != "tried"}
+    assert learning_from_dict(before) == Learning(1)
     assert not scorer_from_dict(old).confident(answer(9.0), now=0.0)
 
 
@@ -148,7 +173,7 @@ def test_a_withdrawn_cut_is_not_served_and_costs_a_start() -> None:
     again = learnt(sure_or_not(RNG(5), 1500, first=90_000), start=known)
     assert again.starts == known.starts + 1
     assert again.threshold is not None
-    assert again.threshold.delta < 0.1 * 6 / np.pi**2 / 3.9
+    assert again.threshold.delta == pytest.approx(0.1 * 0.8 * 0.2)
 
 
 def labelled(rng: np.random.Generator, count: int) -> list[Pair]:

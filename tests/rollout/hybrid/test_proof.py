@@ -24,7 +24,8 @@ def bar(p: float, runs: int) -> float:
 @pytest.mark.parametrize(("n", "log_e"), [(100, 0.06106), (400, 2.257538), (800, 5.115857), (1200, 8.111375)])
 def test_evidence_is_that_of_the_reference(n: int, log_e: float) -> None:
     agreed = np.array([at % 40 != 7 for at in range(n)])
-    found, observations = peak(np.ones(n, bool), agreed, np.arange(n), np.ones(n), [n], RISK)
+    bets = np.linspace(0.02, 0.98, 25)
+    found, observations = peak(np.ones(n, bool), agreed, np.arange(n), np.ones(n), [n], RISK, bets)
     assert (found, observations) == (pytest.approx(log_e, abs=1e-5), n)
 
 

@@ -69,9 +69,11 @@ def test_ramp_catches_real_harm(ratio: float, reference: int) -> None:
     assert np.median(gate) == pytest.approx(reference, rel=0.15)
 
 
-@pytest.mark.parametrize(("pairs", "coverage"), [(1000, 0.46), (2000, 0.53), (5000, 0.57)])
-def test_thresholds_keep_their_promise(pairs: int, coverage: float) -> None:
-    runs = 150
+@pytest.mark.parametrize(
+    ("pairs", "coverage", "runs"),
+    [(1000, 0.46, 80), (2000, 0.53, 40), pytest.param(5000, 0.57, 150, marks=pytest.mark.slow)],
+)
+def test_thresholds_keep_their_promise(pairs: int, coverage: float, runs: int) -> None:
     found = thresholds.trials(np.random.default_rng(10), pairs, runs=runs)
     assert found["violations"] <= 0.1 + bar(0.1, runs)
     assert found["tuned violations"] > 0.13
@@ -95,14 +97,14 @@ SPEC = read(POLICY)
 
 def test_the_whole_policy_keeps_alpha_at_the_boundary() -> None:
     """Agreement exactly p0, looked at every minute: about 90 looks at 5,400 pairs."""
-    runs = 12
+    runs = 6
     found = policy.many(SPEC, Scenario(0.95), np.random.default_rng(11), runs)
     assert found.promoted <= 0.05 + bar(0.05, runs)
     assert found.promoted + found.rolled_back + found.held == 1
 
 
 def test_a_good_student_is_promoted_and_an_equal_error_rate_is_no_harm() -> None:
-    found = policy.many(SPEC, Scenario(0.985), np.random.default_rng(12), 6)
+    found = policy.many(SPEC, Scenario(0.985), np.random.default_rng(12), 3)
     assert found.promoted >= 0.8
 
 
@@ -118,7 +120,7 @@ def test_a_good_student_is_promoted_and_an_equal_error_rate_is_no_harm() -> None
     ],
 )
 def test_harm_is_not_missed(scenario: Scenario) -> None:
-    found = policy.many(SPEC, scenario, np.random.default_rng(13), 4)
+    found = policy.many(SPEC, scenario, np.random.default_rng(13), 2)
     assert (found.promoted, found.rolled_back) == (0, 1)
     assert found.median_wrong <= 300
 
@@ -127,8 +129,8 @@ def test_a_student_at_the_harm_edge_is_seldom_called_harmful() -> None:
     """Agreement exactly at the harm gate's p0: alarms in at most alpha_h = 1% of runs."""
     steps = [{"shadow": {"pairs": 4000}}, "full"]
     lenient = read({**POLICY, "steps": steps, "gates": [{"latency": {"slo": "1s"}}], "harm": ["agreement 0.9"]})
-    found = policy.many(lenient, Scenario(0.9, horizon_s=3600.0), np.random.default_rng(14), 20)
-    assert found.rolled_back <= 0.01 + bar(0.01, 20)
+    found = policy.many(lenient, Scenario(0.9, horizon_s=3600.0), np.random.default_rng(14), 8)
+    assert found.rolled_back <= 0.01 + bar(0.01, 8)
 
 
 def test_sample_ratio_alarms() -> None:
@@ -156,26 +158,26 @@ def test_silence_holds() -> None:
 
 def test_logged_pairs_are_replayed() -> None:
     logged = [True] * 197 + [False] * 3
-    found = policy.many(SPEC, Scenario(logged), np.random.default_rng(16), 10)
+    found = policy.many(SPEC, Scenario(logged), np.random.default_rng(16), 5)
     assert found.promoted >= 0.8
 
 
 def test_the_same_seed_gives_the_same_figures() -> None:
-    one, other = (policy.many(SPEC, Scenario(0.97), np.random.default_rng(17), 5) for _ in range(2))
+    one, other = (policy.many(SPEC, Scenario(0.97), np.random.default_rng(17), 1) for _ in range(2))
     assert one == other
 
 
 HYBRID = read(
     {
         "route": "r", "student": "s@3f9c1a", "gates": ["agreement 0.9"], "cycle": "none",
-        "steps": [{"shadow": {"pairs": 300, "t_max": "6h"}}, {"hybrid": {"risk": 0.03, "requests": 300, "dwell": "10m"}}],
+        "steps": [{"shadow": {"pairs": 300, "t_max": "4h"}}, {"hybrid": {"risk": 0.03, "requests": 300, "dwell": "10m"}}],
     }
 )  # fmt: skip
 
 
 def test_hybrid_defers_more_the_less_its_confidence_tells() -> None:
     good, blind = (
-        policy.many(HYBRID, Scenario(0.94, separation=k, horizon_s=43_200.0), np.random.default_rng(19), 4)
+        policy.many(HYBRID, Scenario(0.94, separation=k, horizon_s=21_600.0), np.random.default_rng(19), 2)
         for k in (6.0, 0.0)
     )
     assert (good.promoted, good.learnt) == (1, 1)
@@ -185,29 +187,29 @@ def test_hybrid_defers_more_the_less_its_confidence_tells() -> None:
     assert good.median_released_disagreement <= 0.03
     # Six in a hundred disagree wherever one cuts: three cannot be proved, so nobody gets there.
     assert blind.learnt is not None
-    assert blind.learnt <= HYBRID.steps[1].delta + bar(HYBRID.steps[1].delta, 8)
+    assert blind.learnt <= HYBRID.steps[1].delta + bar(HYBRID.steps[1].delta, 2)
     assert blind.promoted <= blind.learnt
 
 
 def test_logged_confidence_is_replayed() -> None:
     vectors: list[list[float] | None] = [[5.0, 5.0, 5.0, -0.1]] * 180 + [[0.1, 0.1, 0.1, -2.0]] * 20
     agreed = [True] * 180 + [True, False] * 10
-    found = policy.many(HYBRID, Scenario(agreed, vectors=vectors), np.random.default_rng(20), 8)
+    found = policy.many(HYBRID, Scenario(agreed, vectors=vectors), np.random.default_rng(20), 4)
     assert (found.promoted, found.learnt) == (1, 1)
     assert found.median_deferred == pytest.approx(0.1, abs=0.05)
     assert found.median_released_disagreement == pytest.approx(0, abs=0.01)
 
 
 def test_without_log_probabilities_no_threshold_is_learnt() -> None:
-    found = policy.many(HYBRID, Scenario([True] * 50), np.random.default_rng(21), 3)
+    found = policy.many(HYBRID, Scenario([True] * 50), np.random.default_rng(21), 1)
     assert (found.promoted, found.learnt, found.median_deferred) == (0, 0, None)
 
 
 @pytest.mark.parametrize("agreement", [0.3, 0.9, 0.98, 1.0])
 def test_described_confidence_keeps_the_agreement(agreement: float) -> None:
-    vectors, agreed = policy._answers(
-        Scenario(agreement), 0, np.zeros(40_000, dtype=bool), 40_000, 0.0, np.random.default_rng(22)
-    )
+    world = policy.World(Scenario(agreement), np.random.default_rng(22))
+    every = np.arange(40_000)
+    vectors, agreed = policy._answers(world, np.full(40_000, -1), every, 0, np.zeros(40_000, dtype=bool), 0.0)
     assert np.mean(agreed) == pytest.approx(agreement, abs=0.015)
     sure = [same for vector, same in zip(vectors, agreed, strict=True) if vector is not None and vector[0] > 0.5]
     assert np.mean(sure) >= np.mean(agreed)

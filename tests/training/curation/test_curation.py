@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +195,15 @@ def test_nothing_left_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert curate(tmp_path, [{"rules": {"keep": ["nothing has this"]}}]) == 1
     assert "step 'rules' leaves no row of 4" in capsys.readouterr().err
     assert curate(tmp_path, ["exact"], "--effect") == 2
+
+
+def test_conversations_that_end_alike_are_not_one() -> None:
+    """Eight people say "Yes, please do that", each to something else."""
+
+    def talk(number: int) -> Sample:
+        said = ("user", f"May I {'abcdefgh'[number]}?"), ("assistant", "Shall I?"), ("user", "Yes, please do that")
+        messages = tuple({"role": role, "content": text} for role, text in said)
+        return Sample(f"t{number}", messages=messages, completion="a")
+
+    assert run("exact", [talk(number) for number in range(8)], Exact()) == {}
+    assert run("exact", [talk(1), replace(talk(1), id="again")], Exact()) == {1: "same text as t1"}

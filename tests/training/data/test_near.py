@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graduand.rollout.answers.spelling import identity
-from graduand.training.data.near import Groups, Index, jaccard, near_pairs, shingles
+from graduand.training.data.near import Groups, Index, jaccard, near_pairs, shingles, template, template_text
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "seven", "wizards", "brew", "tea", "at"]
 TEXTS = st.lists(st.sampled_from(WORDS), min_size=0, max_size=12).map(" ".join)
@@ -68,3 +68,28 @@ def test_an_index_finds_without_keeping() -> None:
 
 def test_texts_without_words_and_short_ones() -> None:
     assert [pair.other for pair in near_pairs(["", "ok", "OK.", "!!!", "???"], 0.8)] == [2]
+
+
+def ticket(number: int) -> str:
+    return f"{TEMPLATE}\nTicket: {long_text(number)[:200]}"
+
+
+TEMPLATE = "You sort tickets. " + long_text(999)
+
+
+def test_what_nearly_all_texts_share_makes_none_like_another() -> None:
+    texts = [ticket(number) for number in range(60)]
+    texts.append(ticket(7).replace("Ticket: ", "Ticket:  ") + "!")
+    assert [(pair.one, pair.other) for pair in near_pairs(texts, 0.8)] == [(7, 60)]
+    shared = template([shingles(text) for text in texts])
+    assert template_text(texts[0], shared).startswith("you sort tickets ")
+    assert long_text(0)[:50] not in template_text(texts[0], shared)
+
+
+def test_few_texts_or_a_turn_of_phrase_are_no_template() -> None:
+    few = [ticket(number) for number in range(10)]
+    assert template([shingles(text) for text in few]).size == 0
+    phrase = [f"please help: {long_text(number)}" for number in range(60)]
+    assert template([shingles(text) for text in phrase]).size == 0
+    same = [TEMPLATE] * 30
+    assert [pair.one for pair in near_pairs(same, 0.8)] == [0] * 29

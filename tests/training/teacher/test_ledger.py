@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graduand.training.teacher.ledger import Entry, Ledger, LedgerError, opened
+from graduand.training.teacher.ledger import AnswerLedger, Entry, LedgerError, opened
 
 ENTRY = Entry("k", "s", "t", "m", "m-1", "simple", "v", {"temperature": 0}, 0, "1", "stop", 20, 5, True, 0.5, 0.1, 1.0)
 
@@ -20,8 +20,8 @@ import sys
 from pathlib import Path
 from dataclasses import replace
 from tests.training.teacher.test_ledger import ENTRY
-from graduand.training.teacher.ledger import Ledger
-ledger = Ledger(Path(sys.argv[1]))
+from graduand.training.teacher.ledger import AnswerLedger
+ledger = AnswerLedger(Path(sys.argv[1]))
 for number in range(100_000):
     ledger.add(replace(ENTRY, key=f"k{number}", raw="x" * 3000))
     print(number, flush=True)
@@ -62,7 +62,7 @@ def test_kill_9_loses_nothing_that_was_reported(tmp_path: Path) -> None:
     for _ in range(20):
         writer.stdout.readline()
     with pytest.raises(LedgerError, match="another process"):
-        Ledger(path)
+        AnswerLedger(path)
     writer.send_signal(signal.SIGKILL)
     writer.wait(60)
     reported = 20 + len(writer.stdout.read().splitlines())
@@ -77,6 +77,6 @@ def test_damage_in_the_middle_is_an_error(tmp_path: Path) -> None:
         ledger.add(ENTRY)
     path.write_bytes(b"{}\n" + path.read_bytes())
     with pytest.raises(LedgerError, match="line 1 is no entry"):
-        Ledger(path)
+        AnswerLedger(path)
     with pytest.raises(LedgerError, match="cannot open"):
-        Ledger(Path("/proc/none/ledger.jsonl"))
+        AnswerLedger(Path("/proc/none/ledger.jsonl"))

@@ -283,6 +283,32 @@ def test_no_byte_of_a_record_can_be_another(case: Case, data: st.DataObject) -> 
     case.segment.write_bytes(whole)
 
 
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_byte_of_a_part_can_mean_something_else(case: Case, data: st.DataObject) -> None:
+    """A part that still says the same is confirmed; every other one, readable or not, is refused."""
+    if (case.log / "segments").exists():
+        case.ship()
+    part = data.draw(st.sampled_from(sorted(case.log.rglob("*.parquet"))))
+    whole = part.read_bytes()
+    changed = bytearray(whole)
+    changed[data.draw(st.integers(0, len(whole) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    part.write_bytes(changed)
+    same = _rows(bytes(changed)) == _rows(whole)
+    assert case.verdict() is (Status.OK if same else Status.REFUSED)
+    part.write_bytes(whole)
+
+
+def _rows(data: bytes) -> list[Json] | None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.ParquetFile(pa.BufferReader(data)).read().to_pylist())
+    except (pa.ArrowException, OSError, ValueError):
+        return None
+
+
 def _values(data: bytes) -> list[Json] | None:
     try:
         lines = [json.loads(line) for line in data.splitlines() if line.strip()]

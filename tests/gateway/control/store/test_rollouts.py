@@ -18,7 +18,7 @@ from graduand.gateway.logs.tail import Line, Place
 from graduand.gateway.state.hashes import StateError
 from graduand.gateway.state.redis_client import connect
 from graduand.gateway.state.redis_store import RedisStore
-from graduand.gateway.state.replica import Replica
+from graduand.gateway.state.replica import ReplicaFolder
 from graduand.gateway.state.sqlite import SqliteStore
 from graduand.rollout import ledger
 from graduand.rollout.hybrid.learning import Learning
@@ -72,7 +72,7 @@ Call = Callable[..., Any]
 CALLS: dict[str, tuple[Call, tuple[st.SearchStrategy[Any], ...]]] = {
     "row": (lambda store, row: store.write_row(row), ()),
     "event": (_event, ()),
-    "told": (lambda store, row, hook, version: store.write_told(row.id, hook, version), (SMALL, SMALL)),
+    "told": (lambda store, row, hook, version: store.write_notified(row.id, hook, version), (SMALL, SMALL)),
     "unit": (lambda store, row, unit: store.write_unit(row, unit), (SMALL,)),
     "forget units": (lambda store, row: store.write_forget_units(row), ()),
     "point": (lambda store, row, at, what: store.write_point(row, at, {"n": what}), (TIMES, SMALL)),
@@ -117,7 +117,7 @@ def shown(store: Rollouts) -> Any:
             (
                 store.row(name) is None, store.events(name), store.tokens(name), store.course(name, most=3),
                 store.last_point(name), store.disagreements(name, 2), store.judging_count(name),
-                [store.judged_on(name, day) for day in range(4)], [store.told(name, hook) for hook in range(4)],
+                [store.judged_on(name, day) for day in range(4)], [store.notified(name, hook) for hook in range(4)],
             )
             for name in IDS
         ],
@@ -154,7 +154,7 @@ def test_both_answer_the_same(
 ) -> None:
     redis_server.empty()
     folder = tmp_path_factory.mktemp("stores")
-    redis = RedisStore(connect(redis_server.url, None), Replica(folder))
+    redis = RedisStore(connect(redis_server.url, None), ReplicaFolder(folder))
     redis.found()
     stores = [Rollouts(SqliteStore(folder / "state.db")), Rollouts(redis)]
     for steps, kept in transactions:
@@ -207,10 +207,10 @@ def test_no_second_event_at_a_version(store: Rollouts) -> None:
     with store.transaction():
         store.write_event(row, event)
     with pytest.raises(StateError, match="has an event at version 1 already"), store.transaction():
-        store.write_told(row.id, 0, 1)
+        store.write_notified(row.id, 0, 1)
         store.write_event(row, event)
     assert [version for version, _, _ in store.events(row.id)] == [1]
-    assert store.told(row.id, 0) == 0
+    assert store.notified(row.id, 0) == 0
 
 
 def test_only_the_latest_disagreements_are_kept(store: Rollouts, monkeypatch: pytest.MonkeyPatch) -> None:

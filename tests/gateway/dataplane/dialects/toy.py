@@ -81,7 +81,7 @@ class Toy:
     def error(self, body: bytes, status: int) -> bytes:
         return orjson.dumps({"oh no": orjson.loads(body)["error"]["message"], "status": status})
 
-    def error_event(self, body: bytes) -> bytes:
+    def error_event(self, body: bytes, events: int) -> bytes:
         return framed("oh no", {"message": orjson.loads(body)["error"]["message"]})
 
 

@@ -270,6 +270,25 @@ def test_without_words_the_status_says_whose_fault_it_is(status: int, kind: str)
     assert from_answer(status, {}, b"<html>x</html>", NOW).kind == kind
 
 
+@pytest.mark.parametrize(
+    ("status", "given", "told"),
+    [
+        (413, "overloaded_error", "invalid_request_error"),
+        (400, "server_error", "invalid_request_error"),
+        (404, "api_error", "not_found_error"),
+        (400, None, "invalid_request_error"),
+        (400, "", "invalid_request_error"),
+        (400, ["x"], "invalid_request_error"),
+        (400, "BadRequestError", "BadRequestError"),
+        (400, "invalid_request_error", "invalid_request_error"),
+        (422, "validation_error", "validation_error"),
+    ],
+)
+def test_a_refusal_of_the_request_is_not_called_an_error_of_the_server(status: int, given: Any, told: str) -> None:
+    shown = from_answer(status, {}, orjson.dumps(error("too large", type=given)), NOW).body
+    assert orjson.loads(shown or b"")["error"]["type"] == told
+
+
 @pytest.mark.parametrize("message", ["Extra inputs are not permitted", "Unrecognized request argument supplied", "unknown field",
                                      "Additional properties are not allowed", "unexpected keyword argument", ""])  # fmt: skip
 def test_a_refusal_that_may_be_of_a_field(message: str) -> None:

@@ -1,0 +1,1 @@
+"""The APIs' forms and what each says in the words of another: pure translations of requests and answers."""
