@@ -1,5 +1,6 @@
 """`/v1/responses` through the real SDK: passed on to a teacher that speaks it, translated for a student that speaks chat."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -144,6 +145,7 @@ class World:
     def end(self) -> list[Json]:
         """What it has logged, copies included."""
         self.sdk.close()
+        self.running.do(asyncio.sleep(0))  # whoever has just been answered offers its copies in the same turn
         until(lambda: not self.running.plane.shadower.size, "all copies are answered")
         self.running.close()
         return records(self.folder)
