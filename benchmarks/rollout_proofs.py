@@ -15,7 +15,10 @@ from scipy import stats
 
 from graduand.rollout.gates.account import weight
 from graduand.rollout.planning import pairs_needed
-from graduand.rollout.simulate import bets, policy, rows
+from graduand.rollout.simulate import bets, correctness, labelled, policy, rows
+from graduand.rollout.simulate import peers as others_rules
+from graduand.rollout.simulate.correctness import World
+from graduand.rollout.simulate.outcomes import Arms, certified, rolled_back
 from graduand.rollout.simulate.policy import Scenario
 from graduand.rollout.spec.file import read
 
@@ -71,23 +74,24 @@ def sessions(scale: int) -> None:
     )
 
 
+def by_days(hourly: float, found: dict[str, float], runs: int) -> str:
+    """Before and now, side by side."""
+    now = f"by cycles {interval(found['promoted'], runs)}, held {found['held']:.1%}"
+    return f"looked at every hour {interval(hourly, runs)}; {now}"
+
+
 def days(scale: int) -> None:
     runs = 500 * scale
     print("\nDays, at the bound .95 on average: promoted within a week; held because they differ")
     for part, swing in enumerate((0.0, 0.01, 0.03)):
-        hourly = rows.hourly(generator(20 + part), a_day=2000, swing=swing, runs=runs)
         for a_day in (2000, 86_400):
             found = rows.days(generator(23 + part), a_day=a_day, swing=swing, runs=runs)
-            before = f"looked at every hour {interval(hourly, runs)}; " if a_day == 2000 else ""
-            print(
-                f"  rhythm +-{swing:g}, {a_day} a day: {before}by cycles {interval(found['promoted'], runs)}, held "
-                f"{found['held']:.1%}"
-            )
+            hourly = rows.hourly(generator(20 + part), a_day=a_day, swing=swing, runs=runs)
+            print(f"  rhythm +-{swing:g}, {a_day} a day: {by_days(hourly, found, runs)}")
     for part, apart in enumerate((0.002, 0.005, 0.01)):
         found = rows.days(generator(30 + part), a_day=20_000, apart=apart, runs=runs)
-        print(
-            f"  days' means apart by {apart:g}, 20,000 a day: {interval(found['promoted'], runs)}, held {found['held']:.1%}"
-        )
+        hourly = rows.hourly(generator(33 + part), a_day=20_000, apart=apart, runs=runs)
+        print(f"  days' means apart by {apart:g}, 20,000 a day: {by_days(hourly, found, runs)}")
     for part, (mean, a_day) in enumerate(((0.97, 2000), (0.98, 2000), (0.97, 500))):
         found = rows.days(generator(35 + part), a_day=a_day, mean=mean, swing=0.01, runs=runs)
         print(
@@ -196,7 +200,76 @@ def policies(scale: int) -> None:
         )
 
 
-PARTS: tuple[Callable[[int], None], ...] = (pairs, sessions, days, harm, others, policies)
+def peers(scale: int) -> None:
+    runs = 100 * scale
+    print(
+        f"\nOther systems' rules on the same streams, {others_rules.PAIRS:,} pairs, looked at every {others_rules.LOOK}: alarms"
+    )
+    for name, found in others_rules.alarms(generator(80), runs).items():
+        shown = {rule: interval(found[rule], runs) if rule in found else "not installed" for rule in others_rules.RULES}
+        print(f"  {name}: " + "; ".join(f"{rule} {share}" for rule, share in shown.items()), flush=True)
+
+
+def labels(scale: int) -> None:
+    runs = 1000 * scale
+    print(
+        f"\nCorrectness by 100 gold labels, one of a block of 20, at each look: certified, by gold alone ({runs} runs)"
+    )
+    worlds = {
+        "at the bound .8, guess right 90%": (World(0.8), 0.8, 100),
+        "at .8, guess right 50%: worth nothing": (World(0.8, 0.5), 0.8, 100),
+        "at .8, guess always says right": (World(0.8, flattering=True), 0.8, 100),
+        "at .8, what is in doubt drawn more often": (World(0.8, 0.97, doubtful=True), 0.8, 100),
+        "at .8, the share wanders, bad blocks first": (World(0.8, worst_first=True), 0.8, 100),
+        "at .9": (World(0.9), 0.9, 100),
+        "at .95": (World(0.95), 0.95, 100),
+        "above .8: .92, guess right 90%": (World(0.92), 0.8, 100),
+        "above .8: .92, guess right 50%": (World(0.92, 0.5), 0.8, 100),
+        "above .95: .98, 100 labels": (World(0.98), 0.95, 100),
+        "above .95: .98, 300 labels": (World(0.98), 0.95, 300),
+        "above .95: .98, 1,000 labels": (World(0.98), 0.95, 1000),
+    }
+    for part, (name, (world, p0, most)) in enumerate(worlds.items()):
+        both = [
+            correctness.certified(world, generator(80 + part), p0=p0, labels=most, runs=runs, gold_alone=alone)
+            for alone in (False, True)
+        ]
+        print(f"  {name}: {interval(both[0], runs)}, gold alone {interval(both[1], runs)}")
+    runs = 200 * scale
+    print(
+        f"The same by the queue itself: the real ledger, two days, sessions of 4 that correlate by .3, 100 labels ({runs} runs)"
+    )
+    steps = {
+        "at .8, 150 sessions a day": labelled.Step(0.8),
+        "at .8 on average, the first half of a day 15 points better": labelled.Step(0.8, swing=0.15),
+        "at .8 with wrong answers skipped half the time": labelled.Step(0.8, skipped=0.5),
+        "above .8: .92, 150 sessions a day": labelled.Step(0.92),
+        "above .8: .92, 600 sessions a day": labelled.Step(0.92, sessions=600, length=2),
+    }
+    for part, (name, step) in enumerate(steps.items()):
+        print(f"  {name}: {interval(labelled.certified(step, generator(95 + part), runs=runs), runs)}", flush=True)
+
+
+def outcomes(scale: int) -> None:
+    runs = 500 * scale
+    print(f"\nOutcomes of users, matched one with one, looked at after each of 3,000 pairs ({runs} runs)")
+    worlds = {
+        "a tenth lost, of 60%, margin .1": Arms(0.6, 0.9, 0.1),
+        "a tenth lost, of 5%, margin .1": Arms(0.05, 0.9, 0.1),
+        "a tenth lost, of 60% that swing by 20 points, margin .1": Arms(0.6, 0.9, 0.1, swing=0.2),
+        "nobody says anything, margin .1": Arms(0.0, 1.0, 0.1),
+        "nothing lost, of 60%, margin .1": Arms(0.6, 1.0, 0.1),
+        "nothing lost, of 60%, margin .2": Arms(0.6, 1.0, 0.2),
+        "nothing lost, of 5%, margin .2": Arms(0.05, 1.0, 0.2),
+    }
+    for part, (name, arms) in enumerate(worlds.items()):
+        print(f"  {name}: certified {interval(certified(arms, generator(110 + part), 3000, runs), runs)}")
+    for part, lost in enumerate((0.0, 0.15, 0.5)):
+        found = rolled_back(Arms(0.6, 1 - lost, 0.15), generator(120 + part), 3000, runs)
+        print(f"  harm, margin .15, {lost:g} of 60% lost, alpha .01: {interval(found, runs)}")
+
+
+PARTS: tuple[Callable[[int], None], ...] = (pairs, sessions, days, harm, others, peers, policies, labels, outcomes)
 
 
 def main() -> None:

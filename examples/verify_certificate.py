@@ -154,8 +154,8 @@ class Gates:
         for gate in claim["gates"]:
             bets, where = self.courses[claim["step"]][gate["name"]][0], f"{claim['step']}, gate {gate['name']}"
             print(f"{where}: E = exp({bets.log_e():.6g}) of {bets.n} observations")
-            if gate["signal"].startswith("latency"):
-                DOUBTED.append(f"{where}: times are not looked at here")
+            if gate["signal"].startswith(("latency", "correctness")):
+                DOUBTED.append(f"{where}: times and labels are not looked at here")
             elif bets.n != gate["n"] or abs(bets.log_e() - gate["log_e"]) > 1e-6 * max(1.0, abs(gate["log_e"])):
                 REFUSED.append(f"{where}: its evidence is another")
 

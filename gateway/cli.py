@@ -19,6 +19,7 @@ COMMANDS: tuple[str, ...] = (
     "graduand.gateway.commands.adapters",
     "graduand.gateway.commands.state",
     "graduand.gateway.commands.rollout",
+    "graduand.gateway.commands.review",
     "graduand.gateway.commands.monitor",
     "graduand.gateway.engine.cli",
     "graduand.gateway.commands.logs",

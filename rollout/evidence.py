@@ -14,6 +14,7 @@ class Reading:
     note: str = ""  # such as "97.5% of 320 sessions of 212 users", shown in reasons
     means: tuple[float, ...] = ()  # of whole cycles
     apart: str = ""  # why counts by unit and by request cannot both be believed
+    spent: bool = False  # it has seen all that it will see in this step
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ brought on its own path, taken unit by unit (`units`) and cycle by cycle (`cycle
 with it. Harm gates see all of the rollout's evidence, and at once. Everything starts anew with the state's `basis`.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -15,16 +16,20 @@ from graduand.rollout.assignment import BUCKETS, CONTROL_START, Arm
 from graduand.rollout.evidence import Evidence, Reading
 from graduand.rollout.gates import GateError
 from graduand.rollout.gates.constant_bets import ConstantBets
+from graduand.rollout.gates.correctness import Correctness
 from graduand.rollout.gates.cycles import SECONDS, Cycle, Proof, proof_from_dict
+from graduand.rollout.gates.drawing import Guess
 from graduand.rollout.gates.drop import Drop
+from graduand.rollout.gates.matching import Matcher
 from graduand.rollout.gates.one_sided import OneSided
 from graduand.rollout.gates.path_test import PathTest
 from graduand.rollout.gates.srm import SampleRatio
 from graduand.rollout.gates.state import AnyGate, dump, load
 from graduand.rollout.gates.watch import Watch
-from graduand.rollout.spec.spec import Claim, GateSpec
+from graduand.rollout.labelling import Labelling, kind_of, labelling_from_dict, place
+from graduand.rollout.spec.spec import CORRECTNESS, Claim, GateSpec, Spec
 from graduand.rollout.state import PASSING, Phase, State, serving
-from graduand.rollout.units import GAP_S, Path, Sitting, Sittings, sittings_from_dict
+from graduand.rollout.units import GAP_S, Candidate, Path, Sitting, Sittings, sittings_from_dict
 
 ARMS: tuple[Arm, ...] = ("treatment", "control", "rest")
 VERSION = 2
@@ -58,6 +63,8 @@ class Pair:
     of_step: bool = True  # asked since this step was entered
     student_failed: bool = False  # at its first attempt
     teacher_failed: bool = False
+    record: str = ""  # the request's id in the log
+    unanswered: bool = False  # the student said nothing that a person could look at
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,19 @@ class Answered:
     by_student: bool
     times_s: Mapping[str, float] = field(default_factory=dict)  # first_token, total, per_token
     drawn: Path | None = None  # the other one is asked as well, so a pair of this path should come
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """A request of which users may say something until its deadline: the first session's of its unit in this entry of the step
+    (`of_entry`), on this basis of the evidence (`of_basis`), or both."""
+
+    record: str
+    at: float
+    treated: bool
+    entry: int
+    of_entry: bool
+    of_basis: bool
 
 
 @dataclass(slots=True)
@@ -118,6 +138,7 @@ class Course:
     seen: Seen = field(default_factory=Seen)
     waiting: Seen = field(default_factory=Seen)  # of the cycle that runs
     whole: int = 0  # cycles without a hold
+    labelling: Labelling | None = None  # where correctness is asked about
 
     def every(self) -> Iterable[Proof]:
         """All proofs of both kinds."""
@@ -156,6 +177,13 @@ class Ledger:
     step_last_at: float | None = None
     pairs: int = 0
     unparsed: int = 0
+    key: str = ""  # the rollout's name: who is asked about is drawn by a hash of it and the records' ids
+    dropped: list[str] = field(default_factory=list)  # records that nobody will be asked about; never stored
+    within_s: dict[str, float] = field(default_factory=dict)  # until when an outcome may come, by signal
+    awaited: list[Awaited] = field(default_factory=list)  # of sittings that have ended; never stored
+    keeps: dict[str, float] = field(default_factory=dict)  # the share of the control's outcomes that each gate asks for
+    matchers: dict[str, Matcher] = field(default_factory=dict)  # of outcomes, by gate
+    responses: PathTest = field(default_factory=PathTest)  # whether users of both arms say something equally often
 
     def follow(self, state: State) -> "Ledger":
         """The ledger for `state`: this one, or a fresh one where the evidence starts anew."""
@@ -183,24 +211,68 @@ class Ledger:
         """What certifies the present step; None where nothing has to."""
         return self.courses.get(self.step) if self.phase in PATHS else None
 
-    def pair(self, pair: Pair, once: Once) -> None:
-        """Learn from one request that both were asked."""
+    @property
+    def labelling(self) -> Labelling | None:
+        """What people are asked about in the present step; None where nothing has to be labelled."""
+        return None if self.course is None else self.course.labelling
+
+    def forget(self) -> list[str]:
+        """The records that nobody will be asked about after all, told once."""
+        dropped, self.dropped, self.sittings.dropped = [*self.dropped, *self.sittings.dropped], [], []
+        return dropped
+
+    def await_outcomes(self) -> list[Awaited]:
+        """The requests whose outcome is to be waited for, told once."""
+        awaited, self.awaited = self.awaited, []
+        return awaited
+
+    def outcome(self, awaited: Awaited, said: Mapping[str, float | None]) -> None:
+        """The deadlines of a request are over: by signal its outcome, None if nobody said anything, which is the worst."""
+        for name, tracked in self.harm.items():
+            if awaited.of_basis and tracked.signal in said and isinstance(tracked.gate, ConstantBets):
+                for x in self._matched(f"harm {name}", awaited, said[tracked.signal]):
+                    tracked.gate.update(x)
+        course, whole = self.course, bool(SECONDS[self.cycle])
+        if course is None or not awaited.of_entry or awaited.entry != self.entry or (self.held and whole):
+            return
+        answered = any(one is not None for one in said.values())
+        self.responses.update(awaited.at, float(answered), served=awaited.treated)
+        for name, signal in self.signals.items():
+            # What is learnt in this cycle was asked that much earlier: before the step began, there was nothing to ask.
+            if signal not in said or (whole and self.cycle_began - self.within_s[signal] < self.entered_at):
+                continue
+            for x in self._matched(name, awaited, said[signal]):
+                course.proofs[name].update(x, whole=whole)
+                course.futile[name].update(x, whole=whole)
+
+    def label(self, correct: bool | None) -> None:
+        """The label of the oldest draw; None: nobody labelled it, which counts as wrong."""
+        if self.labelling is not None:
+            self.labelling.learn(correct)
+
+    def pair(self, pair: Pair, once: Once) -> bool:
+        """Learn from one request that both were asked; whether a person may be asked about it."""
         self.tick(pair.at, once)
         self.pairs += 1
         self.unparsed += pair.unparsed
         found = outcomes(pair, {*self.signals.values(), *(one.signal for one in self._tracked())})
         for tracked in self.harm.values():
-            if tracked.path == pair.path and (tracked.signal in found or tracked.signal == "errors"):
+            fed = tracked.signal in found or tracked.signal == "errors" or tracked.signal in self.within_s
+            if tracked.path == pair.path and fed:
                 tracked.last_at = pair.at
         self._failed(pair, once)
         self._asked(pair, found)
-        began, ended = self.sittings.add(pair.unit, pair.path, pair.at, found, p=pair.p, of_step=pair.of_step)
+        candidate = self._candidate(pair)
+        began, ended = self.sittings.add(
+            pair.unit, pair.path, pair.at, found, p=pair.p, of_step=pair.of_step, candidate=candidate
+        )
         if began:
             self._began(pair, found)
         for sitting in ended:
             self._ended(sitting, once)
         if self.phase is Phase.SHADOW:
             self._count(pair.at)
+        return candidate is not None and self._labels(pair)
 
     def answered(self, answered: Answered) -> None:
         """Learn from one served request."""
@@ -234,6 +306,8 @@ class Ledger:
                 self._ended(sitting, once)
             for proof in course.every():
                 proof.close(self.cycle_began, self.cycle_began + span)
+            if course.labelling is not None:
+                self.dropped += course.labelling.close(self.key)
             course.seen.add(course.waiting)
             course.waiting, course.whole = Seen(), course.whole + 1
             self.cycle_began += span
@@ -244,27 +318,23 @@ class Ledger:
             self.cut_s = 2 * (now - self.cycle_began)
         return bool(over) or cut or self.cycle_began != began
 
-    def _proved(self, proof: Proof) -> Reading:
-        course = self.courses[self.step]
-        told = wording.scope(course.seen, self.claim, self.cycle, proof.gate.independent)
-        means = tuple(one.mean for one in proof.cycles if one.n)
-        return Reading(proof.log_e, proof.n, proof.last_at, wording.proof(proof, told), means)
-
     def snapshot(self, **facts: Any) -> Evidence:
         """The evidence now; `facts` are what only the shell knows (precheck, trips, lease_held, ...)."""
         course = self.courses.get(self.step)  # after the last step too: what promoted it stays to be seen
-        proofs, futile = ({}, {}) if course is None else (course.proofs, course.futile)
+        futile = {} if course is None else course.futile
         return Evidence(
             attempt=self.attempt,
             entry=self.entry,
-            gates={name: self._heard(PATHS.get(self.phase), self._proved(proof)) for name, proof in proofs.items()},
-            futile={name: self._proved(proof) for name, proof in futile.items()},
-            harm={name: self._heard(tracked.path, tracked.reading()) for name, tracked in self.harm.items()},
+            gates={} if course is None else self._gates(course),
+            futile={name: self._proved(name, proof) for name, proof in futile.items()},
+            harm={name: self._heard(tracked.path, self._harm(name, tracked)) for name, tracked in self.harm.items()},
             watch=self.watch.reading(),
             srm=None if self.srm is None else Reading(self.srm.log_e, self.srm.n, self.step_last_at),
             path=Reading(self.path.log_e, self.path.n, self.step_last_at, wording.seen(self.path)),
             cycles=0 if course is None else course.whole,
-            differ=wording.differing({name: proof.cycles for name, proof in proofs.items()}),
+            differ=""
+            if course is None
+            else wording.differing({name: one.cycles for name, one in course.proofs.items()}),
             step_n=self.step_n,
             step_last_at=self.step_last_at,
             **facts,
@@ -275,6 +345,13 @@ class Ledger:
         return {
             **{name: getattr(self, name) for name in PLAIN},
             "version": VERSION,
+            "key": self.key,
+            **(
+                {"within_s": self.within_s, "keeps": self.keeps, "responses": dump(self.responses)}
+                if self.within_s
+                else {}
+            ),
+            **({"matchers": {name: asdict(one) for name, one in self.matchers.items()}} if self.matchers else {}),
             "phase": self.phase.value,
             "harm": {name: _dump(tracked) for name, tracked in self.harm.items()},
             "watch": _dump(self.watch),
@@ -283,6 +360,37 @@ class Ledger:
             "path": dump(self.path),
             "srm": None if self.srm is None else dump(self.srm),
         }
+
+    def _gates(self, course: Course) -> dict[str, Reading]:
+        """What certifies a step: its proofs, and what people's labels say."""
+        path = PATHS.get(self.phase)
+        found = {name: self._heard(path, self._proved(name, proof)) for name, proof in course.proofs.items()}
+        return found if course.labelling is None else {**found, CORRECTNESS: self._labelled(course.labelling)}
+
+    def _proved(self, name: str, proof: Proof) -> Reading:
+        course = self.courses[self.step]
+        means = tuple(one.mean for one in proof.cycles if one.n)
+        if self.signals[name] not in self.within_s:
+            told = wording.scope(course.seen, self.claim, self.cycle, proof.gate.independent)
+            return Reading(proof.log_e, proof.n, proof.last_at, wording.proof(proof, told), means)
+        apart = wording.responses(self.responses) if self.responses.log_e >= RESPONSES else ""
+        note = wording.difference(proof.so_far, self.keeps[name], self.responses)
+        return Reading(proof.log_e, proof.n, proof.last_at, note, means, apart=apart)
+
+    def _harm(self, name: str, tracked: Tracked) -> Reading:
+        read, keep = tracked.reading(), self.keeps.get(f"harm {name}")
+        if keep is None or not isinstance(tracked.gate, ConstantBets):
+            return read
+        return replace(read, note=wording.difference(tracked.gate, keep))
+
+    def _labelled(self, labelling: Labelling) -> Reading:
+        """What labels have proved; that people take their time is no silence."""
+        read = Reading(
+            labelling.log_e, labelling.gate.n, labelling.last_at, wording.labels(labelling), spent=labelling.spent
+        )
+        if labelling.full and self.step_last_at is not None:
+            return replace(read, last_at=max(labelling.last_at or 0.0, self.step_last_at))
+        return self._heard(PATHS.get(self.phase), read)
 
     def _heard(self, path: Path | None, reading: Reading) -> Reading:
         """The reading, as fresh as the traffic where no pair was to be expected since: few users are seldom drawn."""
@@ -300,7 +408,8 @@ class Ledger:
         self.step_n, self.step_last_at = 0, None
         self.asked, self.entered_at = {}, state.entered_at
         self.srm = _sample_ratio(self.weight_bp) if self.phase is Phase.CANARY else None
-        self.path, self.cycle_began = PathTest(), state.entered_at
+        self.path, self.responses, self.cycle_began = PathTest(), PathTest(), state.entered_at
+        self.matchers = {name: one for name, one in self.matchers.items() if name.startswith("harm ")}
         self.cut_s = GAP_S if step is None else min(GAP_S, max(LEAST_CUT_S, step.dwell_s))
         for tracked in self.harm.values():
             if isinstance(tracked.gate, OneSided):  # what held the step would hold it again at once
@@ -309,8 +418,11 @@ class Ledger:
             return
         again = self.courses.get(self.step)
         if again is None:
-            self.courses[self.step] = Course(self._proofs(harm=False), self._proofs(harm=True))
+            asked = labelled(state)
+            self.courses[self.step] = Course(self._proofs(harm=False), self._proofs(harm=True), labelling=asked)
             return
+        if again.labelling is not None:
+            self.dropped += again.labelling.again()
         again.futile, again.waiting = self._proofs(harm=True), Seen()
         for proof in again.proofs.values():
             proof.spoil()
@@ -327,11 +439,36 @@ class Ledger:
             course.waiting = Seen()
             for proof in course.every():
                 proof.spoil()
+            if course.labelling is not None:
+                self.dropped += course.labelling.spoil()
 
     def _cut(self) -> None:
         """End what is open, for the harm gates only."""
         for sitting in self.sittings.cut():
             self._harmed(sitting)
+            self._drop(sitting)
+
+    def _drop(self, sitting: Sitting) -> None:
+        if sitting.candidate is not None:
+            self.dropped.append(sitting.candidate.record)
+
+    @property
+    def _compared(self) -> bool:
+        """Whether users of both arms are served at once, and what they say is asked about: in canary steps, beside a holdout."""
+        both = self.phase is Phase.CANARY or (self.phase is Phase.PROMOTED and 0 < self.weight_bp < BUCKETS)
+        return bool(self.within_s) and both
+
+    def _labels(self, pair: Pair) -> bool:
+        """Whether a person may be asked about the request."""
+        labelling = self.labelling
+        return labelling is not None and not labelling.full and self._counts(pair.path, of_step=pair.of_step)
+
+    def _candidate(self, pair: Pair) -> Candidate | None:
+        """The request as one that may stand for its sitting, before a person or by what its user says."""
+        if not (self._compared and pair.of_step) and not self._labels(pair):
+            return None
+        kind = kind_of(pair.agreed, pair.score)
+        return Candidate(pair.record, pair.at, kind, pair.unanswered, place(self.key, pair.record))
 
     def _tracked(self) -> Iterable[Tracked]:
         yield from self.harm.values()
@@ -353,7 +490,7 @@ class Ledger:
         if course is None or not self._counts(pair.path, of_step=pair.of_step):
             return
         for name, signal in self.signals.items():
-            if signal in found:
+            if signal in found or signal in self.within_s:
                 course.proofs[name].last_at = pair.at
         seen = self._seen(course)
         seen.requests += 1
@@ -378,6 +515,7 @@ class Ledger:
     def _ended(self, sitting: Sitting, once: Once) -> None:
         """A sitting has ended: it is one observation."""
         self._harmed(sitting)
+        self._await(sitting, once)
         tally = sitting.tallies.get(self.watch.signal)
         compared = tally is not None and self.phase is Phase.CANARY and sitting.of_step
         if tally is not None and compared and (sitting.unit is None or once(f"path {self.entry}", sitting.unit)):
@@ -385,6 +523,24 @@ class Ledger:
         course = self.course
         if course is not None and self._counts(sitting.path, of_step=sitting.of_step):
             self._certify(course, sitting, once)
+        else:
+            self._drop(sitting)
+
+    def _await(self, sitting: Sitting, once: Once) -> None:
+        """What users say of a sitting is known when its deadline is over; of each unit its first one counts."""
+        one, unit = sitting.candidate, sitting.unit
+        if one is None or not self._compared or not sitting.of_step:
+            return
+        of_entry = unit is None or once(f"outcome {self.entry}", unit)
+        of_basis = unit is None or once("outcome", unit)
+        if of_entry or of_basis:
+            treated = sitting.path == "served"
+            self.awaited.append(Awaited(one.record, one.at, treated, self.entry, of_entry, of_basis))
+
+    def _matched(self, name: str, awaited: Awaited, value: float | None) -> list[float]:
+        """What the gate bets on: 1/2 on average where the student is just as good as it must be."""
+        pairs = self.matchers.setdefault(name, Matcher()).add(awaited.at, value or 0.0, treated=awaited.treated)
+        return [(1 + ours - self.keeps[name] * theirs) / 2 for ours, theirs in pairs]
 
     def _harmed(self, sitting: Sitting) -> None:
         for tracked in self.harm.values():
@@ -398,7 +554,12 @@ class Ledger:
         seen.sittings += 1
         seen.units += new
         if self.claim == "users" and not new:
+            self._drop(sitting)
             return
+        one = sitting.candidate
+        if one is not None and course.labelling is not None:
+            guess = Guess(one.record, 0.0, one.at, one.kind, one.wrong, sitting.p)
+            self.dropped += course.labelling.take(guess, self.key)
         whole = bool(SECONDS[self.cycle])
         for name, signal in self.signals.items():
             tally = sitting.tallies.get(signal)
@@ -453,6 +614,10 @@ PATHS: dict[Phase, Path] = {
 }  # fmt: skip
 
 
+# Users of both arms say something equally often, or what is missing is not alike: a false alarm in a thousand steps.
+RESPONSES = math.log(1000)
+
+
 def outcomes(pair: Pair, signals: Iterable[str]) -> dict[str, float | None]:
     """What a pair says to each of these signals; None where an outcome is missing, nothing where it is none of theirs."""
     found: dict[str, float | None] = {}
@@ -480,20 +645,38 @@ def outcomes(pair: Pair, signals: Iterable[str]) -> dict[str, float | None]:
 def start(state: State) -> Ledger:
     """A ledger that knows nothing yet."""
     spec = state.spec
-    bounds = {gate.name: float(gate.start["p0"]) for gate in spec.gates}
+    gates = [gate for gate in spec.gates if gate.labels is None]
+    bounds = {gate.name: float(gate.start["p0"]) for gate in gates}
     ledger = Ledger(
         state.attempt, state.basis, -1, state.phase, 0, spec.cycle, spec.claim,
-        {gate.name: gate.signal for gate in spec.gates}, bounds,
-        {gate.name: _tracked(gate) for gate in spec.harm}, _tracked(spec.watch),
+        {gate.name: gate.signal for gate in gates}, bounds,
+        {gate.name: _tracked(gate) for gate in spec.harm}, _tracked(spec.watch), key=state.id,
+        within_s={signal: one.within_s for signal, one in spec.outcomes.items()}, keeps=_keeps(spec),
     )  # fmt: skip
     return ledger.follow(state)
+
+
+def _keeps(spec: Spec) -> dict[str, float]:
+    found = {gate.name: gate.outcome for gate in spec.gates} | {f"harm {gate.name}": gate.outcome for gate in spec.harm}
+    return {name: 1 - outcome.margin for name, outcome in found.items() if outcome is not None}
+
+
+def labelled(state: State) -> Labelling | None:
+    """What people are asked about in the step that `state` is in; None without a gate of correctness there."""
+    gate = next((one for one in state.spec.gates if one.labels is not None), None)
+    if gate is None or gate.labels is None or state.current is None or state.current.kind not in gate.needed_in:
+        return None
+    built = gate.build()
+    if not isinstance(built, Correctness):
+        raise GateError(f"gate {gate.name} asks for labels and is none of correctness")
+    return Labelling(built, gate.labels.most, whole=bool(SECONDS[state.spec.cycle]))
 
 
 def ledger_from_dict(data: Mapping[str, Any]) -> Ledger:
     """The ledger that `Ledger.to_dict` described."""
     srm = None if data["srm"] is None else load(data["srm"])
-    path = load(data["path"])
-    if not isinstance(srm, SampleRatio | None) or not isinstance(path, PathTest):
+    path, responses = load(data["path"]), load(data.get("responses", dump(PathTest())))
+    if not (isinstance(srm, SampleRatio | None) and isinstance(path, PathTest) and isinstance(responses, PathTest)):
         raise GateError("the stored ledger holds other gates than this version writes")
     return Ledger(
         phase=Phase(data["phase"]),
@@ -503,6 +686,11 @@ def ledger_from_dict(data: Mapping[str, Any]) -> Ledger:
         sittings=sittings_from_dict(data["sittings"]),
         path=path,
         srm=srm,
+        key=data.get("key", ""),
+        within_s=data.get("within_s", {}),
+        keeps=data.get("keeps", {}),
+        matchers={name: Matcher(**one) for name, one in data.get("matchers", {}).items()},
+        responses=responses,
         **{name: data[name] for name in PLAIN},
     )
 
@@ -527,6 +715,7 @@ def _dump_course(course: Course) -> dict[str, Any]:
         "proofs": {name: proof.to_dict() for name, proof in course.proofs.items()},
         "futile": {name: proof.to_dict() for name, proof in course.futile.items()},
         "seen": asdict(course.seen), "waiting": asdict(course.waiting), "whole": course.whole,
+        **({} if course.labelling is None else {"labelling": course.labelling.to_dict()}),
     }  # fmt: skip
 
 
@@ -534,7 +723,8 @@ def _load_course(data: Mapping[str, Any]) -> Course:
     proofs, futile = (
         {name: proof_from_dict(proof) for name, proof in data[side].items()} for side in ("proofs", "futile")
     )
-    return Course(proofs, futile, Seen(**data["seen"]), Seen(**data["waiting"]), data["whole"])
+    asked = labelling_from_dict(data["labelling"]) if "labelling" in data else None
+    return Course(proofs, futile, Seen(**data["seen"]), Seen(**data["waiting"]), data["whole"], asked)
 
 
 def _sample_ratio(weight_bp: int) -> SampleRatio | None:

@@ -114,7 +114,7 @@ def _step(state: State, evidence: Evidence, now: float) -> Decision:
         return _hold(state, Hold.LEASE_LOST, now, "the controller's lease was lost")
     if silent := _silent(state, evidence, now):
         return _hold(state, Hold.NO_DATA, now, *silent)
-    if futile := _futile(state, evidence):
+    if futile := _futile(state, evidence) or _spent(state, evidence):
         return _give_up(state, Hold.FUTILE, now, *futile)
     if evidence.differ:
         return _hold(state, Hold.CYCLES, now, evidence.differ)
@@ -159,6 +159,11 @@ def _unmet(state: State, evidence: Evidence, now: float) -> list[str]:
         for gate, reading in _required(state, step, evidence.gates)
         if reading is None or reading.n < 1 or not reading.log_e >= gate.log_threshold
     ]
+    unmet += [
+        wording.apart(gate, reading)
+        for gate, reading in _required(state, step, evidence.gates)
+        if reading is not None and reading.apart
+    ]
     if step.proof and SECONDS[state.spec.cycle]:
         if evidence.cycles < LEAST:
             unmet.append(wording.too_few_cycles(step, evidence.cycles))
@@ -182,6 +187,7 @@ def _uneven(state: State, step: Step, evidence: Evidence) -> list[str]:
         wording.uneven(gate, reading)
         for gate, reading in _required(state, step, evidence.gates)
         if gate.p0 is not None
+        and gate.labels is None  # too few a day to say how days vary
         and reading is not None
         and reading.log_e >= gate.log_threshold
         and not above(reading.means, gate.p0, math.exp(-gate.log_threshold))
@@ -200,6 +206,17 @@ def _futile(state: State, evidence: Evidence) -> list[str]:
         wording.futile(gate, reading, need)
         for gate, reading in readings
         if reading is not None and reading.log_e >= need
+    ]
+
+
+def _spent(state: State, evidence: Evidence) -> list[str]:
+    """Gates that have seen all that they will see, and have not certified."""
+    step = state.current
+    required = [] if step is None else _required(state, step, evidence.gates)
+    return [
+        wording.spent(gate, reading)
+        for gate, reading in required
+        if reading is not None and reading.spent and not reading.log_e >= gate.log_threshold
     ]
 
 

@@ -7,7 +7,7 @@ counts as a disagreement where promotion is asked about and as an agreement wher
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from itertools import takewhile
 from typing import Any, Literal
 
@@ -49,6 +49,17 @@ class Tally:
         return (self.total + self.missing) / (self.known + self.missing)
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A request that may stand for its sitting before a person; `place` in [0, 1) comes from a hash that knows no outcome."""
+
+    record: str
+    at: float
+    kind: str  # how the answer compared with the teacher's
+    wrong: bool  # there is no answer
+    place: float
+
+
 @dataclass(slots=True)
 class Sitting:
     """One session of a unit on one path, drawn with probability `p`. `unit` is None where nobody knows it; `of_step`: all of
@@ -62,6 +73,8 @@ class Sitting:
     of_step: bool = True
     requests: int = 0
     tallies: dict[str, Tally] = field(default_factory=dict)  # by the signal that a gate listens to
+    candidate: Candidate | None = None  # each of `offered` alike
+    offered: int = 0
 
     def add(self, at: float, outcomes: Mapping[str, float | None]) -> None:
         """Count one compared request."""
@@ -70,21 +83,34 @@ class Sitting:
         for signal, outcome in outcomes.items():
             self.tallies.setdefault(signal, Tally()).add(outcome)
 
+    def offer(self, candidate: Candidate) -> str:
+        """Let a request stand for the sitting, with the same chance as each before it; the record that no longer does.
+
+        Vitter, "Random sampling with a reservoir", ACM Trans. Math. Softw. 11 (1985).
+        """
+        self.offered += 1
+        if candidate.place * self.offered >= 1:
+            return candidate.record
+        before, self.candidate = self.candidate, candidate
+        return "" if before is None else before.record
+
 
 @dataclass(slots=True)
 class Sittings:
     """The sittings that are open. Every sitting comes out once, by one of `add`, `over` and `cut`."""
 
     open: dict[str, Sitting] = field(default_factory=dict)
+    dropped: list[str] = field(default_factory=list)  # records that stand for their sitting no longer; never stored
 
     def add(
         self, unit: int | None, path: Path, at: float, outcomes: Mapping[str, float | None], *, p: float = 1.0,
-        of_step: bool = True,
+        of_step: bool = True, candidate: Candidate | None = None,
     ) -> tuple[bool, list[Sitting]]:  # fmt: skip
         """Count one compared request of `unit`; whether a sitting began with it, and what has ended by that."""
         if unit is None:
             alone = Sitting(None, path, at, at, p, of_step)
             alone.add(at, outcomes)
+            self._offer(alone, candidate)
             return True, [alone]
         key, ended = f"{path}:{unit:x}", []
         found = self.open.pop(key, None)
@@ -96,6 +122,7 @@ class Sittings:
         if found is None:
             found = Sitting(unit, path, at, at, p, of_step)
         found.add(at, outcomes)
+        self._offer(found, candidate)
         self.open[key] = found  # behind all others: the first is the one that was silent longest
         if len(self.open) > MOST_OPEN:
             ended.append(self.open.pop(next(iter(self.open))))
@@ -116,16 +143,27 @@ class Sittings:
         """Plain data, bit-identical through JSON."""
         return [list(_plain(sitting)) for sitting in self.open.values()]
 
+    def _offer(self, sitting: Sitting, candidate: Candidate | None) -> None:
+        lost = "" if candidate is None else sitting.offer(candidate)
+        if lost:
+            self.dropped.append(lost)
+
 
 def sittings_from_dict(data: list[list[Any]]) -> Sittings:
     """The sittings that `Sittings.to_dict` described."""
     found = Sittings()
-    for unit, path, began, last, p, of_step, requests, tallies in data:
+    for unit, path, began, last, p, of_step, requests, tallies, *more in data:
         known = {signal: Tally(*tally) for signal, tally in tallies.items()}
-        found.open[f"{path}:{unit:x}"] = Sitting(unit, path, began, last, p, of_step, requests, known)
+        sitting = Sitting(unit, path, began, last, p, of_step, requests, known)
+        if more:  # an earlier version had no candidates
+            sitting.candidate, sitting.offered = Candidate(*more[0]), more[1]
+        found.open[f"{path}:{unit:x}"] = sitting
     return found
 
 
 def _plain(sitting: Sitting) -> Iterator[Any]:
     yield from (sitting.unit, sitting.path, sitting.began, sitting.last, sitting.p, sitting.of_step, sitting.requests)
     yield {name: [tally.total, tally.known, tally.missing] for name, tally in sitting.tallies.items()}
+    if sitting.candidate is not None:
+        yield astuple(sitting.candidate)
+        yield sitting.offered

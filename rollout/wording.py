@@ -18,6 +18,7 @@ from graduand.rollout.state import Phase, State
 
 if TYPE_CHECKING:
     from graduand.rollout import ledger
+    from graduand.rollout.labelling import Labelling
 
 AT_REST = {
     Phase.DRAFT: "not started",
@@ -189,6 +190,46 @@ def scope(seen: "ledger.Seen", claim: Claim, cycle: Cycle, alike: int) -> str:
     return said
 
 
+def labels(labelling: "Labelling") -> str:
+    """What people's labels say so far, and how many are still to come."""
+    gate, parts = labelling.gate, []
+    if gate.n:
+        parts.append(f"{gate.right} of {gate.n} labels say right, an estimate of {gate.estimate():.1%} of sessions")
+    if gate.skipped:
+        parts.append(f"{gate.skipped} without a label, counted as wrong")
+    if labelling.asked:
+        parts.append(f"{len(labelling.asked)} drawn and not counted yet")
+    if labelling.spent:
+        parts.append(f"all {labelling.drawn} draws of this step are used")
+    return "; ".join(parts) or "nothing drawn yet"
+
+
+def difference(seen: ConstantBets, keep: float, said: PathTest | None = None) -> str:
+    """How users' outcomes differ between the arms, and how often there is one."""
+    if not seen.n:
+        return "no two users of both arms matched yet, whose deadline is over"
+    rates = f"; {responses(said)}" if said is not None and said.n else ""
+    return f"the student's outcomes are {2 * seen.mean - 1:+.1%} from {keep:.0%} of the control's, {seen.n} matched users{rates}"
+
+
+def responses(said: PathTest) -> str:
+    """Of whom more users say something."""
+    return f"users say something of {abs(said.gap):.1%} {'fewer' if said.gap > 0 else 'more'} of the student's answers"
+
+
+def apart(spec: GateSpec, reading: Reading) -> str:
+    """Outcomes that cannot be compared."""
+    return (
+        f"{spec.name}: {reading.apart}, and not by chance: who says nothing is not alike in both arms; a person has to "
+        "look, and may promote with a reason"
+    )
+
+
+def spent(spec: GateSpec, reading: Reading) -> str:
+    """Labels that are used up without a proof."""
+    return f"{gate(spec, reading)}; more labels are asked for when the step is entered again"
+
+
 def proof(proof: Proof, told: str) -> str:
     """What certifies a step, for whom, and each cycle's mean."""
     if not proof.n:
@@ -231,6 +272,6 @@ def paths(reading: Reading, log_threshold: float) -> str:
 
 def futile(spec: GateSpec, reading: Reading, log_threshold: float) -> str:
     """A student that is known to be below the bound."""
-    bound = "" if spec.p0 is None else f" {spec.p0:g}"
+    bound = "" if spec.p0 is None else f" {spec.p0:g}" if spec.outcome is None else " what its margin allows"
     odds = f"evidence {evidence(reading.log_e)} of {evidence(log_threshold)}"
     return f"{spec.name}: known to be below{bound} ({odds}; {reading.note}); waiting longer would prove nothing"

@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI, Response
 from pydantic import Field
 
 from graduand import __version__
-from graduand.gateway.admin import adapters, errors, feedback, monitors, pages, rollouts, routes, state
+from graduand.gateway.admin import adapters, errors, feedback, monitors, pages, review, rollouts, routes, state
 from graduand.gateway.admin.calls import Configuration, ConfigurationHere, StateHere
 from graduand.monitoring.metrics import exposition
 
@@ -19,6 +19,7 @@ ROUTERS = (
     adapters.router,
     rollouts.router,
     feedback.router,
+    review.router,
     monitors.router,
     pages.router,
     state.router,
@@ -32,6 +33,7 @@ def app(configuration: Configuration) -> FastAPI:
     application = FastAPI(title="Graduand admin plane", version=__version__, responses=errors.ERRORS)
     application.state.configuration = configuration
     application.state.desk = feedback.Desk()
+    application.state.labels = review.LabelDesk()
     errors.handle(application)
     for one in (router, *ROUTERS):
         application.include_router(one)

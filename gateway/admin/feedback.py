@@ -1,5 +1,6 @@
 """The admin plane's feedback: what people say of answers is stored before it is acknowledged."""
 
+import logging
 import threading
 import time
 import uuid
@@ -8,10 +9,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from graduand.gateway.admin.calls import ConfigurationHere, WhoHere
+from graduand.gateway.control.store.open import open_rollouts
 from graduand.gateway.errors import RequestError
 from graduand.gateway.logs import places
 from graduand.gateway.logs.feedback import FeedbackLog, NewFeedback, NotStored
 from graduand.gateway.model.routes import Settings
+from graduand.gateway.state.hashes import StateError
 from graduand.monitoring import metrics as m
 from graduand.monitoring.metrics import Metrics
 
@@ -19,6 +22,7 @@ from graduand.monitoring.metrics import Metrics
 AHEAD_S = 60.0
 
 router = APIRouter(tags=["feedback"])
+logger = logging.getLogger("graduand")
 
 
 class Desk:
@@ -66,9 +70,25 @@ def give(
         desk.count(metrics, "failed")
         raise NotStored(f"the feedback was not stored: {error.strerror or error}; give it again later") from error
     desk.count(metrics, "stored" if fresh else "repeated")
+    _tell(configuration.settings, row)
     if not fresh:
         response.status_code = 200
     return {"feedback_id": row["feedback_id"], "id": row["id"], "stored": fresh}
+
+
+def _tell(settings: Settings, row: dict[str, Any]) -> None:
+    """Let live rollouts that learn from outcomes know. The statement is stored already; what they do not hear of is a missing
+    outcome, which counts as a bad one."""
+    try:
+        store = open_rollouts(settings)
+        try:
+            if store.listening() is not None:
+                with store.transaction():
+                    store.write_statement(row["id"], row["time"], row["score"], row["label"])
+        finally:
+            store.close()
+    except StateError as error:
+        logger.error("no rollout will know of the feedback about %s: %s", row["id"], error)
 
 
 def _problem(number: uuid.UUID) -> RequestError | None:

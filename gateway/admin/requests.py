@@ -26,6 +26,10 @@ class NewRollout(Body):
     key: str = Field("", max_length=200, description="the same key again starts nothing new")
 
 
+class Nothing(Body):
+    """A body, be it `{}`: a page of another site cannot send JSON."""
+
+
 class Verb(Body):
     """One verb. With `version` it is refused unless the rollout is still at that version."""
 
@@ -118,6 +122,11 @@ def check_incumbent(spec: Spec, served: Route) -> None:
 def advice(spec: Spec, task: dict[str, Any], served: Route) -> list[str]:
     """What will work, but perhaps not as meant."""
     found = about_judge(task, served)
+    if spec.outcomes and not served.shadow_bp:
+        found.append(
+            f"route {served.name!r} sends no copies (shadow_sample: 0), so the control's users are not compared and an "
+            "outcome gate learns nothing"
+        )
     now = served.student_in_service
     if now is not None and not spec.keeps_incumbent:
         found.append(

@@ -8,9 +8,18 @@ from fastapi import APIRouter, Header, Query
 
 from graduand.gateway.admin import allowance, views
 from graduand.gateway.admin.calls import RolloutsHere, SettingsHere, WhoHere
-from graduand.gateway.admin.requests import NewRollout, Plan, Simulation, Verb, advice, check_incumbent, startable
+from graduand.gateway.admin.requests import (
+    NewRollout,
+    Nothing,
+    Plan,
+    Simulation,
+    Verb,
+    advice,
+    check_incumbent,
+    startable,
+)
 from graduand.gateway.config.read import budgets_folder
-from graduand.gateway.control import incumbents, moves, verdicts
+from graduand.gateway.control import incumbents, labels, moves, verdicts
 from graduand.gateway.control.certificate.issue import issue
 from graduand.gateway.control.store.rollouts import LEASE, Rollouts
 from graduand.gateway.control.store.rows import Row
@@ -113,7 +122,7 @@ def disagreements(name: str, state: RolloutsHere, limit: Annotated[int, Query(ge
 
 
 @router.post("/{name}/certificate", status_code=201)
-def certificate(name: str, state: RolloutsHere, settings: SettingsHere) -> Json:
+def certificate(name: str, wanted: Nothing, state: RolloutsHere, settings: SettingsHere) -> Json:
     return issue(state, name, settings.logs, state.state.now())
 
 
@@ -149,7 +158,9 @@ def _status(state: Rollouts, row: Row, settings: Settings) -> Json:
     applied, waiting = moves.applied(state, row, settings.workers), state.judging_count(row.id)
     route = settings.routes.get(row.state.spec.route)
     delays = () if route is None else allowance.delays(budgets_folder(settings), route, now)
-    shown = views.status(row, now, applied=applied, leader=now < until, judging=waiting, delays=delays)
+    shown = views.status(
+        row, now, applied=applied, leader=now < until, judging=waiting, delays=delays, labels=labels.status(state, row)
+    )
     if not row.at_rest:
         shown["reasons"] += [sentence(one) for one in verdicts.standing(Documents(state.state), row.state.spec.route)]
     return shown

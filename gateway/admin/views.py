@@ -31,9 +31,11 @@ def line(row: Row) -> Json:
 
 
 def status(
-    row: Row, now: float, *, applied: bool, leader: bool, judging: int = 0, delays: tuple[str, ...] = ()
-) -> Json:
-    """Everything about where a rollout stands; `judging` pairs wait for a judge, `delays` keep others from coming."""
+    row: Row, now: float, *, applied: bool, leader: bool, judging: int = 0, delays: tuple[str, ...] = (),
+    labels: Json | None = None,
+) -> Json:  # fmt: skip
+    """Everything about where a rollout stands; `judging` pairs wait for a judge, `delays` keep others from coming, `labels`
+    says how far people's labels are."""
     state = row.state
     evidence = row.ledger.snapshot(
         trips=trips(row), weights_applied=applied, threshold_ready=thresholds.ready(row, now)
@@ -58,10 +60,14 @@ def status(
         "unparsed": row.ledger.unparsed,
         "incumbent": None if row.incumbent is None else row.incumbent["adapter"],
         "judge": _judge(row, judging),
+        "labels": labels,
         "counts": row.counts,
         "seconds_left": progress.seconds_left(state, row.ledger, now),
         "threshold": _threshold(row, now),
-        "reasons": [*explain(row, evidence, now, leader=leader, judging=judging), *(() if row.at_rest else delays)],
+        "reasons": [
+            *explain(row, evidence, now, leader=leader, judging=judging),
+            *(() if row.at_rest else (*_of_labels(row, labels), *delays)),
+        ],
         "applied": applied,
         "controller": leader or row.at_rest,
         "possible": possible(row),
@@ -118,6 +124,19 @@ def _of_judge(judge: Json) -> list[str]:
     if judge["not_judged"]:
         said.append(f"{judge['not_judged']} pairs were not judged: outside the sample or the day's budget")
     return said
+
+
+def _of_labels(row: Row, labels: Json | None) -> list[str]:
+    if labels is None:
+        return []
+    if labels["source"] == "outcomes":
+        open_ = labels["drawn"] - labels["counted"]
+        return [f"{open_} drawn answers wait for their outcome, {wording.span(labels['within_s'])} at most"] * bool(
+            open_
+        )
+    return [
+        f"{labels['waiting']} requests wait for a person's label: graduand review next {row.id}"
+    ] * bool(labels["waiting"])  # fmt: skip
 
 
 def possible(row: Row) -> list[Json]:

@@ -18,7 +18,7 @@ def add_parser(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     """Register `logs` and its sub-commands."""
     logs = commands.add_parser("logs", help="ask the log, export training data, give feedback")
     of_logs = logs.add_subparsers(metavar="ACTION", required=True)
-    query = _leaf(of_logs, "query", "run one SELECT over the tables log, feedback and drift", _query)
+    query = _leaf(of_logs, "query", "run one SELECT over the tables log, feedback, labels, drift and evidence", _query)
     query.add_argument("sql", metavar="SQL", help="for example: SELECT route, arm, count(*) FROM log GROUP BY ALL")
     query.add_argument("--csv", action="store_true", help="print CSV")
     export = _leaf(of_logs, "export", "write answers of a route as training data", _export)

@@ -116,6 +116,29 @@ def simulation(data: Json) -> None:
         console.print(Text(_habits(data["traffic"])), soft_wrap=True)
 
 
+def reviews(data: Json) -> None:
+    """The rollouts that ask people."""
+    table = Table("rollout", "step", "wait", "counted", "right", "drawn")
+    for one in data["rollouts"]:
+        counts = (str(one[name]) for name in ("waiting", "counted", "right", "drawn"))
+        table.add_row(one["rollout"], one["step"] or "-", *counts)
+    console.print(table if data["rollouts"] else "no rollout asks for labels")
+
+
+def question(data: Json) -> None:
+    """One request before a person. Nothing here says whose an answer is."""
+    asked = data["question"]
+    if asked is None:
+        console.print("no request waits for a label")
+        return
+    console.print(Panel(Text(asked["conversation"]), title="request", title_align="left"))
+    for answer in asked["answers"]:
+        console.print(Panel(Text(answer["text"]), title=f"answer {answer['name']}", title_align="left"))
+    words = "right, wrong" if len(asked["answers"]) == 1 else "A, B, both, neither"
+    console.print(Text(f"which are right? graduand review label {asked['id']} {{{words}, skip}}"), soft_wrap=True)
+    console.print(Text(f"{data['waiting']} wait in {data['rollout']}", style="dim"))
+
+
 def curve(data: Json) -> None:
     """What share the student could answer, and how much of that would disagree."""
     console.print(Text(
@@ -234,6 +257,11 @@ def _facts(data: Json) -> Table:
             "judge", Text(f"{judge['model']}: {judge['waiting']} pairs wait, {judge['unscored']} unscored, "
                           f"{judge['failed']} failed questions, {judge['not_judged']} not judged")
         )  # fmt: skip
+    labels = data["labels"]
+    if labels is not None:
+        table.add_row(
+            "labels", Text(f"{labels['right']} of {labels['counted']} right, {labels['waiting']} wait for a person")
+        )
     left = data["seconds_left"]
     if left is not None:
         table.add_row("time left", f"about {wording.span(left)} to the next step")

@@ -7,6 +7,7 @@ transaction. What changes no evidence, such as a request that only shows that th
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,7 @@ from graduand.rollout.assignment import Arm
 from graduand.rollout.certificate import claims, replaying
 from graduand.rollout.certificate.replaying import How as How
 from graduand.rollout.gates.account import Account
-from graduand.rollout.ledger import Answered, Pair
+from graduand.rollout.ledger import Answered, Awaited, Pair
 from graduand.rollout.state import Event, State
 
 Json = dict[str, Any]
@@ -56,10 +57,22 @@ def served(row: Row, record: str, answered: Answered, unit: int = 0, arm: Arm | 
     row.ledger.answered(answered)
 
 
-def pair(store: Rollouts, row: Row, given: Pair, how: How, records: tuple[str, ...]) -> None:
-    """A request that both were asked."""
+def pair(store: Rollouts, row: Row, given: Pair, how: How, records: tuple[str, ...]) -> bool:
+    """A request that both were asked; whether a person may be asked about it."""
     row.note("pair", given.at, {**replaying.pair_to_dict(given), "how": how, "records": list(records)})
-    row.ledger.pair(given, partial(store.write_once, row))
+    return row.ledger.pair(given, partial(store.write_once, row))
+
+
+def label(row: Row, at: float, record: str, label_id: str, *, correct: bool | None) -> None:
+    """The label of the oldest draw is learnt from."""
+    row.note("label", at, {"record": record, "label_id": label_id, "correct": correct})
+    row.ledger.label(correct)
+
+
+def outcome(row: Row, at: float, awaited: Awaited, said: Mapping[str, float | None]) -> None:
+    """The deadlines of a request are over."""
+    row.note("outcome", at, {"awaited": asdict(awaited), "said": dict(said)})
+    row.ledger.outcome(awaited, said)
 
 
 def verdicts(row: Row, at: float, record: str, model: str, said: Mapping[str, str | None]) -> None:

@@ -10,7 +10,18 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
-from graduand.gateway.control import facts, incumbents, journal, judging, moves, precheck, thresholds, verdicts
+from graduand.gateway.control import (
+    comparing,
+    facts,
+    incumbents,
+    journal,
+    judging,
+    labels,
+    moves,
+    precheck,
+    thresholds,
+    verdicts,
+)
 from graduand.gateway.control.asking import JudgeClient, JudgeQuestion
 from graduand.gateway.control.course import point
 from graduand.gateway.control.gather import Gatherer
@@ -19,6 +30,7 @@ from graduand.gateway.control.store.open import open_rollouts
 from graduand.gateway.control.store.rollouts import LEASE, LEASE_S
 from graduand.gateway.control.store.rows import AT_REST, Row
 from graduand.gateway.logs import places
+from graduand.gateway.logs.labels import LabelLog
 from graduand.gateway.logs.tail import PAIR_WITHIN_S, Batch, Line, Segments
 from graduand.gateway.model import reader
 from graduand.gateway.model.routes import Route, Settings
@@ -36,6 +48,7 @@ from graduand.rollout.state import Phase
 IDS_KEPT_S = 3600.0
 # Each look at a verdict that stands writes to the store, on a core that may be a worker's.
 UPHOLD_EVERY_S = 1.0
+FORGET_EVERY_S = 600.0
 # Told by an upstream so often that it has no such model, no statistics are needed.
 TRIP_AT = 3
 
@@ -60,6 +73,8 @@ class Controller:
         self._checks: dict[tuple[str, int], Future[tuple[str, ...]]] = {}
         self._pool = ThreadPoolExecutor(2, "precheck")
         self._upheld_at = -UPHOLD_EVERY_S
+        self._labels = LabelLog(self._folder, settings.record, "controller")
+        self._forgot_at = 0.0
 
     @property
     def token(self) -> int:
@@ -71,6 +86,7 @@ class Controller:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._asker.close()
         self._lease.release()
+        self._labels.close()
         self._store.close()
 
     def look(self) -> bool:
@@ -94,6 +110,7 @@ class Controller:
         if self._metrics is not None:
             for one in done:
                 self._metrics.add(m.VERDICT_ACTIONS, one)
+        self._labels.tidy()
         self._desk.settled()
         self._desk.ask(self._store, live, self.settings.upstreams)
         return moved or batch.more or more
@@ -122,6 +139,9 @@ class Controller:
                 moves.upgrade(store, row, now, self.settings.routes)
         self._gather(batch, rows, now)
         judged = self._desk.settle(store, rows)
+        labelled = {row.id for row in rows.values() if labels.settle(store, row, self._labels, now)}
+        labelled |= {row.id for row in rows.values() if comparing.settle(store, row, now)}
+        self._forget_statements(now)
         named = self._name_parts(rows, now)
         changed_facts = [row for row in rows.values() if self._renew(row, now)]
         moved = False
@@ -134,13 +154,22 @@ class Controller:
             row.token = self.token
             # A cycle ends when all that was written in it has been read.
             ticked = not batch.more and journal.tick(store, row, now)
+            labels.forget(store, row)
+            comparing.keep(store, row)
             thinned = moves.thin(store, row, now, self.settings.routes)
-            changed = fresh or bool(batch.lines) or row.id in judged | named or ticked or thinned
+            changed = fresh or bool(batch.lines) or row.id in judged | labelled | named or ticked or thinned
             if incumbents.sleeping(row, rows) is None:
                 moved |= self._decide(row, now, changed=changed)
             elif changed:
                 store.write_row(row)
-        return moved or bool(judged) or bool(changed_facts)  # the judge is waiting for more questions
+        return moved or bool(judged | labelled) or bool(changed_facts)  # the judge is waiting for more questions
+
+    def _forget_statements(self, now: float) -> None:
+        """Now and then, drop what was said of answers for which nobody waits any longer."""
+        if 0 <= now - self._forgot_at < FORGET_EVERY_S:
+            return
+        self._forgot_at = now
+        self._store.write_forget_statements(now - (self._store.listening() or 0.0) - labels.SLACK_S)
 
     def _name_parts(self, rows: Mapping[str, Row], now: float) -> set[str]:
         """Write down which parts of the log hold records of which rollouts; which of these changed by that."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from graduand.gateway.control import incumbents, journal, thinning, thresholds
+from graduand.gateway.control import comparing, incumbents, journal, labels, thinning, thresholds
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.errors import RequestError
@@ -63,10 +63,14 @@ def carry_out(store: Rollouts, row: Row, event: Event, routes: Mapping[str, Rout
     journal.follow(row, after, event, claim, audit)
     if drew is not None:
         journal.begin(row, drew)
+    labels.forget(store, row)
+    comparing.keep(store, row)
     store.write_row(row)
     store.write_event(row, event)
     store.write_forget_units(row)
     store.write_forget_once(row)
+    store.write_forget_reviews(row)
+    store.write_forget_awaited(row)
     return row
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from graduand.gateway.control import journal
+from graduand.gateway.control import comparing, journal, labels
 from graduand.gateway.control.journal import How
 from graduand.gateway.control.store.rollouts import Rollouts
 from graduand.gateway.control.store.rows import Row
@@ -19,6 +19,8 @@ from graduand.rollout.units import Path
 
 SHOWN = 4000
 SHOWN_VERDICT = 600
+# How the reason begins why an answer that failed cannot be compared: of what is there, nobody is asked.
+FAILED = "failed: "
 NONE = Comparison(None)
 
 
@@ -62,6 +64,7 @@ class Answers:
     lesson: Lesson | None = None
     checks: Mapping[str, bool] = field(default_factory=dict)  # whether the student's answer passes, by the check's name
     records: tuple[str, ...] = ()  # the ids of all that belong to it, the request's first
+    conversation: str = ""  # all that was said before, where people may be asked about it
 
 
 def answers_from_dict(data: Mapping[str, Any]) -> Answers:
@@ -82,7 +85,13 @@ def learn(
 ) -> None:  # fmt: skip
     """Give an outcome to everything that learns from it; `how` it was found."""
     pair = pair_of(answers, found, duel, score, row.entry_version)
-    journal.pair(store, row, pair, how, answers.records or (answers.record,))
+    if journal.pair(store, row, pair, how, answers.records or (answers.record,)):
+        labels.keep(
+            store, row, answers.record, conversation=answers.conversation or answers.prompt, student=answers.student,
+            teacher=answers.teacher,
+        )  # fmt: skip
+    labels.forget(store, row)
+    comparing.keep(store, row)
     if answers.lesson is not None:
         teach(store, row, answers.at, answers.lesson, found)
     if found.off_schema:
@@ -102,7 +111,8 @@ def pair_of(
         answers.at, found.agreed, found.fields, score, answers.checks, duel, answers.parts,
         unparsed=bool(found.unparsed), path=drawn.path, unit=drawn.unit, p=drawn.p,
         of_step=drawn.route_version >= entry_version, student_failed=drawn.student_failed,
-        teacher_failed=drawn.teacher_failed,
+        teacher_failed=drawn.teacher_failed, record=answers.record,
+        unanswered=not answers.student or found.unparsed.startswith(FAILED),
     )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ records by them again.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from graduand.gateway.control.outcomes import Answers, Drawn
+from graduand.gateway.control.labels import labels_of
+from graduand.gateway.control.outcomes import FAILED, Answers, Drawn
 from graduand.gateway.control.store.rows import Row
 from graduand.gateway.model import reader
 from graduand.gateway.model.fields import Record
@@ -89,7 +90,8 @@ def paired(row: Row, task: Task, served: Record, said: Sides) -> Paired:
     failed = {"student_failed": reader.failed_first(student), "teacher_failed": reader.failed_first(other)}
     ids = tuple(dict.fromkeys(one["id"] for one in (served, teacher, student, incumbent) if one is not None))
     if teacher["error"] or student["error"] in reader.NOT_ASKED:
-        return missing(row, served, str(teacher["error"] or student["error"]), records=ids, **failed)
+        words = "" if student["error"] else reader.answer(student)
+        return missing(row, served, str(teacher["error"] or student["error"]), records=ids, student=words, **failed)
     answer = reader.answer(teacher)
     found, known = compared(task, answer, student), None
     if incumbent is not None and incumbent["error"] not in reader.NOT_ASKED | reader.NOBODYS:
@@ -114,7 +116,7 @@ def fell_back(row: Row, served: Record) -> Paired | str:
         return "pairs of another adapter"
     if cause in reader.NOBODYS:
         return f"copies not comparable: {cause}"
-    found = Comparison(False, unparsed=f"failed: {cause}")
+    found = Comparison(False, unparsed=f"{FAILED}{cause}")
     if not served["completed"]:
         found = Comparison(None, unscored="not answered: by neither")
     failed = not served["completed"] or reader.flagged(served)
@@ -129,14 +131,17 @@ def fell_back(row: Row, served: Record) -> Paired | str:
 
 def missing(
     row: Row, served: Record, why: str, *, student_failed: bool = False, teacher_failed: bool = False,
-    records: tuple[str, ...] = (),
+    records: tuple[str, ...] = (), student: str | None = None,
 ) -> Paired:  # fmt: skip
-    """A request that was drawn to be compared, and of which there is nothing to compare."""
+    """A request that was drawn to be compared, and of which there is nothing to compare. What the student said is known where
+    it was served, or as `student`."""
+    if student is None:
+        student = reader.answer(served) if by_student(row, served) else ""
     answers = _answers(
         row,
         served,
         "",
-        "",
+        student,
         records=records or (served["id"],),
         student_failed=student_failed,
         teacher_failed=teacher_failed,
@@ -147,7 +152,7 @@ def missing(
 def compared(task: Task, teacher: str, student: Record) -> Comparison:
     """Whether a student's answer agrees with the teacher's words."""
     if student["error"]:
-        return Comparison(False, unparsed=f"failed: {student['error']}")
+        return Comparison(False, unparsed=f"{FAILED}{student['error']}")
     return compare(task, teacher, reader.answer(student))
 
 
@@ -164,6 +169,7 @@ def _answers(
     return Answers(
         served["id"], served["time"] if at is None else at, prompt, teacher, student, drawn, incumbent,
         slices.named(row.state.spec.slices, prompt, label, reader.metadata(asked)), checks=checks or {}, records=records,
+        conversation="" if labels_of(row) is None else reader.conversation(asked),
     )  # fmt: skip
 
 

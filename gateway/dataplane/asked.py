@@ -18,10 +18,23 @@ class Asked:
     """One request. Its exchange fills it in while it is read and routed; from then on nobody changes it.
 
     `client` is who sent it, `data` the body as JSON. `targets` is None until the route is known. `span` is `trace`
-    where spans are made; elsewhere a client's trace is only passed on and logged. A plain class, which is quick to make.
+    where spans are made; elsewhere a client's trace is only passed on and logged. `forwarded` are the lines of the headers that
+    its dialect passes on, to copies too. A plain class, which is quick to make.
     """
 
-    __slots__ = ("body", "client", "data", "decision", "dialect", "id", "span", "stream", "targets", "trace")
+    __slots__ = (
+        "body",
+        "client",
+        "data",
+        "decision",
+        "dialect",
+        "forwarded",
+        "id",
+        "span",
+        "stream",
+        "targets",
+        "trace",
+    )
 
     def __init__(self, id: str, dialect: Dialect, body: bytes) -> None:
         self.id = id
@@ -29,6 +42,7 @@ class Asked:
         self.body = body
         self.client = UNKNOWN
         self.data: dict[str, Any] = {}
+        self.forwarded = b""
         self.stream = False
         self.targets: RouteTargets | None = None
         self.decision = NOBODY

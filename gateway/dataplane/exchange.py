@@ -205,10 +205,12 @@ class Exchange:
             lines += b"%b: %b\r\n" % (TRACE_PARENT, headers[TRACE_PARENT])
         if TRACE_STATE in headers:
             lines += b"%b: %b\r\n" % (TRACE_STATE, headers[TRACE_STATE])
+        named = b""
         for name in asked.dialect.forwards:
             if name in headers:
-                lines += b"%b: %b\r\n" % (name, headers[name])
-        return lines
+                named += b"%b: %b\r\n" % (name, headers[name])
+        asked.forwarded = named
+        return lines + named
 
     # Saying that it failed.
 

@@ -107,7 +107,7 @@ class _Shadow:
         span = None if asked.span is None else asked.span.child()
         learning = arm == STUDENT and (route.logprobs or route.mode == "hybrid")
         dispatch = asked.dispatch(
-            target, headers=b"", began=began, retries=route.retries, held=False, span=span,
+            target, headers=asked.forwarded, began=began, retries=route.retries, held=False, span=span,
             scored=learning and asked.dialect.scorable(asked.data, target.addressee),
         )  # fmt: skip
         error = message = None

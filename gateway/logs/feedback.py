@@ -5,7 +5,6 @@ The same statement again, or another with the same idempotency key, has the same
 """
 
 import hashlib
-import os
 import threading
 import time
 import uuid
@@ -19,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.logs import places
-from graduand.gateway.logs.segment import SegmentFile, redactor_of
+from graduand.gateway.logs.segment import redactor_of
+from graduand.gateway.logs.synced import SyncedRows
 from graduand.gateway.model import fields
 from graduand.gateway.model.recording import RecordPolicy
 
@@ -51,8 +51,7 @@ class FeedbackLog:
     """Appends statements to segments below SPOOL/feedback. For any thread."""
 
     def __init__(self, spool: Path, policy: RecordPolicy, clock: Callable[[], float] = time.time) -> None:
-        folder = spool / places.FEEDBACK / places.SEGMENTS
-        self._file = SegmentFile(folder, f"admin-{os.getpid()}", policy.seal_s)
+        self._rows = SyncedRows(spool, places.FEEDBACK, "admin", policy.seal_s)
         self._redactor = redactor_of(policy)
         self._clock = clock
         self._lock = threading.Lock()
@@ -71,7 +70,7 @@ class FeedbackLog:
         with self._lock:
             if row["feedback_id"] in self._known:
                 return row, False
-            self._write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+            self._rows.append(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
             self._known[row["feedback_id"]] = None
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
@@ -80,18 +79,7 @@ class FeedbackLog:
     def tidy(self) -> None:
         """Close a segment that is old, so that it is shipped."""
         with self._lock:
-            self._file.roll()
-
-    def _write(self, line: bytes) -> None:
-        done = 0
-        try:
-            while done < len(line):
-                done += self._file.write(memoryview(line)[done:])
-            self._file.sync()
-        except OSError:
-            self._file.close()  # half a line may stand at its end: the next one goes to a new file
-            raise
-        self._file.roll()
+            self._rows.tidy()
 
 
 class NotStored(GraduandError, OSError):

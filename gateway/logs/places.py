@@ -16,7 +16,9 @@ from graduand.gateway.model.recording import RecordPolicy
 if TYPE_CHECKING:
     from graduand.gateway.model.routes import Settings
 
-SEGMENTS, FEEDBACK, DRIFT, EVIDENCE = "segments", "feedback", "drift", "evidence"
+SEGMENTS, FEEDBACK, LABELS, DRIFT, EVIDENCE = "segments", "feedback", "labels", "drift", "evidence"
+# The tables beside the log itself that any replica ships, each in a folder of its name.
+BESIDE = (FEEDBACK, LABELS, DRIFT)
 MEMORY = Path("/dev/shm")
 
 

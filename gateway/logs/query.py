@@ -1,5 +1,5 @@
-"""SQL over a log: DuckDB with the views `log`, `feedback`, `drift` and `evidence` over Parquet parts and segments together,
-each record once.
+"""SQL over a log: DuckDB with the views `log`, `feedback`, `labels`, `drift` and `evidence` over Parquet parts and segments
+together, each record once.
 
 Read-only: one SELECT (or DESCRIBE, EXPLAIN) at a time. `dt` and `hour` are columns made from the parts' folders: a
 condition on them, or on `route`, keeps parts from being opened at all.
@@ -17,12 +17,13 @@ from graduand.gateway.logs import places, schema, seal
 from graduand.gateway.logs.reading import KEYS, LogDamaged, Reader, Source, part_keys
 from graduand.gateway.model import fields
 
-# What was said twice counts once: of feedback the first, of drift the last, which the monitor's state goes by. The same id
-# has the same hour; grouped by it as well, a condition on `dt` reaches the parts of `drift` through the join, and a query
+# What was said twice counts once: of feedback and labels the first, of drift the last, which the monitor's state goes by. The
+# same id has the same hour; grouped by it as well, a condition on `dt` reaches the parts of `drift` through the join, and a query
 # that does not name the column does not read them at all.
 VIEWS = (
     "CREATE VIEW evidence AS SELECT * FROM evidence_rows",
     "CREATE VIEW feedback AS SELECT DISTINCT ON (feedback_id) * FROM feedback_rows ORDER BY feedback_id, time",
+    "CREATE VIEW labels AS SELECT DISTINCT ON (label_id) * FROM labels_rows ORDER BY label_id, time",
     f"""CREATE VIEW drift AS SELECT said.*, dt, hour FROM (
         SELECT dt, hour, id, arg_max({{{", ".join(f"'{name}': {name}" for name in schema.of("drift").names)}}}, evaluated_at)
             AS said
@@ -69,7 +70,7 @@ class Log:
             return self.db.execute(statements[0], parameters or [])
         except duckdb.Error as error:
             raise QueryFailed(
-                f"{error}\nThe tables are log, feedback, drift and evidence; `DESCRIBE log` lists the columns"
+                f"{error}\nThe tables are log, feedback, labels, drift and evidence; `DESCRIBE log` lists the columns"
             ) from error
 
     def _make_rows(self, table: str) -> None:

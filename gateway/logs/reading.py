@@ -21,7 +21,7 @@ from graduand.gateway.logs import places
 Json = dict[str, Any]
 BATCH_ROWS = 1024
 # What a row of each table is known by. Rows of `drift` with the same id say the same request again: the last one counts.
-KEYS = {"log": "id", "feedback": "feedback_id", "drift": "id", "evidence": "id"}
+KEYS = {"log": "id", "feedback": "feedback_id", "labels": "label_id", "drift": "id", "evidence": "id"}
 
 
 class LogDamaged(GraduandError, ValueError):
@@ -146,7 +146,7 @@ def segment_paths(source: Source, table: str) -> list[Path]:
         return []
     if table != "log":
         return sorted((source.spool / table).rglob("*.jsonl"))
-    others = {source.spool / name for name in (places.FEEDBACK, places.DRIFT, places.EVIDENCE)}
+    others = {source.spool / name for name in (*places.BESIDE, places.EVIDENCE)}
     return [path for path in sorted(source.spool.rglob("*.jsonl")) if others.isdisjoint(path.parents)]
 
 

@@ -52,7 +52,7 @@ class Sealed:
 
 
 def seal(segment: Path, table: str) -> Sealed:
-    """Cut a closed segment of `table` (log, feedback or drift) into parts, in the order of their keys."""
+    """Cut a closed segment of `table` (log, feedback, labels or drift) into parts, in the order of their keys."""
     sealed = Sealed()
     groups: dict[str, list[bytes]] = defaultdict(list)
     begins: dict[str, float] = {}

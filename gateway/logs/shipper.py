@@ -106,7 +106,7 @@ class Shipper:
 
     def _tables(self) -> Iterator[tuple[Path, str]]:
         yield self._spool / places.SEGMENTS, "log"
-        for table in (places.FEEDBACK, places.DRIFT):
+        for table in places.BESIDE:
             yield self._spool / table / places.SEGMENTS, table
 
     # What a killed worker left.

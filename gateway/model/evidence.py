@@ -18,7 +18,9 @@ from graduand.gateway.model import canonical, fields
 SCHEMA_VERSION = 1
 
 Json = dict[str, Any]
-Kind = Literal["begin", "read", "served", "pair", "verdict", "tick", "event", "part", "certificate"]
+Kind = Literal[
+    "begin", "read", "served", "pair", "verdict", "label", "outcome", "tick", "event", "part", "certificate"
+]  # fmt: skip
 # A digest: the record's id, the hash of all but its payloads, and the hash of each payload; None for one that is not there.
 Digest = tuple[str, str, str | None, str | None]
 PAYLOADS = ("request_json", "response_json")

@@ -198,6 +198,28 @@ class FeedbackRow(TypedDict):
     who: Annotated[str, Field("who says so")]
 
 
+class LabelRow(TypedDict):
+    """One gold label of a request that was drawn for it, with what its gate needs."""
+
+    schema_version: Annotated[int, own("changes when the meaning of a field does")]
+    label_id: Annotated[str, own("the same for the same label of the same request")]
+    id: Annotated[str, own("of the request, as it was served")]
+    time: Annotated[float, own("when the label was given, seconds since 1970")]
+    route: Annotated[str, own("the route's name")]
+    rollout: Annotated[str, own("the rollout that asked")]
+    basis: Annotated[int, own("of its evidence, counted from 1")]
+    step: Annotated[str, own("the step that the request belongs to")]
+    correct: Annotated[bool | None, own("whether the student's answer is right; null: skipped, or no outcome in time")]
+    teacher_correct: Annotated[bool | None, own("whether the teacher's is, where people saw it")]
+    source: Annotated[str, own("`review`, `file`, `outcome`, or `empty`: there was no answer to look at")]
+    who: Annotated[str, Field("who says so")]
+    predicted: Annotated[float, own("what was guessed about the answer before")]
+    mean: Annotated[float, own("what was guessed about its block on average")]
+    probability: Annotated[float, own("with which it was drawn out of its block")]
+    size: Annotated[int, own("of its block, in sessions")]
+    share: Annotated[float, own("what its block counts for beside the others")]
+
+
 class DriftRow(TypedDict):
     """What the novelty detector said of one request."""
 
@@ -219,14 +241,21 @@ class EvidenceRow(TypedDict):
     rollout: Annotated[str, own("the rollout")]
     number: Annotated[int, own("the line's place in the rollout's evidence, from 1 on, without a gap")]
     time: Annotated[float, own("when it happened, seconds since 1970")]
-    kind: Annotated[str, own("`begin`, `read`, `served`, `pair`, `verdict`, `tick`, `event`, `part` or `certificate`")]
+    kind: Annotated[
+        str,
+        own(
+            "`begin`, `read`, `served`, `pair`, `verdict`, `label`, `outcome`, `tick`, `event`, `part` or `certificate`"
+        ),
+    ]
     body: Annotated[str, own("what happened: canonical JSON")]
     previous: Annotated[str, own("the hash of the line before it; empty in the first")]
     text: Annotated[str | None, Field("what a judge said, in its own words; erased, its hash stays in `body`")]
 
 
 # The tables of the log and the one class that each of them follows.
-TABLES: dict[str, type] = {"log": Record, "feedback": FeedbackRow, "drift": DriftRow, "evidence": EvidenceRow}
+TABLES: dict[str, type] = {
+    "log": Record, "feedback": FeedbackRow, "labels": LabelRow, "drift": DriftRow, "evidence": EvidenceRow,
+}  # fmt: skip
 
 
 class Declared(NamedTuple):

@@ -42,7 +42,9 @@ def _gate(state: State, step: Step, gate: GateSpec, evidence: Evidence) -> Json:
     shown = _shown(gate, reading)
     enough = reading is not None and reading.n > 0 and reading.log_e >= gate.log_threshold
     if enough and reading is not None and SECONDS[state.spec.cycle]:
-        even = gate.p0 is None or above(reading.means, gate.p0, math.exp(-gate.log_threshold))
+        even = (
+            gate.p0 is None or gate.labels is not None or above(reading.means, gate.p0, math.exp(-gate.log_threshold))
+        )
         enough = evidence.cycles >= LEAST and even
     return {**shown, "certified": enough}
 

@@ -13,17 +13,21 @@ from typing import Any, Literal
 from graduand.rollout import ledger as ledgers
 from graduand.rollout.certificate import claims
 from graduand.rollout.gates.account import Account
-from graduand.rollout.ledger import Answered, Ledger, Pair
+from graduand.rollout.ledger import Answered, Awaited, Ledger, Pair
 from graduand.rollout.state import Event, State, state_from_dict
 from graduand.rollout.transitions import IllegalEvent, StaleVersion, apply
 
 Json = dict[str, Any]
 # How the outcome of a pair was found: by comparing the answers, by a judge, from the request alone, or not at all.
 How = Literal["compared", "judged", "fell back", "missing"]
-KINDS = frozenset({"begin", "read", "served", "pair", "verdict", "tick", "event", "part", "certificate"})
+KINDS = frozenset(
+    {"begin", "read", "served", "pair", "verdict", "label", "outcome", "tick", "event", "part", "certificate"}
+)
 # Not for a log: the salt would tell who gets the student, webhooks and keys are their owners' secrets.
 LEFT_OUT = ("salt", "keys")
 INFINITE = float("inf")
+# What feeds gates that are made again from lines; another signal's evidence may come from elsewhere (labels of people, say).
+MADE_AGAIN = ("agreement", "score", "incumbent", "latency", "check", "errors")
 # Another machine's logarithms may differ in the last digit.
 TOLERANCE = 1e-9
 # Whether something happens to a unit for the first time, by the basis of the evidence.
@@ -91,6 +95,8 @@ class Replay:
             ArithmeticError, AttributeError, LookupError, TypeError, ValueError
         ):  # the rollout went on as well
             self._learn(self.ledger, kind, body)
+            self.ledger.forget()  # nobody is asked here, and nothing is waited for
+            self.ledger.await_outcomes()
         return ""
 
     def _begin(self, body: Json) -> str:
@@ -120,11 +126,16 @@ class Replay:
             return f"it led elsewhere: {led}"
         if claim is not None:
             self.claims.append(claim)
-        return "" if same(claim, body["claim"]) else f"its evidence is another: {difference(claim, body['claim'])}"
+        differs = difference(comparable(claim), comparable(body["claim"]))
+        return f"its evidence is another: {differs}" if differs else ""
 
     def _learn(self, ledger: Ledger, kind: str, body: Json) -> None:
         if kind == "pair":
             ledger.pair(pair_from_dict(body), self._once)
+        elif kind == "label":
+            ledger.label(body["correct"])
+        elif kind == "outcome":
+            ledger.outcome(Awaited(**body["awaited"]), body["said"])
         elif kind == "tick":
             ledger.tick(body["at"], self._once)
         elif kind == "served":
@@ -138,13 +149,24 @@ class Replay:
         return self.first(basis, what, unit)
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two claims say the same; logarithms may differ in their last digits, and words follow from the figures."""
-    return difference(one, other) == ""
+def made_again(signal: str) -> bool:
+    """Whether lines tell all that a gate of this signal learns from.
+
+    >>> made_again("agreement:team@refunds"), made_again("latency:total:2.0"), made_again("correctness")
+    (True, True, False)
+    """
+    return signal.partition("@")[0].partition(":")[0] in MADE_AGAIN
+
+
+def comparable(claim: Json | None) -> Json | None:
+    """A claim without the gates that nobody can make again."""
+    if claim is None:
+        return None
+    return {**claim, "gates": [gate for gate in claim["gates"] if made_again(gate["signal"])]}
 
 
 def difference(one: Any, other: Any, where: str = "") -> str:
-    """Where two claims differ; empty if nowhere."""
+    """Where two claims differ; empty if nowhere. Logarithms may differ in their last digits, and words follow from figures."""
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         return _first(difference(one[name], other[name], f"{where} {name}") for name in one if name != "says")
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):

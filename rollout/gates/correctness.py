@@ -1,6 +1,7 @@
 """Is the student right often enough? Gold labels of a few requests, with a cheap guess about all of them."""
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from graduand.rollout.gates import GateError, check_open
@@ -24,8 +25,9 @@ class Correctness:
 
     has the block's true share as its mean, whatever the guesses are worth, and a smaller variance than Y where they are
     worth something. Null: that mean is at most p0 in every block, or on average so far. E is a mixture of products of
-    1 + bet (X - p0) over constant beliefs and bets, so it tunes itself: b = 0 is gold alone. `floor` bounds the weights:
-    no request of a block may be drawn less often than `floor` / M.
+    1 + bet r (X - p0) over constant beliefs and bets, so it tunes itself: b = 0 is gold alone. `floor` bounds the weights:
+    no request of a block may be drawn less often than `floor` / M. `share` is r in (0, 1], known before the draw: what the
+    block stands for beside the others, where blocks differ in size or were drawn unevenly.
 
     Angelopoulos, Duchi and Zrnic, "PPI++", arXiv:2311.01453; Csillag et al., "Prediction-powered e-values",
     arXiv:2502.04294; Zrnic and Candes, "Active statistical inference", arXiv:2403.03208.
@@ -51,7 +53,9 @@ class Correctness:
             raise GateError(f"floor must lie above 0 and be at most 1; it is {self.floor!r}")
         self.logs = list(self.logs) or [0.0] * (len(BELIEFS) * len(BETS))
 
-    def update(self, correct: bool | None, *, predicted: float, mean: float, weight: float = 1.0) -> None:
+    def update(
+        self, correct: bool | None, *, predicted: float, mean: float, weight: float = 1.0, share: float = 1.0
+    ) -> None:
         """Learn from the label of one block's drawn request: `correct` None was skipped, and counts as wrong.
 
         `predicted` is the guess about it, `mean` that of its whole block, `weight` 1 / (M q).
@@ -61,6 +65,8 @@ class Correctness:
         most = 1 / self.floor
         if not 0 < weight <= most * (1 + 1e-9):
             raise GateError(f"a weight must lie above 0 and be at most 1 / floor = {most:.3g}; it is {weight!r}")
+        if not 0 < share <= 1:
+            raise GateError(f"a block's share must lie above 0 and be at most 1; it is {share!r}")
         gain = weight if correct else 0.0
         surprise = weight * predicted - mean
         at = 0
@@ -69,7 +75,7 @@ class Correctness:
             x = gain - belief * min(1.0, (most - self.p0) / max(most - mean, 1e-12)) * surprise
             largest = 1 / (self.p0 + belief * (most - self.p0))
             for bet in BETS:
-                self.logs[at] += math.log1p(bet * largest * (x - self.p0))
+                self.logs[at] += math.log1p(bet * largest * share * (x - self.p0))
                 at += 1
         self.n, self.right, self.skipped = self.n + 1, self.right + bool(correct), self.skipped + (correct is None)
         for place, value in enumerate((gain, surprise, gain * surprise, surprise * surprise)):
@@ -90,3 +96,21 @@ class Correctness:
         spread = square - surprise * surprise
         belief = min(max((both - gain * surprise) / spread, 0.0), 1.0) if spread > 1e-12 else 0.0
         return min(max(gain - belief * surprise, 0.0), 1.0)
+
+
+def labels_needed(p0: float, log_threshold: float, floor: float = 1.0, at_most: int = 100_000) -> int | None:
+    """How many labels certify a student that is never wrong, where every guess is right: with fewer there is nothing to hope
+    for. None beyond `at_most`.
+
+    >>> labels_needed(0.8, math.log(20)), labels_needed(0.95, math.log(20)), labels_needed(0.99999, math.log(20))
+    (22, 90, None)
+    """
+    gate = Correctness(p0, floor)
+    gate.update(True, predicted=1.0, mean=1.0)
+    each = gate.logs
+
+    def certified(n: int) -> bool:
+        gate.logs = [n * log for log in each]
+        return gate.log_e >= log_threshold
+
+    return bisect_left(range(1, at_most + 1), True, key=certified) + 1 if certified(at_most) else None

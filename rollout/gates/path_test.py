@@ -1,15 +1,10 @@
 """Do copies and served answers agree with the teacher equally often? If not, the paths differ."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from graduand.rollout.gates import GateError
 from graduand.rollout.gates.constant_bets import ConstantBets, log_mean_exp, stored
-
-# Units are drawn into the arms by a hash, so those of the same hour may be exchanged between them.
-WINDOW_S = 3600.0
-# An hour of busier traffic is closed early, so that what waits stays small.
-MOST = 1000
+from graduand.rollout.gates.matching import MOST, WINDOW_S, matched
 
 
 @dataclass(slots=True)
@@ -67,16 +62,8 @@ class PathTest:
 
     def _close(self) -> None:
         """Match the hour's means."""
-        pairs = min(len(self.served), len(self.copies))
-        for at in range(pairs):
-            served, copy = _share(self.served, at, pairs), _share(self.copies, at, pairs)
+        for served, copy in matched(self.served, self.copies):
             x = (1 + copy - served) / 2
             self.lower.update(x)
             self.upper.update(x)
         self.served, self.copies = [], []
-
-
-def _share(means: Sequence[float], at: int, pairs: int) -> float:
-    """The mean of every `pairs`-th, from `at` on: each is in exactly one such group."""
-    group = means[at::pairs]
-    return sum(group) / len(group)

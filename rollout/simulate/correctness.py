@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graduand.rollout.gates.correctness import BELIEFS, BETS, SHARES
-from graduand.rollout.gates.drawing import FLOOR
+from graduand.rollout.gates.drawing import EVEN, FLOOR, SUREST
 
 Floats = NDArray[np.float64]
 
@@ -53,10 +53,9 @@ def drawn(world: World, rng: np.random.Generator, labels: int, runs: int) -> Lab
     guess = np.where(unsure, 0.5, sure) if world.doubtful else (right != wrong_guess).astype(float)
     if world.flattering:
         guess = np.ones(shape)
-    doubt = np.sqrt(guess * (1 - guess)) if world.doubtful else np.zeros(shape)
-    whole = doubt.sum(2, keepdims=True)
-    even = 1 / world.block
-    chance = np.where(whole > 0, FLOOR * even + (1 - FLOOR) * doubt / np.maximum(whole, 1e-12), even)
+    doubt = np.clip(guess, SUREST, 1 - SUREST) if world.doubtful else np.full(shape, 0.5)
+    chance = EVEN + (1 - EVEN) * 2 * np.sqrt(doubt * (1 - doubt))
+    chance /= chance.sum(2, keepdims=True)
     at = (chance.cumsum(2) <= rng.random((runs, labels, 1))).sum(2).clip(max=world.block - 1)[:, :, None]
     picked = [np.take_along_axis(values, at, 2)[:, :, 0] for values in (right.astype(float), guess, chance)]
     correct = np.where(rng.random((runs, labels)) < world.skipped, 0.0, picked[0])

@@ -20,7 +20,7 @@ FEWEST = 50
 # Runs of a proof that are drawn, and the most users' days that one is followed for.
 RUNS, MOST = 100, 3_000
 # From these on something is worth naming as the cause.
-BIG_USER, BIG_COST, BIG_SWING = 0.2, 1.3, 0.01
+BIG_USER, BIG_COST = 0.2, 1.3
 
 
 @dataclass(frozen=True, slots=True)

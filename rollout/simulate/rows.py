@@ -118,11 +118,14 @@ def days(
 
 
 def hourly(
-    rng: np.random.Generator, *, a_day: int, swing: float, mean: float = 0.95, most: int = 7, runs: int = 1000
-) -> float:
-    """Promoted within so many days by the earlier rule, looked at every hour: what a rhythm does to it."""
+    rng: np.random.Generator, *, a_day: int, swing: float = 0.0, apart: float = 0.0, mean: float = 0.95, most: int = 7,
+    runs: int = 1000,
+) -> float:  # fmt: skip
+    """Promoted within so many days by the earlier rule, looked at every hour: what a rhythm does to it, and what days do
+    whose true means are `apart` (SD)."""
     hours = mean + swing * np.sin(2 * np.pi * (np.arange(24 * most) + 0.5) / 24)
-    good = rng.binomial(a_day // 24, np.broadcast_to(hours, (runs, 24 * most))).cumsum(1)
+    shifts = np.repeat(rng.normal(0.0, apart, (runs, most)), 24, axis=1)
+    good = rng.binomial(a_day // 24, np.clip(hours + shifts, 0.0, 1.0)).cumsum(1)
     n = a_day // 24 * np.arange(1, 24 * most + 1)
     few = earlier.boundary(0.95, 0.05, int(n[-1]))[n - 1]
     return float(((n - good <= few) & (n >= 1000)).any(1).mean())

@@ -19,11 +19,13 @@ from graduand.gateway.errors import AdapterError, ConfigError, did_you_mean
 from graduand.rollout.answers import tasks
 from graduand.rollout.answers.strict import Probability, Seconds, Strict, checked, entry
 from graduand.rollout.gates.account import Promise
-from graduand.rollout.gates.cycles import Cycle, room_s
+from graduand.rollout.gates.cycles import SECONDS, Cycle, room_s
 from graduand.rollout.spec.gates import (
     PROMOTE,
     AgreementIn,
+    OutcomeIn,
     WatchIn,
+    check_deadline,
     check_sides,
     harm_gates,
     promote_gates,
@@ -31,7 +33,7 @@ from graduand.rollout.spec.gates import (
 )
 from graduand.rollout.spec.names import check_name
 from graduand.rollout.spec.slices import Slice, SliceIn
-from graduand.rollout.spec.spec import Claim, GateSpec, Spec, Step, StepKind, Webhook
+from graduand.rollout.spec.spec import CORRECTNESS, Claim, GateSpec, Spec, Step, StepKind, Webhook
 
 DEFAULT_STEPS: list[object] = ["shadow", "canary 1", "canary 5", "canary 10", "canary 25", "canary 50", "full"]
 DEFAULT_GATES: list[object] = ["agreement"]
@@ -128,9 +130,10 @@ def read(data: object) -> Spec:
     gates = promote_gates(written.gates)
     _check_watch(written, gates)
     measure, p0 = _measure(gates)
-    harm = harm_gates(_default_harm(written.gates) if written.harm is None else written.harm, written.harm_alpha)
+    harm = harm_gates(_default_harm(written) if written.harm is None else written.harm, written.harm_alpha)
     check_sides(gates, harm)
     steps = _steps(written.steps, written.approvals, written.cycle)
+    check_deadline((*gates, *harm), steps, SECONDS[written.cycle])
     if written.holdout and steps[-1].kind != "full":
         raise ConfigError("holdout: only after a 'full' step are there units that it would keep with the teacher")
     return Spec(
@@ -162,25 +165,35 @@ def _measure(gates: tuple[GateSpec, ...]) -> tuple[str, float]:
     return measure, asked.get(measure, AgreementIn().p0)
 
 
-def _default_harm(items: list[object]) -> list[object]:
+def _default_harm(written: SpecIn) -> list[object]:
     """Beside each gate one that asks the same of the same answers, a little lower, and errors."""
     found: list[object] = []
-    for at, item in enumerate(items):
+    for at, item in enumerate(written.gates):
         kind, gate = entry(item, PROMOTE, "p0", f"gates[{at}]")
         p0 = getattr(gate, "p0", None)
-        if p0 is not None:
+        if isinstance(gate, OutcomeIn):
+            wider = min(round(gate.margin + HARM_MARGIN, 6), (1 + gate.margin) / 2)
+            found.append(
+                {kind: gate.model_copy(update={"margin": wider}).model_dump(exclude={"alpha"}, exclude_none=True)}
+            )
+        if p0 is not None and kind != CORRECTNESS:
             same = {
                 name: value for name in ("field", "slice", "name") if (value := getattr(gate, name, None)) is not None
             }
-            found.append({kind: {"p0": max(round(p0 - HARM_MARGIN, 6), p0 / 2), **same}})
-    if not found:  # nobody has said how good an answer must be
-        found.append({"agreement": {"p0": round(AgreementIn().p0 - HARM_MARGIN, 6)}})
+            found.append({kind: {"p0": _lower(p0), **same}})
+    if all(isinstance(one, dict) and "outcome" in one for one in found):  # no gate says how alike answers must be
+        found.append({"agreement": {"p0": _lower((written.watch or WatchIn()).p0)}})
     return [*found, "errors"]
+
+
+def _lower(p0: float) -> float:
+    return max(round(p0 - HARM_MARGIN, 6), p0 / 2)
 
 
 def _check_watch(written: SpecIn, gates: tuple[GateSpec, ...]) -> None:
     asked = [gate for gate in gates if gate.signal.startswith(("agreement", "score"))]
-    if written.watch is None and not asked and any(gate.signal == "incumbent" for gate in gates):
+    others = ("incumbent", CORRECTNESS)  # a student that is right may well differ from a teacher that is not
+    if written.watch is None and not asked and any(gate.signal in others or gate.outcome for gate in gates):
         raise ConfigError(
             "watch: say which agreement with the teacher is still healthy after promotion, such as watch: {p0: 0.9}; the "
             "gates do not say it"

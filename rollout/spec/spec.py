@@ -22,6 +22,8 @@ from graduand.rollout.units import Path
 METHOD = 2
 
 StepKind = Literal["shadow", "canary", "hybrid", "full"]
+# The gate that people's labels feed, and its signal.
+CORRECTNESS = "correctness"
 # What is proved: the mean over sessions of these users in these days, or over users like these (one observation a user).
 Claim = Literal["sessions", "users"]
 
@@ -48,6 +50,40 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Labels:
+    """Gold labels of requests that are drawn: `most` in each step that has to prove something. From people, or, with
+    `within_s`, from outcomes: what is said of a drawn answer so soon after it, right if it has one of the labels `right` or
+    a score of at least `at_least`; none in time is wrong."""
+
+    most: int
+    within_s: float | None = None
+    right: tuple[str, ...] = ()
+    at_least: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What users say of an answer within `within_s`: a yes if they say one of the labels `right`, or else a score from `worst`
+    to `best`. Who says nothing in time counts as the worst, in both arms. The student may lose `margin` of the control's mean."""
+
+    within_s: float
+    right: tuple[str, ...] = ()
+    worst: float = 0.0
+    best: float = 1.0
+    margin: float = 0.0
+
+    def value(self, score: float | None, label: str | None) -> float:
+        """A statement as a number from 0 to 1.
+
+        >>> Outcome(1.0, ("accepted",)).value(None, "accepted"), Outcome(1.0, worst=5.0, best=1.0).value(2.0, None)
+        (1.0, 0.75)
+        """
+        if self.right:
+            return float(label in self.right)
+        return 0.0 if score is None else min(max((score - self.worst) / (self.best - self.worst), 0.0), 1.0)
+
+
+@dataclass(frozen=True, slots=True)
 class GateSpec:
     """One gate: what feeds it, how it starts, the evidence asked of it, and in which kinds of step it must be fresh.
 
@@ -61,6 +97,8 @@ class GateSpec:
     log_threshold: float
     needed_in: tuple[StepKind, ...]
     path: Path | None = None
+    labels: Labels | None = None  # of the gate of correctness
+    outcome: Outcome | None = None  # that students' answers have no worse than those of the concurrent control
 
     def build(self) -> AnyGate:
         """A fresh gate."""
@@ -116,6 +154,20 @@ class Spec:
         return any(gate.signal == "incumbent" for gate in (*self.gates, *self.harm))
 
     @property
+    def outcomes(self) -> dict[str, Outcome]:
+        """What users' outcomes are compared by, by signal."""
+        return {gate.signal: gate.outcome for gate in (*self.gates, *self.harm) if gate.outcome is not None}
+
+    @property
+    def deadline_s(self) -> float | None:
+        """How long after an answer somebody may say something that a gate hears; None if none listens."""
+        found = [one.within_s for one in self.outcomes.values()]
+        found += [
+            one.labels.within_s for one in self.gates if one.labels is not None and one.labels.within_s is not None
+        ]
+        return max(found, default=None)
+
+    @property
     def digest(self) -> str:
         """First 12 hex digits of the SHA-256 of the canonical JSON form."""
         canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
@@ -143,4 +195,8 @@ def spec_from_dict(data: Mapping[str, Any]) -> Spec:
 
 
 def _gate(data: Mapping[str, Any]) -> GateSpec:
-    return GateSpec(**{**data, "needed_in": tuple(data["needed_in"])})
+    asked = data.get("labels")
+    labels = None if asked is None else Labels(**{**asked, "right": tuple(asked["right"])})
+    said = data.get("outcome")
+    outcome = None if said is None else Outcome(**{**said, "right": tuple(said["right"])})
+    return GateSpec(**{**data, "needed_in": tuple(data["needed_in"]), "labels": labels, "outcome": outcome})

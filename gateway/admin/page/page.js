@@ -101,6 +101,7 @@ function facts(status) {
   const dwell = step && step.dwell_s ? ` of ${span(step.dwell_s)}` : "";
   if (step) cells.push([`${step.n} / ${step.n_min}`, `observations in ${step.name}, ${span(step.dwelt_s)}${dwell}`]);
   if (status.judge) cells.push([String(status.judge.waiting), `pairs wait for the judge, ${status.judge.unscored} unscored`]);
+  if (status.labels) cells.push([String(status.labels.waiting), `requests wait for a label, ${status.labels.right} of ${status.labels.counted} right`]);
   if (left !== null) cells.push([left < 1 ? "now" : `≈ ${span(left)}`, "to the next step"]);
   return make("section", { class: "facts" }, ...cells.map(([big, small]) => make("div", {}, make("b", {}, big), make("span", {}, small))));
 }

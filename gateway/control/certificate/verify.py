@@ -497,7 +497,9 @@ class Reading:
                 for place, gate in enumerate(claim[side]):
                     told = Trouble()
                     other = again[side][place] if again is not None and place < len(again[side]) else None
-                    if differs := replaying.difference(other, gate):
+                    if not replaying.made_again(gate["signal"]):
+                        told.doubt(f"what feeds {gate['signal']} is not in the evidence")
+                    elif differs := replaying.difference(other, gate):
                         (told.doubt if self._unknown else told.refuse)(f"recomputed, {differs}")
                     for doubt in doubts:
                         if doubt.refused:

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+from graduand.gateway.control.store.awaiting import Awaiting
 from graduand.gateway.control.store.evidence import EvidenceLines
 from graduand.gateway.control.store.log import ROLES, Log, OwnSegments, SharedStream, half_of, seen_at
 from graduand.gateway.control.store.observations import Observations, once_of, samples_of, units_of
 from graduand.gateway.control.store.queue import JudgeQueue
+from graduand.gateway.control.store.reviews import Reviews
 from graduand.gateway.control.store.rows import Row, from_json, to_json
 from graduand.gateway.errors import GraduandError
 from graduand.gateway.model.fields import Record
@@ -22,6 +24,8 @@ from graduand.rollout.state import Event, event_from_dict
 
 # The lease of the one controller that decides.
 LEASE, LEASE_S = "controller", 3.0
+# By rollout that hears what is said of answers, its longest deadline.
+LISTENING = "rollouts:listening"
 
 Json = dict[str, Any]
 
@@ -30,7 +34,7 @@ class NoRollout(GraduandError, LookupError):
     """There is no such rollout."""
 
 
-class Rollouts(Observations, JudgeQueue, EvidenceLines, Log):
+class Rollouts(Observations, JudgeQueue, Reviews, Awaiting, EvidenceLines, Log):
     """Rollouts in one state store; not for sharing between threads."""
 
     def __init__(self, state: StateStore) -> None:
@@ -80,6 +84,11 @@ class Rollouts(Observations, JudgeQueue, EvidenceLines, Log):
             hashes.set("rollouts:index", row.id, json.dumps([row.state.spec.route, number]))
         self.write_lines(row)
         hashes.set("rollouts", row.id, to_json(row))
+        deadline_s = None if row.at_rest else row.state.spec.deadline_s
+        if deadline_s is not None:
+            hashes.set(LISTENING, row.id, deadline_s)
+        elif hashes.get(LISTENING, row.id) is not None:
+            hashes.unset(LISTENING, [row.id])
         if row.at_rest:
             hashes.unset("rollouts:live", [row.id])
             # Memory that nobody asks for again: another attempt begins with neither.
@@ -87,6 +96,10 @@ class Rollouts(Observations, JudgeQueue, EvidenceLines, Log):
             hashes.drop(samples_of(row))
         else:
             hashes.set("rollouts:live", row.id, row.started_at)
+
+    def listening(self) -> float | None:
+        """The longest deadline of the live rollouts that hear what is said of answers; None if none does."""
+        return max((float(one) for one in self._hashes.all(LISTENING).values()), default=None)
 
     def write_event(self, row: Row, event: Event) -> None:
         """Store what happened; a second event at the same version is impossible."""

@@ -16,10 +16,12 @@ from graduand.rollout.answers.tasks import Task
 from graduand.rollout.assignment import BUCKETS, DAY_S
 from graduand.rollout.gates.account import draw
 from graduand.rollout.gates.cycles import LEAST, SECONDS
+from graduand.rollout.simulate import outcomes
+from graduand.rollout.simulate.correctness import World, certified
 from graduand.rollout.simulate.habits import Habits, Request, cost, habits
 from graduand.rollout.simulate.habits import because as why
 from graduand.rollout.simulate.policy import Scenario, many
-from graduand.rollout.spec.spec import GateSpec, Spec, Step, audit_share
+from graduand.rollout.spec.spec import GateSpec, Labels, Outcome, Spec, Step, audit_share
 
 logger = logging.getLogger("graduand")
 
@@ -35,6 +37,8 @@ ALIKE = 0.3
 PAIRS_AT_MOST = 16_384
 PLAYED_A_DAY = 5_000
 LOOK_S = 600.0
+LABEL_RUNS = 200
+OUTCOME_USERS, OUTCOME_RUNS = 1000, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +235,42 @@ def _warnings(spec: Spec, per_s: float | None) -> list[str]:
     for gate in spec.gates:
         if gate.signal == "incumbent":
             found.append(_duel(gate))
+        if gate.labels is not None:
+            found.append(_labels(gate, gate.labels, spec))
+        if gate.outcome is not None:
+            found.append(_outcome(gate, gate.outcome))
     return found
+
+
+def _outcome(gate: GateSpec, asked: Outcome) -> str:
+    """How many users it takes to hear that nothing is lost, where half of them say so."""
+    rng, alpha = np.random.default_rng(1), math.exp(-gate.log_threshold - draw(()).log_more)
+    arms = outcomes.Arms(0.5, 1.0, asked.margin)
+    power = outcomes.certified(arms, rng, OUTCOME_USERS, OUTCOME_RUNS, alpha)
+    return (
+        f"{gate.name}: users have {wording.span(asked.within_s)} to say something; where half of them say yes in both arms, "
+        f"{OUTCOME_USERS} users of each prove that no more than {asked.margin:g} is lost in {power:.0%} of {OUTCOME_RUNS} "
+        "simulated steps; the rarer they speak, the more it takes"
+    )
+
+
+def _labels(gate: GateSpec, asked: Labels, spec: Spec) -> str:
+    """What the gate of correctness asks of people, and how likely that is to prove anything."""
+    steps = [step.name for step in spec.steps if step.proof and step.kind in gate.needed_in]
+    p0 = float(gate.start["p0"])
+    true = 1 - (1 - p0) * 0.4
+    alpha = math.exp(-gate.log_threshold - draw(()).log_more)
+    power = certified(World(true), np.random.default_rng(1), p0=p0, labels=asked.most, runs=LABEL_RUNS, alpha=alpha)
+    who = (
+        "people"
+        if asked.within_s is None
+        else f"outcomes, {wording.span(asked.within_s)} after an answer at the latest,"
+    )
+    return (
+        f"{gate.name}: {who} label {asked.most} drawn sessions in each of {', '.join(steps)}; a student that is right "
+        f"{true:.1%} of the time, where the guess from the teacher is right nine times of ten, is proved to be above {p0:g} by "
+        f"that many in {power:.0%} of {LABEL_RUNS} simulated steps"
+    )
 
 
 def _duel(gate: GateSpec) -> str:
@@ -251,6 +290,14 @@ def simulate(spec: Spec, scenario: Scenario, runs: int, seed: int) -> dict[str, 
     Where whole cycles are waited for, a run is days long, and no more than PLAYED_A_DAY requests a day are played: more would
     only prove more (`requests_per_s` says what was played).
     """
+    if any(gate.labels is not None for gate in spec.gates):
+        raise ConfigError(
+            "a rollout with a gate of correctness cannot be simulated: nobody labels what is made up; leave that gate out"
+        )
+    if spec.outcomes:
+        raise ConfigError(
+            "a rollout with an outcome gate cannot be simulated: nobody says anything of what is made up; leave that gate out"
+        )
     if spec.keeps_incumbent:
         raise ConfigError("a rollout with an incumbent gate cannot be simulated: nothing says how often the two differ")
     rng = np.random.default_rng(seed)

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from graduand.gateway.admin.requests import about_judge
-from graduand.gateway.control import asking, judging
+from graduand.gateway.control import asking, judging, labels
 from graduand.gateway.control.store.rollouts import LEASE_S
 from graduand.gateway.control.study import planning
 from graduand.gateway.model.routes import Route, Teacher
 from graduand.rollout.answers import tasks
+from graduand.rollout.labelling import BLOCK
 from graduand.rollout.spec import file as specfile
 from graduand.rollout.state import Hold, Phase
 from tests.gateway.control.judges import JudgeServer
@@ -65,6 +66,19 @@ def test_both_orders_once_each(world: World, judge: JudgeServer) -> None:
     assert (judge.seen[0]["key"], judge.seen[0]["model"]) == ("Bearer secret", "judge-1")
     assert "the answer is yes" in judge.seen[0]["messages"][0]["content"]
     assert judge.most_at_once <= asking.AT_ONCE
+
+
+def test_people_may_be_asked_about_free_text_too(world: World) -> None:
+    """Whether a judge likes an answer is the cheap guess about whether it is right."""
+    started(world, gates=["score 0.3", {"correctness": {"p0": 0.6, "labels": 60}}], harm=[{"score": {"p0": 0.01}}])
+    for number in range(2 * BLOCK):
+        world.ask(1, agree=0.05, prompt=f"question {number}")
+    look_until(world, lambda: world.waiting == 0)
+    drawn = labels.wait(world.store, world.row)
+    found = [labels.question(world.store, world.row, draw.guess.record) for draw in drawn]
+    assert len(drawn) == 2
+    assert {draw.guess.kind for draw in drawn} <= {"equal", "worse"}
+    assert all(one is not None and one.conversation.startswith("question") for one in found)
 
 
 def test_score_gates_learn_from_verdicts(world: World) -> None:

@@ -83,6 +83,7 @@ class World:
         """Let go of every controller, of those that a test left for dead too."""
         for controller in self._controllers:
             controller._asker.close()
+            controller._labels.close()
             controller._store.close()
         self.store.close()
 

@@ -343,7 +343,8 @@ def test_a_copy_is_put_in_the_other_models_words(world: Make, stream: bool) -> N
         mine, yours = reader.request(one), reader.request(other)
         assert mine["messages"] == yours["messages"]
         assert (reader.conversation(mine), reader.system(mine)) == (reader.conversation(yours), "Be kind.")
-    by_message, by_chat = (seen.data for seen in there.student.seen)
+    copies = sorted((seen.data for seen in there.student.seen), key=lambda data: "max_tokens" in data)
+    by_message, by_chat = copies
     assert by_message.pop("max_completion_tokens") == by_chat.pop("max_tokens") == 9
     assert by_message == by_chat
 
@@ -357,7 +358,23 @@ def test_a_student_that_answers_is_audited_by_claude(world: Make) -> None:
     assert (audit["arm"], audit["error"]) == ("teacher", None)
     assert reader.answer(audit) == text_of(TEACHER)  # type: ignore[arg-type]
     assert found["/messages", "served"]["reason"] == "fallback:untranslatable"
-    assert there.teacher.seen[-1].header("anthropic-beta") == "new-2026-01-01"
+    [fallback] = [seen for seen in there.teacher.seen if "x_new" in seen.data]
+    assert fallback.header("anthropic-beta") == "new-2026-01-01"
+
+
+@pytest.mark.parametrize("kind", ["teacher", "student"])
+def test_a_copy_of_claudes_own_request_is_what_the_client_sent(world: Make, kind: str) -> None:
+    """What only a beta allows would be refused without its header."""
+    there = (
+        world(student="anthropic", mode="shadow")
+        if kind == "teacher"
+        else world(student="anthropic", mode="student", audit_bp=10_000)
+    )
+    there.ask({**ASKED, "x_new": 1}, "anthropic-beta: new-2026-01-01")
+    assert [one["error"] for one in there.records(2)] == [None, None]
+    [first], [second] = there.teacher.seen, there.student.seen
+    assert first.header("anthropic-beta") == second.header("anthropic-beta") == "new-2026-01-01"
+    assert {**first.data, "model": ""} == {**second.data, "model": ""}
 
 
 def test_what_a_student_cannot_be_told_goes_to_the_teacher_and_counts_for_nobody(world: Make) -> None:

@@ -36,12 +36,16 @@ unit int64, unit_missing bool, session string, sampled_p double, path string, cl
 upstream_request_id string, upstream_ms double"""
 FEEDBACK_COLUMNS = """schema_version int64, feedback_id string, id string, time double, score double, label string,
 correction string, comment string, who string"""
+LABELS_COLUMNS = """schema_version int64, label_id string, id string, time double, route string, rollout string, basis int64,
+step string, correct bool, teacher_correct bool, source string, who string, predicted double, mean double,
+probability double, size int64, share double"""
 DRIFT_COLUMNS = """schema_version int64, id string, time double, route string, adapter string, novelty_p double,
 e_value double, evaluated_at double"""
 
 
 @pytest.mark.parametrize(
-    ("table", "promised"), [("log", LOG_COLUMNS), ("feedback", FEEDBACK_COLUMNS), ("drift", DRIFT_COLUMNS)]
+    ("table", "promised"),
+    [("log", LOG_COLUMNS), ("feedback", FEEDBACK_COLUMNS), ("labels", LABELS_COLUMNS), ("drift", DRIFT_COLUMNS)],
 )
 def test_the_columns(table: str, promised: str) -> None:
     *columns, extra = (f"{field.name} {field.type}" for field in schema.of(table))
@@ -134,7 +138,7 @@ def test_the_log_is_only_read(world: World, sql: str) -> None:
 
 @pytest.mark.parametrize("sql", ["SELEC", "SELECT nothing FROM log", "SELECT * FROM logs", "SELECT 1 / 'a'"])
 def test_mistakes_in_a_query(world: World, sql: str) -> None:
-    with pytest.raises(QueryFailed, match="The tables are log, feedback, drift and evidence"):
+    with pytest.raises(QueryFailed, match="The tables are log, feedback, labels, drift and evidence"):
         rows(world, sql)
 
 

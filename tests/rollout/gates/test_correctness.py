@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from graduand.rollout.gates import GateError
 from graduand.rollout.gates.correctness import BELIEFS, BETS, Correctness
-from graduand.rollout.gates.drawing import FLOOR, Guess, draw, probabilities
+from graduand.rollout.gates.drawing import FLOOR, Block, Guess, chance, joined, single
 from graduand.rollout.gates.state import dump, load
 from graduand.rollout.simulate.correctness import World, certified, drawn, log_e
 
@@ -77,35 +77,56 @@ def test_the_quick_gate_is_the_gate(world: World) -> None:
             assert gate.log_e == pytest.approx(quick[run, n], abs=1e-9)
 
 
-@given(st.lists(st.tuples(guess, st.booleans()), min_size=1, max_size=30), guess, st.floats(0.05, 0.95))
-def test_the_mean_over_the_draw_is_the_blocks_share(
-    block: list[tuple[float, bool]], belief: float, floor: float
-) -> None:
-    chances = probabilities([p for p, _ in block], floor)
+def block_of(guesses: list[Guess], places: list[float]) -> Block:
+    """A block as a queue makes it: one session after the other."""
+    block = single(guesses[0])
+    for one, place in zip(guesses[1:], places, strict=False):
+        block = joined(block, single(one), place)
+    return block
+
+
+@given(st.lists(st.tuples(guess, st.booleans()), min_size=1, max_size=30), guess)
+def test_the_mean_over_the_draw_is_the_blocks_share(block: list[tuple[float, bool]], belief: float) -> None:
     mean = sum(p for p, _ in block) / len(block)
+    whole = sum(chance(p) for p, _ in block)
     expected = 0.0
-    for (p, right), chance in zip(block, chances, strict=True):
-        weight = 1 / (len(block) * chance)
-        expected += chance * (weight * right - belief * (weight * p - mean))
-    assert sum(chances) == pytest.approx(1)
-    assert min(chances) >= floor / len(block) - 1e-12
+    for p, right in block:
+        weight = whole / (len(block) * chance(p))
+        assert weight <= 1 / FLOOR + 1e-9
+        expected += chance(p) / whole * (weight * right - belief * (weight * p - mean))
     assert expected == pytest.approx(sum(right for _, right in block) / len(block), abs=1e-9)
 
 
-@given(st.lists(guess, min_size=1, max_size=20), st.floats(0, 1, exclude_max=True))
-def test_a_drawn_request_carries_what_its_gate_needs(predicted: list[float], place: float) -> None:
-    one = draw([Guess(str(at), p) for at, p in enumerate(predicted)], place)
-    assert one.predicted == predicted[int(one.record)]
+@given(st.lists(guess, min_size=1, max_size=20), st.lists(st.floats(0, 1, exclude_max=True), min_size=19, max_size=19))
+def test_a_drawn_request_carries_what_its_gate_needs(predicted: list[float], places: list[float]) -> None:
+    one = block_of([Guess(str(at), p) for at, p in enumerate(predicted)], places)
+    assert one.kept.predicted == predicted[int(one.kept.record)]
+    assert one.mean == pytest.approx(sum(predicted) / len(predicted))
     assert 0 < one.weight <= 1 / FLOOR + 1e-9
-    Correctness(0.9, FLOOR).update(True, predicted=one.predicted, mean=one.mean, weight=one.weight)
+    Correctness(0.9, FLOOR).update(True, predicted=one.kept.predicted, mean=one.mean, weight=one.weight)
 
 
-def test_draws_come_as_often_as_they_say() -> None:
-    block = [Guess("a", 0.5), Guess("b", 1.0), Guess("c", 0.9)]
-    places = np.random.default_rng(6).random(20_000)
-    seen = [draw(block, float(place)).record for place in places]
-    for name, chance in zip("abc", probabilities([one.predicted for one in block]), strict=True):
-        assert seen.count(name) / 20_000 == pytest.approx(chance, abs=0.015)
+@pytest.mark.parametrize("paired", [False, True], ids=["one after the other", "halves joined"])
+def test_draws_come_as_often_as_they_say(paired: bool) -> None:
+    """However a block was put together."""
+    predicted = {"a": 0.5, "b": 1.0, "c": 0.9, "d": 0.02}
+    guesses = [Guess(name, p) for name, p in predicted.items()]
+    whole = sum(chance(p) for p in predicted.values())
+    seen: dict[str, int] = dict.fromkeys(predicted, 0)
+    for places in np.random.default_rng(6).random((20_000, 3)).tolist():
+        if paired:
+            block = joined(block_of(guesses[:2], places), block_of(guesses[2:], places[1:]), places[2])
+        else:
+            block = block_of(guesses, places)
+        seen[block.kept.record] += 1
+        assert block.probability == pytest.approx(chance(block.kept.predicted) / whole)
+    for name, p in predicted.items():
+        assert seen[name] / 20_000 == pytest.approx(chance(p) / whole, abs=0.015)
+
+
+def test_what_is_in_doubt_is_looked_at_more_often() -> None:
+    assert chance(0.5) > chance(0.7) > chance(0.95) > chance(1.0) == FLOOR
+    assert chance(0.7) == pytest.approx(chance(0.3))
 
 
 def test_a_skipped_draw_is_a_wrong_one() -> None:
@@ -127,13 +148,16 @@ def test_it_stays_finite_and_comes_back_from_its_state(rows: list[tuple[bool | N
 
 
 @pytest.mark.parametrize(
-    ("predicted", "mean", "weight"),
-    [(1.1, 0.5, 1), (0.5, -0.1, 1), (0.5, 0.5, 0), (0.5, 0.5, 2.1), (float("nan"), 0, 1)],
-)
-def test_values_without_a_guarantee_are_refused(predicted: float, mean: float, weight: float) -> None:
+    ("predicted", "mean", "weight", "share"),
+    [
+        (1.1, 0.5, 1, 1), (0.5, -0.1, 1, 1), (0.5, 0.5, 0, 1), (0.5, 0.5, 2.1, 1), (float("nan"), 0, 1, 1),
+        (0.5, 0.5, 1, 0), (0.5, 0.5, 1, 1.1), (0.5, 0.5, 1, float("nan")),
+    ],
+)  # fmt: skip
+def test_values_without_a_guarantee_are_refused(predicted: float, mean: float, weight: float, share: float) -> None:
     gate = Correctness(0.9, 0.5)
     with pytest.raises(GateError):
-        gate.update(True, predicted=predicted, mean=mean, weight=weight)
+        gate.update(True, predicted=predicted, mean=mean, weight=weight, share=share)
     assert gate == Correctness(0.9, 0.5)
 
 

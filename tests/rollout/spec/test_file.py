@@ -2,13 +2,14 @@
 
 import json
 import math
+import re
 
 import pytest
 import yaml
 
 from graduand.gateway.errors import ConfigError
 from graduand.rollout.spec.file import read
-from graduand.rollout.spec.spec import audit_share, spec_from_dict
+from graduand.rollout.spec.spec import Labels, Outcome, audit_share, spec_from_dict
 
 SIX_LINES = """
 route: support-triage
@@ -85,6 +86,45 @@ REFUSED = [
     ("{student: '../etc'}", "not allowed"),
     ("{on_inconclusive: promote}", "hold"),
     ("{audit: 0}", "audit"),
+    (
+        "{gates: [agreement, {correctness: {p0: 0.95, labels: 50}}]}",
+        "with 50 labels even a student that is never wrong",
+    ),
+    ("{gates: [agreement, {correctness: {p0: 0.99999, labels: 2000}}]}", "ask for less"),
+    ("{gates: [agreement, {correctness: {labels: 0}}]}", "greater than or equal to 1"),
+    ("{gates: [agreement, {correctness: {p0: 1}}]}", "less than 1"),
+    ("{gates: [agreement, {correctness: {lables: 5}}]}", "Did you mean 'labels'"),
+    ("{gates: [agreement, correctness, correctness 0.8]}", "given twice"),
+    ("{gates: [correctness]}", "still healthy after promotion"),
+    ("{harm: [correctness]}", "harm[0]: correctness is known only when people have looked"),
+    ("{gates: [agreement, {correctness: {outcomes: {within: 1d}}}]}", "say what a good outcome is"),
+    ("{gates: [agreement, {correctness: {outcomes: {right: [ok]}}}]}", "within: Field required"),
+    ("{gates: [agreement, {correctness: {outcomes: {within: 0s, right: [ok]}}}]}", "greater than 0"),
+    (
+        "{gates: [agreement, {correctness: {outcomes: {within: 1d, right: [ok], at_least: 1}}}]}",
+        "say what a good outcome is",
+    ),
+    ("{gates: [agreement, {correctness: {outcomes: {within: 1d, right: ['']}}}]}", "at least 1 character"),
+    ("{gates: [agreement, {correctness: {outcomes: {within: 6d, right: [ok]}}}]}", "give it a t_max above 691200 s"),
+    ("{gates: [agreement, outcome]}", "within: Field required"),
+    ("{gates: [agreement, {outcome: {within: 1d}}]}", "say what an outcome is"),
+    ("{gates: [agreement, {outcome: {within: 1d, right: [ok], worst: 0, best: 1}}]}", "say what an outcome is"),
+    ("{gates: [agreement, {outcome: {within: 1d, worst: 1, best: 1}}]}", "say what an outcome is"),
+    ("{gates: [agreement, {outcome: {within: 1d, worst: 1}}]}", "say what an outcome is"),
+    ("{gates: [agreement, {outcome: {within: 1d, right: [ok], margin: 0}}]}", "greater than 0"),
+    ("{gates: [agreement, {outcome: {within: 1d, right: [ok], name: 'a b'}}]}", "pattern"),
+    ("{gates: [{outcome: {within: 1d, right: [ok]}}]}", "still healthy after promotion"),
+    ("{steps: [shadow, full], gates: [agreement, {outcome: {within: 1d, right: [ok]}}]}", "there is no canary step"),
+    ("{steps: [shadow, full], harm: [{outcome: {within: 1d, right: [ok]}}]}", "there is no canary step"),
+    ("{gates: [agreement, {outcome: {within: 5d, right: [ok]}}]}", "give it a t_max above 691200 s"),
+    (
+        "{gates: [agreement, {outcome: {within: 1d, right: [ok]}}], harm: [{outcome: {within: 1d, right: [ok]}}]}",
+        "give the harm gate a larger margin",
+    ),
+    (
+        "{gates: [agreement, {outcome: {within: 1d, right: [ok]}}], harm: [{outcome: {within: 2d, right: [ok], margin: 0.2}}]}",
+        "measure different things",
+    ),
 ]
 
 
@@ -93,7 +133,7 @@ def test_refusals_say_what_and_where(text: str, says: str) -> None:
     data = yaml.safe_load(text)
     if isinstance(data, dict) and data != {"student": "s@3f9c1a"}:
         data = {"route": "r", "student": "s@3f9c1a", **data}
-    with pytest.raises(ConfigError, match=says.replace("(", r"\(")):
+    with pytest.raises(ConfigError, match=re.escape(says)):
         read(data)
 
 
@@ -120,6 +160,43 @@ def test_defaults_follow_from_what_is_to_be_proved(gates: list[object], harm: ob
     assert {gate.path for gate in spec.harm if gate.signal == "errors"} == {"copies", "served"}
     assert (spec.watch.signal, spec.watch.start["p0"]) == watch
     assert spec.keeps_incumbent == any("incumbent" in gate for gate in gates)
+
+
+def test_correctness_alone_asks_for_labels_and_for_what_is_healthy() -> None:
+    spec = read({"route": "r", "student": "s@3f9c1a", "gates": ["correctness 0.8"], "watch": {"p0": 0.7}})
+    [gate] = spec.gates
+    assert (gate.name, gate.p0, gate.labels, gate.needed_in) == (
+        "correctness", 0.8, Labels(100), ("shadow", "canary", "hybrid", "full"),
+    )  # fmt: skip
+    # A student may be right where the teacher is not: what is harm follows the watch, not the gate.
+    assert {gate.signal: gate.p0 for gate in spec.harm if gate.signal != "errors"} == {"agreement": 0.65}
+    again = spec_from_dict(json.loads(json.dumps(spec.to_dict())))
+    assert again == spec
+
+
+def test_outcomes_are_of_what_was_served() -> None:
+    outcomes = {"within": "2d", "right": ["accepted", "resolved"]}
+    asked = {"correctness": {"p0": 0.8, "labels": 200, "outcomes": outcomes}}
+    spec = read({"route": "r", "student": "s@3f9c1a", "gates": ["agreement", asked]})
+    gate = spec.gates[1]
+    assert gate.labels == Labels(200, 172800.0, ("accepted", "resolved"), None)
+    assert "shadow" not in gate.needed_in
+    assert spec_from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_outcomes_are_compared_in_canaries_and_their_harm_gate_allows_more() -> None:
+    asked = {"outcome": {"within": "2d", "right": ["accepted"], "margin": 0.1}}
+    stars = {"outcome": {"within": "1d", "name": "stars", "worst": 1, "best": 5}}
+    spec = read({"route": "r", "student": "s@3f9c1a", "gates": ["agreement", asked, stars]})
+    assert [(gate.name, gate.needed_in) for gate in spec.gates[1:]] == [
+        ("outcome", ("canary",)), ("outcome:stars", ("canary",)),
+    ]  # fmt: skip
+    assert spec.gates[1].outcome == Outcome(172800.0, ("accepted",), margin=0.1)
+    assert spec.gates[2].outcome == Outcome(86400.0, (), 1.0, 5.0, 0.05)
+    margins = {gate.signal: gate.outcome.margin for gate in spec.harm if gate.outcome is not None}
+    assert margins == {"outcome": 0.15, "outcome:stars": 0.1}
+    assert {gate.signal for gate in spec.harm} == {"agreement", "outcome", "outcome:stars", "errors"}
+    assert spec_from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
 def test_an_incumbent_alone_says_not_what_is_healthy() -> None:

@@ -338,13 +338,13 @@ def test_an_erased_text_is_never_confirmed(case: Case, text: str, shipped: bool)
 def test_a_kind_of_line_that_is_not_known(case: Case) -> None:
     """Another version may write what this one cannot read; what it says cannot be confirmed then."""
     lines = case.lines()
-    lines.insert(60, {**lines[60], "kind": "label"})
+    lines.insert(60, {**lines[60], "kind": "survey"})
     case.write_lines(rechained(lines))
     case.certificate["evidence"].update(head=evidence.line_hash(lines[-1]), lines=len(lines))
     case.certificate["audit"] = None
     findings = case.verify()
     assert verdict(findings) is Status.UNCONFIRMED, findings
-    assert "label" in next(one.why for one in findings if one.line == "evidence")
+    assert "survey" in next(one.why for one in findings if one.line == "evidence")
 
 
 # Signatures and adapters.

@@ -23,22 +23,28 @@ from graduand.gateway.state.sqlite import SqliteStore
 from graduand.rollout import ledger
 from graduand.rollout.hybrid.learning import Learning
 from graduand.rollout.hybrid.pairs import Pair
+from graduand.rollout.ledger import Awaited
 from graduand.rollout.spec import file as specfile
 from graduand.rollout.state import Event, Phase, draft
 from tests.gateway.control.worlds import SPEC, TASK, World
 from tests.gateway.redises import RedisServer
 
+OUTCOME = {"outcome": {"within": "1m", "right": ["accepted"]}}
 ROUTES = ("triage", "team/triage")
 IDS = ("triage-1", "triage-2", "team-triage-1")
 TIMES = st.sampled_from([0.0, 899.5, 900.0, 1e9 + 1 / 3, 1e9 + 60, 1e9 + 3700])
 SMALL = st.integers(0, 3)
 RECORDS = st.sampled_from(["id-1", "id-2", "ö\0"])
 PARTS = st.sampled_from(["served", "shadow", "audit"])
+# Of the first day of 1970, and of one in 2026.
+STATED = st.sampled_from(["id-1", "019ac5f0-0000-7000-8000-000000000001"])
 PHASES = st.sampled_from(list(Phase))
 
 
 def row_of(name: str, phase: Phase = Phase.SHADOW, version: int = 1, entry: int = 1, attempt: int = 0) -> Row:
-    spec = specfile.read({**SPEC, "route": ROUTES[name.startswith("team")]})
+    spec = specfile.read(
+        {**SPEC, "route": ROUTES[name.startswith("team")], "gates": ["agreement 0.8", "correctness 0.6"]}
+    )
     state = replace(draft(name, spec, "salt", 1.0), phase=phase, version=version, entry=entry, attempt=attempt)
     return Row(state, ledger.start(state), TASK, created_at=1764468045.1234567, started_at=5.5, token=version)
 
@@ -86,6 +92,22 @@ CALLS: dict[str, tuple[Call, tuple[st.SearchStrategy[Any], ...]]] = {
     "verdict": (_verdict, (SMALL,)),
     "judged": (lambda store, row, place: store.write_judged(_nth(store, row, place)), (SMALL,)),
     "forget judging": (lambda store, row: store.write_forget_judging(row), ()),
+    "question": (lambda store, row, record, what: store.write_question(row, record, {"q": what}), (RECORDS, SMALL)),
+    "forget question": (lambda store, row, record: store.write_forget_questions(row, [record]), (RECORDS,)),
+    "label": (lambda store, row, record, what: store.write_label(row, record, {"l": what}), (RECORDS, SMALL)),
+    "forget reviews": (lambda store, row: store.write_forget_reviews(row), ()),
+    "statement": (
+        lambda store, row, record, at, score: store.write_statement(record, at, score, "ö"),
+        (STATED, TIMES, st.one_of(st.none(), TIMES)),
+    ),
+    "forget statements": (lambda store, row, before: store.write_forget_statements(before), (TIMES,)),
+    "awaited": (
+        lambda store, row, record, at: store.write_awaited(row, Awaited(record, at, True, 1, True, False)), (RECORDS, TIMES)
+    ),
+    "awaited done": (
+        lambda store, row, most: store.write_awaited_done(row, [place for place, _ in store.awaited(row, most)]), (SMALL,)
+    ),
+    "forget awaited": (lambda store, row: store.write_forget_awaited(row), ()),
     "offsets": (lambda store, row, end: store.write_offsets({"evidence": end}), (SMALL,)),
     "gone": (lambda store, row: store.write_gone(["evidence", "other"]), ()),
     "seen": (lambda store, row, record, at: store.write_seen(record, at), (RECORDS, TIMES)),
@@ -113,6 +135,14 @@ def shown(store: Rollouts) -> Any:
         ],
         "offsets": store.offsets(),
         "samples": [(store.samples(row, 2), store.sample_count(row)) for row in rows],
+        "reviews": [
+            (store.question(row, one), store.label(row, one), store.labelled(row, [one, "other"]))
+            for row in rows
+            for one in ("id-1", "ö\0")
+        ],
+        "listening": store.listening(),
+        "awaited": [store.awaited(row, 3) for row in rows],
+        "statements": [store.statements(one) for one in ("id-1", "019ac5f0-0000-7000-8000-000000000001")],
         "of each": [
             (
                 store.row(name) is None, store.events(name), store.tokens(name), store.course(name, most=3),
