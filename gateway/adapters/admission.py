@@ -12,12 +12,13 @@ from graduand.gateway.adapters.adapter import AdapterFiles
 from graduand.gateway.errors import AdapterError
 
 ADMISSION_FILE = "admission.json"
+RUN_FILE = "run.json"  # what `train fit` writes beside an adapter: the record of its training
 
 
 def require(files: AdapterFiles) -> dict[str, Any]:
     """The adapter's admission record; raises AdapterError if there is none, or none for these very bytes."""
     path = files.path / ADMISSION_FILE
-    remedy = f"run `graduand train admit --adapter {files.path}` first"
+    remedy = _remedy(files)
     try:
         record = json.loads(path.read_bytes())
         digest, checks = str(record["digest"]), list(record["checks"])
@@ -33,6 +34,24 @@ def require(files: AdapterFiles) -> dict[str, Any]:
     if failed or not checks:
         raise AdapterError(f"{files.path} was refused admission ({', '.join(failed) or 'no check was made'}): {remedy}")
     return dict(record)
+
+
+def training(record: dict[str, Any]) -> str:
+    """What an admission record says of the training: `known`, or `unknown` and who vouched for the adapter."""
+    said = record.get("training")
+    if not isinstance(said, dict) or said.get("known") is not False:
+        return "known"
+    return f"unknown; {said.get('vouched_by')} vouches for it"
+
+
+def _remedy(files: AdapterFiles) -> str:
+    command = f"graduand train admit --adapter {files.path}"
+    if (files.path / RUN_FILE).is_file():
+        return f"run `{command}` first"
+    return (
+        f"run `{command} --data ROWS.jsonl --vouched-by YOU` first, with rows like those that it will serve: there is no "
+        f"{RUN_FILE} beside it, so its training is unknown"
+    )
 
 
 def write(path: Path, record: dict[str, Any]) -> None:

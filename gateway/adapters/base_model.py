@@ -95,6 +95,27 @@ def load(model: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     return weights.eval(), tokenizer
 
 
+def linear_layers(model: str) -> dict[str, tuple[int, int]]:
+    """The widths, in and out, of the linear layers below the head, by whole name; loads no weights.
+
+    Raises ModelError if there is no such model.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    source = resolve(model)
+    try:
+        with _quiet(), torch.device("meta"):
+            network = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read the model {model!r}: {str(error).strip().splitlines()[0]}") from error
+    return {
+        name: (int(layer.in_features), int(layer.out_features))
+        for name, layer in network.named_modules()
+        if isinstance(layer, torch.nn.Linear) and name.startswith("model.")
+    }
+
+
 def _separate_padding(tokenizer: Any) -> None:
     """Pad with something that never ends a turn: a trainer that masks padding would otherwise mask the end as well."""
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):

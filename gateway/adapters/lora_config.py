@@ -6,6 +6,7 @@ PEFT's settings are never served by accident. Source: LoraConfig and LoraLayer o
 (its `tuners/lora/config.py` and the layers beside it); a test compares the table with the installed PEFT's fields.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -92,6 +93,28 @@ def _generates_text(value: object) -> bool:
     return value in (None, "CAUSAL_LM")
 
 
+def _matches_modules(of: Callable[[object], bool], value: object) -> bool:
+    """Whether it is nothing, or gives patterns of module names a value each that `of` takes."""
+    if value is None:
+        return True
+    return isinstance(value, Mapping) and all(_is_pattern(name) and of(each) for name, each in value.items())
+
+
+def _is_pattern(text: object) -> bool:
+    try:
+        return isinstance(text, str) and bool(re.compile(_ending(text)))
+    except (re.error, OverflowError, RecursionError):
+        return False
+
+
+def _gives_ranks(value: object) -> bool:
+    return _matches_modules(_is_rank, value)
+
+
+def _gives_scales(value: object) -> bool:
+    return _matches_modules(_is_alpha, value)
+
+
 def _is_lora(value: object) -> bool:
     return value == "LORA"
 
@@ -123,7 +146,9 @@ KEYS: Mapping[str, Key] = {
     # The start of the matrices: init_lora_weights says which of these counts.
     "init_lora_weights": _implemented(
         _leaves_the_base,
-        "changes the base's weights when PEFT loads it; save it with path_initial_model_for_weight_conversion",
+        "is a start that PEFT takes out of the base's weights again whenever it loads the adapter: without that it computes "
+        "something else; turn pissa and olora into plain LoRA with `graduand adapters convert`, or save the adapter again with "
+        "path_initial_model_for_weight_conversion",
     ),
     "loftq_config": _HARMLESS,
     "eva_config": _HARMLESS,
@@ -146,8 +171,8 @@ KEYS: Mapping[str, Key] = {
     "r": _implemented(_is_rank, f"is not a rank: a whole number from 1 to {MAX_RANK}"),
     "lora_alpha": _implemented(_is_alpha, f"is not a number up to {MAX_ALPHA:g}"),
     "use_rslora": _implemented(_is_switch, "is neither true nor false"),
-    "rank_pattern": _refused("gives some modules another rank"),
-    "alpha_pattern": _refused("gives some modules another scale"),
+    "rank_pattern": _implemented(_gives_ranks, f"does not give patterns of module names ranks from 1 to {MAX_RANK}"),
+    "alpha_pattern": _implemented(_gives_scales, f"does not give patterns of module names numbers up to {MAX_ALPHA:g}"),
     # How the base stores its weight, which only merging needs to know: A and B have the same shapes either way.
     "fan_in_fan_out": _HARMLESS,
     "enable_lora": _refused("adapts parts of a fused layer (PEFT 0.1 and 0.2)"),
@@ -172,9 +197,9 @@ def problems(config: Mapping[str, object]) -> list[str]:
     for name, value in {"target_modules": None, **config}.items():
         key = KEYS.get(name)
         if key is None and not is_empty(value):
-            found.append(f"{name}={_shown(value)} is a setting that this version does not know, so it is not served")
+            found.append(f"{name}={shown(value)} is a setting that this version does not know, so it is not served")
         elif key is not None and not key.serves(value):
-            found.append(f"{name}={_shown(value)} {key.why}")
+            found.append(f"{name}={shown(value)} {key.why}")
     if isinstance(config.get("target_modules"), str):
         found += [
             f"{name} needs target_modules to be a list, as in PEFT"
@@ -184,26 +209,40 @@ def problems(config: Mapping[str, object]) -> list[str]:
     return found
 
 
-def rank(config: Mapping[str, object]) -> int:
-    """The rank of every pair of matrices; raises AdapterError if it is no rank."""
-    value = config.get("r", RANK)
+def rank(config: Mapping[str, object], module: str = "") -> int:
+    """The rank of a module's matrices, of all that no pattern names if it is ""; raises AdapterError if it is no rank."""
+    value = _of_module(config, "rank_pattern", module, config.get("r", RANK))
     if not isinstance(value, int) or not _is_rank(value):
-        raise AdapterError(f"r={_shown(value)} {KEYS['r'].why}")
+        raise AdapterError(f"r={shown(value)} {KEYS['r'].why}")
     return value
 
 
-def scaling(config: Mapping[str, object]) -> float:
+def scaling(config: Mapping[str, object], module: str = "") -> float:
     """What PEFT multiplies the product of A and B with: alpha / r, or alpha / sqrt(r) if rank-stabilised.
 
     Source: Kalajdzievski 2023, "A rank stabilization scaling factor for fine-tuning with LoRA".
     """
-    alpha = config.get("lora_alpha", ALPHA)
+    alpha = _of_module(config, "alpha_pattern", module, config.get("lora_alpha", ALPHA))
     if not isinstance(alpha, int | float) or not _is_alpha(alpha):
-        raise AdapterError(f"lora_alpha={_shown(alpha)} {KEYS['lora_alpha'].why}")
-    width = rank(config)
+        raise AdapterError(f"lora_alpha={shown(alpha)} {KEYS['lora_alpha'].why}")
+    width = rank(config, module)
     return float(alpha / width**0.5 if config.get("use_rslora") else alpha / width)
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
+def _of_module(config: Mapping[str, object], key: str, module: str, otherwise: object) -> object:
+    """The first pattern's value that matches the module's name, as PEFT's get_pattern_key finds it."""
+    patterns = config.get(key)
+    if not module or not isinstance(patterns, Mapping):
+        return otherwise
+    return next((value for name, value in patterns.items() if re.match(_ending(name), module)), otherwise)
+
+
+def _ending(pattern: str) -> str:
+    return rf"(.*\.)?({pattern})$"
+
+
+def shown(value: object) -> str:
+    """A value of somebody's file for a message: one line, never long, always printable."""
+    text = ascii(value) if isinstance(value, str) else repr(value)
+    text = " ".join(text.encode("ascii", "backslashreplace").decode().split())
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"

@@ -4,18 +4,21 @@ Speaks vLLM's dynamic LoRA API, which the embedded engine shares. 'Listed' is no
 probabilities that the adapter and its base give to the same prompts.
 """
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from graduand.gateway.adapters import adapter, connection
+from graduand.gateway.adapters import adapter, connection, servers
+from graduand.gateway.adapters.servers import Server
 from graduand.gateway.errors import AdapterError, GraduandError
 from graduand.gateway.model.routes import Replica, Upstream
 from graduand.rollout.spec.names import check_name
 
 LOAD_TIMEOUT_S = 120.0
+PROBE_TIMEOUT_S = 5.0
 PROBES = ("The capital of France is", "Ticket: I cannot log in.\nQueue:", "def add(a, b):")
 
 
@@ -42,12 +45,11 @@ class Proof:
         return self.problem is None and self.distance is not None and self.distance > 0
 
 
-def resolve_name(name: str, path: Path) -> str:
+def resolve_name(name: str, path: Path, server: Server) -> str:
     """The immutable name of the adapter at `path`; a digest already given must be the beginning of the real one."""
     files = adapter.read(path)
-    problems = [*adapter.servable_problems(files), *adapter.missing_problems(files)]
-    if problems:
-        raise AdapterError(f"{path} cannot be served by both vLLM and LoRAX: {'; '.join(problems)}")
+    if problems := servers.problems(files, server):
+        raise AdapterError(f"{path} cannot be served by {server}: {'; '.join(problems)}")
     base, at, digest = check_name(name).partition("@")
     if not at:
         return files.name(base)
@@ -56,6 +58,28 @@ def resolve_name(name: str, path: Path) -> str:
             f"{path} has the digest {files.digest}, not {digest}: it is not the adapter that {name!r} names"
         )
     return name
+
+
+def server_of(upstream: Upstream) -> Server:
+    """The kind of server behind an upstream, as its first replica that answers says; vLLM if none does.
+
+    Raises AdapterError for an upstream onto which no adapter can be put.
+    """
+    if upstream.kind == "lorax":
+        raise AdapterError(
+            f"{upstream.name} is of kind lorax, and LoRAX loads an adapter by itself when a request names it; adapters are "
+            "added to upstreams of kind vllm"
+        )
+    if upstream.kind != "vllm":
+        raise AdapterError(
+            f"{upstream.name} is of kind {upstream.kind}, which has no adapters to load; they are added to upstreams of "
+            "kind vllm"
+        )
+    for replica in upstream.replicas:
+        with contextlib.suppress(UpstreamUnreachable):
+            owners = {entry.get("owned_by") for entry in listed(upstream, replica, PROBE_TIMEOUT_S).values()}
+            return Server.EMBEDDED if owners == {"graduand"} else Server.VLLM
+    return Server.VLLM
 
 
 def load(upstream: Upstream, name: str, path: Path) -> None:

@@ -29,7 +29,7 @@ def targeted(config: Mapping[str, object], linear: Iterable[str]) -> set[str]:
             if not _matches(config.get("exclude_modules") or [], name)
             and (everything or (_matches(target, name) and (_is_exact(target, name) or _in_layers(config, name))))
         }
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise AdapterError(
             f"target_modules, exclude_modules or layers_pattern is no regular expression: {error}"
         ) from None

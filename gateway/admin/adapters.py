@@ -1,12 +1,13 @@
 """The admin plane's adapters: put on an upstream, proven to be applied, listed, removed."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
 from pydantic import Field
 
-from graduand.gateway.adapters import adapter, admission, residency
+from graduand.gateway.adapters import adapter, admission, lora_config, residency
 from graduand.gateway.admin.calls import Body, SettingsHere, StateHere, WhoHere
 from graduand.gateway.config.read import adapters_folder
 from graduand.gateway.errors import AdapterError, GraduandError, RequestError, did_you_mean
@@ -38,11 +39,12 @@ def list_adapters(state: StateHere, settings: SettingsHere) -> dict[str, Any]:
 @router.post("/v1/adapters", status_code=201)
 def add_adapter(new: NewAdapter, state: StateHere, settings: SettingsHere, who: WhoHere = "api") -> dict[str, Any]:
     upstream = _upstream(new.upstream, settings)
+    server = residency.server_of(upstream)
     digest = new.digest or new.name.partition("@")[2]
     path = artifacts.local(
         new.path, digest, settings.artifacts, adapters_folder(settings)
     )  # fmt: skip
-    name = residency.resolve_name(new.name, path)
+    name = residency.resolve_name(new.name, path, server)
     files = adapter.read(path)
     admission.require(files)
     if upstream.slots is not None:  # where it has a place is the fleet manager's to find
@@ -74,13 +76,18 @@ def remove_adapter(name: str, state: StateHere, settings: SettingsHere, who: Who
     found = [one for one in state.adapters() if one.name == name]
     if not found:
         raise _no_adapter(name, state)
-    for route in state.table(settings.routes).routes.values():
-        kept = route.incumbent is not None and route.incumbent.adapter == name
-        if kept or (route.asked_student is not None and route.asked_student.adapter == name):
-            raise RequestError(
-                409, f"route {route.name!r} uses {name} in mode {route.mode}; set its mode to teacher first",
-                code="adapter_in_use",
-            )  # fmt: skip
+    users = [
+        f"{route.name!r} (mode {route.mode})"
+        for route in state.table(settings.routes).routes.values()
+        if (route.incumbent is not None and route.incumbent.adapter == name)
+        or (route.asked_student is not None and route.asked_student.adapter == name)
+    ]
+    if users:
+        raise RequestError(
+            409,
+            f"{name} is used by the route{'s' if len(users) > 1 else ''} {', '.join(users)}; set its mode to teacher first",
+            code="adapter_in_use",
+        )
     managed = places.read(Documents(state))
     for one in found:
         if (one.upstream, name) not in managed:  # else the fleet manager drains it first
@@ -105,7 +112,10 @@ def _no_adapter(name: str, state: StateStore) -> RequestError:
 def _placed(one: Registered, settings: Settings, cells: Mapping[str, Cell] | None) -> dict[str, Any]:
     """An adapter and where it stands: as the fleet manager says, or, where it has none, as the replicas list it."""
     upstream = settings.upstreams.get(one.upstream)
-    shown = {"name": one.name, "upstream": one.upstream, "path": one.path, "managed": cells is not None}
+    shown = {
+        "name": one.name, "upstream": one.upstream, "path": one.path, "managed": cells is not None, "base": one.base,
+        **_files(Path(one.path)),
+    }  # fmt: skip
     if upstream is None:
         return {**shown, "replicas": []}
     if cells is None:
@@ -116,6 +126,17 @@ def _placed(one: Registered, settings: Settings, cells: Mapping[str, Cell] | Non
         for url, cell in cells.items()
     ]
     return {**shown, "replicas": found}
+
+
+def _files(path: Path) -> dict[str, Any]:
+    """Rank and size of an adapter's files, and what is known of its training; null where they cannot be read here."""
+    try:
+        files = adapter.read(path)
+        rank, size = lora_config.rank(files.config), (path / adapter.WEIGHTS_FILE).stat().st_size
+        training = admission.training(admission.require(files))
+    except (GraduandError, OSError):
+        return {"rank": None, "bytes": None, "training": None}
+    return {"rank": rank, "bytes": size, "training": training}
 
 
 def _listing(upstream: Upstream, replica: Replica, name: str) -> dict[str, Any]:

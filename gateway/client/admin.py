@@ -15,7 +15,7 @@ class AdminRefused(GraduandError, RuntimeError):
     """The admin plane refused or could not be reached; the message is its own."""
 
 
-def _who() -> str:
+def who_asks() -> str:
     """Whoever asks, for the audit trail; the user of a container often has an id only."""
     try:
         return os.environ.get("GRADUAND_WHO") or getpass.getuser()
@@ -31,7 +31,7 @@ class Admin:
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """One call; return its JSON answer or raise AdminRefused with the reason."""
-        headers = {"x-graduand-who": _who()}
+        headers = {"x-graduand-who": who_asks()}
         try:
             with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
                 answer = client.request(method, self._base_url + path, json=body, headers=headers)
@@ -43,6 +43,10 @@ class Admin:
         try:
             data = answer.json()
         except ValueError as error:
+            if answer.status_code >= 500:
+                raise AdminRefused(
+                    f"{self._base_url} failed to answer (status {answer.status_code}); its log has the reason"
+                ) from error
             raise AdminRefused(
                 f"{self._base_url} is not Graduand's admin plane (status {answer.status_code})"
             ) from error

@@ -1,12 +1,9 @@
 """LoRA adapters in memory: read from PEFT's folder, checked against the base, held ready for batched application.
 
-Invariant: an adapter is served only if its configuration is one that `lora_config` knows how to serve, and its tensors
-are those of exactly the modules that it targets in the base. Anything else is refused with the reason.
+Invariant: an adapter is served only if `fitting` finds it whole. Anything else is refused with the reason.
 """
 
-import re
 import threading
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +15,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from graduand.gateway.adapters import adapter as adapter_files
-from graduand.gateway.adapters import lora_config
-from graduand.gateway.adapters.targets import targeted
+from graduand.gateway.adapters import beside, fitting
+from graduand.gateway.adapters.fitting import Layout
 from graduand.gateway.errors import AdapterError
 from graduand.rollout.spec.names import check_name
-
-Layout = Mapping[str, tuple[int, int]]
-TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
-LAYER_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,92 +41,33 @@ class LoadedAdapter:
 def load(name: str, path: Path, layout: Layout) -> LoadedAdapter:
     """Read the adapter folder and check it against the base's layout; raise AdapterError with the reason."""
     check_name(name)
-    files = adapter_files.read(path)
-    if problems := lora_config.problems(files.config):
-        raise AdapterError(f"adapter {path} cannot be served as PEFT computes it: {'; '.join(problems)}")
-    wanted = _wanted(files.config, layout, path)
+    wanted = fitting.pairs(adapter_files.read(path), layout)
     try:
         tensors = load_file(path / adapter_files.WEIGHTS_FILE)
-    except (SafetensorError, OSError) as error:
-        raise AdapterError(f"cannot read the weights of {path}: {error}") from error
-    sides = _sides(tensors, path)
-    _check_modules(sides, layout, wanted, path)
-    rank, scaling = lora_config.rank(files.config), lora_config.scaling(files.config)
-    matrices = {}
-    for module, pair in sides.items():
-        _check_pair(module, pair, layout[module], rank, path)
-        matrices[module] = Pair(pair["A"].float().t().contiguous(), (pair["B"].float() * scaling).t().contiguous())
+        matrices = {
+            module: Pair(_rows(tensors, pair.down), (_rows(tensors, pair.up) * pair.scaling).contiguous())
+            for module, pair in wanted.items()
+        }
+    except AdapterError as error:
+        raise AdapterError(f"adapter {path}: {error}") from error
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
+        raise AdapterError(f"adapter {path}: its weights cannot be read: {error}") from error
     return LoadedAdapter(name, str(path), matrices)
 
 
-def _wanted(config: Mapping[str, Any], layout: Layout, path: Path) -> set[str]:
-    """The modules that must have matrices; raise AdapterError if they are none or the engine cannot adapt one."""
-    wanted = targeted(config, layout)
-    outside = sorted(wanted - set(layout))
-    if outside:
-        text = f"targets {', '.join(outside)}; this engine adapts the linear layers of the decoder only"
-        raise AdapterError(f"adapter {path} {text}")
-    if not wanted:
-        raise AdapterError(f"adapter {path}: its target_modules match no linear layer of the base model")
-    return wanted
-
-
-def _sides(tensors: dict[str, Tensor], path: Path) -> dict[str, dict[str, Tensor]]:
-    sides: dict[str, dict[str, Tensor]] = defaultdict(dict)
-    for key, tensor in tensors.items():
-        found = TENSOR.fullmatch(key)
-        if found is None:
-            raise AdapterError(f"adapter {path}: tensor {key} is not a LoRA matrix in PEFT's naming")
-        if not bool(torch.isfinite(tensor).all()):
-            raise AdapterError(f"adapter {path}: tensor {key} holds values that are not finite")
-        sides[found["module"]][found["side"]] = tensor
-    if not sides:
-        raise AdapterError(f"adapter {path} holds no LoRA matrix")
-    return sides
-
-
-def _check_modules(sides: Mapping[str, Any], layout: Layout, wanted: set[str], path: Path) -> None:
-    unknown = sorted(set(sides) - set(layout))
-    if unknown:
-        raise AdapterError(
-            f"adapter {path} matches {len(sides) - len(unknown)} of its {len(sides)} modules in the base model; "
-            f"{unknown[0]} is not there: it was trained on another base"
-        )
-    missing = sorted(wanted - set(sides))
-    kinds = {_kind(module) for module in sides}
-    absent = sorted({_kind(module).rsplit(".", 1)[-1] for module in missing if _kind(module) not in kinds})
-    if absent:
-        raise AdapterError(f"adapter {path} targets {', '.join(absent)} but holds no weights for it")
-    if missing:
-        raise AdapterError(f"adapter {path} has missing layers: nothing for {missing[0]} ({len(missing)} in all)")
-    surplus = sorted(set(sides) - wanted)
-    if surplus:
-        text = f"holds weights for {surplus[0]} ({len(surplus)} in all), which its configuration does not target"
-        raise AdapterError(f"adapter {path} {text}")
-
-
-def _check_pair(module: str, pair: dict[str, Tensor], widths: tuple[int, int], rank: int, path: Path) -> None:
-    if set(pair) != {"A", "B"}:
-        raise AdapterError(f"adapter {path}: {module} has only lora_{next(iter(pair))}; both matrices are needed")
-    wanted = {"A": (rank, widths[0]), "B": (widths[1], rank)}
-    for side, shape in wanted.items():
-        if tuple(pair[side].shape) != shape:
-            raise AdapterError(
-                f"adapter {path}: {module}.lora_{side} is {tuple(pair[side].shape)} where the base model and r={rank} "
-                f"need {shape}: it was trained on another base or its configuration is not its own"
-            )
-
-
-def _kind(module: str) -> str:
-    """The module's name without its layer number: all layers of one kind share it."""
-    return LAYER_NUMBER.sub("*", module)
+def _rows(tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    """A matrix in float32, transposed for rows on the left; raises AdapterError if it holds a value that is no number."""
+    matrix = tensors[name].float()
+    if not bool(torch.isfinite(matrix).all()):
+        raise AdapterError(f"the tensor {name} holds values that are not finite in float32")
+    return matrix.t().contiguous()
 
 
 class AdapterTable:
     """The adapters by name. Running requests keep the adapter that they started with, whatever happens here."""
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+    def __init__(self, layout: Layout, tokenizer: Any) -> None:
+        self._layout, self._tokenizer = layout, tokenizer
         self._by_name: dict[str, LoadedAdapter] = {}
         self._changing = threading.Lock()
 
@@ -151,6 +85,8 @@ class AdapterTable:
             if name in self._by_name and not replace:
                 return None
             loaded = load(name, path, self._layout)
+            if found := beside.differences(path, self._tokenizer):
+                raise AdapterError(f"adapter {path}: {'; '.join(found)}")
             self._by_name[name] = loaded
             return loaded
 

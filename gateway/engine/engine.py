@@ -87,7 +87,7 @@ class Engine:
         self.root = model
         self._model = RaggedModel(model)
         self.context = min(context or self._model.context, self._model.context)
-        self.adapters = AdapterTable(self._model.layout)
+        self.adapters = AdapterTable(self._model.layout, self._model.tokenizer)
         self.metrics = Metrics(self.name, max_sequences=max_sequences, context=self.context)
         self._scheduler = Scheduler(self._model, self.metrics, max_sequences=max_sequences)
         self._tokenizer = self._model.tokenizer

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from graduand.gateway.adapters import base_model
-from graduand.gateway.engine.adapters import Layout, LoadedAdapter
+from graduand.gateway.adapters.fitting import Layout
+from graduand.gateway.engine.adapters import LoadedAdapter
 from graduand.gateway.engine.layers import PackedLinear, Run, replace_linears, runs_of
 from graduand.gateway.errors import ConfigError
 

@@ -48,10 +48,14 @@ def thread_count() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A two-layer Llama in transformers' format."""
+    return write_tiny_base(tmp_path_factory.mktemp("base") / "tiny")
+
+
+def write_tiny_base(folder: Path) -> Path:
+    """Write it and its tokenizer into `folder`."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    folder = tmp_path_factory.mktemp("base") / "tiny"
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=272,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from examples.demo.tickets import QUEUE, corpus
-from graduand.gateway.adapters import adapter, base_model
+from graduand.gateway.adapters import adapter, base_model, servers
 from graduand.training.data.rows import Row
 from graduand.training.fit import mask
 from graduand.training.fit.fit import fit
@@ -25,7 +25,7 @@ def test_the_packaged_base_learns_a_label_and_its_end(
     settings = {"data": data, "out": tmp_path, "name": "returns", "epochs": 6, "rate": 3e-3, "threads": 1}
     config = FitConfig.model_validate({**settings, "upper_layers": upper_layers})
     fitted = fit(config, Lines(sys.stderr))
-    assert adapter.servable_problems(adapter.read(fitted.path)) == []
+    assert servers.problems(adapter.read(fitted.path), servers.Server.LORAX) == []
     assert fitted.run["losses"][0] > 5
     assert fitted.run["losses"][-1] < 1
     assert fitted.run["base"]["name"] == "smollm2-135m-instruct"

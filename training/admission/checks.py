@@ -4,11 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from graduand.gateway.adapters import adapter
+from graduand.gateway.adapters import fitting, servers
 from graduand.gateway.adapters.adapter import AdapterFiles
+from graduand.gateway.adapters.fitting import Layout
+from graduand.gateway.adapters.servers import Server
+from graduand.gateway.errors import AdapterError
 
 # So few rows without an end do no harm; the check `stops` tries whether the student ends its answers.
 CUT_LIMIT = 0.01
+UNKNOWN = (
+    "run.json is missing: nothing says what it was trained on. If it was trained elsewhere, vouch for it with --vouched-by "
+    "YOU and give rows like those that it will serve with --data"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,31 +34,37 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The base that the adapter is to be served on: its name, what fixes its weights, and its number of layers."""
+    """The base that the adapter is to be served on: its name, what fixes its weights, and its linear layers."""
 
     name: str
     revision: str
-    layers: int
+    layout: Layout
 
 
-def on_disk(files: AdapterFiles, run: Mapping[str, Any] | None, base: Base) -> list[Check]:
-    """All checks that need the files only; `run` is the training's record."""
-    return [_format(files), _coverage(files, base.layers), _base(files, base), _record(files, run), _completions(run)]
+def on_disk(
+    files: AdapterFiles, run: Mapping[str, Any] | None, base: Base, server: Server, vouched_by: str | None = None
+) -> list[Check]:
+    """All checks that need the files only; `run` is the training's record. Without one somebody may vouch for it."""
+    whole = [_format(files, server), _coverage(files, base)]
+    if run is None and vouched_by is not None:
+        named = files.base_model or "none"
+        said = f"unknown; {vouched_by} vouches for it, tried on {base.name} at {base.revision} (its configuration names {named})"
+        return [*whole, Check("training", True, said)]
+    return [*whole, _base(files, base), _record(files, run), _completions(run)]
 
 
-def _format(files: AdapterFiles) -> Check:
-    problems = adapter.servable_problems(files)
-    return Check("format", not problems, "; ".join(problems) or "in the subset that vLLM and LoRAX read alike")
+def _format(files: AdapterFiles, server: Server) -> Check:
+    problems = servers.problems(files, server)
+    return Check("format", not problems, "; ".join(problems) or f"{server} reads it as PEFT does")
 
 
-def _coverage(files: AdapterFiles, layers: int) -> Check:
-    missing = adapter.missing_matrices(files, layers)
-    if missing:
-        text = f"{len(missing)} of its matrices are missing, such as {missing[0]}: servers would leave the module out"
-        return Check("coverage", False, text)
-    targets = files.config.get("target_modules")
-    modules = ", ".join(sorted(map(str, targets))) if isinstance(targets, list) else str(targets)
-    return Check("coverage", True, f"{modules} in each of {layers} layers")
+def _coverage(files: AdapterFiles, base: Base) -> Check:
+    try:
+        pairs = fitting.pairs(files, base.layout)
+    except AdapterError as error:
+        return Check("coverage", False, str(error))
+    kinds = sorted({module.rpartition(".")[2] for module in pairs})
+    return Check("coverage", True, f"{len(pairs)} modules, all that it targets: {', '.join(kinds)}")
 
 
 def _base(files: AdapterFiles, base: Base) -> Check:
@@ -66,7 +79,7 @@ def _base(files: AdapterFiles, base: Base) -> Check:
 
 def _record(files: AdapterFiles, run: Mapping[str, Any] | None) -> Check:
     if run is None:
-        return Check("record", False, "run.json is missing: nobody can say what it was trained on; use `train fit`")
+        return Check("record", False, UNKNOWN)
     if run.get("digest") != files.digest:
         text = f"run.json describes the weights {run.get('digest')}, and these are {files.digest}: another adapter's"
         return Check("record", False, text)

@@ -38,11 +38,10 @@ def reference(model: Any, tokenizer: Any, path: Path, probes: Sequence[Probe]) -
     """Run the probes through `model` with and without the adapter in the folder `path`."""
     from peft import PeftModel
 
+    base = _run(model, tokenizer, probes)  # before PEFT touches it: some adapters change the base's weights
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tuned = PeftModel.from_pretrained(model, path).eval()
-    with tuned.disable_adapter():
-        base = _run(tuned, tokenizer, probes)
     return Reference(base, _run(tuned, tokenizer, probes))
 
 

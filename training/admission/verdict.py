@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graduand.training.admission.checks import Check
-from graduand.training.admission.reference import Reference
+from graduand.training.admission.reference import Expected, Reference
 
 TIMES_NOISE = 2.0
 LEAST_NOISE = 1e-3  # log-probabilities closer than this are the same for all purposes
-MOST_NOISE = 0.5  # more than this is no noise: the engine serves another base, or a quantised one
+MOST_NOISE = 0.25  # more than this is no noise: nothing can be measured against it
+NOT_MEASURED = "not measured: the engine's base is too far from ours, or moved; see `same base`"
 STOPPING = 0.9  # share of the answers that must end by themselves
 
 Served = Sequence[dict[str, float]]
@@ -28,18 +29,32 @@ class Distances:
     to_trained: float  # served adapter to the trained one
     to_base: float  # served adapter to our base
     trained_to_base: float  # what the training changed
+    base_moved: float = 0.0  # served base before the adapter was loaded to the same after it was unloaded
 
     def as_json(self) -> dict[str, float]:
         """Rounded, for the record."""
         return {name: round(getattr(self, name), 6) for name in self.__slots__}
 
 
-def distances(served_base: Served, served: Served, known: Reference) -> Distances:
-    """Compare what the engine said of the base and under the adapter's name with what the models themselves say."""
-    ours = [{text: each.of(text) for text in said} for each, said in zip(known.tuned, served, strict=True)]
-    plain = [{text: each.of(text) for text in said} for each, said in zip(known.base, served, strict=True)]
-    floor = [{text: each.of(text) for text in said} for each, said in zip(known.base, served_base, strict=True)]
-    return Distances(_rms(served_base, floor), _rms(served, ours), _rms(served, plain), _rms(ours, plain))
+def distances(before: Served, served: Served, after: Served, known: Reference) -> Distances:
+    """Compare what the engine said with what the models themselves say.
+
+    `before` and `after` are the engine's base, before the adapter was loaded and after it was unloaded again: what is
+    measured must not have changed what it is measured against.
+    """
+    ours, plain = _ours(known.tuned, served), _ours(known.base, served)
+    noise = max(_rms(each, _ours(known.base, each)) for each in (before, after))
+    return Distances(noise, _rms(served, ours), _rms(served, plain), _rms(ours, plain), _rms_of_shared(before, after))
+
+
+def _ours(known: Sequence[Expected], served: Served) -> Served:
+    return [{text: each.of(text) for text in said} for each, said in zip(known, served, strict=True)]
+
+
+def _rms_of_shared(one: Served, other: Served) -> float:
+    """Over the tokens that both name; infinite where they name none in common."""
+    shared = [{text: value for text, value in a.items() if text in b} for a, b in zip(one, other, strict=True)]
+    return _rms(shared, other)
 
 
 def _rms(one: Served, other: Served) -> float:
@@ -55,22 +70,28 @@ def judge(found: Distances) -> list[Check]:
     >>> [check.name for check in judge(Distances(0.0, 1.2, 0.0, 1.2)) if not check.passed]
     ['applied', 'right one']
     """
-    limit = TIMES_NOISE * max(found.noise, LEAST_NOISE)
+    limit = TIMES_NOISE * min(max(found.noise, LEAST_NOISE), MOST_NOISE)
     figures = found.as_json() | {"limit": round(limit, 6)}
     applied = limit < found.to_base < math.inf
-    right = found.to_trained <= limit
+    measured = found.noise <= MOST_NOISE and found.base_moved <= limit
+    right = measured and found.to_trained <= limit
     return [
-        Check("same base", found.noise <= MOST_NOISE, _same_base(found), figures),
+        Check("same base", measured, _same_base(found, limit), figures),
         Check("trained", found.trained_to_base > limit, _trained(found, limit), figures),
         Check("applied", applied, _applied(found, limit), figures),
-        Check("right one", right, _right(found, limit, applied), figures),
+        Check("right one", right, _right(found, limit, applied) if measured else NOT_MEASURED, figures),
     ]
 
 
-def _same_base(found: Distances) -> str:
+def _same_base(found: Distances, limit: float) -> str:
+    if found.base_moved > limit:
+        return f"the engine's base is {found.base_moved:.2g} from what it was before the adapter was loaded: loading changes it"
     if found.noise <= MOST_NOISE:
-        return f"the engine's base is {found.noise:.2g} from ours: the noise floor"
-    return f"the engine's base is {found.noise:.2g} from ours: it serves another base or a coarsely quantised one"
+        return f"the engine's base is {found.noise:.2g} from ours, before and after: the noise floor"
+    return (
+        f"the engine's base is {found.noise:.2g} from ours, more than {MOST_NOISE}: other weights, or numbers so coarse that "
+        "nothing can be measured against them"
+    )
 
 
 def _trained(found: Distances, limit: float) -> str:
@@ -106,3 +127,21 @@ def judge_endings(endings: Sequence[str], most_tokens: int) -> Check:
         "it never learned to stop"
     )
     return Check("stops", False, text, {"share": share})
+
+
+def of_rows(texts: Sequence[str], known: Reference, endings: Sequence[str]) -> Check:
+    """How an adapter of unknown training does on its user's rows: figures for whoever vouches, and no bar to reach.
+
+    `texts` are the rows' own next tokens at the probes. Fails only where nothing finite was measured.
+    """
+    tuned, base = (
+        math.fsum(each.of(text) for each, text in zip(said, texts, strict=True)) / max(len(texts), 1)
+        for said in (known.tuned, known.base)
+    )
+    stopped = sum(ending == "stop" for ending in endings)
+    detail = (
+        f"the rows' own next tokens have the mean log-probability {tuned:.3g} under the adapter and {base:.3g} under the "
+        f"base; {stopped} of {len(endings)} answers ended by themselves"
+    )
+    figures = {"adapter": tuned, "base": base, "stopped": stopped / max(len(endings), 1)}
+    return Check("rows", math.isfinite(tuned) and math.isfinite(base), detail, figures)

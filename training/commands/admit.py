@@ -21,6 +21,9 @@ def add_parser(steps: Commands) -> None:
     parser.add_argument("--probes", type=options.count, default=8, metavar="N", help="rows to probe (%(default)s)")
     parser.add_argument("--seed", type=options.counted, default=0, help="of the rows drawn")
     parser.add_argument("--evaluation", type=Path, metavar="DIR", help="`train evaluate`'s folder, for the model card")
+    parser.add_argument(
+        "--vouched-by", metavar="WHO", help="who answers for an adapter that was trained elsewhere; needs --data"
+    )
     parser.add_argument("--json", action="store_true", help="print the record as JSON")
     parser.set_defaults(run=_run)
 
@@ -39,6 +42,7 @@ def _run(arguments: argparse.Namespace) -> int:
         rows=arguments.probes,
         seed=arguments.seed,
         evaluation=arguments.evaluation,
+        vouched_by=arguments.vouched_by,
     )
     with shown() as progress:
         made = admit(request, progress)

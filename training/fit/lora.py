@@ -12,11 +12,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from graduand.gateway.adapters import adapter
+from graduand.gateway.adapters import adapter, servers
+from graduand.gateway.adapters.admission import RUN_FILE
+from graduand.gateway.adapters.servers import Server
 from graduand.gateway.errors import AdapterError
 from graduand.training.fit.run_config import FitConfig
-
-RUN_FILE = "run.json"
 
 
 def attach(base: Any, config: FitConfig) -> Any:
@@ -95,8 +95,7 @@ def write(model: Any, config: FitConfig, base: str, revision: str, run: dict[str
     try:
         _write_files(model, work, base, revision)
         made = adapter.read(work)
-        problems = adapter.servable_problems(made)
-        if problems:
+        if problems := servers.problems(made, Server.LORAX):  # the narrowest
             raise AdapterError(f"the trained adapter cannot be served: {'; '.join(problems)}")
         target = config.out / made.name(config.name)
         run = {"adapter": target.name, "digest": made.digest, **run}

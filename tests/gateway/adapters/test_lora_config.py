@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from graduand.gateway.adapters import adapter, lora_config
+from graduand.gateway.adapters import adapter, lora_config, servers
+from graduand.gateway.adapters.servers import Server
 from graduand.gateway.engine import adapters as loading
 from graduand.gateway.errors import AdapterError
 
@@ -25,8 +26,12 @@ REFUSED: list[dict[str, Any]] = [
     {"lora_bias": True},
     {"bias": "lora_only"},
     {"bias": "all"},
-    {"rank_pattern": {"v_proj": 4}},
-    {"alpha_pattern": {"v_proj": 64}},
+    {"rank_pattern": {"v_proj": 0}},
+    {"rank_pattern": {"v_proj": 4.5}},
+    {"rank_pattern": {"(": 4}},
+    {"rank_pattern": ["v_proj"]},
+    {"alpha_pattern": {"v_proj": "64"}},
+    {"alpha_pattern": {"v_proj": float("nan")}},
     {"modules_to_save": ["lm_head"]},
     {"trainable_token_indices": [1, 2]},
     {"layer_replication": [[0, 15], [14, 29]]},
@@ -69,6 +74,7 @@ REFUSED: list[dict[str, Any]] = [
 HARMLESS: list[dict[str, Any]] = [
     {},
     {"use_rslora": True},
+    {"rank_pattern": {"v_proj": 8}, "alpha_pattern": {".*": 16}},
     {"fan_in_fan_out": True},
     {"lora_dropout": 0.3},
     {"init_lora_weights": False},
@@ -108,14 +114,16 @@ def test_what_changes_the_computation_is_refused_by_all_readers(extra: dict[str,
     (folder, layout) = _saved(tmp_path, config)
     with pytest.raises(AdapterError, match="cannot be served as PEFT computes it"):
         loading.load("one", folder, layout)
-    assert set(problems) <= set(adapter.servable_problems(adapter.read(folder)))
+    for server in Server:
+        assert problems == servers.problems(adapter.read(folder), server)
 
 
 @pytest.mark.parametrize("extra", HARMLESS, ids=str)
 def test_what_changes_nothing_is_served_by_all_readers(extra: dict[str, Any], tmp_path: Path) -> None:
     (folder, layout) = _saved(tmp_path, PLAIN | extra)
     assert loading.load("one", folder, layout).matrices.keys() == layout.keys()
-    assert adapter.servable_problems(adapter.read(folder)) == []
+    for server in Server:
+        assert servers.problems(adapter.read(folder), server) == []
 
 
 VALUES = st.recursive(
@@ -148,6 +156,10 @@ SERVED: list[dict[str, Any]] = [
     {"init_lora_weights": "orthogonal"},
     {"init_lora_weights": "mica"},
     {"init_lora_weights": "gaussian"},
+    {"rank_pattern": {"v_proj": 2}},
+    {"rank_pattern": {r"layers\.\d+\.self_attn\.q_proj": 8, "q_proj": 2, "1.self_attn.v_proj": 1}},
+    {"alpha_pattern": {"v_proj": 64, "model.layers.0.self_attn.q_proj": 1.5}},
+    {"rank_pattern": {"v_proj": 2}, "alpha_pattern": {"q_proj": 3}, "use_rslora": True},
     {"target_modules": "all-linear"},
     {"target_modules": r".*\.(q|v)_proj"},
     {"target_modules": ["q_proj", "v_proj", "of_another_base"]},

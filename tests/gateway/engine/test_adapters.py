@@ -34,18 +34,32 @@ def with_nan(tensors: Tensors) -> Tensors:
 
 
 SPOILT: list[tuple[Callable[[Tensors], Tensors], dict[str, Any], str]] = [
-    (lambda t: renamed(t, "self_attn", "attention"), {}, "matches 0 of its 60 modules"),
-    (lambda t: renamed(t, "layers.29", "layers.31"), {}, "matches 58 of its 60 modules"),
-    (other_width, {}, r"lora_A is \(16, 1152\)"),
-    (lambda t: without(t, "layers.29.self_attn.q_proj"), {}, "missing layers"),
-    (lambda t: without(t, f"{LAST}.lora_B"), {}, "only lora_A"),
-    (lambda t: without(t, "v_proj"), {}, "targets v_proj but holds no weights"),
-    (lambda t: {"model.embed_tokens.weight": torch.ones(2, 2)}, {}, "not a LoRA matrix"),
+    (
+        lambda t: renamed(t, "self_attn", "attention"),
+        {},
+        "0 of the 60 modules in its file are linear layers of the base",
+    ),
+    (lambda t: renamed(t, "layers.29", "layers.31"), {}, "58 of the 60 modules.*the base has 30 layers"),
+    (other_width, {}, r"lora_A is \(16, 1152\) in its file"),
+    (lambda t: without(t, "layers.29.self_attn.q_proj"), {}, "1 of them are missing in its file.*layers.29"),
+    (lambda t: without(t, f"{LAST}.lora_B"), {}, "has no matrix B"),
+    (lambda t: without(t, "v_proj"), {}, r"30 of them are missing in its file \(v_proj\)"),
+    (
+        lambda t: t | {"base_model.model.model.embed_tokens.weight": torch.ones(2, 2)},
+        {},
+        "is the embeddings themselves",
+    ),
+    (lambda t: t | {f"{LAST}.lora_magnitude_vector": torch.ones(2)}, {}, "belongs to DoRA"),
+    (lambda t: t | {"what": torch.ones(2)}, {}, "'what' is not named as PEFT names"),
+    (lambda t: t | {f"{LAST}.lora_A.default.weight": torch.ones(2)}, {}, "under two names"),
+    (lambda t: t | {f"{LAST}.lora_A.weight": torch.ones(0)}, {}, "is empty in its file"),
     (lambda t: {}, {}, "holds no LoRA matrix"),
     (with_nan, {}, "not finite"),
-    (lambda t: t, {"r": 8}, "r=8"),
+    (lambda t: t, {"r": 8}, "where rank 8 of its configuration"),
+    (lambda t: t, {"rank_pattern": {"v_proj": 4}}, "where rank 4 of its configuration"),
     (lambda t: t, {"use_dora": True}, "use_dora"),
     (lambda t: t, {"peft_type": "IA3"}, "LoRA adapter"),
+    (lambda t: t, {"target_modules": ["q_proj", "v_proj", "lm_head"]}, "targets lm_head; .*merge it into the base"),
 ]
 
 
@@ -73,7 +87,7 @@ def test_refuses_unsafe_names(engine: Engine, adapters: dict[str, Path], name: s
 
 
 def test_the_table_never_replaces_unasked(engine: Engine, adapters: dict[str, Path]) -> None:
-    table = loading.AdapterTable(engine._model.layout)
+    table = loading.AdapterTable(engine._model.layout, engine._tokenizer)
     first = table.load("one", adapters["blue"])
     assert first is not None
     assert table.load("one", adapters["blue"]) is None

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,9 +13,11 @@ from graduand.gateway.adapters.admission import ADMISSION_FILE
 from graduand.gateway.admin.app import app
 from graduand.gateway.admin.calls import Configuration
 from graduand.gateway.cli import main
+from graduand.gateway.client.admin import Admin
 from graduand.gateway.model.routes import Replica, Settings, Upstream
 from graduand.gateway.state.sqlite import SqliteStore
 from graduand.monitoring.metrics import Totals
+from tests.gateway.adapters.kinds import KINDS, make
 
 
 @pytest.fixture
@@ -40,9 +43,26 @@ def test_added_only_after_admission(
     assert "is admitted" in capsys.readouterr().out
     added = admin.post("/v1/adapters", json=wanted)
     assert added.status_code == 201, added.text
+    [shown] = admin.get("/v1/adapters").json()["adapters"]
+    assert (shown["base"], shown["rank"], shown["training"]) == ("tiny", 8, "known")
+    assert shown["bytes"] > 0
     [kept] = SqliteStore(tmp_path / "state.db").adapters()
     assert kept.base == json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
     assert admin.delete(f"/v1/adapters/{added.json()['name']}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("lorax", "LoRAX loads an adapter by itself"), ("openai", "has no adapters to load")]
+)
+def test_an_upstream_that_takes_none_is_named(
+    copied: Callable[[str], Path], tmp_path: Path, kind: Any, said: str
+) -> None:
+    upstream = Upstream("there", kind, (Replica("http", "127.0.0.1", 9, "/v1"),))
+    settings = Settings({"there": upstream}, {}, state=f"sqlite:///{tmp_path}/state.db", logs=f"file://{tmp_path}")
+    admin = TestClient(app(Configuration(settings, Totals(tmp_path))), raise_server_exceptions=False)
+    refused = admin.post("/v1/adapters", json={"name": "letters", "path": str(copied("letters")), "upstream": "there"})
+    assert refused.status_code == 400
+    assert said in refused.json()["error"]["message"]
 
 
 def test_a_refusal_is_told_and_remembered(
@@ -68,3 +88,16 @@ def _base(folder: Path) -> str:
 def test_without_an_engine_one_is_started(copied: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "admit", "--adapter", str(copied("letters"))]) == 0
     assert "is admitted" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_with_rows_one_that_was_trained_elsewhere_is_admitted_and_added(
+    admin: TestClient, tiny_base: Path, tiny_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(KINDS["rank 4"], tiny_base, tmp_path / "theirs")
+    monkeypatch.setattr(Admin, "call", lambda _, method, path, body: admin.request(method, path, json=body).json())
+    command = ["adapters", "add", f"theirs={tmp_path}/theirs", "--upstream", "gpu", "--rows", str(tiny_rows)]
+    assert main([*command, "--base", str(tiny_base), "--vouched-by", "ada"]) == 0
+    [shown] = admin.get("/v1/adapters").json()["adapters"]
+    assert (shown["rank"], shown["training"]) == (4, "unknown; ada vouches for it")

@@ -11,10 +11,10 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from graduand.gateway.adapters import adapter, admission
+from graduand.gateway.adapters.servers import Server
 from graduand.gateway.errors import AdapterError, ConfigError, GraduandError
 from graduand.training.admission.admit import Admission, Request, admit
 from graduand.training.admission.checks import Base, on_disk
-from graduand.training.fit.lora import RUN_FILE
 from tests.training.quiet import Quiet
 
 Copied = Callable[[str], Path]
@@ -35,7 +35,7 @@ def change_weights(folder: Path, change: Callable[[dict[str, Any]], dict[str, An
 
 
 def change_run(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    path = folder / RUN_FILE
+    path = folder / admission.RUN_FILE
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
 
 
@@ -105,7 +105,7 @@ def test_a_missing_module_is_caught(copied: Copied, engine: str) -> None:
     folder = copied("partial")
     change_weights(folder, lambda tensors: {n: each for n, each in tensors.items() if "layers.1.mlp.up_proj" not in n})
     made = admit(Request(folder, engine=engine), Quiet())
-    assert "layers.1.up_proj.lora_A" in failed(made)["coverage"]
+    assert "1 of them are missing in its file (up_proj), such as model.layers.1.mlp.up_proj" in failed(made)["coverage"]
     assert made.record["engine"].startswith("none")
 
 
@@ -121,7 +121,7 @@ def test_one_cut_completion_in_a_hundred_is_let_pass(copied: Copied, cut: int, r
     folder = copied(f"cut-{cut}-{rows}")
     change_run(folder, lambda run: run | {"data": run["data"] | {"cut": cut, "rows": rows}})
     run = json.loads((folder / "run.json").read_text())
-    checks = on_disk(adapter.read(folder), run, Base("tiny", "none", 2))
+    checks = on_disk(adapter.read(folder), run, Base("tiny", "none", {}), Server.EMBEDDED)
     assert {check.name: check.passed for check in checks}["completions"] == passed
 
 

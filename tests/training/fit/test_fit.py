@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from graduand.gateway.adapters import adapter
+from graduand.gateway.adapters import adapter, servers
 from graduand.gateway.errors import AdapterError
 from graduand.training.fit import lora
 from graduand.training.fit.fit import FitError, fit
@@ -61,7 +61,7 @@ def test_same_inputs_same_bytes_and_servable(tiny_base: Path, tiny_rows: Path, t
     assert first.path.name == second.path.name != other.path.name
     files = adapter.read(first.path)
     assert first.path.name == f"letters@{files.digest}"
-    assert adapter.servable_problems(files) == []
+    assert servers.problems(files, servers.Server.LORAX) == []
     assert len(files.shapes) == 2 * 2 * len(adapter.TARGET_MODULES)  # layers x (A, B) x modules
     assert files.config["base_model_name_or_path"] == "tiny"
     assert files.config["revision"].startswith("sha256-")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from graduand.gateway.adapters import adapter, base_model
+from graduand.gateway.adapters import adapter, base_model, fitting, servers
 from graduand.gateway.errors import ConfigError
 from graduand.training.fit import lora
 from graduand.training.fit.fit import fit
@@ -64,8 +64,8 @@ def test_a_fit_of_the_upper_layer_learns_and_leaves_the_lower_at_zero(
     fitted = fit(config(tiny_base, tiny_rows, tmp_path, upper_layers=1, epochs=12), Watch())
     assert fitted.run["losses"][-1] < fitted.run["losses"][0] / 2
     files = adapter.read(fitted.path)
-    assert adapter.servable_problems(files) == []
-    assert adapter.missing_matrices(files, 2) == []
+    assert servers.problems(files, servers.Server.LORAX) == []
+    assert len(fitting.pairs(files, base_model.linear_layers(str(tiny_base)))) == 14
     from safetensors.torch import load_file
 
     weights = load_file(fitted.path / adapter.WEIGHTS_FILE)
