@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from graduand.gateway.adapters.admission import RUN_FILE
 from graduand.gateway.errors import GraduandError
 from graduand.training.data.rows import DataError
-from graduand.training.fit.lora import RUN_FILE
 from graduand.training.stages import markdown, stage
 
 # Where files lie and how fast it goes changes nothing that is learned; data and base count by their hashes.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from graduand.gateway.adapters import base_model
+from graduand.gateway.adapters.admission import RUN_FILE
 from graduand.training.data import reference
 from graduand.training.data.rows import DataError, Row, read_rows
 from graduand.training.fit import lora, mask, ranks, weights
@@ -59,7 +60,7 @@ def fit(config: FitConfig, progress: Progress) -> Fitted:
     done = lora.finished(config, fingerprint)
     if done:
         progress.say(f"{done} was already made from the same data and configuration; remove it to make it again")
-        return Fitted(done, json.loads((done / lora.RUN_FILE).read_bytes()))
+        return Fitted(done, json.loads((done / RUN_FILE).read_bytes()))
     progress.say(f"loading {config.base}")
     model, tokenizer = base_model.load(config.base)
     examples = _examples(config, inputs.rows, tokenizer, progress)
@@ -76,7 +77,7 @@ def fit(config: FitConfig, progress: Progress) -> Fitted:
     progress.say(reference.write_beside(inputs.rows, path, config.seed))
     checkpoints.remove()
     together.wait()
-    return Fitted(path, json.loads((path / lora.RUN_FILE).read_bytes()))
+    return Fitted(path, json.loads((path / RUN_FILE).read_bytes()))
 
 
 def _of_the_first(config: FitConfig, fingerprint: str) -> Fitted:
@@ -84,7 +85,7 @@ def _of_the_first(config: FitConfig, fingerprint: str) -> Fitted:
     path = lora.finished(config, fingerprint)
     if path is None:
         raise FitError(f"the first process wrote no adapter that the others can see in {config.out}; share that folder")
-    return Fitted(path, json.loads((path / lora.RUN_FILE).read_bytes()))
+    return Fitted(path, json.loads((path / RUN_FILE).read_bytes()))
 
 
 def _read(config: FitConfig) -> Inputs:
