@@ -21,7 +21,7 @@ ALARM, DRIFT, VERDICT = "alarm", "drift", "verdict"
 ACTOR = "monitor"
 NOBODY = "none"  # the adapter of a route without a student
 # Served requests under a limit say nothing about a step's own share: none is of a version like this.
-NEVER = 1 << 53
+NEVER = (1 << 53) - 1  # the largest that JSON holds exactly
 
 Done = list[tuple[str, str, str]]
 

@@ -24,7 +24,7 @@ def effective(sizes: Iterable[int]) -> float:
 
 
 class Sessions:
-    """`first` says whether nobody of that name asked within half an hour before.
+    """`first` says whether nobody of that name was looked at within half an hour before: who asks all day is still seen.
 
     >>> seen = Sessions()
     >>> [seen.first("ada", at) for at in (0.0, 60.0, 1_500.0)], seen.first("bob", 1_900.0)
@@ -35,12 +35,15 @@ class Sessions:
         self._last: dict[str, float] = {}
 
     def first(self, name: str, at: float) -> bool:
-        """Whether a session of this name begins at `at`, in seconds; the newest 20,000 names are remembered."""
-        last = self._last.pop(name, None)
+        """Whether to look at a request of this name at `at`, in seconds; the newest 20,000 names are remembered."""
+        last = self._last.get(name)
+        if last is not None and at - last < SESSION_S:
+            return False
+        self._last.pop(name, None)
         self._last[name] = at
         while len(self._last) > MOST or at - next(iter(self._last.values())) >= SESSION_S:
             del self._last[next(iter(self._last))]
-        return last is None or at - last >= SESSION_S
+        return True
 
     def state(self) -> State:
         """Plain data, for `restore`."""

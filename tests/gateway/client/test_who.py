@@ -5,7 +5,7 @@ import pwd
 
 import pytest
 
-from graduand.gateway.client.admin import _who
+from graduand.gateway.client.admin import who_asks
 
 
 def test_a_user_without_a_name_is_told_by_id(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,6 +16,6 @@ def test_a_user_without_a_name_is_told_by_id(monkeypatch: pytest.MonkeyPatch) ->
         raise KeyError(f"getpwuid(): uid not found: {uid}")
 
     monkeypatch.setattr(pwd, "getpwuid", unknown)
-    assert _who() == f"uid {os.getuid()}"
+    assert who_asks() == f"uid {os.getuid()}"
     monkeypatch.setenv("GRADUAND_WHO", "ann")
-    assert _who() == "ann"
+    assert who_asks() == "ann"

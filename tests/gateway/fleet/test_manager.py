@@ -1,6 +1,7 @@
 """The manager against replicas that load, refuse, forget and die, with a clock that the test moves."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -285,4 +286,4 @@ def test_use_is_the_difference_of_counters_and_fades() -> None:
 
 
 def _fields(settings: Settings) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+    return {one.name: getattr(settings, one.name) for one in fields(settings)}

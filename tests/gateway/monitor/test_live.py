@@ -1,6 +1,7 @@
 """A real gateway, a recorded teacher and student: drift arrives, the rollout is held or the teacher gets the route, a
 killed monitor goes on where it stopped, and a person ends it."""
 
+import itertools
 import json
 import os
 import signal
@@ -59,6 +60,7 @@ class World:
         }  # fmt: skip
         self.gateway = Gateway(folder, {"models": upstream(f"{self.recorded.url}/v1")}, routes)
         self.rollouts = Rollouts(self.gateway)
+        self.users = itertools.count()
 
     def close(self) -> None:
         self.gateway.stop()
@@ -68,9 +70,9 @@ class World:
         """Ask each text once; arms and reasons."""
         found = []
         with self.gateway.client() as client:
-            for number, text in enumerate(texts):
+            for text in texts:  # each by somebody else: of one person's requests the first of half an hour is looked at
                 messages = [{"role": "user", "content": text}]
-                got = client.ask({"model": route, "user": f"user-{number}", "messages": messages})
+                got = client.ask({"model": route, "user": f"user-{next(self.users)}", "messages": messages})
                 assert got.status == 200, got.body
                 found.append((got.headers["x-graduand-arm"], got.headers["x-graduand-reason"]))
         return found

@@ -20,7 +20,7 @@ from graduand.training.teacher.asking import (
     TeacherError,
     questions,
 )
-from graduand.training.teacher.ledger import Ledger, label
+from graduand.training.teacher.ledger import AnswerLedger, label
 from graduand.training.teacher.limits import Budget
 from graduand.training.teacher.prompts import AS_IS, Prompt
 from tests.training.quiet import Quiet
@@ -64,7 +64,7 @@ def ask(fake: Fake, tmp_path: Path, waits: Waits) -> Ask:
     """Ask the fake about some samples, with a ledger opened anew each time, as by another process."""
 
     def run(rows: list[Sample], budget: Budget | None = None, concurrency: int = 4, **teacher: Any) -> Tally:
-        ledger = Ledger(tmp_path / "ledger.jsonl")
+        ledger = AnswerLedger(tmp_path / "ledger.jsonl")
         try:
             who = fake.teacher(**teacher)
             asker = TeacherClient(who, ledger, budget or Budget(), Quiet(), waits.clock)
@@ -76,7 +76,7 @@ def ask(fake: Fake, tmp_path: Path, waits: Waits) -> Ask:
 
 
 def entries(tmp_path: Path) -> dict[str, Any]:
-    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger = AnswerLedger(tmp_path / "ledger.jsonl")
     ledger.close()
     return {entry.sample: entry for entry in ledger.entries.values()}
 

@@ -82,7 +82,7 @@ def test_a_vote_and_a_chain(tmp_path: Path, fake: Fake, capsys: pytest.CaptureFi
     assert labelled("--combine", "vote") == {"0": "a", "1": "b", "2": "b", "3": "b", "4": "b", "5": "a"}
     assert found[1]["asked"] == 4  # the rest is in the ledger
     assert labelled("--combine", "vote", "--use", "first,second") == {"0": "a", "2": "b", "3": "b", "5": "a"}
-    assert found[2]["unlabelled"] == {"a tie: a, b": 1, "empty": 1}
+    assert found[2]["unlabelled"] == {"a tie: a, b": 1, "'?' is none of the labels": 1}
 
 
 def test_reasons_are_kept(tmp_path: Path, fake: Fake) -> None:
