@@ -42,7 +42,7 @@ def test_kills(live: Live) -> None:
     canaries = [{"canary": {"weight": weight, "requests": 3, "dwell": dwell}} for weight in WEIGHTS]
     plan: list[Any] = [{"shadow": {"pairs": 60}}, *canaries, {"full": {"requests": 10, "dwell": "300ms"}}]
     killed: list[float] = []
-    with Users(live.gateway.port, "killed", people=400, pause_s=0.002) as users:
+    with Users(live.gateway.port, "killed", people=400, pause_s=0.01) as users:
         name = live.rollouts.start("killed", GOOD, steps=plan)
         while len(killed) < KILLS:
             time.sleep(rng.uniform(0.05, 0.9))
