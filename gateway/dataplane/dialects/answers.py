@@ -25,14 +25,20 @@ MOST_LESSONS = 16
 USAGE = frozenset(("usage",))
 
 
-def whole(body: bytes, headers: dict[bytes, bytes], by: Addressee) -> Whole:
-    """Check a whole answer; it is encoded as the upstream did, but for the model that is named."""
+def read(body: bytes) -> tuple[Any, bool]:
+    """What a body holds as JSON, and whether it is strange (gateway.model.lenient); raise UpstreamFailed if it is none."""
     try:
         data, strange = lenient.loads(body)
         if strange:
             data = orjson.loads(lenient.encoded(data))
     except lenient.Unreadable as error:
         raise UpstreamFailed(failures.told(failures.UNREADABLE, body)) from error
+    return data, strange
+
+
+def whole(body: bytes, headers: dict[bytes, bytes], by: Addressee) -> Whole:
+    """Check a whole answer; it is encoded as the upstream did, but for the model that is named."""
+    data, strange = read(body)
     if type(data) is not dict or "error" in data or data.get("object") == "error":
         failure = failures.from_error_event(data)
         if failure is not None:

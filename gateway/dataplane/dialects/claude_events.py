@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from graduand.gateway.dataplane.dialects import answers
 from graduand.gateway.dataplane.dialects.assembly import Assembly
 from graduand.gateway.dataplane.dialects.dialect import Progress
 from graduand.gateway.dataplane.http import failures
@@ -34,12 +35,7 @@ class Event(NamedTuple):
 
 def message_in(body: bytes) -> tuple[Json, bool]:
     """The message that a body holds, and whether it is strange (gateway.model.lenient); raise UpstreamFailed if it is none."""
-    try:
-        data, strange = lenient.loads(body)
-        if strange:
-            data = orjson.loads(lenient.encoded(data))
-    except lenient.Unreadable as error:
-        raise UpstreamFailed(failures.told(failures.UNREADABLE, body)) from error
+    data, strange = answers.read(body)
     if type(data) is not dict or data.get("type") == "error" or "error" in data:
         failure = failures.from_error_event(data)
         if failure is not None:

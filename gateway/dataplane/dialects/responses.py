@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from graduand.gateway.dataplane.dialects import jsonedit, response_events, response_items, upstream_chat
+from graduand.gateway.dataplane.dialects import answers, jsonedit, response_events, response_items, upstream_chat
 from graduand.gateway.dataplane.dialects.dialect import Addressee, Reader, Sending, Whole
 from graduand.gateway.dataplane.dialects.openai import LORAX_ADAPTERS, Json, OpenAI, some_text, wrong
 from graduand.gateway.dataplane.dialects.response_events import PassingReader, WritingReader
@@ -107,12 +107,7 @@ class Written(Whole):
 
 def _passed(body: bytes, by: Addressee) -> Whole:
     """A response of an upstream that speaks this API, named after the model that was asked."""
-    try:
-        data, strange = lenient.loads(body)
-        if strange:
-            data = orjson.loads(lenient.encoded(data))
-    except lenient.Unreadable as error:
-        raise UpstreamFailed(failures.told(failures.UNREADABLE, body)) from error
+    data, strange = answers.read(body)
     failure = response_events.failure_of(data, body)
     if failure is not None:
         raise UpstreamFailed(failure)

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from graduand.gateway.model.forms import messages
-from graduand.gateway.model.forms.untranslatable import Untranslatable, refuse_others
+from graduand.gateway.model.forms.untranslatable import Untranslatable, list_at, objects_at, refuse_others
 
 Json = dict[str, Any]
 
@@ -72,7 +72,7 @@ def request_of(chat: Json, model: str) -> Json:
     if stop:
         asked["stop_sequences"] = [stop] if isinstance(stop, str) else stop
     if chat.get("tools"):
-        asked["tools"] = [_tool(tool, f"tools[{at}]") for at, tool in enumerate(_list(chat["tools"], "tools"))]
+        asked["tools"] = [_tool(tool, f"tools[{at}]") for at, tool in enumerate(list_at(chat["tools"], "tools"))]
     asked |= _tool_choice(chat.get("tool_choice"), chat.get("parallel_tool_calls"), tools="tools" in asked)
     asked |= _output(chat.get("response_format"), chat.get("reasoning_effort"), thinks="thinking" in asked)
     user = chat.get("safety_identifier") if chat.get("user") is None else chat["user"]
@@ -260,14 +260,14 @@ def _result(message: Json, where: str) -> Json:
 def _user_content(content: Any, where: str) -> Any:
     if isinstance(content, str):
         return content
-    return [_block(part, f"{where}[{at}]") for at, part in enumerate(_parts(content, where))]
+    return [_block(part, f"{where}[{at}]") for at, part in enumerate(objects_at(content, where))]
 
 
 def _texts(content: Any, where: str) -> list[Json]:
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
     blocks = []
-    for at, part in enumerate(_parts(content, where)):
+    for at, part in enumerate(objects_at(content, where)):
         if part.get("type") not in ("text", "refusal"):
             raise Untranslatable(f"{where}[{at}].type", f"{part.get('type')!r} has no counterpart here in {CLAUDE}")
         blocks.append(_block(part, f"{where}[{at}]"))
@@ -373,20 +373,6 @@ def _temperature(value: Any) -> Json:
     if isinstance(value, int | float) and value > 1:
         raise Untranslatable("temperature", f"is more than 1, the most that {CLAUDE} takes")
     return {"temperature": value}
-
-
-def _parts(content: Any, where: str) -> list[Json]:
-    parts = _list(content, where)
-    for at, part in enumerate(parts):
-        if not isinstance(part, dict):
-            raise Untranslatable(f"{where}[{at}]", "must be an object")
-    return parts
-
-
-def _list(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise Untranslatable(where, "must be a list" if where == "tools" else "must be a string or a list")
-    return value
 
 
 def _text(value: Any) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from graduand.gateway.model.forms.untranslatable import Untranslatable, refuse_others
+from graduand.gateway.model.forms.untranslatable import Untranslatable, list_at, objects_at, refuse_others
 
 Json = dict[str, Any]
 
@@ -66,7 +66,7 @@ def chat_of(asked: Json) -> Json:
     if asked.get("stop_sequences"):
         chat["stop"] = asked["stop_sequences"]
     if asked.get("tools"):
-        chat["tools"] = [_tool(tool, f"tools[{at}]") for at, tool in enumerate(_list(asked["tools"], "tools"))]
+        chat["tools"] = [_tool(tool, f"tools[{at}]") for at, tool in enumerate(list_at(asked["tools"], "tools"))]
     chat |= _tool_choice(asked.get("tool_choice"))
     chat |= _user(asked.get("metadata"))
     chat |= _output(asked.get("output_config"))
@@ -197,7 +197,7 @@ def _user_messages(content: Any, where: str) -> list[Json]:
         return [{"role": "user", "content": content}]
     messages: list[Json] = []
     parts: list[Json] = []
-    blocks = _blocks(content, where)
+    blocks = objects_at(content, where)
     for at, block in enumerate(blocks):
         here = f"{where}[{at}]"
         if block.get("type") != "tool_result":
@@ -218,7 +218,7 @@ def _assistant(content: Any, where: str) -> Json:
     parts: list[Json] = []
     calls: list[Json] = []
     thoughts: list[str] = []
-    for at, block in enumerate(_blocks(content, where)):
+    for at, block in enumerate(objects_at(content, where)):
         kind, here = block.get("type"), f"{where}[{at}]"
         if kind == "tool_use":
             refuse_others(block, SILENT | {"type", "id", "name", "input", "caller"}, CHAT, f"{here}.")
@@ -268,7 +268,7 @@ def _text_content(content: Any, where: str) -> Any:
     """Text, or several: a string, or a list of parts."""
     if isinstance(content, str):
         return content
-    parts = [_text_part(block, f"{where}[{at}]") for at, block in enumerate(_blocks(content, where))]
+    parts = [_text_part(block, f"{where}[{at}]") for at, block in enumerate(objects_at(content, where))]
     return _said("", parts)["content"]
 
 
@@ -382,17 +382,3 @@ def _thinking(thinking: Any) -> Json:
     if kind != "enabled" or type(budget) is not int:
         raise Untranslatable("thinking.type", f"{kind!r} has no counterpart in {CHAT}")
     return {"reasoning_effort": "low" if budget <= LOW_BUDGET else "medium" if budget <= MEDIUM_BUDGET else "high"}
-
-
-def _blocks(content: Any, where: str) -> list[Json]:
-    blocks = _list(content, where)
-    for at, block in enumerate(blocks):
-        if not isinstance(block, dict):
-            raise Untranslatable(f"{where}[{at}]", "must be an object")
-    return blocks
-
-
-def _list(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise Untranslatable(where, "must be a string or a list" if where != "tools" else "must be a list")
-    return value

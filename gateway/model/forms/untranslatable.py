@@ -19,3 +19,19 @@ def refuse_others(data: dict[str, Any], known: Collection[str], api: str, where:
     for name, value in data.items():
         if value is not None and name not in known:
             raise Untranslatable(where + name, f"has no counterpart in {api}")
+
+
+def list_at(value: Any, where: str) -> list[Any]:
+    """The list that must stand at `where`; raise Untranslatable otherwise."""
+    if not isinstance(value, list):
+        raise Untranslatable(where, "must be a list" if where == "tools" else "must be a string or a list")
+    return value
+
+
+def objects_at(value: Any, where: str) -> list[dict[str, Any]]:
+    """The list of objects that must stand at `where`; raise Untranslatable otherwise."""
+    found = list_at(value, where)
+    for at, one in enumerate(found):
+        if not isinstance(one, dict):
+            raise Untranslatable(f"{where}[{at}]", "must be an object")
+    return found
